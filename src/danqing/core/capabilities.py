@@ -1,0 +1,77 @@
+"""What a model can do, as data: read by the Studio before a job is accepted, and by the engine while making it."""
+
+from dataclasses import dataclass
+
+from danqing.core.types import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Both ends included."""
+
+    minimum: int
+    maximum: int
+
+    def __contains__(self, value: int) -> bool:
+        return self.minimum <= value <= self.maximum
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeSizes:
+    """The model makes any size whose sides are multiples of `multiple_of`, up to `max_pixels` in all.
+
+    max_pixels is at least the square of min_side rounded up to such a multiple.
+    """
+
+    multiple_of: int
+    min_side: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedSizes:
+    """The model makes these (width, height) sizes only; everything else is scaled from the nearest shape."""
+
+    sizes: tuple[tuple[int, int], ...]
+
+
+SizeRules = FreeSizes | TrainedSizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """side: pixels a client may ask for, each way; a size the model cannot make itself is scaled to, see `sizes.py`.
+
+    guidance: False for distilled models that take only guidance_scale 0.
+    """
+
+    modes: frozenset[Mode]
+    size_rules: SizeRules
+    side: Range
+    steps: Range
+    guidance: bool
+    negative_prompt: bool
+    max_prompt_chars: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDefaults:
+    """What is filled in for what a client did not say."""
+
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """A loadable checkpoint under the id clients use. source: a local directory or a hub id, revision its commit."""
+
+    id: str
+    family: str
+    source: str
+    revision: str | None
+    title: str
+    capabilities: Capabilities
+    defaults: ModelDefaults

@@ -1,0 +1,196 @@
+"""Every error of the house, each with a code, whether trying again helps, and a message safe for anyone.
+
+    DanqingError
+    ├── InvalidRequest            the request cannot be honoured as it stands
+    │   ├── MissingParameter
+    │   ├── ParameterOutOfRange
+    │   ├── NotSupported          the model cannot do what was asked
+    │   └── UnknownModel
+    ├── NotFound
+    │   ├── JobNotFound
+    │   └── ArtifactNotFound      the picture was stored once and is gone
+    ├── Unavailable               right request, wrong moment
+    │   ├── ModelNotReady
+    │   ├── QueueFull
+    │   └── ShuttingDown
+    ├── Conflict
+    │   └── JobNotCancellable
+    └── InternalError             our fault; details are in the log only
+        ├── EngineFailure         a picture could not be made
+        │   ├── OutOfMemory
+        │   ├── ModelLoadFailure
+        │   └── JobTimeout
+        ├── WorkerLost            the process died or hung under the job
+        ├── StorageFailure
+        └── DataDirectoryInUse    start-up only
+
+Dialects map classes, nearest ancestor first, to statuses and wordings of their own.
+"""
+
+from typing import ClassVar
+
+
+class DanqingError(Exception):
+    """Base of all. `public_message` may be shown to clients as it is."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+    default_message: ClassVar[str] = "Something went wrong inside the server."
+
+    def __init__(self, public_message: str | None = None) -> None:
+        self.public_message = public_message or self.default_message
+        super().__init__(self.public_message)
+
+
+class InvalidRequest(DanqingError):
+    """The request cannot be honoured as it stands. parameter: the core name of what is wrong, if one is."""
+
+    code = "invalid_request"
+    default_message = "The request is not valid."
+
+    def __init__(self, public_message: str | None = None, *, parameter: str | None = None) -> None:
+        super().__init__(public_message)
+        self.parameter = parameter
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is absent or empty."""
+
+    code = "missing_parameter"
+
+
+class ParameterOutOfRange(InvalidRequest):
+    """A parameter is outside the range that the model, or the server's limits, allow."""
+
+    code = "parameter_out_of_range"
+
+
+class NotSupported(InvalidRequest):
+    """The chosen model cannot do this; the message names the model and what it lacks."""
+
+    code = "not_supported"
+
+
+class UnknownModel(InvalidRequest):
+    """No model of that id is configured."""
+
+    code = "unknown_model"
+
+
+class NotFound(DanqingError):
+    """Nothing of that id that the caller may see."""
+
+    code = "not_found"
+    default_message = "Not found."
+
+
+class JobNotFound(NotFound):
+    """No such job, or it belongs to somebody else."""
+
+    code = "job_not_found"
+    default_message = "No such job."
+
+
+class ArtifactNotFound(NotFound):
+    """The artifact store holds no picture of that name."""
+
+    code = "artifact_not_found"
+    default_message = "The picture is not there any more."
+
+
+class Unavailable(DanqingError):
+    """The server cannot take the request now; trying again later helps."""
+
+    code = "unavailable"
+    retryable = True
+    retry_after_s: ClassVar[int] = 5
+
+
+class ModelNotReady(Unavailable):
+    """No worker has the model loaded yet."""
+
+    code = "model_not_ready"
+    default_message = "The model is still loading; try again in a moment."
+
+
+class QueueFull(Unavailable):
+    """As many jobs wait as the server is configured to hold."""
+
+    code = "queue_full"
+    default_message = "The queue is full; try again later."
+
+
+class ShuttingDown(Unavailable):
+    """The server is draining and takes no new jobs."""
+
+    code = "shutting_down"
+    default_message = "The server is shutting down."
+
+
+class Conflict(DanqingError):
+    """The thing exists but is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class JobNotCancellable(Conflict):
+    """The job has already ended."""
+
+    code = "job_not_cancellable"
+    default_message = "The job has already ended."
+
+
+class InternalError(DanqingError):
+    """Our fault. The log has the details; the client gets a general message."""
+
+    code = "internal_error"
+
+
+class EngineFailure(InternalError):
+    """The engine could not make the picture."""
+
+    code = "engine_failure"
+    default_message = "The picture could not be made."
+
+
+class OutOfMemory(EngineFailure):
+    """The device's memory does not hold this request, and did not after everything else was freed."""
+
+    code = "out_of_memory"
+    default_message = "Out of device memory; try a smaller size."
+
+
+class ModelLoadFailure(EngineFailure):
+    """The model's files are missing, damaged or of an unknown kind."""
+
+    code = "model_load_failure"
+    default_message = "The model could not be loaded."
+
+
+class JobTimeout(EngineFailure):
+    """The job ran longer than the server allows."""
+
+    code = "job_timeout"
+    default_message = "The job took longer than the server allows."
+
+
+class WorkerLost(InternalError):
+    """The worker process died or hung under the job; another attempt may succeed."""
+
+    code = "worker_lost"
+    retryable = True
+    default_message = "The worker process was lost."
+
+
+class StorageFailure(InternalError):
+    """The database or the artifact store did not do its work (a full disk, say)."""
+
+    code = "storage_failure"
+    default_message = "The server could not store the result."
+
+
+class DataDirectoryInUse(InternalError):
+    """Another server holds the data directory; this one must not start on it."""
+
+    code = "data_directory_in_use"
+    default_message = "The data directory is in use by another server."

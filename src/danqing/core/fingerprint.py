@@ -1,0 +1,19 @@
+"""The fingerprint of a request: equal fingerprints give equal pictures."""
+
+import dataclasses
+import hashlib
+import hmac
+import json
+
+from danqing.core.types import GenerationRequest
+
+
+def fingerprint(request: GenerationRequest, *, owner: str = "", secret: bytes = b"") -> str:
+    """SHA-256 over the canonical request, 64 hex digits; keyed by secret and owner when a secret is given.
+
+    The keyed form cannot be computed by someone who guesses another owner's request, so it is no oracle.
+    """
+    canonical = json.dumps(dataclasses.asdict(request), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    if secret:
+        return hmac.new(secret, f"{owner}\0{canonical}".encode(), hashlib.sha256).hexdigest()
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,190 @@
+"""What the core needs from the outside, one Protocol a noun. Implementations pass the suites in `tests/contracts`."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.events import Event
+from danqing.core.states import JobState
+from danqing.core.types import (
+    Artifact,
+    DeviceStatus,
+    EncodedPicture,
+    GenerationRequest,
+    Job,
+    JobFailure,
+    PoolStatus,
+    Progress,
+    RawPicture,
+)
+
+
+class JobStore(Protocol):
+    """The only truth of a job's state. Every call is atomic; an answered `add` or `complete` survives a power cut.
+
+    The moves of a running job carry the attempt's number: a worker that was given up for lost finds its number
+    outdated, and its call answers None and changes nothing. Raises StorageFailure when the medium fails.
+    """
+
+    async def add(self, job: Job) -> Job:
+        """Stores a new pending job; returns it with its sequence. Durable on return."""
+        ...
+
+    async def get(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        ...
+
+    async def find_equal(self, owner: str, fingerprint: str) -> Job | None:
+        """The owner's newest job of this fingerprint that is under way or completed."""
+        ...
+
+    async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
+        """pending → processing with a new attempt. None if it is not pending any more: of N claims one wins."""
+        ...
+
+    async def complete(
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+    ) -> Job | None:
+        """processing → completed. adjustments join those that the job has already. Durable on return."""
+        ...
+
+    async def give_back(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
+        """processing → pending, the attempt closed with its failure."""
+        ...
+
+    async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
+        """processing → failed, or pending → failed with attempt 0."""
+        ...
+
+    async def cancel(self, job_id: str, now: datetime) -> Job | None:
+        """pending or processing → cancelled. None if it has already ended."""
+        ...
+
+    async def counts(self) -> Mapping[JobState, int]:
+        """Number of jobs in every state, zero included."""
+        ...
+
+    async def waiting_before(self, job: Job) -> int:
+        """How many pending jobs will be taken before this one: higher priority, or equal and accepted earlier."""
+        ...
+
+    async def unfinished(self) -> Sequence[Job]:
+        """Pending and processing jobs in the order they will be taken; read at start-up."""
+        ...
+
+    async def without_artifacts(self) -> frozenset[str]:
+        """The ids of the jobs that were attempted and have no artifacts, for `ArtifactStore.sweep` at start-up."""
+        ...
+
+
+class JobQueue(Protocol):
+    """Carries job ids to workers; may deliver an id twice, or one that has ended: the claim decides."""
+
+    async def publish(self, job: Job) -> None:
+        """Makes the pending job known to workers. Idempotent."""
+        ...
+
+    async def withdraw(self, job_id: str) -> None:
+        """Forgets a job that nobody has claimed; unknown ids are fine."""
+        ...
+
+
+class WorkerPool(Protocol):
+    """The processes that make pictures."""
+
+    def status(self) -> PoolStatus:
+        """As of now; does not wait."""
+        ...
+
+    async def stop_job(self, job_id: str) -> None:
+        """Makes the worker that runs this job drop it before its next step; unknown ids are fine."""
+        ...
+
+
+class EventBus(Protocol):
+    """Tells watchers what happens to jobs."""
+
+    def publish(self, event: Event) -> None:
+        """Never blocks. A slow watcher loses progress first, states never."""
+        ...
+
+    def watch(self, job_id: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Events of one job from the moment the context is entered."""
+        ...
+
+    def progress(self, job_id: str) -> Progress | None:
+        """The newest progress of a running job; None before its first step and once it has ended (`ProgressBoard`)."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Stored pictures. `write` is called in worker processes, the rest in the server."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Whole and durable on return, or absent. Replaces an equal name. Raises StorageFailure. Blocking."""
+        ...
+
+    def path(self, name: str) -> Path:
+        """Where the picture lies. Raises ArtifactNotFound if there is none, also for a name that `write` refuses."""
+        ...
+
+    def location(self, name: str) -> str:
+        """The place of that name for people to read (an absolute path, a URL), whether a picture is there or not."""
+        ...
+
+    def sweep(self, without_artifacts: frozenset[str]) -> int:
+        """Removes half-written files, and pictures of these jobs, which a crash left; returns how many.
+
+        Everything else stays: the place may hold the pictures of another server, or other files altogether. Blocking;
+        only at start-up.
+        """
+        ...
+
+
+class ModelCatalogue(Protocol):
+    """The models that this server offers."""
+
+    def default(self) -> ModelCard:
+        """What a client gets that names no model."""
+        ...
+
+    def card(self, model_id: str) -> ModelCard:
+        """Raises UnknownModel."""
+        ...
+
+    def cards(self) -> Sequence[ModelCard]:
+        """All, the default first."""
+        ...
+
+
+class Engine(Protocol):
+    """Models on one device, inside a worker process. Knows nothing of jobs.
+
+    `denoise` is called from one thread only, one request at a time; `finish` from another, while the next request is
+    already denoising. Everything is blocking. Raises EngineFailure (OutOfMemory, ModelLoadFailure).
+    """
+
+    def load(self) -> None:
+        """Brings the models into memory and warms them up. Called once, before anything else."""
+        ...
+
+    def device(self) -> DeviceStatus:
+        """The device and its memory as of now; cheap, callable from any thread."""
+        ...
+
+    def denoise(
+        self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
+    ) -> RawPicture | None:
+        """The picture at the size the model makes (`sizes.plan_size`). The same request gives the same bytes.
+
+        on_step(step, total_steps) is called after each finished step, 1 ≤ step ≤ total_steps. stopped() is asked
+        before each step; once it is true, denoise returns None within that step.
+        """
+        ...
+
+    def finish(self, raw: RawPicture, request: GenerationRequest) -> EncodedPicture:
+        """Enlarges, crops and encodes to exactly the size requested. The same input gives the same bytes."""
+        ...

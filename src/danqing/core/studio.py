@@ -1,0 +1,224 @@
+"""The use cases: submit, get, watch, cancel, queue figures. Every dialect goes through here, and only here."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, QueueFull, ShuttingDown
+from danqing.core.events import Event, StateChanged
+from danqing.core.fingerprint import fingerprint
+from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
+from danqing.core.resolve import resolve
+from danqing.core.sizes import plan_size
+from danqing.core.states import JobState
+from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
+
+LOCAL_OWNER = "local"  # the owner of every job while authentication is off
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_job_id() -> str:
+    """A random UUID in its usual writing; tells nothing about the job."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """max_queue_size: pending jobs held at most, in all."""
+
+    max_queue_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueStatus:
+    """Jobs by state, and how many may wait."""
+
+    max_queue_size: int
+    pending: int
+    processing: int
+    completed: int
+    failed: int
+    cancelled: int
+
+    @property
+    def total(self) -> int:
+        """Every job the store knows."""
+        return self.pending + self.processing + self.completed + self.failed + self.cancelled
+
+
+class Studio:
+    """Takes requests in, answers for jobs. Safe to use from one event loop only."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        pool: WorkerPool,
+        events: EventBus,
+        catalogue: ModelCatalogue,
+        limits: Limits,
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = new_job_id,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._pool = pool
+        self._events = events
+        self._catalogue = catalogue
+        self._limits = limits
+        self._clock = clock
+        self._new_id = new_id
+        self._draining = False
+        self._accepting = 0  # submits that passed the limit and are not stored yet
+        self._moves: set[asyncio.Task[Job]] = set()
+
+    @property
+    def catalogue(self) -> ModelCatalogue:
+        """The models on offer."""
+        return self._catalogue
+
+    async def submit(
+        self, draft: RequestDraft, *, owner: str = LOCAL_OWNER, priority: int = 0, join_equal: bool = False
+    ) -> Job:
+        """Accepts a request as a job; once this returns, the job survives any crash.
+
+        join_equal: an equal request of the same owner that is done or under way is returned instead of a new job.
+        Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
+        """
+        card = self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
+        request = resolve(draft, card)
+        self._check_open()
+        mark = fingerprint(request)
+        if join_equal and (equal := await self._store.find_equal(owner, mark)) is not None:
+            return equal
+        waiting = (await self._store.counts())[JobState.PENDING]
+        if waiting + self._accepting >= self._limits.max_queue_size:
+            raise QueueFull
+        adjustment = plan_size(card.capabilities.size_rules, request.width, request.height).adjustment
+        job = Job(
+            id=self._new_id(),
+            owner=owner,
+            request=request,
+            fingerprint=mark,
+            created_at=self._clock(),
+            priority=priority,
+            adjustments=(adjustment,) if adjustment else (),
+        )
+        self._accepting += 1
+        return await self._to_its_end(self._accept(job))
+
+    async def _accept(self, job: Job) -> Job:
+        try:
+            job = await self._store.add(job)
+        finally:
+            self._accepting -= 1
+        self._events.publish(StateChanged(job=job))
+        await self._queue.publish(job)
+        return job
+
+    async def _to_its_end(self, move: Coroutine[None, None, Job]) -> Job:
+        """Goes on even if the caller is cancelled (a client hung up): a job stored but not queued would never run."""
+        task = asyncio.create_task(move)
+        self._moves.add(task)  # the event loop alone would let it be collected
+        task.add_done_callback(self._moves.discard)
+        return await asyncio.shield(task)
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise ShuttingDown
+        if not self._pool.status().accepts_jobs:
+            raise ModelNotReady
+
+    def stop_accepting(self) -> None:
+        """From now on `submit` raises ShuttingDown; what was accepted goes on."""
+        self._draining = True
+
+    async def get(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+        """Raises JobNotFound, also for somebody else's job."""
+        job = await self._store.get(job_id)
+        if job.owner != owner:
+            raise JobNotFound
+        return job
+
+    async def queue_position(self, job: Job) -> int:
+        """1 for the pending job that is next, counting up; 0 for a job that waits no more."""
+        if job.state is not JobState.PENDING:
+            return 0
+        return await self._store.waiting_before(job) + 1
+
+    def progress(self, job_id: str) -> Progress | None:
+        """The newest progress of a running job; None before its first step and once it has ended."""
+        return self._events.progress(job_id)
+
+    async def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+        """Ends a pending or processing job; its worker drops it before the next step.
+
+        Raises JobNotFound, or JobNotCancellable when it has ended already.
+        """
+        await self.get(job_id, owner=owner)
+        return await self._to_its_end(self._cancel(job_id))
+
+    async def _cancel(self, job_id: str) -> Job:
+        cancelled = await self._store.cancel(job_id, self._clock())
+        if cancelled is None:
+            raise JobNotCancellable
+        await self._queue.withdraw(job_id)
+        await self._pool.stop_job(job_id)
+        self._events.publish(StateChanged(job=cancelled))
+        return cancelled
+
+    @asynccontextmanager
+    async def watch(self, job_id: str, *, owner: str = LOCAL_OWNER) -> AsyncGenerator[AsyncIterator[Event]]:
+        """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound."""
+        async with self._events.watch(job_id) as events:
+            now = await self.get(job_id, owner=owner)
+            yield _until_final(now, events)
+
+    async def wait(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+        """Returns the job when it has ended. Raises JobNotFound."""
+        async with self.watch(job_id, owner=owner) as events:
+            latest: Job | None = None
+            async for event in events:
+                if isinstance(event, StateChanged):
+                    latest = event.job
+        if latest is None or not latest.state.is_final:
+            raise ShuttingDown
+        return latest
+
+    async def queue_status(self) -> QueueStatus:
+        """Jobs by state; a generated job counts as processing."""
+        counts = await self._store.counts()
+        return QueueStatus(
+            max_queue_size=self._limits.max_queue_size,
+            pending=counts[JobState.PENDING],
+            processing=counts[JobState.PROCESSING] + counts[JobState.GENERATED],
+            completed=counts[JobState.COMPLETED],
+            failed=counts[JobState.FAILED],
+            cancelled=counts[JobState.CANCELLED],
+        )
+
+    def pool_status(self) -> PoolStatus:
+        """The workers as of now."""
+        return self._pool.status()
+
+
+async def _until_final(now: Job, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """Yields `now` and everything later; what happened before `now` was read is dropped, so states never go back."""
+    yield StateChanged(job=now)
+    while not now.state.is_final:
+        event = await anext(events, None)
+        if event is None:
+            return
+        if isinstance(event, StateChanged):
+            if event.job.age <= now.age:
+                continue
+            now = event.job
+        yield event

@@ -1,0 +1,215 @@
+"""What the house talks about: requests, jobs, attempts, artifacts, progress.
+
+Everything here is frozen. A request is resolved once (`resolve.py`) and never changes afterwards.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from danqing.core.states import JobState
+
+
+class Mode(StrEnum):
+    """What kind of picture-making a request asks for."""
+
+    TEXT2IMG = "text2img"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestDraft:
+    """What a client said; None means "not said", and the model's defaults are filled in by `resolve`.
+
+    width, height: pixels. seed: 0 ≤ seed < 2**63. model: a model id, or None for the server's default model.
+    """
+
+    prompt: str
+    mode: Mode = Mode.TEXT2IMG
+    model: str | None = None
+    negative_prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """What a picture needs, complete: equal requests give equal pictures.
+
+    width, height: pixels of the finished picture. guidance_scale: 0 means no guidance.
+    """
+
+    model: str
+    mode: Mode
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+
+
+class ArtifactKind(StrEnum):
+    """Which of a job's stored pictures."""
+
+    ORIGINAL = "original"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A stored picture. name: its key in the artifact store, never made from client text."""
+
+    kind: ArtifactKind
+    name: str
+    media_type: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFailure:
+    """Why an attempt, or a job, ended badly. message is safe to show to anyone."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of a worker at a job. number starts at 1."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    failure: JobFailure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One request on its way to pictures. Times are aware, in UTC.
+
+    priority: higher first. sequence: order of acceptance, given by the store (0 before it is stored).
+    started_at: when the newest attempt began; None while the job waits.
+    adjustments: what was done to honour the request that its caller may want to know, one sentence each.
+    """
+
+    id: str
+    owner: str
+    request: GenerationRequest
+    fingerprint: str
+    created_at: datetime
+    state: JobState = JobState.PENDING
+    priority: int = 0
+    batch_id: str | None = None
+    sequence: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    adjustments: tuple[str, ...] = ()
+    failure: JobFailure | None = None
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Grows with every move of the job, so of two readings the later one is known."""
+        order = {JobState.PROCESSING: 0, JobState.GENERATED: 1, JobState.PENDING: 2}
+        return len(self.attempts), order.get(self.state, 3)
+
+    @property
+    def original(self) -> Artifact | None:
+        """The picture itself, once it is stored."""
+        return next((a for a in self.artifacts if a.kind is ArtifactKind.ORIGINAL), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a running attempt is. step counts finished steps, 0 ≤ step ≤ total_steps."""
+
+    stage: str
+    step: int
+    total_steps: int
+
+    @property
+    def percentage(self) -> int:
+        """0 to 100."""
+        return 100 * self.step // self.total_steps if self.total_steps else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawPicture:
+    """Pixels as the model made them: uint8 RGB, rows from the top, height * width * 3 bytes.
+
+    adjustments: as in `Job`, for what only showed while the picture was made (a prompt cut to the model's length, say).
+    """
+
+    width: int
+    height: int
+    rgb: bytes
+    adjustments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPicture:
+    """A finished picture as a file's bytes."""
+
+    width: int
+    height: int
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceStatus:
+    """A device and its memory; the byte counts are None where the device has no memory of its own (a CPU)."""
+
+    name: str
+    kind: str  # "cuda", "cpu", …
+    memory_allocated_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    memory_total_bytes: int | None = None
+
+
+class WorkerState(StrEnum):
+    """What a worker process is doing."""
+
+    STARTING = "starting"  # it has not been ready yet: its models are loading
+    READY = "ready"  # idle, models loaded
+    BUSY = "busy"
+    RESTARTING = "restarting"  # it was ready and its process is gone; the next one is started, or loads already
+    BROKEN = "broken"  # its models cannot be loaded; it will not be started again
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatus:
+    """One worker as the supervisor sees it. restarts counts processes after the first."""
+
+    id: str
+    state: WorkerState
+    pid: int | None
+    restarts: int
+    models: tuple[str, ...]
+    device: DeviceStatus | None = None
+    failure: JobFailure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolStatus:
+    """All workers. accepts_jobs: some worker is, or soon again will be, able to make pictures."""
+
+    workers: tuple[WorkerStatus, ...] = field(default=())
+
+    @property
+    def model_loaded(self) -> bool:
+        """True when at least one worker could take a job now or as soon as its present one ends."""
+        return any(w.state in (WorkerState.READY, WorkerState.BUSY) for w in self.workers)
+
+    @property
+    def accepts_jobs(self) -> bool:
+        """Loaded, or only away for a restart: what is accepted now will be made."""
+        return self.model_loaded or any(w.state is WorkerState.RESTARTING for w in self.workers)

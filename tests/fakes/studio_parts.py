@@ -1,0 +1,56 @@
+"""What a Studio needs beside a store: a queue that remembers, a pool without processes, a fixed catalogue."""
+
+from collections.abc import Sequence
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import UnknownModel
+from danqing.core.types import Job, PoolStatus, WorkerState, WorkerStatus
+
+
+class RecordingQueue:
+    """A JobQueue without workers: `ids` are waiting, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    async def publish(self, job: Job) -> None:
+        if job.id not in self.ids:
+            self.ids.append(job.id)
+
+    async def withdraw(self, job_id: str) -> None:
+        if job_id in self.ids:
+            self.ids.remove(job_id)
+
+
+class StillPool:
+    """A WorkerPool of one worker in a given state; `stopped` are the jobs it was told to drop."""
+
+    def __init__(self, state: WorkerState = WorkerState.READY) -> None:
+        self.state = state
+        self.stopped: list[str] = []
+
+    def status(self) -> PoolStatus:
+        worker = WorkerStatus(id="w1", state=self.state, pid=1, restarts=0, models=("tiny",))
+        return PoolStatus(workers=(worker,))
+
+    async def stop_job(self, job_id: str) -> None:
+        self.stopped.append(job_id)
+
+
+class FixedCatalogue:
+    """A ModelCatalogue of these cards, the first being the default."""
+
+    def __init__(self, *cards: ModelCard) -> None:
+        self._cards = cards
+
+    def default(self) -> ModelCard:
+        return self._cards[0]
+
+    def card(self, model_id: str) -> ModelCard:
+        for card in self._cards:
+            if card.id == model_id:
+                return card
+        raise UnknownModel(f"No such model: {model_id}.", parameter="model")
+
+    def cards(self) -> Sequence[ModelCard]:
+        return self._cards

@@ -1,0 +1,320 @@
+"""The use cases, over a store in memory, the real event bus, and a queue and a pool that only remember."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from danqing.core.errors import (
+    InvalidRequest,
+    JobNotCancellable,
+    JobNotFound,
+    ModelNotReady,
+    QueueFull,
+    ShuttingDown,
+    StorageFailure,
+    UnknownModel,
+)
+from danqing.core.events import Event, ProgressMade, StateChanged
+from danqing.core.fingerprint import fingerprint
+from danqing.core.states import JobState
+from danqing.core.studio import Limits, Studio
+from danqing.core.types import Job, Progress, RequestDraft, WorkerState
+from danqing.events.in_process import InProcessEventBus
+from tests.fakes.domain import LOST, NOW, a_card, an_original, later
+from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
+
+DRAFT = RequestDraft(prompt="pizza", seed=1)
+
+
+class HeldStore(InMemoryJobStore):
+    """Its `add` waits until it is let go on; with `failing` it then fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adding = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.failing = False
+
+    async def add(self, job: Job) -> Job:
+        self.adding.set()
+        await self.go_on.wait()
+        if self.failing:
+            raise StorageFailure
+        return await super().add(job)
+
+
+@dataclass
+class House:
+    """A Studio and its parts."""
+
+    store: HeldStore = field(default_factory=HeldStore)
+    queue: RecordingQueue = field(default_factory=RecordingQueue)
+    pool: StillPool = field(default_factory=StillPool)
+    events: InProcessEventBus = field(default_factory=InProcessEventBus)
+
+    def __post_init__(self) -> None:
+        self.studio = Studio(
+            store=self.store,
+            queue=self.queue,
+            pool=self.pool,
+            events=self.events,
+            catalogue=FixedCatalogue(a_card(), a_card(id="other")),
+            limits=Limits(max_queue_size=3),
+            clock=lambda: NOW,
+        )
+
+    async def take(self, job: Job) -> Job:
+        """What a dispatcher does when a worker takes the job."""
+        return self.tell(await self.store.claim(job.id, "w1", later()))
+
+    async def finish(self, job: Job) -> Job:
+        """What a dispatcher does when the picture is stored."""
+        return self.tell(await self.store.complete(job.id, len(job.attempts), [an_original(job)], [], later()))
+
+    def tell(self, job: Job | None) -> Job:
+        assert job is not None
+        self.events.publish(StateChanged(job=job))
+        return job
+
+
+@pytest.fixture
+async def house() -> House:
+    return House()
+
+
+async def collected(house: House, job: Job) -> list[Event]:
+    async with house.studio.watch(job.id) as events:
+        return [event async for event in events]
+
+
+# Submit
+
+
+async def test_a_submitted_job_is_stored_queued_and_complete(house: House) -> None:
+    job = await house.studio.submit(DRAFT, priority=2)
+    assert await house.store.get(job.id) == job
+    assert house.queue.ids == [job.id]
+    assert (job.state, job.owner, job.created_at, job.priority) == (JobState.PENDING, "local", NOW, 2)
+    assert (job.request.model, job.request.width, job.request.seed) == ("tiny", 1024, 1)
+    assert job.fingerprint == fingerprint(job.request)
+    assert job.adjustments == ("made at 128x128 and enlarged by Real-ESRGAN and scaled to 1024x1024",)
+
+
+async def test_a_size_that_the_model_makes_is_no_adjustment(house: House) -> None:
+    job = await house.studio.submit(replace(DRAFT, width=160, height=96))
+    assert job.adjustments == ()
+
+
+async def test_a_model_can_be_named(house: House) -> None:
+    assert (await house.studio.submit(replace(DRAFT, model="other"))).request.model == "other"
+    with pytest.raises(UnknownModel):
+        await house.studio.submit(replace(DRAFT, model="nobody's"))
+
+
+async def test_an_invalid_draft_leaves_no_trace(house: House) -> None:
+    with pytest.raises(InvalidRequest):
+        await house.studio.submit(RequestDraft(prompt=""))
+    assert await house.store.unfinished() == []
+    assert house.queue.ids == []
+
+
+async def test_submit_waits_for_a_model_and_for_no_restart(house: House) -> None:
+    house.pool.state = WorkerState.STARTING
+    with pytest.raises(ModelNotReady):
+        await house.studio.submit(DRAFT)
+    house.pool.state = WorkerState.RESTARTING
+    assert await house.studio.submit(DRAFT)
+
+
+async def test_a_full_queue_takes_no_more_until_one_is_taken(house: House) -> None:
+    jobs = [await house.studio.submit(DRAFT) for _ in range(3)]
+    with pytest.raises(QueueFull):
+        await house.studio.submit(DRAFT)
+    await house.take(jobs[0])
+    assert await house.studio.submit(DRAFT)
+
+
+async def test_the_limit_holds_for_submits_at_once(house: House) -> None:
+    # Given ten submits that all come before the store has answered one
+    house.store.go_on.clear()
+    submits = [asyncio.ensure_future(house.studio.submit(DRAFT)) for _ in range(10)]
+    await asyncio.sleep(0)
+    house.store.go_on.set()
+    # When they are answered
+    answers = await asyncio.gather(*submits, return_exceptions=True)
+    # Then three were taken
+    assert sum(isinstance(answer, Job) for answer in answers) == 3
+    assert sum(isinstance(answer, QueueFull) for answer in answers) == 7
+
+
+async def test_a_failed_add_frees_its_place(house: House) -> None:
+    house.store.failing = True
+    for _ in range(5):
+        with pytest.raises(StorageFailure):
+            await house.studio.submit(DRAFT)
+    house.store.failing = False
+    jobs = [await house.studio.submit(DRAFT) for _ in range(3)]
+    assert house.queue.ids == [job.id for job in jobs]
+
+
+async def test_a_client_that_hangs_up_leaves_no_job_out_of_the_queue(house: House) -> None:
+    # Given a submit that is cancelled while its job is being stored
+    house.store.go_on.clear()
+    submit = asyncio.ensure_future(house.studio.submit(DRAFT))
+    await asyncio.wait_for(house.store.adding.wait(), 5)
+    submit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submit
+    # When the store goes on
+    house.store.go_on.set()
+    await asyncio.wait_for(asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}), 5)
+    # Then the job is stored, and queued as well
+    assert len(house.queue.ids) == 1
+    assert house.queue.ids == [job.id for job in await house.store.unfinished()]
+
+
+async def test_after_the_end_was_announced_no_job_is_taken(house: House) -> None:
+    house.studio.stop_accepting()
+    with pytest.raises(ShuttingDown):
+        await house.studio.submit(DRAFT)
+
+
+async def test_an_equal_request_is_joined_when_asked_for(house: House) -> None:
+    first = await house.studio.submit(DRAFT, join_equal=True)
+    assert await house.studio.submit(DRAFT, join_equal=True) == first
+    assert (await house.studio.submit(DRAFT)).id != first.id
+    assert (await house.studio.submit(replace(DRAFT, seed=2), join_equal=True)).id != first.id
+
+
+async def test_a_joined_job_needs_no_place_in_the_queue(house: House) -> None:
+    jobs = [await house.studio.submit(replace(DRAFT, seed=seed)) for seed in range(3)]
+    assert await house.studio.submit(replace(DRAFT, seed=2), join_equal=True) == jobs[2]
+
+
+async def test_nobody_joins_the_job_of_another_owner(house: House) -> None:
+    first = await house.studio.submit(DRAFT, owner="a", join_equal=True)
+    assert (await house.studio.submit(DRAFT, owner="b", join_equal=True)).id != first.id
+
+
+# Get, cancel, figures
+
+
+async def test_a_strangers_job_is_as_unknown_as_none(house: House) -> None:
+    job = await house.studio.submit(DRAFT, owner="a")
+    assert await house.studio.get(job.id, owner="a") == job
+    for call in (house.studio.get, house.studio.cancel, house.studio.wait):
+        with pytest.raises(JobNotFound):
+            await call(job.id, owner="b")
+        with pytest.raises(JobNotFound):
+            await call("nobody")
+    assert (await house.studio.get(job.id, owner="a")).state is JobState.PENDING
+
+
+async def test_cancelling_takes_a_waiting_job_out_of_the_queue(house: House) -> None:
+    job = await house.studio.submit(DRAFT)
+    cancelled = await house.studio.cancel(job.id)
+    assert (cancelled.state, cancelled.finished_at) == (JobState.CANCELLED, NOW)
+    assert house.queue.ids == []
+    with pytest.raises(JobNotCancellable):
+        await house.studio.cancel(job.id)
+
+
+async def test_cancelling_stops_the_worker_of_a_running_job(house: House) -> None:
+    job = await house.take(await house.studio.submit(DRAFT))
+    await house.studio.cancel(job.id)
+    assert house.pool.stopped == [job.id]
+    assert (await house.studio.get(job.id)).state is JobState.CANCELLED
+
+
+async def test_a_completed_job_cannot_be_cancelled(house: House) -> None:
+    job = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    with pytest.raises(JobNotCancellable):
+        await house.studio.cancel(job.id)
+    assert house.pool.stopped == []
+
+
+async def test_positions_count_from_one_in_the_order_of_taking(house: House) -> None:
+    first, second, urgent = [await house.studio.submit(DRAFT, priority=p) for p in (0, 0, 1)]
+    assert [await house.studio.queue_position(job) for job in (urgent, first, second)] == [1, 2, 3]
+    running = await house.take(urgent)
+    assert [await house.studio.queue_position(job) for job in (running, first, second)] == [0, 1, 2]
+
+
+async def test_the_queue_status_counts_all_jobs(house: House) -> None:
+    done, running, waiting = [await house.studio.submit(DRAFT) for _ in range(3)]
+    await house.finish(await house.take(done))
+    await house.take(running)
+    status = await house.studio.queue_status()
+    assert (status.pending, status.processing, status.completed) == (1, 1, 1)
+    assert (status.failed, status.cancelled, status.total, status.max_queue_size) == (0, 0, 3, 3)
+    await house.studio.cancel(waiting.id)
+    assert (await house.studio.queue_status()).cancelled == 1
+
+
+async def test_progress_is_the_newest_of_a_running_job(house: House) -> None:
+    job = await house.take(await house.studio.submit(DRAFT))
+    assert house.studio.progress(job.id) is None
+    for step in (1, 2):
+        house.events.publish(ProgressMade(job_id=job.id, progress=Progress(stage="d", step=step, total_steps=9)))
+    assert house.studio.progress(job.id) == Progress(stage="d", step=2, total_steps=9)
+    await house.finish(job)
+    assert house.studio.progress(job.id) is None
+
+
+# Watch and wait
+
+
+async def test_a_watcher_sees_the_present_and_all_that_follows(house: House) -> None:
+    # Given a watcher of a waiting job
+    job = await house.studio.submit(DRAFT)
+    async with house.studio.watch(job.id) as events:
+        # When the job is lost once, makes a step and is completed
+        running = await house.take(job)
+        back = house.tell(await house.store.give_back(job.id, 1, LOST, later()))
+        again = await house.take(job)
+        step = ProgressMade(job_id=job.id, progress=Progress(stage="denoise", step=1, total_steps=9))
+        house.events.publish(step)
+        done = await house.finish(again)
+        seen = [event async for event in events]
+    # Then it sees all of it in order, and the end ends it
+    states = [StateChanged(job=state) for state in (job, running, back, again)]
+    assert seen == [*states, step, StateChanged(job=done)]
+
+
+async def test_an_event_older_than_the_first_look_is_not_shown(house: House) -> None:
+    # Given events that reach the watcher between its entry and its look at the store
+    job = await house.studio.submit(DRAFT)
+    running = await house.take(job)
+    async with house.studio.watch(job.id) as events:
+        house.tell(job)
+        house.tell(running)
+        done = await house.finish(running)
+        seen = [event async for event in events]
+    # Then states never go back
+    assert seen == [StateChanged(job=running), StateChanged(job=done)]
+
+
+async def test_watching_an_ended_job_shows_its_end_at_once(house: House) -> None:
+    done = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    assert await collected(house, done) == [StateChanged(job=done)]
+
+
+async def test_wait_returns_the_ended_job(house: House) -> None:
+    job = await house.studio.submit(DRAFT)
+    waiting = asyncio.ensure_future(house.studio.wait(job.id))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    cancelled = await house.studio.cancel(job.id)
+    assert await asyncio.wait_for(waiting, 5) == cancelled
+
+
+async def test_wait_ends_when_the_house_does(house: House) -> None:
+    job = await house.studio.submit(DRAFT)
+    waiting = asyncio.ensure_future(house.studio.wait(job.id))
+    await asyncio.sleep(0)
+    house.events.close()
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(waiting, 5)
