@@ -1,0 +1,1 @@
+"""Stored pictures: `local.LocalArtifactStore` keeps them in a directory."""

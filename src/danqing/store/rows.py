@@ -1,0 +1,121 @@
+"""Jobs to rows and back. Rows never leave the store."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping
+
+from danqing.core.errors import StorageFailure
+from danqing.core.states import JobState
+from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Mode
+
+Values = dict[str, object]
+
+
+def job_values(job: Job) -> Values:
+    """The row of a new job, without the sequence, which the database gives."""
+    return {
+        "id": job.id,
+        "owner": job.owner,
+        "batch_id": job.batch_id,
+        "state": JobState.PENDING.value,
+        "priority": job.priority,
+        "fingerprint": job.fingerprint,
+        "model": job.request.model,
+        "mode": job.request.mode.value,
+        "prompt": job.request.prompt,
+        "request": _dump(dataclasses.asdict(job.request)),
+        "adjustments": adjustments_text(job.adjustments),
+        "attempt_count": 0,
+        "created_at": job.created_at,
+    }
+
+
+def artifact_values(job_id: str, artifact: Artifact) -> Values:
+    """The row of an artifact."""
+    return {
+        "job_id": job_id,
+        "kind": artifact.kind.value,
+        "name": artifact.name,
+        "media_type": artifact.media_type,
+        "width": artifact.width,
+        "height": artifact.height,
+        "size_bytes": artifact.size_bytes,
+    }
+
+
+def failure_values(failure: JobFailure | None) -> Values:
+    """The three failure columns of a job or an attempt."""
+    if failure is None:
+        return {"failure_code": None, "failure_message": None, "failure_retryable": None}
+    return {
+        "failure_code": failure.code,
+        "failure_message": failure.message,
+        "failure_retryable": failure.retryable,
+    }
+
+
+def adjustments_text(adjustments: Sequence[str]) -> str:
+    """The adjustments column."""
+    return _dump(list(adjustments))
+
+
+def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequence[RowMapping]) -> Job:
+    """The job of a row. Raises StorageFailure for one that this version cannot read, a newer version's for instance."""
+    try:
+        return Job(
+            id=row["id"],
+            owner=row["owner"],
+            request=_request_from(row["request"]),
+            fingerprint=row["fingerprint"],
+            created_at=row["created_at"],
+            state=JobState(row["state"]),
+            priority=row["priority"],
+            batch_id=row["batch_id"],
+            sequence=row["sequence"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            attempts=tuple(_attempt_from(attempt) for attempt in attempts),
+            artifacts=tuple(_artifact_from(artifact) for artifact in artifacts),
+            adjustments=tuple(json.loads(row["adjustments"])),
+            failure=_failure_from(row),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
+
+
+def _request_from(text: str) -> GenerationRequest:
+    fields = json.loads(text)
+    return GenerationRequest(mode=Mode(fields.pop("mode")), **fields)
+
+
+def _attempt_from(row: RowMapping) -> Attempt:
+    return Attempt(
+        number=row["number"],
+        worker=row["worker"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        failure=_failure_from(row),
+    )
+
+
+def _artifact_from(row: RowMapping) -> Artifact:
+    return Artifact(
+        kind=ArtifactKind(row["kind"]),
+        name=row["name"],
+        media_type=row["media_type"],
+        width=row["width"],
+        height=row["height"],
+        size_bytes=row["size_bytes"],
+    )
+
+
+def _failure_from(row: RowMapping) -> JobFailure | None:
+    if row["failure_code"] is None:
+        return None
+    return JobFailure(code=row["failure_code"], message=row["failure_message"], retryable=row["failure_retryable"])
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

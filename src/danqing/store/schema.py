@@ -1,0 +1,103 @@
+"""The tables of the job store, for SQLite and PostgreSQL alike. Changing them needs a migration in `migrations/`."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored in UTC and read back in UTC. Refuses naive ones with ValueError."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database: in UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database: SQLite returns it naive, PostgreSQL aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    # SQLite numbers rows by itself only in a column whose type is spelled INTEGER.
+    Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("batch_id", Text),
+    Column("state", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    # model, mode and prompt repeat what `request` (the whole request as JSON) holds, to be queried.
+    Column("model", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("adjustments", Text, nullable=False),  # a JSON array of sentences
+    Column("attempt_count", Integer, nullable=False),  # the number of the newest attempt, 0 before the first
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("failure_code", Text),
+    Column("failure_message", Text),
+    Column("failure_retryable", Boolean),
+    # Waiting jobs in the order of taking; also lets the states be counted without reading the rows.
+    Index("ix_jobs_state_priority_sequence", "state", "priority", "sequence"),
+    Index("ix_jobs_owner_fingerprint_sequence", "owner", "fingerprint", "sequence"),
+    sqlite_autoincrement=True,  # a sequence is never given twice, even after the newest job was deleted
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("failure_code", Text),
+    Column("failure_message", Text),
+    Column("failure_retryable", Boolean),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("media_type", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)

@@ -1,0 +1,154 @@
+"""Group commit: one thread owns the one writing connection; calls that wait when a transaction begins share it.
+
+Knows SQLite's settings and threads; knows nothing of jobs.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Generic, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from danqing.core.errors import StorageFailure
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+MAX_CALLS_PER_TRANSACTION = 256  # bounds how long the first of them waits for the last
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call(Generic[T]):
+    work: Callable[[Connection], T]
+    durable: bool
+    answer: Future[T] = field(default_factory=Future[T])
+
+
+class GroupCommitWriter(Generic[T]):
+    """Runs functions that write, in the order given, each whole or not at all.
+
+    connection: in autocommit until `begin`, usable from another thread; the writer owns and finally closes it.
+    on_commit: told every result after its commit and before its caller is answered, in the writer's thread.
+    """
+
+    def __init__(self, connection: Connection, *, on_commit: Callable[[T], None]) -> None:
+        self._connection = connection
+        self._driver: sqlite3.Connection = _driver_of(connection)
+        self._on_commit = on_commit
+        self._durable: bool | None = None  # not known before it is first set
+        self._calls: SimpleQueue[_Call[T] | None] = SimpleQueue()
+        self._gate = Lock()  # no call may come after the None that ends the thread
+        self._closed = False
+        self._thread = Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Connection], T], *, durable: bool) -> Future[T]:
+        """Queues a call. The future gives its result after the commit, or StorageFailure; cancelled in time, it is
+        not run. durable: the commit has reached the medium before the result is given. Callable from any thread.
+        """
+        call = _Call(work=work, durable=durable)
+        with self._gate:
+            if self._closed:
+                raise StorageFailure("The store is closed.")
+            self._calls.put(call)
+        return call.answer
+
+    def close(self) -> None:
+        """Runs what is queued, then closes the connection. Blocking; a second time it does nothing."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._calls.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            self._run_batch([call for call in batch if call.answer.set_running_or_notify_cancel()])
+        try:
+            self._connection.close()
+        except Exception as exc:  # shutdown goes on
+            log.error("store_close_failed", reason=str(exc))
+
+    def _next_batch(self) -> list[_Call[T]] | None:
+        first = self._calls.get()
+        if first is None:
+            return None
+        batch = [first]
+        try:
+            while len(batch) < MAX_CALLS_PER_TRANSACTION:
+                following = self._calls.get_nowait()
+                if following is None:
+                    self._calls.put(None)
+                    break
+                batch.append(following)
+        except Empty:
+            pass
+        return batch
+
+    def _run_batch(self, batch: list[_Call[T]]) -> None:
+        if not batch:
+            return
+        try:
+            self._set_durability(any(call.durable for call in batch))
+            done = self._transact(batch)
+            for _, result in done:
+                self._on_commit(result)
+        except Exception as exc:  # the thread outlives whatever happens to one transaction
+            log.error("store_transaction_failed", calls=len(batch), error=type(exc).__name__, reason=str(exc))
+            self._leave_transaction()
+            for call in batch:
+                if not call.answer.done():
+                    call.answer.set_exception(_storage_failure(exc))
+        else:
+            for call, result in done:
+                call.answer.set_result(result)
+
+    def _leave_transaction(self) -> None:
+        """After a COMMIT that failed SQLite is still inside, though SQLAlchemy believes otherwise."""
+        try:
+            self._driver.rollback()
+        except sqlite3.Error as exc:
+            log.error("store_rollback_failed", reason=str(exc))
+
+    def _set_durability(self, durable: bool) -> None:
+        """FULL syncs the log at each commit; NORMAL at checkpoints. A FULL commit also syncs what NORMAL ones left."""
+        if durable is not self._durable:
+            self._driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def _transact(self, batch: list[_Call[T]]) -> list[tuple[_Call[T], T]]:
+        """Runs the calls in one transaction; returns those that succeeded. Calls that failed alone are answered."""
+        done: list[tuple[_Call[T], T]] = []
+        with self._connection.begin():
+            for call in batch:
+                try:
+                    with self._connection.begin_nested():
+                        result = call.work(self._connection)
+                except Exception as exc:
+                    if not self._driver.in_transaction:  # SQLite gave up the whole transaction, not this call alone
+                        raise
+                    log.error("store_call_failed", error=type(exc).__name__, reason=str(exc))
+                    call.answer.set_exception(_storage_failure(exc))
+                else:
+                    done.append((call, result))
+        return done
+
+
+def _storage_failure(cause: Exception) -> StorageFailure:
+    if isinstance(cause, StorageFailure):
+        return cause
+    failure = StorageFailure()
+    failure.__cause__ = cause
+    return failure
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError("the writer needs a connection of the sqlite3 driver")
+    return driver

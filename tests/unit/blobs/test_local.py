@@ -1,0 +1,147 @@
+"""LocalArtifactStore: the contract, and what only a directory can show."""
+
+import os
+import resource
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.errors import ArtifactNotFound, StorageFailure
+from tests.contracts.artifact_store import ArtifactStoreContract
+
+LIMIT_BYTES = 50_000_000  # above what the test run itself writes into any file
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "outputs"
+
+
+@pytest.fixture
+def store(root: Path) -> LocalArtifactStore:
+    return LocalArtifactStore(root)
+
+
+class TestLocalArtifactStore(ArtifactStoreContract):
+    implementation = LocalArtifactStore
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may grow above LIMIT_BYTES: what a full disk looks like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_nothing_is_made_before_the_first_write(root: Path, store: LocalArtifactStore) -> None:
+    with pytest.raises(ArtifactNotFound):
+        store.path("a.png")
+    assert store.sweep(frozenset()) == 0
+    assert not root.exists()
+    store.write("a.png", b"picture")
+    assert [path.name for path in root.iterdir()] == ["a.png"]
+
+
+def test_a_directory_removed_by_somebody_is_made_again(root: Path, store: LocalArtifactStore) -> None:
+    store.write("a.png", b"picture")
+    store.path("a.png").unlink()
+    root.rmdir()
+    store.write("b.png", b"picture")
+    assert store.path("b.png").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(root: Path, store: LocalArtifactStore, small_files: None) -> None:
+    # Given a picture already there under the name
+    store.write("a.png", b"old")
+    # When a new one does not fit
+    with pytest.raises(StorageFailure):
+        store.write("a.png", bytes(LIMIT_BYTES + 1))
+    # Then the old one is whole and alone
+    assert store.path("a.png").read_bytes() == b"old"
+    assert [path.name for path in root.iterdir()] == ["a.png"]
+
+
+def test_a_root_that_is_a_file_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    store = LocalArtifactStore(tmp_path / "file")
+    with pytest.raises(StorageFailure):
+        store.write("a.png", b"picture")
+    with pytest.raises(StorageFailure):
+        store.sweep(frozenset())
+
+
+def test_links_and_directories_are_not_pictures(tmp_path: Path, root: Path, store: LocalArtifactStore) -> None:
+    # Given a link out of the directory and a directory, both under legal names
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    store.write("a.png", b"picture")
+    (root / "link.png").symlink_to(secret)
+    (root / "folder.png").mkdir()
+    # Then neither is a picture
+    for name in ("link.png", "folder.png"):
+        with pytest.raises(ArtifactNotFound):
+            store.path(name)
+    # And writing under the link's name replaces the link, not what it points to.
+    store.write("link.png", b"new")
+    assert secret.read_bytes() == b"secret"
+    assert store.path("link.png").read_bytes() == b"new"
+
+
+def test_a_sweep_never_touches_what_is_not_ours(root: Path, store: LocalArtifactStore) -> None:
+    # Given a user's directory: names near to ours, a folder and a link that look like ours, another server's picture
+    store.write(f"{uuid.uuid4()}.png", b"picture of another server")
+    stem, folder, link = (str(uuid.uuid4()) for _ in range(3))
+    strangers = [
+        "holiday.png",
+        "notes.tmp",
+        ".danqing-notes.tmp",
+        f"{stem}.jpg",
+        f"{stem}.png.bak",
+        f"{stem.upper()}.png",
+        f"my {stem}.png",
+        f"{stem.replace('-', '')}.png",
+    ]
+    for name in strangers:
+        (root / name).write_text("text")
+    (root / f"{folder}.png").mkdir()
+    (root / f"{link}.png").symlink_to(root / "holiday.png")
+    # And what a killed process left
+    (root / f".danqing-{'0' * 32}.tmp").write_bytes(b"half a pict")
+    (root / f"{stem}.png").write_bytes(b"a picture without a row")
+    before = set(os.listdir(root))
+    # When it is swept
+    assert store.sweep(frozenset({stem, stem.upper(), folder, link})) == 2
+    # Then only the last two are gone
+    assert before - set(os.listdir(root)) == {f".danqing-{'0' * 32}.tmp", f"{stem}.png"}
+
+
+def test_a_write_is_synced_before_and_after_its_rename(
+    root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a look at what is asked of the system, in order
+    store.write("first.png", b"picture")
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(descriptor: int) -> None:
+        calls.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}').rsplit('/', 1)[-1].split('-')[0]}")
+        fsync(descriptor)
+
+    def seen_replace(source: Path, target: Path) -> None:
+        calls.append(f"rename to {target.name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    # When a picture is written
+    store.write("a.png", b"picture")
+    # Then the file reaches the disk before it has its name, and the name before the call ends
+    assert calls == ["fsync .danqing", "rename to a.png", "fsync outputs"]

@@ -1,0 +1,54 @@
+"""A program for `test_crash.py`: opens a store, then adds jobs for ever and prints the id of each that was answered.
+
+Its caller reads the ids and kills it. With a second argument it may not make any file larger than that many bytes: it
+then adds until the store fails, takes the limit away, adds one more, and closes.
+"""
+
+import asyncio
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from danqing.core.errors import StorageFailure
+from danqing.store.sqlite import SqliteJobStore
+from tests.fakes.domain import a_job, a_request
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def add_for_ever(store: SqliteJobStore) -> None:
+    while True:
+        job = await store.add(a_job())
+        say(job.id)
+
+
+async def many(path: Path) -> None:
+    store = SqliteJobStore.open(path)
+    await asyncio.gather(*(add_for_ever(store) for _ in range(8)))
+
+
+async def until_full(path: Path, limit: int) -> None:
+    store = SqliteJobStore.open(path)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    job = a_job(request=a_request(prompt="x" * 5000))
+    try:
+        while True:
+            say((await store.add(job)).id)
+            job = a_job(request=job.request)
+    except StorageFailure:
+        say("full")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    say((await store.add(a_job())).id)
+    await store.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        asyncio.run(until_full(Path(sys.argv[1]), int(sys.argv[2])))
+    else:
+        asyncio.run(many(Path(sys.argv[1])))
