@@ -1,0 +1,1 @@
+"""Worker processes: one per device, each around an engine; and the supervisor that keeps them alive."""

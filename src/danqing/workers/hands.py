@@ -1,0 +1,83 @@
+"""Which jobs a worker has in its hands, as told by the messages that went to and fro. Pure bookkeeping."""
+
+from dataclasses import dataclass
+
+from danqing.workers.messages import DeviceFree, FromWorker, JobDone, JobFailed, JobStopped, RunJob
+
+
+@dataclass(frozen=True)
+class JobAttempt:
+    """One attempt at one job."""
+
+    job_id: str
+    attempt: int
+
+
+class Hands:
+    """At most one job is reserved or on the device; a few more may be off the device and not stored yet."""
+
+    def __init__(self, *, max_finishing: int) -> None:
+        self._max_finishing = max_finishing
+        self._reserved: str | None = None
+        self._stop_reserved = False
+        self._on_device: JobAttempt | None = None
+        self._finishing: set[JobAttempt] = set()
+
+    @property
+    def have_room(self) -> bool:
+        """True when one more job may be reserved."""
+        idle = self._reserved is None and self._on_device is None
+        return idle and len(self._finishing) < self._max_finishing
+
+    @property
+    def attempts(self) -> list[JobAttempt]:
+        """Everything that was sent and has not ended, the one on the device last."""
+        return [*self._finishing, *([self._on_device] if self._on_device else [])]
+
+    @property
+    def device_busy(self) -> bool:
+        """True while a job is on the device."""
+        return self._on_device is not None
+
+    @property
+    def reserved_was_stopped(self) -> bool:
+        """True when the job being claimed is not wanted any more."""
+        return self._stop_reserved
+
+    def reserve(self, job_id: str) -> None:
+        """Keeps the device for a job that is being claimed."""
+        self._reserved, self._stop_reserved = job_id, False
+
+    def reserved_for(self, job_id: str) -> bool:
+        """True while the device is kept for this job."""
+        return self._reserved == job_id
+
+    def release(self) -> None:
+        """The claim came to nothing."""
+        self._reserved = None
+
+    def stop_reserved(self, job_id: str) -> bool:
+        """Notes that the job being claimed is not wanted any more; False if it is another one."""
+        if self._reserved != job_id:
+            return False
+        self._stop_reserved = True
+        return True
+
+    def sent(self, message: RunJob) -> None:
+        """The reserved job is on its way."""
+        self._reserved = None
+        self._on_device = JobAttempt(message.job_id, message.attempt)
+
+    def told(self, message: FromWorker) -> None:
+        """Moves the job that the message is about."""
+        match message:
+            case DeviceFree() if self._on_device is not None:
+                self._finishing.add(self._on_device)
+                self._on_device = None
+            case JobDone() | JobStopped() | JobFailed():
+                ended = JobAttempt(message.job_id, message.attempt)
+                self._finishing.discard(ended)
+                if self._on_device == ended:
+                    self._on_device = None
+            case _:
+                pass

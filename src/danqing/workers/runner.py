@@ -1,0 +1,146 @@
+"""The worker process: one engine, one job on the device at a time. Knows nothing of the store of jobs."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from types import FrameType
+
+import structlog
+
+from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.ports import Engine
+from danqing.core.types import RawPicture
+from danqing.workers.failures import describe
+from danqing.workers.finisher import Finisher
+from danqing.workers.inbox import Inbox
+from danqing.workers.messages import (
+    DeviceFree,
+    FromWorker,
+    Heartbeat,
+    JobStopped,
+    LoadFailed,
+    RunJob,
+    StepDone,
+    ToWorker,
+    WorkerReady,
+)
+from danqing.workers.outbox import Outbox
+from danqing.workers.parentage import die_with_parent
+from danqing.workers.spec import WorkerSpec
+
+log = structlog.get_logger(__name__)
+
+
+def run_worker(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, heartbeat_s: float) -> None:
+    """The whole life of a worker process; does not return.
+
+    Exit status 0 after a Shutdown message or SIGTERM, when the jobs already given are done; otherwise 1.
+    """
+    code = 1
+    try:
+        code = _serve(connection, spec, heartbeat_s)
+    except BaseException:  # the top of the process: whatever comes here is logged, and the process ends
+        log.exception("worker_crashed", worker=spec.id)
+    finally:
+        _end_process(code)
+
+
+def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, heartbeat_s: float) -> int:
+    # Ctrl-C goes to the whole process group; ending in order is the server's business. The server has the signal
+    # blocked while it starts a worker, so that it cannot strike before this line.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    die_with_parent()
+    if spec.setup is not None:
+        spec.setup.build()
+    threading.excepthook = _end_after_thread
+    inbox, outbox = Inbox(connection), Outbox(connection)
+
+    def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+        inbox.shut_down()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    inbox.start()
+    started = time.monotonic()
+    try:
+        engine, artifacts = spec.engine.build(), spec.artifacts.build()
+        engine.load()
+    except Exception as error:
+        log.exception("model_load_failed", worker=spec.id)
+        outbox.send(LoadFailed(failure=describe(error, otherwise=ModelLoadFailure)))
+        return 1
+    outbox.send(WorkerReady(models=spec.models, device=engine.device(), load_s=time.monotonic() - started))
+    threading.Thread(target=_beat, args=(engine, outbox, heartbeat_s), name="heartbeat", daemon=True).start()
+    finisher = Finisher(engine=engine, artifacts=artifacts, inbox=inbox, outbox=outbox)
+    finisher.start()
+    return _Runner(engine=engine, finisher=finisher, inbox=inbox, outbox=outbox).serve()
+
+
+class _Runner:
+    """The main thread's loop: takes jobs, denoises them, hands the raw pictures to the finisher."""
+
+    def __init__(self, *, engine: Engine, finisher: Finisher, inbox: Inbox, outbox: Outbox) -> None:
+        self._engine = engine
+        self._finisher = finisher
+        self._inbox = inbox
+        self._outbox = outbox
+
+    def serve(self) -> int:
+        """Runs jobs until told to end, or until the device cannot be trusted. Returns the exit status."""
+        poisoned = False
+        while not poisoned and (job := self._inbox.next_job()) is not None:
+            poisoned = self._run(job)
+        self._finisher.close()
+        return 1 if poisoned or self._finisher.poisoned else 0
+
+    def _run(self, job: RunJob) -> bool:
+        """True when the process must end."""
+        started = time.monotonic()
+        try:
+            picture = self._denoise(job)
+        except Exception as error:
+            self._inbox.ended(job.job_id)
+            return self._outbox.send_failure(job, error)
+        if picture is None:
+            self._inbox.ended(job.job_id)
+            self._outbox.send(JobStopped(job_id=job.job_id, attempt=job.attempt))
+        else:
+            self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
+            self._finisher.add(job, picture, time.monotonic() - started)
+        return False
+
+    def _denoise(self, job: RunJob) -> RawPicture | None:
+        def on_step(step: int, total_steps: int) -> None:
+            self._outbox.send(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
+
+        def stopped() -> bool:
+            return self._inbox.is_stopped(job.job_id)
+
+        if stopped():
+            return None
+        picture = self._engine.denoise(job.request, on_step=on_step, stopped=stopped)
+        if picture is None and not stopped():
+            raise EngineFailure("The engine gave up the picture without being asked to.")
+        return picture
+
+
+def _beat(engine: Engine, outbox: Outbox, pause_s: float) -> None:
+    while True:
+        outbox.send(Heartbeat(device=engine.device()))
+        time.sleep(pause_s)
+
+
+def _end_after_thread(args: threading.ExceptHookArgs) -> None:
+    """A worker that has lost one of its threads is of no use."""
+    log.error("worker_thread_crashed", thread=args.thread and args.thread.name, exc_info=args.exc_value)
+    _end_process(1)
+
+
+def _end_process(code: int) -> None:
+    """Ends at once: tearing down an interpreter that holds a device context may hang, and all is stored and sent."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

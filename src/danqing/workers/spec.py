@@ -1,0 +1,42 @@
+"""What a worker is: its name, its device, its models, and how its process builds the engine. Picklable."""
+
+from dataclasses import dataclass
+
+from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """id: stable over restarts, shown in status and kept with attempts. device: its name in the log ("cuda:0", "cpu").
+
+    models: ids of the models that the engine will have loaded. setup: run first in the process (logging, say).
+    """
+
+    id: str
+    device: str
+    models: tuple[str, ...]
+    engine: EngineFactory
+    artifacts: ArtifactStoreFactory
+    setup: SetupFactory | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRules:
+    """When a worker counts as hung, how soon a dead one is started again. All times in seconds.
+
+    A worker is killed when it says nothing for `heartbeat_timeout_s`, when it denoises and no step ends within
+    max(`step_timeout_s`, `step_factor` times its usual step), or when loading takes `load_timeout_s`.
+    """
+
+    heartbeat_s: float = 1.0  # pause between two heartbeats
+    heartbeat_timeout_s: float = 10.0
+    step_timeout_s: float = 60.0
+    step_factor: float = 20.0
+    load_timeout_s: float = 3600.0  # a first start may download the model
+    check_s: float = 1.0  # pause between two looks at all workers
+    first_backoff_s: float = 0.2  # before the first restart; doubles with each one
+    max_backoff_s: float = 30.0
+    stable_s: float = 60.0  # a process that was ready this long starts the back-off anew
+    max_load_failures: int = 3  # in a row; then the worker is broken
+    max_finishing: int = 2  # pictures off the device and not stored yet, before the worker gets another job
+    exit_grace_s: float = 5.0  # between asking an idle process to end and killing it

@@ -1,0 +1,153 @@
+"""What every JobQueue must do, seen from both its ends. A test module makes a subclass with `implementation`."""
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+
+from danqing.core.types import Attempt, Job
+from danqing.workers.dispatcher import TakingQueue
+from tests.fakes.domain import LOST, a_job, a_request, later
+
+MODELS = ("tiny",)
+SOON_S = 10.0
+
+
+def numbered(sequence: int, *, model: str = "tiny", priority: int = 0, attempts: int = 0) -> Job:
+    """A stored job that was tried so often."""
+    tried = tuple(
+        Attempt(number=number, worker="w1", started_at=later(), ended_at=later(), failure=LOST)
+        for number in range(1, attempts + 1)
+    )
+    return a_job(
+        id=f"job-{sequence}", sequence=sequence, priority=priority, request=a_request(model=model), attempts=tried
+    )
+
+
+async def taken(queue: TakingQueue, count: int) -> list[str]:
+    """The next ids, without waiting long."""
+    async with asyncio.timeout(SOON_S):
+        return [await queue.take(MODELS) for _ in range(count)]
+
+
+async def waiting_take(queue: TakingQueue, *models: str) -> asyncio.Task[str]:
+    """A take that has come as far as it can."""
+    task = asyncio.create_task(queue.take(models or MODELS))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return task
+
+
+class JobQueueContract:
+    """The suite."""
+
+    implementation: ClassVar[type]
+
+    @pytest.fixture
+    def queue(self) -> TakingQueue:
+        raise NotImplementedError
+
+    def test_is_the_implementation_meant(self, queue: TakingQueue) -> None:
+        assert type(queue) is self.implementation
+
+    async def test_higher_priority_goes_first_and_then_the_order_of_acceptance(self, queue: TakingQueue) -> None:
+        # Given jobs that were published in another order than they were accepted
+        for job in (numbered(3), numbered(1), numbered(4, priority=1), numbered(2), numbered(5, priority=-1)):
+            await queue.publish(job)
+        # Then they come in the order promised
+        assert await taken(queue, 5) == ["job-4", "job-1", "job-2", "job-3", "job-5"]
+
+    async def test_publishing_twice_delivers_once(self, queue: TakingQueue) -> None:
+        # When a waiting job is published again
+        for job in (numbered(1), numbered(1), numbered(2)):
+            await queue.publish(job)
+        # Then it does not come twice
+        assert await taken(queue, 2) == ["job-1", "job-2"]
+        more = await waiting_take(queue)
+        assert not more.done()
+        more.cancel()
+
+    async def test_a_taken_job_may_be_published_again(self, queue: TakingQueue) -> None:
+        # Given a job that was taken
+        await queue.publish(numbered(1))
+        assert await taken(queue, 1) == ["job-1"]
+        # When it comes back
+        await queue.publish(numbered(1, attempts=1))
+        # Then it is delivered again
+        assert await taken(queue, 1) == ["job-1"]
+
+    async def test_a_withdrawn_job_is_not_delivered(self, queue: TakingQueue) -> None:
+        # Given three jobs
+        for sequence in (1, 2, 3):
+            await queue.publish(numbered(sequence))
+        # When one is withdrawn, twice, and one that nobody knows
+        for job_id in ("job-2", "job-2", "job-9"):
+            await queue.withdraw(job_id)
+        # Then the others come
+        assert await taken(queue, 2) == ["job-1", "job-3"]
+
+    async def test_a_withdrawn_job_may_be_published_again(self, queue: TakingQueue) -> None:
+        await queue.publish(numbered(1))
+        await queue.withdraw("job-1")
+        await queue.publish(numbered(1))
+        assert await taken(queue, 1) == ["job-1"]
+
+    async def test_a_waiting_taker_gets_what_is_published(self, queue: TakingQueue) -> None:
+        # Given a taker that waits
+        waiting = await waiting_take(queue)
+        assert not waiting.done()
+        # When a job comes
+        await queue.publish(numbered(1))
+        # Then it has it
+        assert await asyncio.wait_for(waiting, SOON_S) == "job-1"
+
+    async def test_every_job_goes_to_one_taker(self, queue: TakingQueue) -> None:
+        # Given many takers
+        takers = [await waiting_take(queue) for _ in range(20)]
+        # When as many jobs come
+        for sequence in range(20):
+            await queue.publish(numbered(sequence))
+        # Then each taker has another one
+        async with asyncio.timeout(SOON_S):
+            ids = await asyncio.gather(*takers)
+        assert len(set(ids)) == 20
+
+    async def test_a_taker_gets_only_jobs_of_its_models(self, queue: TakingQueue) -> None:
+        # Given a taker of one model, and jobs of another
+        waiting = await waiting_take(queue, "large")
+        await queue.publish(numbered(1))
+        await queue.publish(numbered(2, model="large"))
+        # Then each job goes where it can be made
+        assert await asyncio.wait_for(waiting, SOON_S) == "job-2"
+        assert await taken(queue, 1) == ["job-1"]
+
+    async def test_a_taker_of_several_models_gets_the_next_of_all(self, queue: TakingQueue) -> None:
+        for job in (numbered(3), numbered(2, model="large"), numbered(4, model="large", priority=1)):
+            await queue.publish(job)
+        async with asyncio.timeout(SOON_S):
+            ids = [await queue.take(("tiny", "large")) for _ in range(3)]
+        assert ids == ["job-4", "job-2", "job-3"]
+
+    async def test_a_cancelled_take_loses_no_job(self, queue: TakingQueue) -> None:
+        # Given two takers that wait, the first of which is cancelled at the very moment a job comes
+        first, second = await waiting_take(queue), await waiting_take(queue)
+        await queue.publish(numbered(1))
+        first.cancel()
+        await asyncio.wait([first], timeout=SOON_S)
+        # Then the job is with the one or the other
+        if first.cancelled():
+            assert await asyncio.wait_for(second, SOON_S) == "job-1"
+        else:
+            assert first.result() == "job-1"
+        second.cancel()
+
+    async def test_a_job_tried_twice_lets_the_waiting_ones_go_first(self, queue: TakingQueue) -> None:
+        # Given an old job that comes back after one attempt, and one after two
+        await queue.publish(numbered(10))
+        await queue.publish(numbered(11))
+        await queue.publish(numbered(9, priority=-1))
+        await queue.publish(numbered(2, attempts=2))
+        await queue.publish(numbered(1, attempts=1))
+        await queue.publish(numbered(12))
+        # Then the first has its old place, and the second goes behind those that waited, but before later ones
+        assert await taken(queue, 6) == ["job-1", "job-10", "job-11", "job-2", "job-12", "job-9"]

@@ -1,0 +1,211 @@
+"""The lives of worker processes: loading, breaking, dying with their server, ending on demand."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from danqing.core.states import JobState
+from danqing.core.types import WorkerState
+from danqing.workers.factory import EngineFactory
+from danqing.workers.hands import JobAttempt
+from danqing.workers.spec import WorkerRules, WorkerSpec
+from danqing.workers.supervisor import Supervisor
+from danqing.workers.worker import JobNews, Worker
+from tests.zoo.engines import Zoo
+from tests.zoo.house import DEADLINE_S, FAST, a_house, a_spec, until
+
+ROOT = Path(__file__).parents[3]
+
+
+class Nobody:
+    """A listener without jobs."""
+
+    def job_told(self, worker: Worker, message: JobNews) -> None:
+        raise AssertionError(message)
+
+    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+        raise AssertionError(attempts)
+
+
+@asynccontextmanager
+async def supervised(*specs: WorkerSpec, rules: WorkerRules = FAST) -> AsyncIterator[Supervisor]:
+    """A supervisor without a dispatcher."""
+    supervisor = Supervisor(specs, rules=rules)
+    supervisor.start(Nobody())
+    try:
+        yield supervisor
+    finally:
+        await supervisor.stop(deadline_s=0)
+
+
+def state(supervisor: Supervisor) -> WorkerState:
+    return supervisor.status().workers[0].state
+
+
+async def test_workers_come_up_in_the_background(tmp_path: Path) -> None:
+    # When a supervisor is started, it answers before the worker is there
+    async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path))) as supervisor:
+        assert state(supervisor) is WorkerState.STARTING
+        assert not supervisor.status().accepts_jobs
+        # Then the worker becomes ready
+        await until(lambda: state(supervisor) is WorkerState.READY, "ready")
+        status = supervisor.status().workers[0]
+        assert status.device is not None
+        assert (status.device.name, status.models, status.restarts, status.failure) == ("zoo", ("tiny",), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [("fails", "The model's files are missing."), ("crashes", "The model could not be loaded.")],
+)
+async def test_a_model_that_cannot_be_loaded_breaks_the_worker(tmp_path: Path, load: str, message: str) -> None:
+    async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path, load=load))) as supervisor:
+        # When loading has failed three times
+        await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
+        await until(lambda: supervisor.status().workers[0].pid is None, "the last process is gone")
+        # Then no further process is started, and the reason is kept, without a library's words
+        status = supervisor.status().workers[0]
+        assert status.restarts == 2
+        assert status.failure is not None
+        assert (status.failure.code, status.failure.message) == ("model_load_failure", message)
+        assert not supervisor.status().accepts_jobs
+
+
+async def test_a_process_that_exits_on_import_is_tried_again_but_takes_no_jobs(tmp_path: Path) -> None:
+    # Given an engine whose import ends the process
+    factory = EngineFactory(target="tests.zoo.exits_on_import:build", argument=None)
+    async with supervised(replace(a_spec(tmp_path, Zoo(folder=tmp_path)), engine=factory)) as supervisor:
+        # When it has been tried a few times
+        await until(lambda: supervisor.status().workers[0].restarts >= 3, "three restarts")
+        # Then the pool has never promised to make a picture, and says why
+        status = supervisor.status()
+        assert status.workers[0].state is WorkerState.STARTING
+        assert not status.accepts_jobs
+        assert status.workers[0].failure is not None
+        assert status.workers[0].failure.code == "worker_lost"
+
+
+async def test_a_process_killed_while_loading_is_started_again(tmp_path: Path) -> None:
+    # When the first process dies under load
+    async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path, load="dies once"))) as supervisor:
+        # Then the second becomes ready, and the failure is forgotten
+        await until(lambda: state(supervisor) is WorkerState.READY, "ready")
+        assert supervisor.status().workers[0].restarts == 1
+        assert supervisor.status().workers[0].failure is None
+
+
+async def test_a_process_that_loads_too_long_is_killed(tmp_path: Path) -> None:
+    # Given a load that never ends
+    rules = replace(FAST, load_timeout_s=0.3)
+    async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path, load="hangs")), rules=rules) as supervisor:
+        # Then it is tried again
+        await until(lambda: supervisor.status().workers[0].restarts >= 1, "a restart")
+
+
+async def test_a_spec_that_cannot_be_sent_breaks_the_worker_and_nothing_else(tmp_path: Path) -> None:
+    # Given one worker whose spec cannot be pickled, and a good one
+    bad = replace(
+        a_spec(tmp_path, Zoo(folder=tmp_path)), engine=EngineFactory(target="os:getcwd", argument=lambda: None)
+    )
+    good = a_spec(tmp_path, Zoo(folder=tmp_path), number=2)
+    async with supervised(bad, good) as supervisor:
+        # Then the one is broken and the other ready
+        await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
+        await until(lambda: supervisor.status().workers[1].state is WorkerState.READY, "ready")
+
+
+async def test_a_server_that_stood_still_does_not_blame_its_workers(tmp_path: Path) -> None:
+    async with a_house(tmp_path, worker_rules=replace(FAST, heartbeat_timeout_s=0.5)) as house:
+        pid = house.worker().pid
+        assert pid is not None
+        # When server and worker stand still together, as in a paused container, for longer than a worker may be silent
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.8)  # noqa: ASYNC251 - the event loop is what shall stand still
+        os.kill(pid, signal.SIGCONT)
+        # Then the worker is not taken for hung
+        assert (await house.ended(await house.submit("a tea pot"))).state is JobState.COMPLETED
+        assert (house.worker().pid, house.worker().restarts) == (pid, 0)
+
+
+async def test_workers_ignore_ctrl_c(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a worker in mid-job
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        pid = house.worker().pid
+        assert pid is not None
+        # When it gets the SIGINT that a terminal sends to the whole group
+        os.kill(pid, signal.SIGINT)
+        house.zoo.open_gate("gate")
+        # Then it makes its picture
+        assert len((await house.ended(job)).attempts) == 1
+        assert house.worker().pid == pid
+
+
+async def test_sigterm_lets_a_worker_finish_its_job(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a worker in mid-job
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        pid = house.worker().pid
+        assert pid is not None
+        # When it gets a SIGTERM, as a service manager may send to all processes of a service
+        os.kill(pid, signal.SIGTERM)
+        house.zoo.open_gate("gate")
+        # Then it makes its picture first
+        assert len((await house.ended(job)).attempts) == 1
+        await until(lambda: house.worker().pid not in (pid, None), "a new process")
+
+
+async def test_stopping_ends_processes_in_every_state(tmp_path: Path) -> None:
+    # Given a worker that is ready and one that still loads
+    specs = [a_spec(tmp_path, Zoo(folder=tmp_path)), a_spec(tmp_path, Zoo(folder=tmp_path, load="hangs"), number=2)]
+    async with supervised(*specs) as supervisor:
+        await until(lambda: state(supervisor) is WorkerState.READY, "ready")
+        pids = [worker.pid for worker in supervisor.status().workers]
+        # When the supervisor is stopped, twice
+        await asyncio.wait_for(supervisor.stop(deadline_s=5), DEADLINE_S)
+        await asyncio.wait_for(supervisor.stop(deadline_s=5), DEADLINE_S)
+        # Then none is left
+        assert None not in pids
+        assert not any(_alive(pid) for pid in pids if pid is not None)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_a_worker_dies_with_a_server_that_is_killed(tmp_path: Path, frozen: bool) -> None:
+    # Given a server process whose worker hangs in a job
+    command = [sys.executable, "-m", "tests.zoo.parent", str(tmp_path)]
+    server = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    line = b""
+    while not line.startswith(b"worker "):
+        line = await asyncio.wait_for(server.stdout.readline(), DEADLINE_S)
+        assert line, "the server ended"
+    worker = int(line.split()[1])
+    assert _alive(worker)
+    if frozen:  # it cannot even read its pipe
+        os.kill(worker, signal.SIGSTOP)
+    # When the server is killed
+    server.kill()
+    await server.wait()
+    killed = time.monotonic()
+    # Then the worker is gone within two seconds
+    await until(lambda: not _alive(worker), "the worker is gone")
+    assert time.monotonic() - killed < 2
+
+
+def _alive(pid: int) -> bool:
+    """False also for a process that has ended and was not waited for (nobody may do that for an orphan here)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,145 @@
+"""A server without HTTP: the real store, queue, events, supervisor and dispatcher over zoo engines in processes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.events import Event, ProgressMade, StateChanged
+from danqing.core.studio import Limits, Studio
+from danqing.core.types import Job, RequestDraft, WorkerStatus
+from danqing.events.in_process import InProcessEventBus
+from danqing.queue.embedded import EmbeddedQueue
+from danqing.store.sqlite import SqliteJobStore
+from danqing.workers.dispatcher import Dispatcher
+from danqing.workers.factory import ArtifactStoreFactory, EngineFactory
+from danqing.workers.settlement import JobRules
+from danqing.workers.spec import WorkerRules, WorkerSpec
+from danqing.workers.supervisor import Supervisor
+from tests.fakes.domain import a_card
+from tests.fakes.studio_parts import FixedCatalogue
+from tests.zoo.engines import Zoo
+
+DEADLINE_S = 30.0
+FAST = WorkerRules(heartbeat_s=0.2, check_s=0.05, first_backoff_s=0.01, exit_grace_s=2.0)
+JOB_RULES = JobRules(task_timeout_s=60.0, stop_grace_s=0.2)
+
+
+async def until(come: Callable[[], bool], what: str) -> None:
+    """Waits for a condition; fails with its name when it does not come."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not come():
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.005)
+
+
+def a_spec(folder: Path, zoo: Zoo, *, number: int = 1) -> WorkerSpec:
+    """A worker with a zoo engine; pictures go to folder/outputs."""
+    return WorkerSpec(
+        id=f"w{number}",
+        device="cpu",
+        models=("tiny",),
+        engine=EngineFactory(target="tests.zoo.engines:build_zoo", argument=zoo),
+        artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=folder / "outputs"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """The parts, running."""
+
+    zoo: Zoo
+    store: SqliteJobStore
+    queue: EmbeddedQueue
+    events: InProcessEventBus
+    artifacts: LocalArtifactStore
+    supervisor: Supervisor
+    dispatcher: Dispatcher
+    studio: Studio
+
+    def worker(self, number: int = 1) -> WorkerStatus:
+        """Its status."""
+        return self.supervisor.status().workers[number - 1]
+
+    async def until_ready(self) -> None:
+        """Waits until every worker has loaded."""
+        for worker in self.supervisor.workers:
+            await asyncio.wait_for(worker.free(), DEADLINE_S)
+
+    async def submit(self, prompt: str, *, seed: int | None = None, priority: int = 0) -> Job:
+        """Accepts a job; small, so that encoding takes no time."""
+        draft = RequestDraft(prompt=prompt, width=64, height=64, seed=seed)
+        return await self.studio.submit(draft, priority=priority)
+
+    async def ended(self, job: Job) -> Job:
+        """Waits for the job's end."""
+        return await asyncio.wait_for(self.studio.wait(job.id), DEADLINE_S)
+
+    async def under_way(self, job: Job) -> None:
+        """Waits until the job has made its first step."""
+        await until(lambda: self.studio.progress(job.id) is not None, "the first step")
+
+    async def history(self, job: Job) -> list[Event]:
+        """Everything that happens to the job from now to its end."""
+        async with asyncio.timeout(DEADLINE_S), self.studio.watch(job.id) as events:
+            return [event async for event in events]
+
+
+def states(history: list[Event]) -> list[str]:
+    """The states in a history."""
+    return [event.job.state.value for event in history if isinstance(event, StateChanged)]
+
+
+def steps(history: list[Event]) -> list[int]:
+    """The steps in a history."""
+    return [event.progress.step for event in history if isinstance(event, ProgressMade)]
+
+
+@asynccontextmanager
+async def a_house(
+    folder: Path,
+    *,
+    zoo: Zoo | None = None,
+    workers: int = 1,
+    worker_rules: WorkerRules = FAST,
+    job_rules: JobRules = JOB_RULES,
+    ready: bool = True,
+) -> AsyncIterator[House]:
+    """Opens the store in folder, recovers, starts the workers; stops everything at the end, at once."""
+    zoo = zoo or Zoo(folder=folder)
+    store = await asyncio.to_thread(SqliteJobStore.open, folder / "jobs.db")
+    queue, events = EmbeddedQueue(), InProcessEventBus()
+    specs = [a_spec(folder, zoo, number=number) for number in range(1, workers + 1)]
+    supervisor = Supervisor(specs, rules=worker_rules)
+    dispatcher = Dispatcher(queue=queue, store=store, supervisor=supervisor, events=events, rules=job_rules)
+    studio = Studio(
+        store=store,
+        queue=queue,
+        pool=supervisor,
+        events=events,
+        catalogue=FixedCatalogue(a_card()),
+        limits=Limits(max_queue_size=100),
+    )
+    house = House(
+        zoo=zoo,
+        store=store,
+        queue=queue,
+        events=events,
+        artifacts=LocalArtifactStore(folder / "outputs"),
+        supervisor=supervisor,
+        dispatcher=dispatcher,
+        studio=studio,
+    )
+    try:
+        await dispatcher.recover()
+        dispatcher.start()
+        if ready:
+            await house.until_ready()
+        yield house
+    finally:
+        await dispatcher.stop(deadline_s=0)
+        events.close()
+        await store.close()
