@@ -1,0 +1,83 @@
+"""A fast PNG encoder for 8-bit RGB: filters by NumPy, compression by ISA-L's igzip.
+
+At 1024x1024 some thirty times as fast as Pillow's default, for files up to a fifth larger. Both filters and igzip run
+without Python's lock. Knows nothing of what the texts mean.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+MEDIA_TYPE = "image/png"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COMPRESSION_LEVEL = 2  # of igzip's 0 to 3; 3 is slower and no smaller on filtered pictures
+SUB, UP = 1, 2  # PNG's numbers of the filters "minus the pixel to the left" and "minus the pixel above"
+COST_SAMPLE = 7  # every seventh byte is looked at to choose a row's filter; not a multiple of 3, so all colours are
+
+
+@dataclass(frozen=True, kw_only=True)
+class PngText:
+    """A text inside the file. keyword: 1 to 79 Latin-1 characters. text: anything but NUL.
+
+    utf8: always write it as an iTXt chunk; otherwise as the older tEXt where the text is Latin-1.
+    """
+
+    keyword: str
+    text: str
+    utf8: bool = False
+
+
+def encode_png(rgb: npt.NDArray[np.uint8], texts: Iterable[PngText]) -> bytes:
+    """rgb: uint8 (H, W, 3). The same input gives the same bytes. Raises ValueError for anything else."""
+    height, width, channels = rgb.shape
+    if rgb.dtype != np.uint8 or channels != 3 or not (height and width):
+        raise ValueError("expected uint8 RGB of at least one pixel")
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, colour type RGB, not interlaced
+    pixels = isal_zlib.compress(_filtered(rgb).data, COMPRESSION_LEVEL)  # pyright: ignore[reportUnknownMemberType]
+    return b"".join(
+        (
+            SIGNATURE,
+            _chunk(b"IHDR", header),
+            *(_text_chunk(text) for text in texts),
+            _chunk(b"IDAT", pixels),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _filtered(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Each row by Sub or Up, whichever leaves the smaller differences, after its filter's number: (H, 1 + 3W)."""
+    height, width, _ = rgb.shape
+    rows = np.ascontiguousarray(rgb).reshape(height, width * 3)
+    sub = np.empty((height, 1 + width * 3), np.uint8)
+    sub[:, 0] = SUB
+    sub[:, 1:4] = rows[:, :3]
+    np.subtract(rows[:, 3:], rows[:, :-3], out=sub[:, 4:])
+    up = np.empty_like(sub)
+    up[:, 0] = UP
+    up[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=up[1:, 1:])
+    return np.where((_cost(up) <= _cost(sub))[:, None], up, sub)
+
+
+def _cost(filtered: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How large a row's differences are: the sum of a sample of them, as signed bytes without the sign: (H,)."""
+    return np.abs(filtered[:, 1::COST_SAMPLE].view(np.int8).astype(np.int16)).sum(1, dtype=np.int64)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = isal_zlib.crc32(content, isal_zlib.crc32(kind))  # pyright: ignore[reportUnknownMemberType]
+    return b"".join((struct.pack(">I", len(content)), kind, content, struct.pack(">I", check)))
+
+
+def _text_chunk(text: PngText) -> bytes:
+    if not 1 <= len(text.keyword) <= 79 or "\0" in text.keyword + text.text:
+        raise ValueError("a PNG text needs a keyword of 1 to 79 characters and no NUL")
+    name = text.keyword.encode("latin-1") + b"\0"
+    if not text.utf8 and all(ord(character) < 256 for character in text.text):
+        return _chunk(b"tEXt", name + text.text.encode("latin-1"))
+    return _chunk(b"iTXt", name + b"\0\0\0\0" + text.text.encode())  # not compressed, no language, no other keyword

@@ -1,0 +1,50 @@
+"""What a picture file says about how it was made: A1111's `parameters`, and our own JSON under `danqing`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from danqing.core.sizes import SizePlan
+from danqing.core.types import GenerationRequest
+from danqing.engine.codecs.png import PngText
+
+SAMPLER = "Euler"
+
+
+def request_texts(
+    request: GenerationRequest, plan: SizePlan, *, adjustments: Sequence[str], version: str
+) -> tuple[PngText, PngText]:
+    """Both texts. They hold no times, ids or paths: the same request gives the same texts.
+
+    A NUL, which PNG texts cannot hold, is written as U+FFFD in `parameters`; the JSON keeps it.
+    """
+    parameters = _parameters(request, version).replace("\0", "\ufffd")
+    own = _own_json(request, plan, adjustments=adjustments, version=version)
+    return PngText(keyword="parameters", text=parameters), PngText(keyword="danqing", text=own, utf8=True)
+
+
+def _parameters(request: GenerationRequest, version: str) -> str:
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    settings = {
+        "Steps": request.num_inference_steps,
+        "Sampler": SAMPLER,
+        "CFG scale": request.guidance_scale,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": request.model,
+        "Version": f"danqing {version}",
+    }
+    lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
+    return "\n".join(lines)
+
+
+def _own_json(request: GenerationRequest, plan: SizePlan, *, adjustments: Sequence[str], version: str) -> str:
+    content = {
+        "request": dataclasses.asdict(request),
+        "size_plan": dataclasses.asdict(plan),
+        "adjustments": list(adjustments),
+        "version": version,
+    }
+    return json.dumps(content, ensure_ascii=False, sort_keys=True)

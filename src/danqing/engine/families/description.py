@@ -1,0 +1,22 @@
+"""What every family says about itself without loading anything. Imports no torch: the server reads it too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from danqing.core.capabilities import ModelCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyDescription:
+    """id: as in `ModelCard.family`. pipeline_class: `_class_name` of the family's `model_index.json`.
+
+    known_models: checkpoints that have an id of their own. describe_folder(folder, model_id): the card of a checkpoint
+    of the family in a local folder; raises ModelLoadFailure. adapter: "module:factory", imported only where it runs.
+    """
+
+    id: str
+    pipeline_class: str
+    known_models: tuple[ModelCard, ...]
+    describe_folder: Callable[[Path, str], ModelCard]
+    adapter: str

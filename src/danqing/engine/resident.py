@@ -1,0 +1,161 @@
+"""The engine: models loaded once and kept on one device, and what finishes their pictures."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import diffusers.utils.logging
+import numpy as np
+import structlog
+import torch
+import tqdm
+import transformers.utils.logging
+
+from danqing import __version__
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory, UnknownModel
+from danqing.core.sizes import SizePlan, plan_size
+from danqing.core.types import DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
+from danqing.engine.codecs.request_texts import request_texts
+from danqing.engine.device import Device, choose_attention, default_cpu_threads, is_out_of_memory
+from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter, MadePicture
+from danqing.engine.families.registry import FamilyRegistry
+from danqing.engine.picture import finish_picture
+from danqing.engine.prompt_cache import PromptCache
+from danqing.engine.spec import EngineSpec
+from danqing.engine.upscale.real_esrgan import Upscaler
+
+# What torch and diffusers raise; anything else comes from the caller's callbacks and is theirs.
+LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
+
+log = structlog.get_logger(__name__)
+
+
+class ResidentEngine:
+    """An `Engine` (see `core/ports.py`) over the families' adapters."""
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        device: Device,
+        families: FamilyRegistry,
+        upscaler: Upscaler,
+    ) -> None:
+        self._spec = spec
+        self._device = device
+        self._families = families
+        self._upscaler = upscaler
+        self._cards = {card.id: card for card in spec.cards}
+        self._adapters: dict[str, FamilyAdapter] = {}
+
+    def load(self) -> None:
+        """See `Engine`. After a failure nothing is left loaded."""
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
+        # Else tqdm makes a lock between processes, which is left over when this one ends, and Python complains.
+        tqdm.tqdm.set_lock(threading.RLock())  # pyright: ignore[reportUnknownMemberType]
+        if not self._device.is_cuda:
+            torch.set_num_threads(self._spec.cpu_threads or default_cpu_threads())
+        options = AdapterOptions(
+            device=self._device,
+            compile=self._spec.compile,
+            cpu_offload=self._spec.cpu_offload,
+            attention=choose_attention(self._device, self._spec.attention),
+            prompts=PromptCache(max_bytes=self._spec.prompt_cache_bytes),
+        )
+        try:
+            for card in self._spec.cards:
+                self._load(card, options)
+        except EngineFailure:
+            self.unload()
+            raise
+
+    def _load(self, card: ModelCard, options: AdapterOptions) -> None:
+        started = time.monotonic()
+        adapter = self._families.adapter_factory(card.family)(card, options)
+        self._adapters[card.id] = adapter
+        with _translated("load", card.id, ModelLoadFailure(f"Model {card.id} makes no picture.")):
+            adapter.load()
+        log.info(
+            "model_loaded",
+            model=card.id,
+            device=str(self._device.torch_device),
+            dtype=str(self._device.dtype),
+            attention=options.attention or "native",
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    def unload(self) -> None:
+        """Gives the models' memory back; `load` may be called again."""
+        while self._adapters:
+            self._adapters.popitem()[1].unload()
+
+    def device(self) -> DeviceStatus:
+        """See `Engine`."""
+        return self._device.status()
+
+    def denoise(
+        self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
+    ) -> RawPicture | None:
+        """See `Engine`. When memory runs out, everything unused is freed and the request is tried once more."""
+        size = self._plan(request).native
+        reported = 0
+
+        def report(step: int, total_steps: int) -> None:
+            nonlocal reported
+            if step > reported:  # a second try does not count backwards
+                reported = step
+                on_step(step, total_steps)
+
+        def make(spare_memory: bool) -> MadePicture | None:
+            adapter = self._adapters[request.model]
+            return adapter.make(request, size, spare_memory=spare_memory, on_step=report, stopped=stopped)
+
+        with _translated("denoise", request.model, EngineFailure()):
+            made = self._try_twice(make, request.model)
+        if made is None:
+            return None
+        height, width, _ = made.rgb.shape
+        return RawPicture(width=width, height=height, rgb=made.rgb.tobytes(), adjustments=made.adjustments)
+
+    def finish(self, raw: RawPicture, request: GenerationRequest) -> EncodedPicture:
+        """See `Engine`. PNG."""
+        plan = self._plan(request)
+        if (raw.width, raw.height) != plan.native:
+            raise EngineFailure("The model made a picture of another size than planned.")
+        adjustments = (*raw.adjustments, plan.adjustment) if plan.adjustment else raw.adjustments
+        with _translated("finish", request.model, EngineFailure()):
+            rgb = np.frombuffer(raw.rgb, np.uint8).reshape(raw.height, raw.width, 3)
+            final = finish_picture(rgb, plan, self._upscaler)
+            content = encode_png(final, request_texts(request, plan, adjustments=adjustments, version=__version__))
+        return EncodedPicture(width=request.width, height=request.height, media_type=MEDIA_TYPE, content=content)
+
+    def _plan(self, request: GenerationRequest) -> SizePlan:
+        if request.model not in self._cards:
+            raise UnknownModel(f"This worker has no model {request.model}.", parameter="model")
+        return plan_size(self._cards[request.model].capabilities.size_rules, request.width, request.height)
+
+    def _try_twice(self, make: Callable[[bool], MadePicture | None], model: str) -> MadePicture | None:
+        try:
+            return make(False)
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            log.warning("out_of_memory_trying_again", model=model)
+        # Only here, where the error is gone and with it the frames that held the failed try's tensors.
+        self._device.free_unused_memory()
+        return make(True)
+
+
+@contextmanager
+def _translated(stage: str, model: str, failure: EngineFailure) -> Generator[None]:
+    try:
+        yield
+    except LIBRARY_ERRORS as exc:
+        if is_out_of_memory(exc):
+            raise OutOfMemory from exc
+        log.error("engine_failure", stage=stage, model=model, exc_info=True)
+        raise failure from exc

@@ -1,0 +1,90 @@
+"""Real-ESRGAN (`realesr-animevideov3`, x4) on the CPU, by ncnn.
+
+Runs on one thread by default: rounding then depends on nothing but the picture, and the denoiser keeps its cores.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+import ncnn
+import numpy as np
+import numpy.typing as npt
+
+from danqing.core.errors import EngineFailure, ModelLoadFailure
+
+SCALE = 4
+CONTEXT = 18  # pixels around a tile that its result depends on: one for each of the network's 3x3 convolutions
+BORDER = 8  # mirrored pixels around the picture, so that the network's zero padding does not show at its edges
+WEIGHTS = "realesr-animevideov3-x4"
+
+
+class Upscaler(Protocol):
+    """Enlarges pictures four times each way."""
+
+    def enlarge(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """rgb: uint8 (H, W, 3). Returns uint8 (4H, 4W, 3); equal input, equal output. Raises EngineFailure."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Along one axis: pixels [start, stop) are made from [read_start, read_stop)."""
+
+    start: int
+    stop: int
+    read_start: int
+    read_stop: int
+
+
+def _spans(length: int, tile: int) -> Iterator[_Span]:
+    for start in range(0, length, tile):
+        stop = min(start + tile, length)
+        yield _Span(start, stop, max(0, start - CONTEXT), min(length, stop + CONTEXT))
+
+
+class RealEsrgan:
+    """An `Upscaler`. Memory use is bounded by the tile, not by the picture. Not for two threads at once."""
+
+    def __init__(self, *, weights: Path | None = None, threads: int = 1, tile: int = 256) -> None:
+        """weights: folder of the .param and .bin file; None is the bundled one. tile: side in pixels before enlarging.
+
+        Raises ModelLoadFailure.
+        """
+        folder = weights or Path(str(resources.files("danqing.engine") / "checkpoints" / "real_esrgan"))
+        self._tile = tile
+        self._net = ncnn.Net()
+        self._net.opt.num_threads = threads
+        self._net.opt.use_vulkan_compute = False
+        for load, suffix in ((self._net.load_param, ".param"), (self._net.load_model, ".bin")):
+            file = folder / f"{WEIGHTS}{suffix}"
+            if not file.is_file() or load(str(file)) != 0:
+                raise ModelLoadFailure("The upscaler's weights are missing or damaged.")
+
+    def enlarge(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """See `Upscaler`. Blocking; holds no lock of Python's while the network runs."""
+        height, width, _ = rgb.shape
+        framed = np.pad(rgb, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="symmetric")
+        enlarged = np.empty((framed.shape[0] * SCALE, framed.shape[1] * SCALE, 3), np.uint8)
+        for row in _spans(framed.shape[0], self._tile):
+            for column in _spans(framed.shape[1], self._tile):
+                made = self._run(framed[row.read_start : row.read_stop, column.read_start : column.read_stop])
+                top, left = (row.start - row.read_start) * SCALE, (column.start - column.read_start) * SCALE
+                tall, wide = (row.stop - row.start) * SCALE, (column.stop - column.start) * SCALE
+                y, x = row.start * SCALE, column.start * SCALE
+                enlarged[y : y + tall, x : x + wide] = made[top : top + tall, left : left + wide]
+        edge = BORDER * SCALE
+        return enlarged[edge : edge + height * SCALE, edge : edge + width * SCALE]
+
+    def _run(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """One tile, uint8 (h, w, 3) → uint8 (4h, 4w, 3)."""
+        planes = np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32) / 255.0  # (3, h, w), 0 to 1
+        extractor = self._net.create_extractor()
+        extractor.input("data", ncnn.Mat(planes))
+        status, output = extractor.extract("output")
+        if status != 0:
+            raise EngineFailure("The picture could not be enlarged.")
+        scaled = np.array(output) * 255.0  # (3, 4h, 4w)
+        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8).transpose(1, 2, 0)

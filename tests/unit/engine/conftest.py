@@ -1,0 +1,26 @@
+"""One tiny checkpoint for all engine tests of a run; nobody writes into it."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that makes any size."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    write_tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Generator[None]:
+    """Networks this small are slower on several threads, far slower where other work wants the cores too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,143 @@
+"""Which models are on offer, and what is refused."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from danqing.core.capabilities import FreeSizes, ModelCard, TrainedSizes
+from danqing.core.errors import ModelLoadFailure, UnknownModel
+from danqing.core.resolve import resolve
+from danqing.core.sizes import plan_size
+from danqing.core.types import RequestDraft
+from danqing.engine.catalogue import Catalogue
+from danqing.engine.families.z_image.capabilities import SAMPLE
+from danqing.engine.spec import EngineSpec
+from tests.unit.engine.tiny_checkpoint import MULTIPLE_OF
+
+TURBO = "Tongyi-MAI/Z-Image-Turbo"
+
+
+@pytest.mark.parametrize(
+    "name, model_id", [("sample", "sample"), ("z-image-turbo", "z-image-turbo"), (TURBO, "z-image-turbo")]
+)
+def test_known_models_are_found_by_id_and_by_hub_id(name: str, model_id: str) -> None:
+    catalogue = Catalogue(name)
+    assert catalogue.default().id == model_id
+    assert catalogue.card(model_id) == catalogue.default()
+    assert {"sample", "z-image-turbo"} <= {card.id for card in catalogue.known()}
+
+
+def test_only_what_is_named_is_on_offer() -> None:
+    catalogue = Catalogue("sample")
+    assert [card.id for card in catalogue.cards()] == ["sample"]
+    with pytest.raises(UnknownModel) as caught:
+        catalogue.card("z-image-turbo")
+    assert caught.value.parameter == "model"
+    assert [card.id for card in Catalogue("z-image-turbo", others=["sample"]).cards()] == ["z-image-turbo", "sample"]
+
+
+def test_the_bundled_folder_is_the_sample_model() -> None:
+    assert Catalogue(SAMPLE.source).default() == SAMPLE
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "someone/else", "/no/such/folder", ""])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(UnknownModel, match="sample, z-image-turbo"):
+        Catalogue(name)
+
+
+def test_one_id_is_never_two_models(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "Tiny")
+    with pytest.raises(ModelLoadFailure, match="tiny"):
+        Catalogue(str(tiny_folder), others=[str(tmp_path / "Tiny")])
+
+
+def test_a_folder_describes_itself(tiny_folder: Path) -> None:
+    card = Catalogue(str(tiny_folder)).default()
+    assert (card.id, card.family, card.title, card.source) == ("tiny", "z_image", "tiny", str(tiny_folder.resolve()))
+    assert card.capabilities.size_rules == FreeSizes(multiple_of=MULTIPLE_OF, min_side=64, max_pixels=2048 * 2048)
+
+
+def described(folder: Path, copy: Path, description: object) -> ModelCard:
+    shutil.copytree(folder, copy)
+    (copy / "danqing.json").write_text(json.dumps(description))
+    return Catalogue(str(copy)).default()
+
+
+def test_danqing_json_adds_what_the_ordinary_files_do_not_say(tiny_folder: Path, tmp_path: Path) -> None:
+    card = described(tiny_folder, tmp_path / "My Model!", {"title": "Mine", "trained_sizes": [[64, 64], [96, 64]]})
+    assert (card.id, card.title) == ("my-model", "Mine")
+    assert card.capabilities.size_rules == TrainedSizes(sizes=((64, 64), (96, 64)))
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"trained_sizes": []},
+        {"trained_sizes": [[64, 63]]},
+        {"trained_sizes": [[64]]},
+        {"trained_sizes": [[0, 64]]},
+        {"trained_sizes": [[-64, 64]]},
+        {"trained_size": [[64, 64]]},
+        {"title": 5},
+        [],
+    ],
+    ids=str,
+)
+def test_a_wrong_danqing_json_is_refused(tiny_folder: Path, tmp_path: Path, description: object) -> None:
+    with pytest.raises(ModelLoadFailure, match=r"danqing\.json"):
+        described(tiny_folder, tmp_path / "wrong", description)
+
+
+def test_folders_that_hold_no_usable_model_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    # Given folders that lack something, or hold another kind of model
+    index = {"none.json": None, "broken": "{", "list": "[]", "other": json.dumps({"_class_name": "FluxPipeline"})}
+    for name, content in index.items():
+        (tmp_path / name).mkdir()
+        if content is not None:
+            (tmp_path / name / "model_index.json").write_text(content)
+        # Then each is refused, by its name only
+        with pytest.raises(ModelLoadFailure, match=name) as caught:
+            Catalogue(str(tmp_path / name))
+        assert str(tmp_path) not in caught.value.public_message
+    # And so is one without an autoencoder
+    shutil.copytree(tiny_folder, tmp_path / "bare")
+    (tmp_path / "bare" / "vae" / "config.json").unlink()
+    with pytest.raises(ModelLoadFailure, match=r"vae/config\.json"):
+        Catalogue(str(tmp_path / "bare"))
+
+
+@pytest.mark.parametrize("card", Catalogue("sample").known(), ids=lambda card: card.id)
+def test_defaults_are_within_what_the_model_can(card: ModelCard) -> None:
+    request = resolve(RequestDraft(prompt="a cup"), card)
+    assert (request.width, request.height, request.num_inference_steps) == (1024, 1024, 9)
+    for side in (card.capabilities.side.minimum, card.capabilities.side.maximum):
+        assert plan_size(card.capabilities.size_rules, side, side).final == (side, side)
+
+
+def test_the_bundled_checkpoint_says_the_same_of_itself() -> None:
+    folder = Path(SAMPLE.source)
+    if not (folder / "danqing.json").exists():
+        pytest.skip("the sample checkpoint is not in this tree")
+    own = json.loads((folder / "danqing.json").read_text())
+    assert own["title"] == SAMPLE.title
+    assert SAMPLE.capabilities.size_rules == TrainedSizes(sizes=tuple(map(tuple, own["trained_sizes"])))
+
+
+def test_a_spec_crosses_to_another_process(tiny_folder: Path) -> None:
+    spec = EngineSpec(cards=tuple(Catalogue("sample", others=[str(tiny_folder)]).cards()))
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_the_server_side_imports_no_torch() -> None:
+    code = (
+        "import sys; from danqing.engine.catalogue import Catalogue; import danqing.engine.spec; Catalogue('sample'); "
+        "print(sorted({'torch', 'diffusers', 'transformers', 'numpy', 'ncnn'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

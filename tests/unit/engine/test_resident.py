@@ -1,0 +1,235 @@
+"""The real engine, on tiny random weights, through the ordinary loading path."""
+
+import gc
+import io
+import json
+import shutil
+import weakref
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
+from PIL import Image
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory
+from danqing.core.types import RawPicture
+from danqing.engine.build import build_engine
+from danqing.engine.catalogue import Catalogue
+from danqing.engine.resident import ResidentEngine
+from danqing.engine.spec import EngineSpec
+from tests.contracts.engine import EngineContract, denoise, request_for
+from tests.unit.engine.tiny_checkpoint import TRAINED_SIZES
+
+
+def loaded(spec: EngineSpec) -> Generator[ResidentEngine]:
+    engine = build_engine(spec)
+    assert isinstance(engine, ResidentEngine)
+    engine.load()
+    yield engine
+    engine.unload()
+
+
+@pytest.fixture(scope="module")
+def card(tiny_folder: Path) -> ModelCard:
+    return Catalogue(str(tiny_folder)).default()
+
+
+@pytest.fixture(scope="module")
+def engine(card: ModelCard) -> Generator[ResidentEngine]:
+    yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
+
+
+class TestFreeSizes(EngineContract):
+    """A model that makes any size."""
+
+    implementation = ResidentEngine
+
+
+class TestTrainedSizes(EngineContract):
+    """A model of a few sizes; the rest is enlarged."""
+
+    implementation = ResidentEngine
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def card(cls, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
+        folder = tmp_path_factory.mktemp("checkpoints") / "few"
+        shutil.copytree(tiny_folder, folder)
+        (folder / "danqing.json").write_text(json.dumps({"trained_sizes": TRAINED_SIZES}))
+        return Catalogue(str(folder)).default()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, card: ModelCard) -> Generator[ResidentEngine]:
+        yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestOnCuda(EngineContract):
+    """The same on a GPU in bfloat16."""
+
+    implementation = ResidentEngine
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, card: ModelCard) -> Generator[ResidentEngine]:
+        yield from loaded(EngineSpec(cards=(card,), device="cuda"))
+
+    @pytest.mark.parametrize("compiled, offloaded", [(True, False), (False, True)])
+    def test_options_keep_the_promises(self, card: ModelCard, compiled: bool, offloaded: bool) -> None:
+        for engine in loaded(EngineSpec(cards=(card,), device="cuda", compile=compiled, cpu_offload=offloaded)):
+            first = denoise(engine, request_for(card))
+            denoise(engine, request_for(card, guidance_scale=2.0))
+            assert denoise(engine, request_for(card)) == first
+
+    def test_memory_comes_back(self, card: ModelCard) -> None:
+        before = torch.cuda.memory_allocated()
+        for engine in loaded(EngineSpec(cards=(card,), device="cuda")):
+            denoise(engine, request_for(card))
+            assert torch.cuda.memory_allocated() > before
+        assert torch.cuda.memory_allocated() == before
+
+
+def test_memory_comes_back_after_unload(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an engine, and a weak hold on each of its networks
+    networks: list[weakref.ref[torch.nn.Module]] = []
+    forward = cast(Callable[..., object], ZImageTransformer2DModel.forward)
+
+    def watched(self: ZImageTransformer2DModel, *args: object, **kwargs: object) -> object:
+        networks.append(weakref.ref(self))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(ZImageTransformer2DModel, "forward", watched)
+    for engine in loaded(EngineSpec(cards=(card,), device="cpu")):
+        denoise(engine, request_for(card))
+        assert networks[0]() is not None
+        # When it is unloaded
+        engine.unload()
+        # Then they are gone, and no request is taken
+        gc.collect()
+        assert networks[0]() is None
+        with pytest.raises(EngineFailure):
+            denoise(engine, request_for(card))
+
+
+def failing_decode(failures: int, error: Callable[[], Exception]) -> tuple[Callable[..., object], list[bool]]:
+    """A `decode` that fails so many times, and a record of whether each call was to work in tiles."""
+    tiled: list[bool] = []
+    decode = cast(Callable[..., object], AutoencoderKL.decode)
+
+    def broken(self: AutoencoderKL, *args: object, **kwargs: object) -> object:
+        tiled.append(self.use_tiling)
+        if len(tiled) <= failures:
+            raise error()
+        return decode(self, *args, **kwargs)
+
+    return broken, tiled
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        lambda: RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError,
+    ],
+)
+def test_out_of_memory_is_tried_again_with_less(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+) -> None:
+    # Given a device whose memory runs out once, while a picture larger than one tile is decoded
+    request = request_for(card, width=160, height=160)
+    broken, tiled = failing_decode(1, error)
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    # When the picture is made
+    steps: list[int] = []
+    raw = denoise(engine, request, on_step=lambda step, total: steps.append(step))
+    # Then it comes, in tiles, which is said, and progress did not go back
+    assert tiled == [False, True]
+    assert raw.adjustments == ("decoded in tiles for lack of memory",)
+    assert steps == [1, 2, 3, 4]
+    # And the next one is made in the ordinary way
+    assert denoise(engine, request).adjustments == ()
+    assert tiled == [False, True, False]
+
+
+def test_out_of_memory_twice_is_an_error_of_its_own(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, tiled = failing_decode(2, lambda: torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    with pytest.raises(OutOfMemory) as caught:
+        denoise(engine, request_for(card))
+    assert "CUDA" not in caught.value.public_message
+    assert len(tiled) == 2
+
+
+def test_library_errors_are_translated_and_not_told(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, tiled = failing_decode(1, lambda: RuntimeError("CUDA error: an illegal memory access was encountered"))
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    with pytest.raises(EngineFailure) as caught:
+        denoise(engine, request_for(card))
+    # The message is general; the cause is kept for the worker, which has to know that the device is lost
+    assert "CUDA" not in caught.value.public_message
+    assert "CUDA error" in str(caught.value.__cause__)
+    assert len(tiled) == 1
+
+
+def test_numbers_that_are_none_are_not_taken_for_a_picture(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = AutoencoderKL.decode
+    monkeypatch.setattr(
+        AutoencoderKL, "decode", lambda self, latents, return_dict: decode(self, latents * float("nan"), return_dict)
+    )
+    with pytest.raises(EngineFailure, match="not a picture"):
+        denoise(engine, request_for(card))
+
+
+def test_a_raw_picture_of_another_size_is_refused(engine: ResidentEngine, card: ModelCard) -> None:
+    with pytest.raises(EngineFailure, match="another size"):
+        engine.finish(RawPicture(width=8, height=8, rgb=bytes(192)), request_for(card))
+
+
+def test_the_file_says_how_it_was_made(engine: ResidentEngine, card: ModelCard) -> None:
+    # Given a request for a size that the model makes and cuts
+    request = request_for(card, prompt="苹果", width=90, height=60)
+    raw = denoise(engine, request)
+    # When it is finished
+    content = engine.finish(raw, request).content
+    # Then the file holds A1111's line and our JSON
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        parameters, own = picture.info["parameters"], json.loads(picture.info["danqing"])
+    assert parameters.startswith("苹果\nSteps: 4, Sampler: Euler, CFG scale: 0.0, Seed: 7, Size: 90x60, Model: tiny, ")
+    assert own["adjustments"] == ["made at 96x64 and cropped to 90x60"]
+    assert own["request"]["seed"] == 7
+
+
+def test_a_device_that_is_not_there_is_refused(card: ModelCard) -> None:
+    for name in ("cuda:99", "toaster", "mps"):
+        with pytest.raises(ModelLoadFailure):
+            build_engine(EngineSpec(cards=(card,), device=name))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_number_of_threads_is_the_one_asked_for(card: ModelCard, threads: int) -> None:
+    before = torch.get_num_threads()
+    for _ in loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=threads)):
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+
+
+def test_options_without_effect_on_a_cpu_do_no_harm(card: ModelCard) -> None:
+    # Given the options of a GPU on a CPU
+    for engine in loaded(EngineSpec(cards=(card,), device="cpu", cpu_offload=True)):
+        # Then pictures are made all the same
+        assert denoise(engine, request_for(card)).width == 96
