@@ -1,0 +1,1 @@
+"""The wire APIs, one folder each. Siblings never import each other."""

@@ -1,0 +1,1 @@
+"""The API of the Z-Image-Turbo Flask server: five endpoints, the envelope {code, message, data}, Chinese messages."""

@@ -1,0 +1,129 @@
+"""Errors in turbo's voice: statuses 400, 404, 405, 500 and 503, messages in Chinese, never a library's text."""
+
+from collections.abc import Mapping
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from danqing.core.capabilities import Range
+from danqing.core.errors import (
+    ArtifactNotFound,
+    Conflict,
+    DanqingError,
+    EngineFailure,
+    InternalError,
+    InvalidRequest,
+    JobNotCancellable,
+    JobNotFound,
+    JobTimeout,
+    MissingParameter,
+    ModelLoadFailure,
+    ModelNotReady,
+    NotFound,
+    NotSupported,
+    OutOfMemory,
+    ParameterOutOfRange,
+    QueueFull,
+    ShuttingDown,
+    StorageFailure,
+    Unavailable,
+    UnknownModel,
+    WorkerLost,
+)
+from danqing.dialects.turbo.envelope import failure
+from danqing.dialects.turbo.schemas import SEED, SIDE, STEPS
+from danqing.http.errors import BodyTooLarge
+
+# Class of a core error, nearest ancestor first: status and message; {parameter} is the wrong parameter's name.
+CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
+    InvalidRequest: (400, "请求参数错误"),
+    MissingParameter: (400, "{parameter}参数必填且不能为空"),
+    ParameterOutOfRange: (400, "{parameter}参数超出模型支持的范围"),
+    NotSupported: (400, "当前模型不支持{parameter}参数的取值"),
+    UnknownModel: (400, "模型不存在"),
+    NotFound: (404, "资源不存在"),
+    JobNotFound: (404, "任务不存在"),
+    ArtifactNotFound: (404, "图像文件不存在"),
+    Unavailable: (503, "服务暂不可用，请稍后重试"),
+    ModelNotReady: (503, "模型未加载，请稍后重试"),
+    QueueFull: (503, "任务队列已满，请稍后重试"),
+    ShuttingDown: (503, "服务正在关闭，请稍后重试"),
+    Conflict: (400, "任务当前状态不允许此操作"),
+    JobNotCancellable: (400, "任务已结束，无法取消"),
+    InternalError: (500, "服务器内部错误"),
+    StorageFailure: (500, "服务器内部错误：数据存储失败"),
+    DanqingError: (500, "服务器内部错误"),
+}
+
+# Why a job failed, by its failure's code.
+JOB_FAILURES: Mapping[str, str] = {
+    EngineFailure.code: "图像生成失败",
+    OutOfMemory.code: "显存不足，请降低图像分辨率后重试",
+    ModelLoadFailure.code: "模型加载失败",
+    JobTimeout.code: "任务超时",
+    WorkerLost.code: "生成进程意外退出，任务处理失败",
+    StorageFailure.code: "图像保存失败",
+}
+OTHER_FAILURE = "任务处理失败"
+
+# Statuses that the HTTP layer raises by itself: status and message here.
+HTTP_ERRORS: Mapping[int, tuple[int, str]] = {
+    400: (400, "请求体不是有效的JSON"),
+    404: (404, "接口不存在"),
+    405: (405, "请求方法不允许"),
+}
+
+# Kind of a pydantic error in a field of the body: message.
+FIELD_ERRORS: Mapping[str, str] = {
+    "int_type": "{name}参数必须是整数",
+    "string_type": "{name}参数必须是字符串",
+    "string_unicode": "{name}参数包含无效字符",
+    "greater_than_equal": "{name}参数必须在{range.minimum}到{range.maximum}之间",
+    "less_than_equal": "{name}参数必须在{range.minimum}到{range.maximum}之间",
+}
+RANGES: Mapping[str, Range] = {"height": SIDE, "width": SIDE, "num_inference_steps": STEPS, "seed": SEED}
+
+
+def render_error(error: Exception) -> Response:
+    """Any exception as an envelope."""
+    match error:
+        case DanqingError():
+            status, message = core_error(error)
+        case RequestValidationError():
+            status, message = 400, validation_message(error)
+        case BodyTooLarge():
+            status, message = 400, f"请求体过大，不能超过{error.max_bytes // 1024}KB"
+        case HTTPException():
+            status, message = HTTP_ERRORS.get(error.status_code, (error.status_code, "请求失败"))
+        case _:
+            status, message = CORE_ERRORS[DanqingError]
+    return failure(status, message)
+
+
+def core_error(error: DanqingError) -> tuple[int, str]:
+    """Status and message of the nearest ancestor in the table."""
+    status, message = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+    parameter = error.parameter if isinstance(error, InvalidRequest) else None
+    return status, message.format(parameter=parameter or "")
+
+
+def failure_message(code: str) -> str:
+    """Why a job of this failure code has no picture."""
+    return JOB_FAILURES.get(code, OTHER_FAILURE)
+
+
+def validation_message(error: RequestValidationError) -> str:
+    """The first thing wrong with a body."""
+    if isinstance(error.body, bytes):
+        return "请求头Content-Type必须是application/json"
+    first = error.errors()[0]
+    kind, place = first["type"], first["loc"]
+    if kind == "json_invalid":
+        return HTTP_ERRORS[400][1]
+    if len(place) < 2:
+        return "请求体必须是JSON对象"
+    name = str(place[1])
+    if name == "prompt" and (kind in ("missing", "string_too_short") or first["input"] is None):
+        return CORE_ERRORS[MissingParameter][1].format(parameter=name)
+    return FIELD_ERRORS.get(kind, CORE_ERRORS[InvalidRequest][1]).format(name=name, range=RANGES.get(name))

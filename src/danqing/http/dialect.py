@@ -1,0 +1,53 @@
+"""What a dialect is to the rest of the house: a value that `app.py` mounts. One wire API each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from danqing.core.ports import ArtifactStore
+from danqing.core.studio import Studio
+from danqing.core.types import PoolStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What routes may use."""
+
+    studio: Studio
+    artifacts: ArtifactStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One wire API.
+
+    name: as in `--listen name=port`; title: for people.
+    prefixes: the paths it answers for, each with everything below it. Where dialects overlap the longest prefix wins,
+    and among equals the dialect mounted first. Failures there, unknown routes included, are told in its own shape.
+    build_router: makes fresh routes, without `/health`. render_error: turns any exception that came out of a route,
+    or that kept the request from reaching one (see `errors.py`), into an answer; it must not raise.
+    health: its fields of the object that `GET /health` answers; None if the vendor has no such path.
+    max_body_bytes: request bodies above this are refused while they are read.
+    curl_example: shown on the start page, with `{url}` for the server's address; may be empty.
+    """
+
+    name: str
+    title: str
+    prefixes: tuple[str, ...]
+    build_router: Callable[[Services], APIRouter]
+    render_error: Callable[[Exception], Response]
+    health: Callable[[PoolStatus], Mapping[str, object]] | None
+    max_body_bytes: int
+    curl_example: str
+
+    def match_length(self, path: str) -> int:
+        """Length of the longest own prefix that covers path, -1 if none does."""
+        return max((len(p) for p in self.prefixes if path == p or path.startswith(f"{p}/")), default=-1)
+
+
+def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect | None:
+    """The dialect that answers for path, or None."""
+    best = max(dialects, key=lambda dialect: dialect.match_length(path), default=None)
+    return best if best is not None and best.match_length(path) >= 0 else None

@@ -1,0 +1,113 @@
+"""Runs the apps on their open listeners in one event loop until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from danqing.http.listeners import OpenListener
+
+_log = structlog.get_logger(__name__)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Tells `serve` to end. The first request ends it gracefully, the second at once. Use it in the loop's thread."""
+
+    def __init__(self) -> None:
+        self.gracefully = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def request(self) -> None:
+        """As said above; a third request changes nothing."""
+        (self.at_once if self.gracefully.is_set() else self.gracefully).set()
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """For `asyncio.Runner`: uvloop where it exists, else asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+@contextmanager
+def stop_on_signals(stop: Stop) -> Generator[None]:
+    """While inside, each SIGTERM and SIGINT is a request to stop. Main thread only, in a running loop."""
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.request)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def serve(
+    apps: Mapping[OpenListener, ASGIApp],
+    *,
+    stop: Stop,
+    drain: Callable[[], Awaitable[None]],
+    close_deadline_s: int = 10,
+) -> None:
+    """Answers requests until `stop`; then awaits drain, closes and returns.
+
+    While drain runs, requests are still answered, so that clients can fetch what is being finished; drain says what
+    is refused meanwhile and how long it lasts. After it, open connections have close_deadline_s seconds to end.
+    """
+    servers = {listener: _server(app, close_deadline_s) for listener, app in apps.items()}
+    running = [asyncio.create_task(server.serve(sockets=[listener.socket])) for listener, server in servers.items()]
+    for listener in servers:
+        _log.info("listening", url=listener.url, dialect=listener.listener.dialect or "all")
+    await _first_of(stop.gracefully.wait(), *running)
+    _log.info("stopping")
+    await _first_of(drain(), stop.at_once.wait())
+    for server in servers.values():
+        server.should_exit = True
+    await _first_of(asyncio.gather(*running), stop.at_once.wait())
+    for server in servers.values():
+        server.force_exit = True
+    await asyncio.gather(*running)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to others: there are several servers to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Captures none."""
+        yield
+
+
+def _server(app: ASGIApp, close_deadline_s: int) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            log_config=None,  # its lines go where all lines of the process go
+            log_level="warning",
+            access_log=False,  # `Exchange` writes one
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=close_deadline_s,
+        )
+    )
+
+
+async def _first_of(*waits: Awaitable[object]) -> None:
+    """Returns when one of them ends, raising what it raised. Coroutines among the others are cancelled, tasks not."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, wait in zip(tasks, waits, strict=True):
+        if task is not wait:
+            task.cancel()
+    for task in done:
+        task.result()

@@ -1,0 +1,112 @@
+"""A whole server around the painter: in the test's own loop, or in a thread behind a real port."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.capabilities import ModelCard
+from danqing.core.studio import Limits, Studio, new_job_id
+from danqing.core.types import DeviceStatus, WorkerState
+from danqing.events.in_process import InProcessEventBus
+from danqing.http.app import build_app, build_dialect_app
+from danqing.http.dialect import Dialect
+from danqing.http.listeners import Listener, open_listeners
+from danqing.http.server import Stop, event_loop_factory, serve
+from tests.fakes.domain import a_card
+from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.painter import Painter
+from tests.fakes.studio_parts import FixedCatalogue
+
+
+class House:
+    """Everything but real workers and a database."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        automatic: bool = False,
+        state: WorkerState = WorkerState.READY,
+        device: DeviceStatus | None = None,
+        card: ModelCard | None = None,
+        max_queue_size: int = 100,
+        new_id: Callable[[], str] = new_job_id,
+    ) -> None:
+        self.store = InMemoryJobStore()
+        self.events = InProcessEventBus()
+        self.artifacts = LocalArtifactStore(root)
+        self.painter = Painter(
+            store=self.store,
+            events=self.events,
+            artifacts=self.artifacts,
+            automatic=automatic,
+            state=state,
+            device=device,
+        )
+        self.studio = Studio(
+            store=self.store,
+            queue=self.painter,
+            pool=self.painter,
+            events=self.events,
+            catalogue=FixedCatalogue(card or a_card()),
+            limits=Limits(max_queue_size=max_queue_size),
+            new_id=new_id,
+        )
+
+    def client(self, *dialects: Dialect, alone: bool = False) -> httpx2.AsyncClient:
+        """Talks to the app without a network. alone: the app of the one dialect, else that of the shared port."""
+        app = (
+            build_dialect_app(studio=self.studio, artifacts=self.artifacts, dialect=dialects[0])
+            if alone
+            else build_app(studio=self.studio, artifacts=self.artifacts, dialects=dialects)
+        )
+        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://danqing.test")
+
+
+def ids_from(*first: str) -> Callable[[], str]:
+    """These job ids, then random ones."""
+    ids: Iterator[str] = itertools.chain(first, iter(new_job_id, None))
+    return lambda: next(ids)
+
+
+@contextmanager
+def served(make_house: Callable[[], House], dialects: Sequence[Dialect]) -> Iterator[str]:
+    """The shared port of a house in a thread of its own; yields its address."""
+    ready: threading.Event = threading.Event()
+    address: list[str] = []
+    end: list[Callable[[], object]] = []
+
+    async def run() -> None:
+        house, stop = make_house(), Stop()
+        app = build_app(studio=house.studio, artifacts=house.artifacts, dialects=dialects)
+        with open_listeners([Listener(host="127.0.0.1", port=0)]) as listeners:
+            address.append(listeners[0].url)
+            loop = asyncio.get_running_loop()
+            end.append(lambda: loop.call_soon_threadsafe(stop.request))
+            ready.set()
+            await serve({listeners[0]: app}, stop=stop, drain=_nothing)
+
+    def main() -> None:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=main, name="served")
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield address[0]
+    finally:
+        if end:
+            end[0]()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+async def _nothing() -> None:
+    pass

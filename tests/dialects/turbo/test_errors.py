@@ -1,0 +1,94 @@
+"""Every error of the core, of the HTTP layer and of jobs has turbo's envelope and a Chinese message."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from danqing.core.errors import (
+    DanqingError,
+    EngineFailure,
+    InternalError,
+    InvalidRequest,
+    StorageFailure,
+    WorkerLost,
+)
+from danqing.dialects.turbo.errors import CORE_ERRORS, JOB_FAILURES, OTHER_FAILURE, failure_message, render_error
+from danqing.http.errors import BodyTooLarge
+
+DOCUMENTED_CODES = {400, 404, 500, 503}
+
+
+def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+def rendered(error: Exception) -> tuple[int, dict[str, object]]:
+    response = render_error(error)
+    return response.status_code, json.loads(bytes(response.body))
+
+
+@pytest.mark.parametrize("kind", list(family(DanqingError)))
+def test_every_core_error_is_mapped(kind: type[DanqingError]) -> None:
+    # Given an error whose own message must not reach the client
+    error = kind("secret of a library")
+
+    status, envelope = rendered(error)
+
+    # Then the envelope is whole, in Chinese, and says nothing of it
+    assert list(envelope) == ["code", "message", "data"]
+    assert envelope["code"] == status
+    assert status in DOCUMENTED_CODES
+    assert envelope["data"] == {}
+    assert "secret" not in str(envelope["message"])
+    assert any("\u4e00" <= sign <= "\u9fff" for sign in str(envelope["message"]))
+
+
+@pytest.mark.parametrize("kind", [k for k in family(DanqingError) if not issubclass(k, InternalError)])
+def test_errors_that_clients_can_act_on_have_messages_of_their_own(kind: type[DanqingError]) -> None:
+    assert kind in CORE_ERRORS
+
+
+@pytest.mark.parametrize("kind", list(family(EngineFailure)))
+def test_every_engine_failure_says_why_a_job_failed(kind: type[DanqingError]) -> None:
+    assert kind.code in JOB_FAILURES
+
+
+def test_a_later_error_class_is_answered_as_its_nearest_ancestor() -> None:
+    class PromptForbidden(InvalidRequest):
+        pass
+
+    assert rendered(PromptForbidden()) == (400, {"code": 400, "message": "请求参数错误", "data": {}})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (HTTPException(404), 404, "接口不存在"),
+        (HTTPException(405), 405, "请求方法不允许"),
+        (HTTPException(400, "There was an error parsing the body"), 400, "请求体不是有效的JSON"),
+        (BodyTooLarge(1024 * 1024), 400, "请求体过大，不能超过1024KB"),
+        (HTTPException(418, "teapot"), 418, "请求失败"),
+        (ZeroDivisionError("division by zero"), 500, "服务器内部错误"),
+        (InvalidRequest("x", parameter="height"), 400, "请求参数错误"),
+    ],
+)
+def test_other_errors(error: Exception, status: int, message: str) -> None:
+    assert rendered(error) == (status, {"code": status, "message": message, "data": {}})
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("out_of_memory", "显存不足，请降低图像分辨率后重试"),
+        ("job_timeout", "任务超时"),
+        (WorkerLost.code, "生成进程意外退出，任务处理失败"),
+        (StorageFailure.code, "图像保存失败"),
+        ("something_new", OTHER_FAILURE),
+    ],
+)
+def test_failure_messages(code: str, message: str) -> None:
+    assert failure_message(code) == message

@@ -1,0 +1,34 @@
+"""Which dialect a path belongs to."""
+
+import pytest
+
+from danqing.http.dialect import dialect_of
+from tests.unit.http.made_up import a_dialect
+
+WIDE = a_dialect("wide", "/api", "/health")
+NARROW = a_dialect("narrow", "/api/image", "/health")
+
+
+@pytest.mark.parametrize(
+    ("path", "owner"),
+    [
+        ("/api", "wide"),
+        ("/api/", "wide"),
+        ("/api/nothing", "wide"),
+        ("/api/image", "narrow"),
+        ("/api/image/a/b.png", "narrow"),
+        ("/api/images", "wide"),
+        ("/health", "wide"),
+        ("/apis", None),
+        ("/", None),
+        ("", None),
+    ],
+)
+def test_the_longest_prefix_wins_then_the_first_dialect(path: str, owner: str | None) -> None:
+    found = dialect_of(path, (WIDE, NARROW))
+
+    assert (found.name if found else None) == owner
+
+
+def test_without_dialects_no_path_has_an_owner() -> None:
+    assert dialect_of("/api", ()) is None

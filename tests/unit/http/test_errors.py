@@ -1,0 +1,60 @@
+"""How the house itself tells errors, on paths of no dialect."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from danqing.core.errors import DanqingError, InternalError, QueueFull, StorageFailure
+from danqing.http.errors import HOUSE_STATUSES, ErrorDesk, render_plainly
+
+
+def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+@pytest.mark.parametrize("kind", list(family(DanqingError)))
+def test_every_core_error_has_a_status_and_its_code(kind: type[DanqingError]) -> None:
+    response = render_plainly(kind())
+
+    assert response.status_code in set(HOUSE_STATUSES.values())
+    assert (response.status_code == 500) == (kind is DanqingError or issubclass(kind, InternalError))
+    assert json.loads(bytes(response.body)) == {"error": {"code": kind.code, "message": kind.default_message}}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(HTTPException(405), 405), (RequestValidationError([]), 422), (ZeroDivisionError("secret"), 500)],
+)
+def test_other_errors(error: Exception, status: int) -> None:
+    response = render_plainly(error)
+
+    assert response.status_code == status
+    assert b"secret" not in response.body
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (StorageFailure(), True),
+        (DanqingError(), True),
+        (ZeroDivisionError(), True),
+        (QueueFull(), False),
+        (HTTPException(404), False),
+        (RequestValidationError([]), False),
+    ],
+)
+async def test_only_faults_of_ours_are_logged_as_errors(error: Exception, logged: bool) -> None:
+    desk = ErrorDesk(dialects=(), alone=False)
+
+    with structlog.testing.capture_logs() as lines:
+        await desk.answer(Request({"type": "http", "path": "/", "headers": []}), error)
+
+    assert [line["event"] for line in lines] == (["request_failed"] if logged else [])
+    assert all(line["exc_info"] is error for line in lines)

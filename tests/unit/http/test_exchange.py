@@ -1,0 +1,106 @@
+"""What every exchange gets."""
+
+import pytest
+import structlog
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from danqing.http.exchange import Exchange
+from tests.unit.http.asgi import a_scope, call
+
+
+async def fine(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["method"] in ("GET", "POST")
+    await PlainTextResponse("whole", headers={"Cache-Control": "private"})(scope, receive, send)
+
+
+async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ZeroDivisionError
+
+
+async def broken_halfway(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise ZeroDivisionError
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(type(error).__name__, status_code=500)
+
+
+def headers_of(start: Message) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in start["headers"]}
+
+
+async def test_answers_are_safe_and_have_an_id() -> None:
+    start, body = await call(Exchange(fine, answer_error=answer_error), a_scope())
+
+    headers = headers_of(start)
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["cache-control"] == "private"  # what the handler said stands
+    assert len(headers["x-request-id"]) == 32
+    assert body["body"] == b"whole"
+
+
+async def test_two_exchanges_have_two_ids() -> None:
+    app = Exchange(fine, answer_error=answer_error)
+
+    ids = {headers_of((await call(app, a_scope()))[0])["x-request-id"] for _ in range(2)}
+
+    assert len(ids) == 2
+
+
+async def test_head_is_get_without_the_body() -> None:
+    start, body = await call(Exchange(fine, answer_error=answer_error), a_scope("HEAD"))
+
+    assert start["status"] == 200
+    assert headers_of(start)["content-length"] == "5"
+    assert body["body"] == b""
+
+
+async def test_a_fault_is_answered() -> None:
+    start, body = await call(Exchange(broken, answer_error=answer_error), a_scope())
+
+    assert (start["status"], body["body"]) == (500, b"ZeroDivisionError")
+    assert "x-request-id" in headers_of(start)
+
+
+async def test_a_fault_in_mid_answer_is_left_to_the_server() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await call(Exchange(broken_halfway, answer_error=answer_error), a_scope())
+
+
+@pytest.mark.parametrize(
+    ("app", "method", "level", "status"),
+    [
+        (fine, "GET", "debug", 200),
+        (fine, "HEAD", "debug", 200),
+        (fine, "POST", "info", 200),
+        (broken, "GET", "info", 500),
+    ],
+)
+async def test_one_log_line_each_and_reading_is_quiet(app: Exchange, method: str, level: str, status: int) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await call(Exchange(app, answer_error=answer_error), a_scope(method, path="/" + "x" * 300))
+
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["method"], line["status"]) == (
+        "http_request",
+        level,
+        method,
+        status,
+    )
+    assert len(line["route"]) == 200
+    assert line["ms"] >= 0
+
+
+async def test_what_is_not_http_passes() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    await call(Exchange(app, answer_error=answer_error), {"type": "websocket"})
+
+    assert seen == ["websocket"]

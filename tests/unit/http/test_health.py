@@ -1,0 +1,46 @@
+"""`/health`, `/livez` and `/readyz` on the shared port."""
+
+from pathlib import Path
+
+import pytest
+
+from danqing.core.types import WorkerState
+from tests.dialects.house import House
+from tests.unit.http.made_up import a_dialect, ask
+
+
+async def test_health_holds_the_fields_of_every_dialect(tmp_path: Path) -> None:
+    red = a_dialect("red", "/red", health={"code": 200, "data": {"a": 1}})
+    blue = a_dialect("blue", "/blue", health={"status": "ok"})
+
+    answer = await ask(tmp_path, "GET", "/health", red, blue, a_dialect("grey", "/grey"))
+
+    assert answer.status_code == 200
+    assert answer.json() == {"code": 200, "data": {"a": 1}, "status": "ok"}
+
+
+async def test_a_dialect_that_has_no_health_has_none_on_its_own_port(tmp_path: Path) -> None:
+    answer = await ask(tmp_path, "GET", "/health", a_dialect("grey", "/grey"), alone=True)
+
+    assert answer.json() == {"grey": "HTTPException"}
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (WorkerState.STARTING, 503),
+        (WorkerState.READY, 200),
+        (WorkerState.BUSY, 200),
+        (WorkerState.RESTARTING, 503),
+        (WorkerState.BROKEN, 503),
+    ],
+)
+async def test_ready_means_that_a_worker_has_its_models(tmp_path: Path, state: WorkerState, status: int) -> None:
+    house = House(tmp_path, state=state)
+
+    ready = await ask(tmp_path, "GET", "/readyz", house=house)
+    live = await ask(tmp_path, "GET", "/livez", house=house)
+
+    assert (ready.status_code, ready.json()) == (status, {"ready": status == 200})
+    assert ("retry-after" in ready.headers) == (status == 503)
+    assert (live.status_code, live.json()) == (200, {"live": True})

@@ -1,0 +1,59 @@
+"""Answers with a stored picture."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from starlette.types import ASGIApp
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.errors import ArtifactNotFound
+from danqing.core.types import Artifact, ArtifactKind
+from danqing.http.pictures import PictureResponse, picture_response
+
+CONTENT = bytes(range(256)) * 12_000  # about three of the chunks that are read at a time
+
+
+def an_artifact(name: str = "a.png") -> Artifact:
+    return Artifact(
+        kind=ArtifactKind.ORIGINAL, name=name, media_type="image/png", width=8, height=8, size_bytes=len(CONTENT)
+    )
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> LocalArtifactStore:
+    store = LocalArtifactStore(tmp_path)
+    store.write("a.png", CONTENT)
+    return store
+
+
+async def get(app: ASGIApp, **headers: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://danqing.test") as client:
+        return await client.get("/", headers=headers)
+
+
+async def test_the_whole_file_with_its_type_and_name(artifacts: LocalArtifactStore) -> None:
+    response = await picture_response(artifacts, an_artifact(), filename="task.png")
+
+    answer = await get(response)
+
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"] == 'inline; filename="task.png"'
+    assert answer.headers["content-length"] == str(len(CONTENT))
+    assert "etag" in answer.headers
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=5-1", "bytes=0-0,2-3", "nonsense"])
+async def test_ranges_are_not_served(artifacts: LocalArtifactStore, asked: str) -> None:
+    response: PictureResponse = await picture_response(artifacts, an_artifact(), filename="task.png")
+
+    answer = await get(response, Range=asked)
+
+    assert (answer.status_code, len(answer.content)) == (200, len(CONTENT))
+
+
+@pytest.mark.parametrize("name", ["b.png", "../a.png", "/etc/passwd", ""])
+async def test_a_picture_that_is_not_there(artifacts: LocalArtifactStore, name: str) -> None:
+    with pytest.raises(ArtifactNotFound):
+        await picture_response(artifacts, an_artifact(name), filename="task.png")
