@@ -1,0 +1,50 @@
+# Everything a developer or a first user types. Needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format bench clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Danqing needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The stamps make an install happen once, and again when what it was made from changes.
+.venv/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Danqing and what it needs (about 1.3 GB; with CUDA libraries about 5 GB)"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+install: .venv/.installed-dev  ## Make .venv with Danqing and the developer's tools
+
+serve: .venv/.installed  ## Start the server on http://127.0.0.1:8000 (ARGS="--port 9000" adds options)
+	@$(BIN)/danqing serve $(ARGS)
+
+test: .venv/.installed-dev  ## Run the tests (ARGS="tests/unit -k png" chooses some)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed-dev  ## Formatting, lint, types and import rules: what CI checks
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.installed-dev  ## Format the code and repair what lint can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/.installed  ## Run the benchmarks
+	$(BIN)/python bench/run.py $(ARGS)
+
+clean:  ## Remove .venv and caches; keeps danqing-data
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find src tests bench train -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

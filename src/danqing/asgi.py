@@ -1,0 +1,65 @@
+"""ASGI apps for a process manager: `uvicorn --factory danqing.asgi:app`, or gunicorn with `danqing.asgi:turbo()`.
+
+The process manager chooses address and ports; everything else is a setting. One process only: a second one on the same
+data dir is refused.
+"""
+
+from contextlib import AsyncExitStack
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from danqing.config import Settings, load_settings
+from danqing.logs import configure_logging
+from danqing.wiring import build_asgi_app, log_style, open_runtime
+
+log = structlog.get_logger(__name__)
+
+
+def app() -> ASGIApp:
+    """Every dialect. Reads the settings; raises InvalidSettings."""
+    return _started_late(None)
+
+
+def turbo() -> ASGIApp:
+    """The turbo dialect alone, as on its own port. Reads the settings; raises InvalidSettings."""
+    return _started_late("turbo")
+
+
+def _started_late(dialect: str | None) -> ASGIApp:
+    settings = load_settings()
+    configure_logging(log_style(settings))
+    return LateApp(settings, dialect)
+
+
+class LateApp:
+    """Starts the house on ASGI's lifespan start-up, and only then builds the app that answers. Drains on shut-down."""
+
+    def __init__(self, settings: Settings, dialect: str | None) -> None:
+        self._settings = settings
+        self._dialect = dialect
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3. The server must support lifespans."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is None:
+            raise RuntimeError("Danqing needs an ASGI server that sends lifespan events.")
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        async with AsyncExitStack() as stack:
+            try:
+                runtime = await stack.enter_async_context(open_runtime(self._settings))
+            except Exception as exc:  # the server ends the process and shows only the message
+                log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {exc}"})
+                return
+            self._app = build_asgi_app(runtime, self._dialect)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown
+            await runtime.drain()
+        await send({"type": "lifespan.shutdown.complete"})

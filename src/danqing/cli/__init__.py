@@ -1,0 +1,1 @@
+"""The `danqing` command; one module for each of its commands."""

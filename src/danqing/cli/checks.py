@@ -1,0 +1,212 @@
+"""What `danqing doctor` looks at: each check is a function of the settings that returns its findings."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+from packaging.version import Version
+
+from danqing.cli.model_files import files_state
+from danqing.cli.server_file import find_announced
+from danqing.config import Settings, cuda_visible_devices
+from danqing.core.errors import DanqingError
+from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
+from danqing.wiring import build_catalogue
+
+# Below these, a published weakness can be reached through what Danqing does with the package.
+SECURITY_FLOORS = {
+    "pillow": "13.0.0",
+    "starlette": "1.3.1",
+    "diffusers": "0.42.1",
+    "torch": "2.10.0",
+    "transformers": "5.2.1",
+}
+# Releases of SQLite in which two connections that write or checkpoint at once can damage a WAL database.
+WAL_RESET_FIXED = Version("3.51.3")
+WAL_RESET_BACKPORTS = {(3, 44): Version("3.44.6"), (3, 50): Version("3.50.7")}
+
+LITTLE_MEMORY_BYTES = 2 * 1024**3
+LITTLE_DISK_BYTES = 1024**3
+NO_DISK_BYTES = 50 * 1024**2
+
+
+class Verdict(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "problem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    verdict: Verdict
+    subject: str
+    text: str
+
+
+def all_findings(settings: Settings) -> list[Finding]:
+    """Every check in the order of the report. Blocking; a second or so."""
+    checks: tuple[Callable[[Settings], Finding], ...] = (
+        check_python,
+        check_system,
+        check_memory,
+        check_torch,
+        check_gpus,
+        check_sqlite,
+        check_disk,
+        check_data_dir,
+        check_port,
+        check_packages,
+        check_model,
+    )
+    return [check(settings) for check in checks]
+
+
+def check_python(_: Settings) -> Finding:
+    """Python itself; older ones cannot even import us, so this only reports."""
+    return Finding(verdict=Verdict.OK, subject="Python", text=platform.python_version())
+
+
+def check_system(_: Settings) -> Finding:
+    """The operating system and the processor."""
+    text = f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"
+    if platform.system() == "Linux":
+        return Finding(verdict=Verdict.OK, subject="system", text=text)
+    return Finding(verdict=Verdict.WARNING, subject="system", text=f"{text}; Danqing is tested on Linux only")
+
+
+def check_memory(_: Settings) -> Finding:
+    """Main memory that is free now."""
+    memory = psutil.virtual_memory()
+    text = f"{_gb(memory.available)} free of {_gb(memory.total)}"
+    if memory.available < LITTLE_MEMORY_BYTES:
+        return Finding(verdict=Verdict.WARNING, subject="memory", text=f"{text}; the sample model alone needs 1.5 GB")
+    return Finding(verdict=Verdict.OK, subject="memory", text=text)
+
+
+def check_torch(_: Settings) -> Finding:
+    """The installed torch, told by its metadata: importing it takes seconds."""
+    build = "can use NVIDIA GPUs" if torch_has_cuda() else "CPU only"
+    return Finding(verdict=Verdict.OK, subject="torch", text=f"{importlib.metadata.version('torch')} ({build})")
+
+
+def check_gpus(settings: Settings) -> Finding:
+    """The GPUs that workers would use."""
+    gpus = installed_gpus()
+    if not gpus:
+        return Finding(verdict=Verdict.OK, subject="GPU", text="none; pictures are made on the CPU")
+    names = ", ".join(f"{gpu.name} ({_gb(gpu.memory_total_bytes)})" for gpu in gpus)
+    visible = visible_gpu_count(len(gpus), cuda_visible_devices())
+    if not torch_has_cuda():
+        text = f"{names}; not used: the installed torch is a build for CPUs"
+        return Finding(verdict=Verdict.WARNING, subject="GPU", text=text)
+    if not settings.cuda_available or not visible:
+        return Finding(verdict=Verdict.WARNING, subject="GPU", text=f"{names}; not used: switched off by a setting")
+    if settings.gpu_device_id is not None and settings.gpu_device_id >= visible:
+        text = f"{names}; GPU_DEVICE_ID is {settings.gpu_device_id}, but only {visible} can be seen"
+        return Finding(verdict=Verdict.FAILURE, subject="GPU", text=text)
+    return Finding(verdict=Verdict.OK, subject="GPU", text=names)
+
+
+def wal_reset_safe(version: Version) -> bool:
+    """True for a SQLite in which the WAL-reset bug is fixed."""
+    backport = WAL_RESET_BACKPORTS.get((version.major, version.minor))
+    return version >= WAL_RESET_FIXED or (backport is not None and version >= backport)
+
+
+def check_sqlite(_: Settings) -> Finding:
+    """SQLite's version; an affected one is safe under Danqing, which writes through one connection."""
+    version = sqlite3.sqlite_version
+    if wal_reset_safe(Version(version)):
+        return Finding(verdict=Verdict.OK, subject="SQLite", text=version)
+    text = f"{version} has the WAL-reset bug; harmless while only Danqing, with its one writer, opens the database"
+    return Finding(verdict=Verdict.OK, subject="SQLite", text=text)
+
+
+def check_disk(settings: Settings) -> Finding:
+    """Free space where pictures and the database go; the scarcer of the two."""
+    places = {_existing(settings.data_dir), _existing(settings.outputs)}
+    free_bytes, place = min((shutil.disk_usage(place).free, place) for place in places)
+    text = f"{_gb(free_bytes)} free on {place}"
+    if free_bytes < NO_DISK_BYTES:
+        return Finding(verdict=Verdict.FAILURE, subject="disk", text=text)
+    verdict = Verdict.WARNING if free_bytes < LITTLE_DISK_BYTES else Verdict.OK
+    return Finding(verdict=verdict, subject="disk", text=text)
+
+
+def check_data_dir(settings: Settings) -> Finding:
+    """Whether both folders could be written, by writing a file into what there is of them."""
+    for place in (settings.data_dir.absolute(), settings.outputs):
+        try:
+            with tempfile.TemporaryFile(dir=place if place.exists() else _existing(place)):
+                pass
+        except OSError:
+            return Finding(verdict=Verdict.FAILURE, subject="data dir", text=f"{place} cannot be written")
+    running = find_announced(settings.data_dir)
+    state = f", in use by the server on {running.url}" if running else ""
+    return Finding(verdict=Verdict.OK, subject="data dir", text=f"{settings.data_dir.absolute()}{state}")
+
+
+def check_port(settings: Settings) -> Finding:
+    """Whether the ports can be opened."""
+    running = find_announced(settings.data_dir)
+    for port in (settings.port, *(extra.port for extra in settings.listen)):
+        try:
+            family, _, _, _, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError:
+            if running and running.url.endswith(f":{port}"):
+                text = f"{port} is in use by the server of this data dir"
+                return Finding(verdict=Verdict.WARNING, subject="port", text=text)
+            text = f"{settings.host}:{port} cannot be opened: in use, or not an address of this machine"
+            return Finding(verdict=Verdict.FAILURE, subject="port", text=text)
+    return Finding(verdict=Verdict.OK, subject="port", text=f"{settings.host}:{settings.port} is free")
+
+
+def check_packages(_: Settings) -> Finding:
+    """Packages whose known weaknesses Danqing would expose."""
+    old = [
+        f"{name} {installed} (needs {floor})"
+        for name, floor in SECURITY_FLOORS.items()
+        if Version(installed := importlib.metadata.version(name)) < Version(floor)
+    ]
+    if old:
+        return Finding(verdict=Verdict.FAILURE, subject="packages", text=f"known weaknesses in {', '.join(old)}")
+    text = f"{', '.join(SECURITY_FLOORS)} are above their security floors"
+    return Finding(verdict=Verdict.OK, subject="packages", text=text)
+
+
+def check_model(settings: Settings) -> Finding:
+    """The files of the model that would be served."""
+    try:
+        card = build_catalogue(settings).default()
+    except DanqingError as exc:
+        return Finding(verdict=Verdict.FAILURE, subject="model", text=exc.public_message)
+    ready, state = files_state(card)
+    if ready:
+        return Finding(verdict=Verdict.OK, subject="model", text=f"{card.id}: {state}")
+    verdict = Verdict.FAILURE if Path(card.source).is_absolute() else Verdict.WARNING
+    return Finding(verdict=verdict, subject="model", text=f"{card.id} ({card.source}): {state}")
+
+
+def _existing(place: Path) -> Path:
+    """The folder itself, or its nearest parent that exists."""
+    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.is_dir())
+
+
+def _gb(size_bytes: int | None) -> str:
+    return "unknown" if size_bytes is None else f"{size_bytes / 1e9:.1f} GB"

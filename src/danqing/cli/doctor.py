@@ -1,0 +1,46 @@
+"""`danqing doctor`: tells what of this machine would keep the server from working."""
+
+from typing import Annotated
+
+import typer
+
+from danqing.cli.options import DataDir, Model, settings_from
+
+
+def doctor(
+    data_dir: DataDir = None,
+    model: Model = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to try. [default: 8000]")] = None,
+) -> None:
+    """Look at this machine and tell what would keep `danqing serve` from working.
+
+    Exit code 1 if something would; warnings alone leave it at 0. Changes nothing and needs no network.
+
+    Examples:
+
+        danqing doctor
+
+        danqing doctor --model z-image-turbo --data-dir /srv/danqing
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from danqing.cli.checks import Verdict, all_findings
+
+    colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILURE: "red"}
+    findings = all_findings(settings_from(data_dir=data_dir, model=model, port=port))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        colour = colours[finding.verdict]
+        table.add_row(f"[{colour}]{finding.verdict}[/{colour}]", finding.subject, finding.text)
+    console = Console()
+    console.print(table)
+    failures = sum(finding.verdict is Verdict.FAILURE for finding in findings)
+    console.print(
+        f"\n{failures} problem(s) would keep Danqing from working." if failures else "\nDanqing can run here."
+    )
+    if failures:
+        raise typer.Exit(1)

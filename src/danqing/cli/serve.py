@@ -1,0 +1,114 @@
+"""`danqing serve`: runs the server in the foreground until Ctrl-C or SIGTERM."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from danqing import __version__
+from danqing.cli.options import DataDir, Model, UserError, settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from danqing.config import Settings
+    from danqing.http.listeners import OpenListener
+    from danqing.wiring import Runtime
+    from danqing.workers.factory import EngineFactory
+
+
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port for every dialect. [default: 8000]")] = None,
+    data_dir: DataDir = None,
+    model: Model = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option("--listen", metavar="DIALECT=PORT", help="A further port for one dialect; may be repeated."),
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--log-format", help="auto, console or json. [default: auto]")
+    ] = None,
+) -> None:
+    """Serve pictures over HTTP until Ctrl-C or SIGTERM.
+
+    Every option has a variable too, and there are more settings than options: see docs/configuration.md. On stopping,
+    running jobs are finished (a second Ctrl-C does not wait); what still waits is made after the next start.
+
+    Examples:
+
+        danqing serve
+
+        danqing serve --listen turbo=5000
+
+        danqing serve --model z-image-turbo --host 0.0.0.0 --data-dir /srv/danqing
+    """
+    settings = settings_from(
+        host=host, port=port, data_dir=data_dir, model=model, listen=listen or None, log_format=log_format
+    )
+    run_server(settings)
+
+
+def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -> None:
+    """Runs until a signal ends it. engine: another than the settings describe. Raises UserError, DanqingError."""
+    import asyncio
+
+    from danqing.config import InvalidSettings
+    from danqing.http.listeners import CannotListen
+    from danqing.http.server import event_loop_factory
+    from danqing.logs import configure_logging
+    from danqing.wiring import log_style
+
+    configure_logging(log_style(settings))
+    try:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(_serve(settings, engine))
+    except (InvalidSettings, CannotListen) as exc:
+        raise UserError(str(exc)) from exc
+
+
+async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
+    import structlog
+
+    from danqing.cli.server_file import RunningServer, announced
+    from danqing.http.listeners import open_listeners
+    from danqing.http.server import Stop, stop_on_signals
+    from danqing.http.server import serve as answer_requests
+    from danqing.wiring import build_apps, listeners, open_runtime
+
+    log = structlog.get_logger(__name__)
+    stop = Stop()
+    with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
+        async with open_runtime(settings, engine=engine) as runtime:
+            _print_summary(runtime, opened)
+            if not _is_loopback(settings.host):
+                log.warning(
+                    "open_to_the_network", host=settings.host, hint="there is no authentication; see SECURITY.md"
+                )
+            here = RunningServer.of(opened[0].url, model=runtime.studio.catalogue.default().id)
+            with announced(settings.data_dir, here):
+                await answer_requests(build_apps(runtime, opened), stop=stop, drain=runtime.drain)
+
+
+def _print_summary(runtime: "Runtime", opened: "Sequence[OpenListener]") -> None:
+    card = runtime.studio.catalogue.default()
+    rows = [
+        *(("address" if one is opened[0] else "", _address(one)) for one in opened),
+        ("model", f"{card.id} ({card.title})"),
+        ("device", ", ".join(runtime.devices)),
+        ("data dir", str(runtime.settings.data_dir.absolute())),
+    ]
+    lines = "\n".join(f"  {name:<9} {value}" for name, value in rows)
+    print(f"Danqing {__version__}\n{lines}\n  Ctrl-C stops it.", flush=True)
+
+
+def _address(one: "OpenListener") -> str:
+    return f"{one.url}  ({one.listener.dialect} only)" if one.listener.dialect else one.url
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

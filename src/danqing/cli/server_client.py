@@ -1,0 +1,79 @@
+"""Makes a picture through a running server, over the turbo dialect's HTTP API."""
+
+import time
+from dataclasses import asdict
+from typing import cast
+
+import httpx2
+
+from danqing.cli.options import UserError
+from danqing.cli.order import FinishedPicture, PictureOrder, Report
+
+POLL_INTERVAL_S = 0.1
+ANSWER_TIMEOUT_S = 10.0
+
+_Object = dict[str, object]
+
+
+class ServerClient:
+    """Talks to one server. Blocking. Every method raises UserError when the server does not answer as Danqing does."""
+
+    def __init__(self, base_url: str) -> None:
+        self._url = base_url.rstrip("/")
+        self._http = httpx2.Client(base_url=self._url, timeout=ANSWER_TIMEOUT_S, trust_env=False)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def answers(self) -> bool:
+        """True if a Danqing server with a loaded model is there."""
+        try:
+            health = self._call("GET", "/health")
+        except UserError:
+            return False
+        return health.get("model_loaded") is True
+
+    def make(self, order: PictureOrder, report: Report) -> FinishedPicture:
+        """Submits the order, reports its progress and fetches the picture."""
+        wanted = {name: value for name, value in asdict(order).items() if value is not None}
+        task_id = str(self._call("POST", "/api/generate", wanted)["task_id"])
+        while True:
+            task = self._call("GET", f"/api/task/{task_id}")
+            match task:
+                case {"status": "completed"}:
+                    break
+                case {"status": "failed"}:
+                    raise UserError(f"{self._url}: {task.get('error_message')}")
+                case {"status": "pending"}:
+                    report(f"waiting, {task.get('queue_position')} in the queue", 0)
+                case _:
+                    report("denoising", int(str(task.get("progress", 0))))
+            time.sleep(POLL_INTERVAL_S)
+        picture = self._request("GET", f"/api/result/{task_id}")
+        if picture.headers.get("content-type") != "image/png":
+            raise UserError(f"{self._url} sent no picture.")
+        adjustments = cast(list[object], task.get("adjustments") or [])
+        return FinishedPicture(
+            content=picture.content, seed=int(str(task["seed"])), adjustments=tuple(map(str, adjustments))
+        )
+
+    def _request(self, method: str, path: str, body: _Object | None = None) -> httpx2.Response:
+        try:
+            return self._http.request(method, path, json=body)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            raise UserError(f"{self._url} does not answer.") from exc
+
+    def _call(self, method: str, path: str, body: _Object | None = None) -> _Object:
+        """The `data` of the envelope. Raises UserError with the server's message if the call was refused."""
+        try:
+            envelope: object = self._request(method, path, body).json()
+        except ValueError as exc:
+            raise UserError(f"{self._url} is not a Danqing server.") from exc
+        reply = cast(_Object, envelope) if isinstance(envelope, dict) else {}
+        data, message = reply.get("data"), reply.get("message")
+        if reply.get("code") == 200 and isinstance(data, dict):
+            return cast(_Object, data)
+        if isinstance(reply.get("code"), int) and isinstance(message, str):
+            raise UserError(f"{self._url}: {message}")
+        raise UserError(f"{self._url} is not a Danqing server.")

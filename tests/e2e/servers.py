@@ -1,0 +1,171 @@
+"""Starts real servers for the tests: `danqing serve` in a process of its own, with zoo engines, on a free port."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from tests.zoo.engines import Zoo
+
+DEADLINE_S = 60.0
+ROOT = Path(__file__).parents[2]
+
+
+def until(come: Callable[[], bool], what: str) -> None:
+    """Waits for a condition; fails with its name when it does not come."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not come():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Server:
+    """One data dir, on which servers are started one after the other."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    process: "subprocess.Popen[bytes] | None" = None
+    url: str = ""
+
+    @property
+    def zoo(self) -> Zoo:
+        """The gates of the engine."""
+        return Zoo(folder=self.folder)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the server writes."""
+        return self.folder / "data"
+
+    @property
+    def summary(self) -> list[str]:
+        """The lines that the newest server has printed."""
+        return (self.folder / "out").read_text(encoding="utf-8").splitlines()
+
+    @property
+    def log(self) -> str:
+        """Everything that the servers have written on standard error."""
+        return (self.folder / "log").read_text(encoding="utf-8")
+
+    def popen(self) -> "subprocess.Popen[bytes]":
+        """A server process, just started."""
+        with (self.folder / "log").open("a") as log, (self.folder / "out").open("w") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.e2e.zoo_server", str(self.folder)],
+                cwd=ROOT,
+                env=clean_environment() | {"DANQING_DATA_DIR": str(self.data_dir), "DANQING_PORT": "0"} | self.settings,
+                stdout=out,
+                stderr=log,
+            )
+
+    def start(self) -> None:
+        """Starts a server and waits until it answers. Its workers may still be loading."""
+        self.process = self.popen()
+        announcement = self.data_dir / "server.json"
+
+        def announced() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log
+            with contextlib.suppress(OSError, ValueError):
+                told = json.loads(announcement.read_text())
+                self.url = told["url"]
+                return told["pid"] == self.process.pid and self.health() is not None
+            return False
+
+        until(announced, "a server that answers")
+
+    def start_ready(self) -> None:
+        """Starts a server and waits until its model is loaded."""
+        self.start()
+        until(lambda: self.health() == {"status": "healthy", "model_loaded": True}, "a loaded model")
+
+    def health(self) -> dict[str, Any] | None:
+        """The data of `/health`; None if it does not answer at once."""
+        try:
+            return requests.get(f"{self.url}/health", timeout=2).json()["data"]
+        except requests.RequestException:
+            return None
+
+    def submit(self, prompt: str) -> str:
+        """The id of the accepted job."""
+        answer = requests.post(
+            f"{self.url}/api/generate", json={"prompt": prompt, "width": 64, "height": 64}, timeout=10
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]["task_id"]
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """The job as the server tells it."""
+        return requests.get(f"{self.url}/api/task/{task_id}", timeout=10).json()["data"]
+
+    def wait_for(self, task_id: str, status: str) -> dict[str, Any]:
+        """Waits until the job is in this state."""
+        until(lambda: self.task(task_id)["status"] == status, f"job {status}")
+        return self.task(task_id)
+
+    def picture(self, task_id: str) -> bytes:
+        """The picture of a completed job."""
+        answer = requests.get(f"{self.url}/api/result/{task_id}", timeout=10)
+        assert answer.headers["content-type"] == "image/png", answer.text
+        return answer.content
+
+    def worker_pids(self) -> list[int]:
+        """Processes of workers (multiprocessing has a helper process as well)."""
+        assert self.process is not None
+        pids: list[int] = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended just now
+                if "spawn_main" in " ".join(child.cmdline()):
+                    pids.append(child.pid)
+        return pids
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(DEADLINE_S)
+
+    def kill_everything(self) -> None:
+        """SIGKILL to the server and all below it, at once."""
+        assert self.process is not None
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        os.kill(self.process.pid, signal.SIGKILL)
+        for child in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """Leaves nothing running."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill_everything()
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without settings of Danqing."""
+    aliases = {"HOST", "PORT", "DEBUG", "OUTPUT_DIR", "MODEL_NAME", "MAX_QUEUE_SIZE", "TASK_TIMEOUT"}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in aliases and not name.startswith("DANQING_")
+    }
+    return kept | {"CUDA_AVAILABLE": "false"}
+
+
+@contextlib.contextmanager
+def a_server(folder: Path, **settings: str) -> Iterator[Server]:
+    """A server that is not started yet; ended afterwards, whatever happens."""
+    server = Server(folder, settings)
+    try:
+        yield server
+    finally:
+        server.close()

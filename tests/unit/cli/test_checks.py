@@ -1,0 +1,100 @@
+"""What `danqing doctor` finds."""
+
+import importlib.metadata
+import os
+import shutil
+import socket
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from danqing.cli import checks
+from danqing.cli.checks import Verdict
+from danqing.cli.server_file import RunningServer, announced
+from danqing.config import DialectPort, Settings
+from danqing.devices import Gpu
+
+
+def settings(folder: Path, **others: object) -> Settings:
+    return Settings.model_validate({"data_dir": folder / "data", "port": 0, "cuda_available": True} | others)
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [("3.40.1", False), ("3.44.5", False), ("3.44.6", True), ("3.45.0", False), ("3.50.6", False), ("3.50.7", True),
+     ("3.51.2", False), ("3.51.3", True), ("3.52.0", True), ("4.0.0", True)],
+)  # fmt: skip
+def test_which_sqlite_has_the_wal_reset_bug(version: str, safe: bool) -> None:
+    assert checks.wal_reset_safe(Version(version)) is safe
+
+
+def test_a_folder_that_can_be_made_is_fine_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    assert checks.check_data_dir(settings(tmp_path)).verdict is Verdict.OK
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_dir_that_is_a_file_or_cannot_be_made_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    assert checks.check_data_dir(settings(tmp_path)).verdict is Verdict.FAILURE
+    assert checks.check_data_dir(settings(tmp_path, data_dir=Path("/proc/danqing"))).verdict is Verdict.FAILURE
+
+
+def test_a_taken_port_is_a_problem_unless_it_is_our_own_servers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wanted = settings(tmp_path, listen=(DialectPort(dialect="turbo", port=port),))
+        assert checks.check_port(wanted).verdict is Verdict.FAILURE
+        wanted.data_dir.mkdir()
+        here = RunningServer(url=f"http://127.0.0.1:{port}", pid=os.getpid(), model="sample")
+        with announced(wanted.data_dir, here):
+            assert checks.check_port(wanted).verdict is Verdict.WARNING
+    assert checks.check_port(wanted).verdict is Verdict.OK
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(10**12, Verdict.OK), (10**9, Verdict.WARNING), (10**7, Verdict.FAILURE)]
+)
+def test_little_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: Verdict) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, free))
+    assert checks.check_disk(settings(tmp_path)).verdict is verdict
+
+
+def test_packages_below_their_security_floor_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.check_packages(settings(tmp_path)).verdict is Verdict.OK
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "12.9" if name == "pillow" else "99.0")
+    finding = checks.check_packages(settings(tmp_path))
+    assert finding.verdict is Verdict.FAILURE
+    assert "pillow 12.9 (needs 13.0.0)" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("others", "torch_can", "verdict"),
+    [({}, True, Verdict.OK), ({}, False, Verdict.WARNING), ({"cuda_available": False}, True, Verdict.WARNING),
+     ({"gpu_device_id": 0}, True, Verdict.OK), ({"gpu_device_id": 1}, True, Verdict.FAILURE)],
+)  # fmt: skip
+def test_gpus_that_are_there_and_gpus_that_would_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict[str, object], torch_can: bool, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(checks, "installed_gpus", lambda: (Gpu(name="H100", memory_total_bytes=80 * 10**9),))
+    monkeypatch.setattr(checks, "cuda_visible_devices", lambda: None)
+    monkeypatch.setattr(checks, "torch_has_cuda", lambda: torch_can)
+    finding = checks.check_gpus(settings(tmp_path, **others))
+    assert finding.verdict is verdict
+    assert "H100 (80.0 GB)" in finding.text
+
+
+def test_a_model_that_is_not_there_is_a_problem_and_one_to_download_a_warning(tmp_path: Path) -> None:
+    assert checks.check_model(settings(tmp_path, model="nothing")).verdict is Verdict.FAILURE
+    hub = checks.check_model(settings(tmp_path, model="z-image-turbo"))
+    assert hub.verdict in (Verdict.WARNING, Verdict.OK)  # OK where somebody has downloaded it
+
+
+def test_every_check_has_something_to_say(tmp_path: Path) -> None:
+    findings = checks.all_findings(settings(tmp_path))
+    assert len({finding.subject for finding in findings}) == len(findings) == 11
+    assert all(finding.text for finding in findings)

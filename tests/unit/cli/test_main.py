@@ -1,0 +1,63 @@
+"""The command as its user meets it: quick, with help, and one line for an error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import danqing
+
+HEAVY = ("torch", "diffusers", "transformers")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "danqing", *arguments], capture_output=True, text=True, timeout=60, cwd=cwd
+    )
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"danqing {danqing.__version__}\n"
+
+
+def test_help_names_every_command_and_every_command_has_examples() -> None:
+    text = run("--help").stdout
+    for command in ("serve", "generate", "models", "doctor"):
+        assert command in text
+        assert f"danqing {command}" in run(command, "--help").stdout.split("Examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "x", "-o", "x.jpg"], "x.jpg: pictures are PNG files"),
+        (["generate", "x", "-o", "/no such folder/x.png"], "there is no folder"),
+        (["generate", "x", "-o", "x.png", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
+        (["generate", "x", "-o", "x.png", "--server", "nonsense"], "nonsense does not answer"),
+        (["generate", "x", "-o", "x.png", "--server", "http://a", "--model", "b"], "--model goes with"),
+        (["serve", "--port", "70000"], "DANQING_PORT (PORT): 70000:"),
+        (["serve", "--listen", "klingon=1"], "klingon is not a dialect; there is "),
+        (["serve", "--listen", "5000"], "DANQING_LISTEN: "),
+        (["serve", "--model", "nothing"], "nothing is neither a known model"),
+        (["serve", "--log-format", "xml"], "DANQING_LOG_FORMAT: 'xml':"),
+        (["serve", "--host", "203.0.113.1"], "203.0.113.1 is not an address of this machine"),
+    ],
+)
+def test_a_users_error_is_one_line_and_exit_code_1(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("danqing: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["danqing.wiring", "danqing.asgi", "danqing.cli.main", "danqing.cli.own_engine"])
+def test_the_server_process_never_imports_torch(module: str) -> None:
+    script = f"import sys, {module}; sys.exit(any(name in sys.modules for name in {HEAVY!r}))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_help_does_not_import_what_only_some_commands_need() -> None:
+    script = "import sys, danqing.cli.main; sys.exit(any(n in sys.modules for n in ('pydantic', 'fastapi', 'httpx2')))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,0 +1,132 @@
+"""Settings: where values come from, what is refused, and that the documents tell all of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import Field, SecretStr
+
+from danqing import config
+from danqing.config import DialectPort, InvalidSettings, Settings, Variable, load_settings, variable_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(environ: dict[str, str] | None = None, file: Path | None = None, **overrides: object) -> Settings:
+    return load_settings(overrides, environ=environ or {}, env_file=file or Path("no such file"))
+
+
+def test_without_variables_it_serves_the_sample_model_to_this_machine_only() -> None:
+    settings = load()
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, "sample")
+    assert settings.outputs == Path("danqing-data/outputs").absolute()
+
+
+def test_every_variable_of_the_turbo_seed_is_read(tmp_path: Path) -> None:
+    # Given the `.env` that the seed document shows, with the switches it names later
+    file = tmp_path / ".env"
+    file.write_text(
+        "# GPU配置\nGPU_DEVICE_ID=0\nCUDA_AVAILABLE=true\n\nMODEL_NAME=Tongyi-MAI/Z-Image-Turbo\n"
+        "MODEL_TORCH_DTYPE=bfloat16\nHOST=0.0.0.0\nPORT=5000\nDEBUG=false\nMAX_QUEUE_SIZE=7\nTASK_TIMEOUT=60\n"
+        "OUTPUT_DIR=./outputs\nENABLE_MODEL_COMPILE=true\nENABLE_CPU_OFFLOAD=true\n",
+        encoding="utf-8",
+    )
+    # When it is loaded
+    settings = load(file=file)
+    # Then each variable has arrived
+    assert settings.gpu_device_id == 0
+    assert settings.cuda_available is True
+    assert settings.model == "Tongyi-MAI/Z-Image-Turbo"
+    assert settings.dtype == "bfloat16"
+    assert (settings.host, settings.port, settings.debug) == ("0.0.0.0", 5000, False)
+    assert (settings.max_queue_size, settings.task_timeout_s) == (7, 60.0)
+    assert settings.outputs == Path("outputs").absolute()
+    assert settings.compile_model
+    assert settings.cpu_offload
+
+
+def test_the_order_is_option_then_own_name_then_alias_then_default(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("DANQING_PORT=3\nPORT=4\n")
+    assert load({"DANQING_PORT": "1", "PORT": "2"}, file, port=9).port == 9
+    assert load({"DANQING_PORT": "1", "PORT": "2"}, file).port == 1
+    assert load({"PORT": "2"}, file).port == 3  # our own name wins over an alias wherever it stands
+    file.write_text("PORT=4\n")
+    assert load({"PORT": "2"}, file).port == 2
+    assert load({}, file).port == 4
+
+
+def test_an_empty_value_says_nothing() -> None:
+    assert load({"DANQING_PORT": "", "MODEL_NAME": ""}).model == "sample"
+
+
+def test_a_foreign_env_file_is_fine_but_a_misspelt_setting_is_not(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("DATABASE_PASSWORD=x\nVITE_API=/api\n")
+    assert load(file=file).port == 8000
+    with pytest.raises(InvalidSettings, match=r"DANQING_PROT is not a setting\. Did you mean DANQING_PORT\?"):
+        load({"DANQING_PROT": "1"})
+
+
+def test_a_wrong_value_is_named_with_both_names_of_its_setting() -> None:
+    with pytest.raises(InvalidSettings, match=r"DANQING_PORT \(PORT\): 'x': .*integer"):
+        load({"PORT": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "70000"), ("PORT", "-1"), ("MAX_QUEUE_SIZE", "0"), ("TASK_TIMEOUT", "0"), ("MODEL_TORCH_DTYPE", "int4"),
+     ("DANQING_LISTEN", "turbo"), ("DANQING_LISTEN", "=5000"), ("GPU_DEVICE_ID", "-1"), ("DEBUG", "perhaps")],
+)  # fmt: skip
+def test_values_outside_a_range_are_refused(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=name):
+        load({name: value})
+
+
+def test_further_ports_are_a_list() -> None:
+    settings = load({"DANQING_LISTEN": "turbo=5000, genserve=12411"})
+    assert settings.listen == (DialectPort(dialect="turbo", port=5000), DialectPort(dialect="genserve", port=12411))
+
+
+def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given settings with a secret among them
+    class WithSecret(Settings):
+        """The settings of a later version."""
+
+        api_key: Annotated[SecretStr, Field(min_length=5), Variable(alias="API_KEY", read_by="test")] = SecretStr("")
+        """A key."""
+
+    monkeypatch.setattr(config, "Settings", WithSecret)
+    settings = load({"API_KEY": "open sesame"})
+    # Then neither its repr nor what is logged nor an error has it
+    assert "sesame" not in f"{settings!r} {settings.masked()}"
+    with pytest.raises(InvalidSettings) as refused:
+        load({"API_KEY": "abcd"})
+    assert "API_KEY" in str(refused.value)
+    assert "abcd" not in str(refused.value)
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().port = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def rows() -> dict[str, str]:
+    """The line of docs/configuration.md that each setting needs."""
+    made: dict[str, str] = {}
+    for name, info in Settings.model_fields.items():
+        variable = variable_of(name)
+        alias = f"`{variable.alias}`" if variable.alias else ""
+        shown = str(info.default).lower() if isinstance(info.default, bool) else info.default
+        default = "" if shown in (None, ()) else f"`{shown}`"
+        made[name] = (
+            f"| `DANQING_{name.upper()}` | {alias} | {default} | {variable.unit} | {info.description} "
+            f"| {variable.read_by} |"
+        )
+    return made
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    assert rows()[name] in (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert f"DANQING_{name.upper()}=" in (ROOT / ".env.example").read_text(encoding="utf-8")
