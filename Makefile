@@ -1,17 +1,21 @@
 # Everything a developer or a first user types. Needs Python 3.11 or newer and make, nothing else.
-PYTHON ?= python3
+
+# The first of these that starts, is new enough and can make a .venv.
+PYTHONS := python3.11 python3.12 python3.13 python3
+USABLE := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(or $(shell for p in $(PYTHONS); do $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done),python3)
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench clean
+.PHONY: help install serve test check lengths format bench clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Danqing needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c '$(USABLE)' 2>/dev/null \
+		|| { echo "Danqing needs Python 3.11 or newer, with venv; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 # The stamps make an install happen once, and again when what it was made from changes.
@@ -32,11 +36,15 @@ serve: .venv/.installed  ## Start the server on http://127.0.0.1:8000 (ARGS="--p
 test: .venv/.installed-dev  ## Run the tests (ARGS="tests/unit -k png" chooses some)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: .venv/.installed-dev  ## Formatting, lint, types and import rules: what CI checks
+check: .venv/.installed-dev lengths  ## Formatting, lint, types, import rules, lengths of modules: what CI checks
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+lengths:
+	@find src -name '*.py' -exec wc -l {} + | awk '$$2 != "total" && $$1 > 300 { \
+		print $$2 ": " $$1 " lines (aim for less than 300; 400 is the limit)"; if ($$1 > 400) bad = 1 } END { exit bad }'
 
 format: .venv/.installed-dev  ## Format the code and repair what lint can repair
 	$(BIN)/ruff format

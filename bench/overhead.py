@@ -50,7 +50,7 @@ def measure(rounds: int) -> dict[str, float]:
     """Runs the three ways in turn and prints what each took; returns the figures in milliseconds and ratios."""
     catalogue = Catalogue("sample")
     card = catalogue.default()
-    pipeline = ZImagePipeline.from_pretrained(card.source, torch_dtype=torch.float32)
+    pipeline = ZImagePipeline.from_pretrained(card.source, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     engine = build_engine(EngineSpec(cards=(card,), device="cpu"))
     engine.load()

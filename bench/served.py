@@ -23,13 +23,16 @@ def free_port() -> int:
 
 @contextmanager
 def server(data_dir: Path) -> Generator[tuple[str, float, float]]:
-    """Runs the server. Gives its base URL, seconds to its first answer and seconds until its model was loaded."""
+    """Runs the server. Gives its base URL, seconds to its first answer and seconds until its model was loaded.
+
+    It runs in data_dir, so that no `.env` of a developer changes what is measured.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "danqing", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     started = time.perf_counter()
     with (data_dir / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=data_dir, stdout=log, stderr=log)
     try:
         answered = _wait(url, process, lambda health: True) - started
         ready = _wait(url, process, lambda health: health["data"]["model_loaded"]) - started

@@ -18,7 +18,7 @@ from danqing.engine.catalogue import Catalogue
 BARE = """
 import sys, torch
 from diffusers import ZImagePipeline
-pipeline = ZImagePipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
+pipeline = ZImagePipeline.from_pretrained(sys.argv[1], dtype=torch.float32)
 pipeline.set_progress_bar_config(disable=True)
 pipeline("pizza", height=128, width=128, num_inference_steps=9, guidance_scale=0)
 """

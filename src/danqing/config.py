@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,6 +29,11 @@ class Variable:
 
 def _split(text: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _dtype_name(text: object) -> object:
+    """`torch.bfloat16` and `BFLOAT16` mean bfloat16: existing `.env` files write it in each way."""
+    return text.lower().removeprefix("torch.") if isinstance(text, str) else text
 
 
 def _parse_dialect_port(text: object) -> object:
@@ -81,12 +86,17 @@ class Settings(BaseModel):
     """Folder for the pictures; not set: `outputs` in the data dir."""
 
     model: Annotated[str, Field(min_length=1), Variable(alias="MODEL_NAME", read_by="wiring: catalogue")] = "sample"
-    """Model that is served: an id of `danqing models`, a hub id that one of them has, or a diffusers folder."""
+    """Model that is served: an id of `danqing models`, a Hugging Face hub id, or a diffusers folder."""
 
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float32"], Variable(alias="MODEL_TORCH_DTYPE", read_by="wiring: engine")
+        Literal["auto", "bfloat16", "float16", "float32"],
+        BeforeValidator(_dtype_name),
+        Variable(alias="MODEL_TORCH_DTYPE", read_by="wiring: engine"),
     ] = "auto"
-    """Number format of the weights; auto is bfloat16 on a GPU and float32 on a CPU."""
+    """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and float32 on a CPU."""
+
+    attention: Annotated[Literal["auto", "native", "flash", "flash3"], Variable(read_by="wiring: engine")] = "auto"
+    """Attention: native is PyTorch's, flash and flash3 need their packages; auto is the best that the GPU can run."""
 
     cuda_available: Annotated[bool, Variable(alias="CUDA_AVAILABLE", read_by="wiring: devices")] = True
     """Whether GPUs may be used, if there are any."""
@@ -142,15 +152,14 @@ def load_settings(
 ) -> Settings:
     """The settings in force. First of these that says something: overrides by field name, `DANQING_X`, alias `X`.
 
-    Each name is looked for in the environment, then in env_file. An empty value says nothing. Unknown variables are
-    fine unless they begin with `DANQING_`. Raises InvalidSettings.
+    Each name is looked for in the environment, then in env_file. An empty value says nothing, in either. Unknown
+    variables are fine unless they begin with `DANQING_`. Raises InvalidSettings.
     """
     variables = _variables(os.environ if environ is None else environ, env_file)
-    _refuse_unknown(variables)
     values: dict[str, object] = {}
     for field in Settings.model_fields:
         names = [PREFIX + field.upper(), variable_of(field).alias]
-        found = next((variables[name] for name in names if name and variables.get(name)), None)
+        found = next((variables[name] for name in names if name in variables), None)
         if found is not None:
             values[field] = found
     values.update(overrides or {})
@@ -166,16 +175,18 @@ def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None
 
 
 def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    """All that have a value; those of the environment go before those of the file."""
     try:
         from_file = dotenv.dotenv_values(env_file, interpolate=False)
     except (OSError, UnicodeDecodeError) as exc:
         raise InvalidSettings(f"{env_file} cannot be read as UTF-8 text.") from exc
-    return {name: value for name, value in from_file.items() if value is not None} | dict(environ)
+    _refuse_unknown({*from_file, *environ})
+    return {name: value for variables in (from_file, environ) for name, value in variables.items() if value}
 
 
-def _refuse_unknown(variables: Mapping[str, str]) -> None:
+def _refuse_unknown(names: Iterable[str]) -> None:
     known = {field.upper() for field in Settings.model_fields}
-    for name in sorted(variables):
+    for name in sorted(names):
         if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
             near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
             hint = f" Did you mean {PREFIX}{near[0]}?" if near else " See docs/configuration.md for all of them."

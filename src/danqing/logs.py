@@ -1,12 +1,19 @@
-"""How log lines look, for our own events and for those of libraries alike. All go to standard error."""
+"""How log lines look, for our own events and for those of libraries alike. All go to standard error.
 
+Values may come from strangers (the path of a request, say), so no character of them that is not printable reaches a
+terminal or ends a line: it is written as its escape.
+"""
+
+import json
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from io import StringIO
+from typing import Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +35,14 @@ def configure_logging(style: LogStyle) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
-    last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
-        if console
-        else [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(ensure_ascii=False)]
-    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_console_lines() if console else _json_lines()),
+            ],
         )
     )
     root = logging.getLogger()
@@ -53,3 +58,58 @@ def configure_logging(style: LogStyle) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _console_lines() -> list[Processor]:
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+    return [_make_printable, renderer]
+
+
+def _json_lines() -> list[Processor]:
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
+    return [
+        structlog.processors.ExceptionRenderer(tracebacks),
+        structlog.processors.JSONRenderer(serializer=_json),
+    ]
+
+
+class _Shown:
+    """Text that the console renderer takes over as it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _make_printable(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Escapes in every value; in a stack, line ends stay."""
+    for name, value in event_dict.items():
+        if name in ("stack", "exception"):
+            event_dict[name] = _indented(f"\n{value}").removeprefix("\n")
+        elif name != "exc_info" and not (isinstance(value, str) and value.isprintable()):
+            text = value if name == "event" and isinstance(value, str) else repr(value)
+            event_dict[name] = _Shown(_escaped(text))
+    return event_dict
+
+
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(_indented(text.getvalue()))
+
+
+def _indented(text: str) -> str:
+    """With only its line ends left, and each further line indented: none of them can pass for a line of the log."""
+    return "\n    ".join(_escaped(line) for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _json(fields: object, *, default: Callable[[object], object]) -> str:
+    """Escapes also what JSON allows raw but a terminal or a line reader acts on, such as U+0085."""
+    line = json.dumps(fields, default=default, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 from fastapi import FastAPI
@@ -14,7 +15,14 @@ from danqing.core.errors import ModelLoadFailure, StorageFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.studio import Limits, Studio
 from danqing.core.types import WorkerState
-from danqing.devices import NoSuchGpu, choose_devices, installed_gpus, torch_has_cuda, visible_gpu_count
+from danqing.devices import (
+    DeviceChoice,
+    NoSuchGpu,
+    choose_devices,
+    installed_gpus,
+    torch_has_cuda,
+    visible_gpu_count,
+)
 from danqing.dialects.turbo.dialect import turbo
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.spec import EngineSpec
@@ -23,13 +31,14 @@ from danqing.http.app import build_app, build_dialect_app
 from danqing.http.dialect import Dialect
 from danqing.http.listeners import Listener, OpenListener
 from danqing.logs import LogStyle
+from danqing.model_files import files_state, obstacles, way_out
 from danqing.queue.embedded import EmbeddedQueue
 from danqing.store.data_lock import DataDirectoryLock
 from danqing.store.sqlite import SqliteJobStore
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
 from danqing.workers.settlement import JobRules
-from danqing.workers.spec import WorkerSpec
+from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -39,7 +48,7 @@ READY_CHECK_S = 0.05
 
 
 def build_catalogue(settings: Settings) -> Catalogue:
-    """The models on offer. Raises UnknownModel or ModelLoadFailure."""
+    """The models on offer. Blocking; may ask the hub. Raises UnknownModel or ModelLoadFailure."""
     return Catalogue(settings.model)
 
 
@@ -79,10 +88,10 @@ def build_asgi_app(runtime: "Runtime", dialect: str | None) -> FastAPI:
     return build_dialect_app(studio=runtime.studio, artifacts=runtime.artifacts, dialect=only)
 
 
-def worker_devices(settings: Settings) -> tuple[str, ...]:
+def device_choice(settings: Settings) -> DeviceChoice:
     """The devices that get a worker each, as torch names them. Blocking, short. Raises InvalidSettings."""
     try:
-        choice = choose_devices(
+        return choose_devices(
             use_gpus=settings.cuda_available,
             only_gpu=settings.gpu_device_id,
             visible=visible_gpu_count(len(installed_gpus()), cuda_visible_devices()),
@@ -90,9 +99,14 @@ def worker_devices(settings: Settings) -> tuple[str, ...]:
         )
     except NoSuchGpu as exc:
         raise InvalidSettings(str(exc)) from exc
-    if choice.remark:
-        log.warning("gpu_not_used", reason=choice.remark)
-    return choice.devices
+
+
+def _warn_of_obstacles(catalogue: Catalogue, devices: Sequence[str]) -> None:
+    """Before the worker tries, and perhaps fails with a library's error that tells nobody what to do."""
+    on_gpu = any(device != "cpu" for device in devices)
+    for card in catalogue.cards():
+        if found := obstacles(card, files_state(card), on_gpu=on_gpu):
+            log.warning("model_needs_attention", model=card.id, reason=", and ".join(found), hint=way_out(card))
 
 
 def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> EngineFactory:
@@ -100,6 +114,7 @@ def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> En
         cards=tuple(catalogue.cards()),
         device=device,
         dtype=settings.dtype,
+        attention=settings.attention,
         compile=settings.compile_model,
         cpu_offload=settings.cpu_offload,
         cpu_threads=settings.cpu_threads,
@@ -107,7 +122,9 @@ def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> En
     return EngineFactory(target="danqing.engine.build:build_engine", argument=spec)
 
 
-def _worker_specs(settings: Settings, catalogue: Catalogue, engine: EngineFactory | None) -> tuple[WorkerSpec, ...]:
+def _worker_specs(
+    settings: Settings, catalogue: Catalogue, devices: Sequence[str], engine: EngineFactory | None
+) -> tuple[WorkerSpec, ...]:
     return tuple(
         WorkerSpec(
             id=device.replace(":", "-"),
@@ -117,7 +134,7 @@ def _worker_specs(settings: Settings, catalogue: Catalogue, engine: EngineFactor
             artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=settings.outputs),
             setup=SetupFactory(target="danqing.logs:configure_logging", argument=log_style(settings)),
         )
-        for device in worker_devices(settings)
+        for device in devices
     )
 
 
@@ -150,11 +167,21 @@ class Runtime:
 
     async def until_ready(self) -> None:
         """Returns when a worker has its models loaded. Raises ModelLoadFailure when none ever will."""
-        while not (pool := self.studio.pool_status()).model_loaded:
-            failures = [worker.failure for worker in pool.workers if worker.state is WorkerState.BROKEN]
-            if len(failures) == len(pool.workers):
-                raise ModelLoadFailure(next((failure.message for failure in failures if failure), None))
+        while not self.studio.pool_status().model_loaded:
+            self._raise_if_broken()
             await asyncio.sleep(READY_CHECK_S)
+
+    async def until_broken(self) -> NoReturn:
+        """Raises ModelLoadFailure once every worker has given up loading its models."""
+        while True:
+            self._raise_if_broken()
+            await asyncio.sleep(READY_CHECK_S)
+
+    def _raise_if_broken(self) -> None:
+        workers = self.studio.pool_status().workers
+        failures = [worker.failure for worker in workers if worker.state is WorkerState.BROKEN]
+        if len(failures) == len(workers):
+            raise ModelLoadFailure(next((failure.message for failure in failures if failure), None))
 
 
 @asynccontextmanager
@@ -165,9 +192,14 @@ async def open_runtime(settings: Settings, *, engine: EngineFactory | None = Non
     the background: jobs are accepted once one is ready.
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
-    log.debug("settings", **settings.masked())
-    catalogue = build_catalogue(settings)
-    specs = _worker_specs(settings, catalogue, engine)
+    catalogue = await asyncio.to_thread(build_catalogue, settings)
+    choice = device_choice(settings)
+    log.info("settings", **settings.masked())
+    if choice.remark:
+        log.warning("gpu_not_used", reason=choice.remark)
+    if engine is None:
+        await asyncio.to_thread(_warn_of_obstacles, catalogue, choice.devices)
+    specs = _worker_specs(settings, catalogue, choice.devices, engine)
     async with AsyncExitStack() as stack:
         _make_data_dir(settings)
         lock = DataDirectoryLock(settings.data_dir)
@@ -176,12 +208,13 @@ async def open_runtime(settings: Settings, *, engine: EngineFactory | None = Non
         store = await asyncio.to_thread(SqliteJobStore.open, settings.data_dir / DATABASE_NAME)
         stack.push_async_callback(store.close)
         artifacts, queue, events = LocalArtifactStore(settings.outputs), EmbeddedQueue(), InProcessEventBus()
-        supervisor = Supervisor(specs)
+        supervisor = Supervisor(specs, rules=WorkerRules(task_timeout_s=settings.task_timeout_s))
         dispatcher = Dispatcher(
             queue=queue,
             store=store,
             supervisor=supervisor,
             events=events,
+            artifacts=artifacts,
             rules=JobRules(task_timeout_s=settings.task_timeout_s, max_attempts=settings.max_attempts),
         )
         runtime = Runtime(

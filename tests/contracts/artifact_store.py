@@ -53,6 +53,17 @@ class ArtifactStoreContract:
         assert store.location("a.png") == before
         assert before.endswith("a.png")
 
+    def test_a_removed_picture_is_gone_and_others_stay(self, store: ArtifactStore) -> None:
+        store.write("a.png", b"picture")
+        store.write("b.png", b"picture")
+        store.remove("a.png")
+        store.remove("a.png")  # a second time does nothing
+        with pytest.raises(ArtifactNotFound):
+            store.path("a.png")
+        assert store.path("b.png").exists()
+        with pytest.raises(StorageFailure):
+            store.remove("../b.png")
+
     def test_a_sweep_takes_the_pictures_of_the_given_jobs_only(self, store: ArtifactStore) -> None:
         # Given the pictures of a job that crashed before they were recorded, and those of another job
         crashed, other = str(uuid.uuid4()), str(uuid.uuid4())

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Job, JobFailure
-from tests.fakes.domain import LOST, NOW, a_job, a_request, an_original, later
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original, later
 
 FATAL = JobFailure(code="out_of_memory", message="显存不足", retryable=False)
 Outdated = Callable[[JobStore, str], Awaitable[Job | None]]
@@ -20,7 +20,7 @@ Outdated = Callable[[JobStore, str], Awaitable[Job | None]]
 
 async def processing(store: JobStore, **changes: object) -> Job:
     """A job in its first attempt."""
-    job = await store.claim((await store.add(a_job(**changes))).id, "w1", later())
+    job = await store.claim((await store.add(a_job(**changes), NO_LIMIT)).id, "w1", later())
     assert job is not None
     return job
 
@@ -46,7 +46,7 @@ class JobStoreContract:
             adjustments=("made at 128x128",),
         )
         # When it is stored and read
-        added = await store.add(job)
+        added = await store.add(job, NO_LIMIT)
         read = await store.get(job.id)
         # Then nothing but its place in the order has been added, and its time is in UTC
         assert read == added
@@ -57,8 +57,8 @@ class JobStoreContract:
         assert (read.started_at, read.finished_at, read.failure) == (None, None, None)
 
     async def test_sequences_grow_in_the_order_of_acceptance(self, store: JobStore) -> None:
-        added = [await store.add(a_job()) for _ in range(3)]
-        together = await asyncio.gather(*(store.add(a_job()) for _ in range(20)))
+        added = [await store.add(a_job(), NO_LIMIT) for _ in range(3)]
+        together = await asyncio.gather(*(store.add(a_job(), NO_LIMIT) for _ in range(20)))
         sequences = [job.sequence for job in (*added, *together)]
         assert sequences == sorted(set(sequences))
         assert sequences[0] > 0
@@ -69,18 +69,46 @@ class JobStoreContract:
 
     async def test_an_id_can_be_stored_once(self, store: JobStore) -> None:
         # Given a stored job
-        first = await store.add(a_job())
+        first = await store.add(a_job(), NO_LIMIT)
         # When another of the same id comes, it fails
         with pytest.raises(StorageFailure):
-            await store.add(a_job(id=first.id, priority=9))
+            await store.add(a_job(id=first.id, priority=9), NO_LIMIT)
         # Then the first is as it was, and counted once
         assert await store.get(first.id) == first
         assert (await store.counts())[JobState.PENDING] == 1
 
+    async def test_of_many_adds_exactly_as_many_are_taken_as_there_is_room(self, store: JobStore) -> None:
+        # Given one pending job, and one that runs
+        waiting = await store.add(a_job(), NO_LIMIT)
+        await processing(store)
+        # When sixty more come, in three waves, each before the one ahead is answered
+        adds: list[asyncio.Future[Job]] = []
+        for _ in range(3):
+            adds += [asyncio.ensure_future(store.add(a_job(), 7)) for _ in range(20)]
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(*adds, return_exceptions=True)
+        # Then six are taken, the first ones, and the others are told that the queue is full
+        assert [type(answer) for answer in answers] == [Job] * 6 + [QueueFull] * 54
+        assert (await store.counts())[JobState.PENDING] == 7
+        # And whoever leaves makes room for one
+        await store.cancel(waiting.id, later())
+        assert await store.add(a_job(), 7)
+        with pytest.raises(QueueFull):
+            await store.add(a_job(), 7)
+
+    async def test_an_answered_add_does_not_count_twice(self, store: JobStore) -> None:
+        # When jobs come one after the other, as each is answered, while others are under way
+        async def one_after_the_other() -> list[Job]:
+            return [await store.add(a_job(), 40) for _ in range(10)]
+
+        jobs = await asyncio.gather(*(one_after_the_other() for _ in range(4)))
+        # Then every place is filled
+        assert sum(len(some) for some in jobs) == 40
+
     # Moves
 
     async def test_a_claim_begins_an_attempt(self, store: JobStore) -> None:
-        added = await store.add(a_job())
+        added = await store.add(a_job(), NO_LIMIT)
         job = await store.claim(added.id, "w1", NOW)
         assert job is not None
         assert (job.state, job.started_at) == (JobState.PROCESSING, NOW)
@@ -89,7 +117,7 @@ class JobStoreContract:
 
     async def test_of_many_claims_one_wins(self, store: JobStore) -> None:
         # Given one pending job
-        job = await store.add(a_job())
+        job = await store.add(a_job(), NO_LIMIT)
         # When forty workers claim it at once
         claims = await asyncio.gather(*(store.claim(job.id, f"w{n}", NOW) for n in range(40)))
         # Then one has it, and there is one attempt, its
@@ -143,7 +171,7 @@ class JobStoreContract:
         assert await store.get(running.id) == running
 
     async def test_a_waiting_job_can_be_cancelled(self, store: JobStore) -> None:
-        job = await store.add(a_job())
+        job = await store.add(a_job(), NO_LIMIT)
         cancelled = await store.cancel(job.id, NOW)
         assert cancelled is not None
         assert (cancelled.state, cancelled.finished_at, cancelled.failure) == (JobState.CANCELLED, NOW, None)
@@ -206,7 +234,7 @@ class JobStoreContract:
 
     async def test_every_move_makes_a_job_older(self, store: JobStore) -> None:
         # Given a job that is lost once and then completed
-        job = await store.add(a_job())
+        job = await store.add(a_job(), NO_LIMIT)
         readings = [
             job,
             await store.claim(job.id, "w1", later()),
@@ -224,7 +252,7 @@ class JobStoreContract:
     async def test_counts_follow_every_move(self, store: JobStore) -> None:
         assert dict(await store.counts()) == dict.fromkeys(JobState, 0)
         # Given a job in each state that the store makes
-        await store.add(a_job())
+        await store.add(a_job(), NO_LIMIT)
         await processing(store)
         completed, failed, cancelled, back = [await processing(store) for _ in range(4)]
         await store.complete(completed.id, 1, [], [], later())
@@ -243,7 +271,7 @@ class JobStoreContract:
 
     async def test_jobs_are_taken_by_priority_and_then_in_order(self, store: JobStore) -> None:
         # Given jobs of mixed priorities, one of them given back, one running, some ended
-        low, first, high, second = [await store.add(a_job(priority=p)) for p in (-1, 0, 5, 0)]
+        low, first, high, second = [await store.add(a_job(priority=p), NO_LIMIT) for p in (-1, 0, 5, 0)]
         await store.claim(first.id, "w1", later())
         await store.give_back(first.id, 1, LOST, later())
         running = await processing(store, priority=7)
@@ -263,13 +291,31 @@ class JobStoreContract:
         failed, cancelled = await processing(store, fingerprint="a"), await processing(store, fingerprint="a")
         await store.fail(failed.id, 1, FATAL, later())
         await store.cancel(cancelled.id, later())
-        await store.add(a_job(fingerprint="a", owner="somebody else"))
-        await store.add(a_job(fingerprint="b"))
+        await store.add(a_job(fingerprint="a", owner="somebody else"), NO_LIMIT)
+        await store.add(a_job(fingerprint="b"), NO_LIMIT)
         # Then the completed one is found, and a newer one under way instead of it
         assert await store.find_equal("local", "a") == done
         newer = await processing(store, fingerprint="a")
         assert await store.find_equal("local", "a") == newer
         assert await store.find_equal("local", "c") is None
+
+    async def test_a_completed_job_without_a_picture_is_of_no_use(self, store: JobStore) -> None:
+        done = await processing(store, fingerprint="a")
+        await store.complete(done.id, 1, [], [], later())
+        assert await store.find_equal("local", "a") is None
+
+    async def test_of_equal_adds_at_once_one_is_stored_and_the_others_join_it(self, store: JobStore) -> None:
+        # Given room for one job
+        jobs = [a_job(fingerprint="a") for _ in range(10)]
+        # When equal ones come at once
+        answers = await asyncio.gather(*(store.add(job, 1, join_equal=True) for job in jobs))
+        # Then the first is stored, and is everybody's answer
+        assert {answer.id for answer in answers} == {jobs[0].id}
+        assert await store.get(jobs[0].id) == answers[-1]
+        assert (await store.counts())[JobState.PENDING] == 1
+        # And another owner's is not
+        with pytest.raises(QueueFull):
+            await store.add(a_job(fingerprint="a", owner="somebody else"), 1, join_equal=True)
 
     async def test_jobs_that_may_have_left_a_picture_without_a_row(self, store: JobStore) -> None:
         # Given jobs that were attempted and have no picture, in every state, a completed one, and a fresh one
@@ -278,13 +324,13 @@ class JobStoreContract:
         await store.fail(failed.id, 1, FATAL, later())
         await store.cancel(cancelled.id, later())
         await store.complete(completed.id, 1, [an_original(completed)], [], later())
-        await store.add(a_job())
+        await store.add(a_job(), NO_LIMIT)
         # Then the first four are told
         assert await store.without_artifacts() == {job.id for job in (running, back, failed, cancelled)}
 
     async def test_times_come_back_in_utc(self, store: JobStore) -> None:
         east = timezone(timedelta(hours=8))
-        job = await store.add(a_job())
+        job = await store.add(a_job(), NO_LIMIT)
         claimed = await store.claim(job.id, "w1", NOW.astimezone(east))
         assert claimed is not None
         read = await store.get(job.id)

@@ -1,4 +1,7 @@
-"""Starts real servers for the tests: `danqing serve` in a process of its own, with zoo engines, on a free port."""
+"""Starts real servers for the tests: `danqing serve` in a process of its own, on a free port.
+
+No server runs in the repository's root, where a developer may have an `.env`.
+"""
 
 import contextlib
 import json
@@ -6,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +19,12 @@ from typing import Any
 import psutil
 import requests
 
+from danqing.config import Settings, variable_of
 from tests.zoo.engines import Zoo
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def until(come: Callable[[], bool], what: str) -> None:
@@ -31,10 +37,14 @@ def until(come: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Server:
-    """One data dir, on which servers are started one after the other."""
+    """One data dir, on which servers are started one after the other.
+
+    command: Python's arguments; () for `danqing serve` with zoo engines.
+    """
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict[str, str])
+    command: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
     url: str = ""
 
@@ -62,8 +72,8 @@ class Server:
         """A server process, just started."""
         with (self.folder / "log").open("a") as log, (self.folder / "out").open("w") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.e2e.zoo_server", str(self.folder)],
-                cwd=ROOT,
+                [sys.executable, *(self.command or ("-m", "tests.e2e.zoo_server", str(self.folder)))],
+                cwd=self.folder,
                 env=clean_environment() | {"DANQING_DATA_DIR": str(self.data_dir), "DANQING_PORT": "0"} | self.settings,
                 stdout=out,
                 stderr=log,
@@ -97,11 +107,10 @@ class Server:
         except requests.RequestException:
             return None
 
-    def submit(self, prompt: str) -> str:
-        """The id of the accepted job."""
-        answer = requests.post(
-            f"{self.url}/api/generate", json={"prompt": prompt, "width": 64, "height": 64}, timeout=10
-        )
+    def submit(self, prompt: str, *, side: int = 64, **others: int) -> str:
+        """The id of the accepted job. others: further fields of the request."""
+        wanted = {"prompt": prompt, "width": side, "height": side, **others}
+        answer = requests.post(f"{self.url}/api/generate", json=wanted, timeout=10)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]["task_id"]
 
@@ -152,19 +161,45 @@ class Server:
             self.kill_everything()
 
 
+class HealthWatch:
+    """Asks `/health` all the time, and remembers whether it ever failed to answer."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._stop = threading.Event()
+        self.answers = 0
+        self.silent = False
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            if self._server.health() is None:
+                self.silent = True
+            self.answers += 1
+
+    def __enter__(self) -> "HealthWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 def clean_environment() -> dict[str, str]:
-    """Ours, without settings of Danqing."""
-    aliases = {"HOST", "PORT", "DEBUG", "OUTPUT_DIR", "MODEL_NAME", "MAX_QUEUE_SIZE", "TASK_TIMEOUT"}
+    """Ours, without settings of Danqing; the tests' modules can be imported from any working directory."""
+    aliases = {variable_of(name).alias for name in Settings.model_fields}
     kept = {
         name: value for name, value in os.environ.items() if name not in aliases and not name.startswith("DANQING_")
     }
-    return kept | {"CUDA_AVAILABLE": "false"}
+    places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return kept | {"CUDA_AVAILABLE": "false", "PYTHONPATH": places}
 
 
 @contextlib.contextmanager
-def a_server(folder: Path, **settings: str) -> Iterator[Server]:
+def a_server(folder: Path, *, command: tuple[str, ...] = (), **settings: str) -> Iterator[Server]:
     """A server that is not started yet; ended afterwards, whatever happens."""
-    server = Server(folder, settings)
+    server = Server(folder, settings, command)
     try:
         yield server
     finally:

@@ -2,37 +2,9 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
-from tests.e2e.servers import DEADLINE_S, Server, a_server, until
-
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class HealthWatch:
-    """Asks `/health` all the time, and remembers whether it ever failed to answer."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._stop = threading.Event()
-        self.answers = 0
-        self.silent = False
-        self._thread = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            if self._server.health() is None:
-                self.silent = True
-            self.answers += 1
-
-    def __enter__(self) -> "HealthWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+from tests.e2e.servers import DEADLINE_S, PNG, HealthWatch, a_server, until
 
 
 def test_a_request_becomes_a_picture(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from danqing.core.capabilities import Capabilities, ModelCard, ModelDefaults, Ra
 from danqing.core.types import Artifact, ArtifactKind, GenerationRequest, Job, JobFailure, Mode
 
 NOW = datetime(2026, 11, 22, 7, 30, 15, 123456, tzinfo=UTC)
+NO_LIMIT = 1_000_000  # pending jobs
 LOST = JobFailure(code="worker_lost", message="The worker process was lost.", retryable=True)
 _seconds = itertools.count()
 

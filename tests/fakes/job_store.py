@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Attempt, Job, JobFailure
 
@@ -18,7 +18,11 @@ class InMemoryJobStore:
         self._jobs: dict[str, Job] = {}
         self._sequence = 0
 
-    async def add(self, job: Job) -> Job:
+    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
+        if join_equal and (equal := await self.find_equal(job.owner, job.fingerprint)) is not None:
+            return equal
+        if sum(other.state is JobState.PENDING for other in self._jobs.values()) >= max_pending:
+            raise QueueFull
         if job.id in self._jobs:
             raise StorageFailure
         self._sequence += 1
@@ -34,8 +38,7 @@ class InMemoryJobStore:
         equal = [
             job
             for job in self._jobs.values()
-            if (job.owner, job.fingerprint) == (owner, fingerprint)
-            and job.state not in (JobState.FAILED, JobState.CANCELLED)
+            if (job.owner, job.fingerprint) == (owner, fingerprint) and (job.state in UNFINISHED or job.artifacts)
         ]
         return max(equal, key=lambda job: job.sequence, default=None)
 

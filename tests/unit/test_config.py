@@ -60,12 +60,32 @@ def test_an_empty_value_says_nothing() -> None:
     assert load({"DANQING_PORT": "", "MODEL_NAME": ""}).model == "sample"
 
 
+@pytest.mark.parametrize("name", ["MAX_QUEUE_SIZE", "DANQING_MAX_QUEUE_SIZE"])
+def test_an_empty_variable_does_not_hide_what_the_file_says(tmp_path: Path, name: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"{name}=7\n")
+    assert load({name: ""}, file).max_queue_size == 7
+    file.write_text(f"{name}=\n")
+    assert load({name: "8"}, file).max_queue_size == 8
+    assert load({name: "", "DANQING_PORT": ""}, file).max_queue_size == 100
+
+
+def test_an_empty_own_name_leaves_it_to_the_alias() -> None:
+    assert load({"DANQING_PORT": "", "PORT": "5000"}).port == 5000
+
+
+@pytest.mark.parametrize("text", ["float16", "FLOAT16", "torch.float16", "Torch.Float16"])
+def test_number_formats_are_read_as_other_programs_write_them(text: str) -> None:
+    assert load({"MODEL_TORCH_DTYPE": text}).dtype == "float16"
+
+
 def test_a_foreign_env_file_is_fine_but_a_misspelt_setting_is_not(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("DATABASE_PASSWORD=x\nVITE_API=/api\n")
     assert load(file=file).port == 8000
-    with pytest.raises(InvalidSettings, match=r"DANQING_PROT is not a setting\. Did you mean DANQING_PORT\?"):
-        load({"DANQING_PROT": "1"})
+    for value in ("1", ""):
+        with pytest.raises(InvalidSettings, match=r"DANQING_PROT is not a setting\. Did you mean DANQING_PORT\?"):
+            load({"DANQING_PROT": value})
 
 
 def test_a_wrong_value_is_named_with_both_names_of_its_setting() -> None:
@@ -129,4 +149,7 @@ def rows() -> dict[str, str]:
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_is_documented(name: str) -> None:
     assert rows()[name] in (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert f"DANQING_{name.upper()}=" in (ROOT / ".env.example").read_text(encoding="utf-8")
+    alias = variable_of(name).alias
+    comment = f"# {Settings.model_fields[name].description}" + (f" Alias: {alias}." if alias else "")
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert f"{comment}\n#DANQING_{name.upper()}=" in example

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#]+)[^)]*\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)[^)]*\)")
 NAMED = re.compile(r"`((?:src|tests|docs)/[\w./-]*\w/?)`")
 
 

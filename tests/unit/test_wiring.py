@@ -10,7 +10,7 @@ from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDo
 from danqing.core.types import RequestDraft
 from danqing.devices import Gpu
 from danqing.http.listeners import Listener
-from danqing.wiring import listeners, open_runtime, worker_devices
+from danqing.wiring import device_choice, listeners, open_runtime
 from danqing.workers.factory import EngineFactory
 from tests.zoo.engines import Zoo
 
@@ -40,10 +40,10 @@ def test_every_gpu_that_cuda_shows_gets_a_worker(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(wiring, "installed_gpus", lambda: (Gpu(name="H100", memory_total_bytes=None),) * 3)
     monkeypatch.setattr(wiring, "torch_has_cuda", lambda: True)
     monkeypatch.setattr(wiring, "cuda_visible_devices", lambda: "0,2")
-    assert worker_devices(settings(tmp_path, cuda_available=True)) == ("cuda:0", "cuda:1")
-    assert worker_devices(settings(tmp_path)) == ("cpu",)
+    assert device_choice(settings(tmp_path, cuda_available=True)).devices == ("cuda:0", "cuda:1")
+    assert device_choice(settings(tmp_path)).devices == ("cpu",)
     with pytest.raises(InvalidSettings, match="GPU_DEVICE_ID is 2, but the GPUs here are 0 to 1"):
-        worker_devices(settings(tmp_path, cuda_available=True, gpu_device_id=2))
+        device_choice(settings(tmp_path, cuda_available=True, gpu_device_id=2))
 
 
 async def test_pictures_can_be_asked_for_once_a_worker_is_ready_and_not_after_stopping(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ class ZooEngine:
                 pass
             case "fails":
                 raise ModelLoadFailure("The model's files are missing.")
+            case "fails four times":
+                if any(self._zoo.first_time(f"load-{number}") for number in range(4)):
+                    raise ModelLoadFailure("The device's memory is in use.")
             case "crashes":
                 raise KeyError("a library's words")
             case "dies":
@@ -69,13 +72,16 @@ class ZooEngine:
             case "dies once":
                 if self._zoo.first_time("load"):
                     _kill_self()
+            case "dies but once":
+                if not self._zoo.first_time("load"):
+                    _kill_self()
             case "hangs":
                 time.sleep(3600)
             case unknown:
                 raise AssertionError(unknown)
 
     def device(self) -> DeviceStatus:
-        return DeviceStatus(name="zoo", kind="cpu")
+        return DeviceStatus(id="cpu", name="zoo", kind="cpu")
 
     def denoise(
         self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
@@ -87,6 +93,9 @@ class ZooEngine:
                 return None
             time.sleep(self._zoo.step_s)
             on_step(step, STEPS)
+        if request.prompt == "makes every step twice":
+            for step in range(1, STEPS + 1):
+                on_step(step, STEPS)
         return RawPicture(width=1, height=1, rgb=bytes((request.seed % 256, 0, 0)))
 
     def _misbehave(self, prompt: str, stopped: Callable[[], bool]) -> bool:

@@ -114,7 +114,10 @@ async def a_house(
     queue, events = EmbeddedQueue(), InProcessEventBus()
     specs = [a_spec(folder, zoo, number=number) for number in range(1, workers + 1)]
     supervisor = Supervisor(specs, rules=worker_rules)
-    dispatcher = Dispatcher(queue=queue, store=store, supervisor=supervisor, events=events, rules=job_rules)
+    artifacts = LocalArtifactStore(folder / "outputs")
+    dispatcher = Dispatcher(
+        queue=queue, store=store, supervisor=supervisor, events=events, artifacts=artifacts, rules=job_rules
+    )
     studio = Studio(
         store=store,
         queue=queue,
@@ -128,7 +131,7 @@ async def a_house(
         store=store,
         queue=queue,
         events=events,
-        artifacts=LocalArtifactStore(folder / "outputs"),
+        artifacts=artifacts,
         supervisor=supervisor,
         dispatcher=dispatcher,
         studio=studio,

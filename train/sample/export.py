@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, ZImagePipeline
 from networks import build_scheduler, build_text_encoder, build_transformer
 from scenes import BUCKETS
+from train_vae import build as build_vae
 from transformers import AutoTokenizer
 
 LAST_TEXT_LAYER = 2
@@ -33,7 +34,8 @@ def main() -> None:
             raise SystemExit(f"{name} lacks {sorted(left_out)}")
         # The last layer's output is never read; zeros say so.
         module.load_state_dict(trained | {key: torch.zeros_like(module.state_dict()[key]) for key in left_out})
-    vae = AutoencoderKL.from_pretrained(args.vae)
+    vae = build_vae()
+    vae.load_state_dict(AutoencoderKL.from_pretrained(args.vae).state_dict())
     vae.register_to_config(scaling_factor=saved["state"]["scale"], shift_factor=saved["state"]["shift"])
     pipeline = ZImagePipeline(
         scheduler=build_scheduler(args.shift),

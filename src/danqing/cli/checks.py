@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 from packaging.version import Version
 
-from danqing.cli.model_files import files_state
 from danqing.cli.server_file import find_announced
-from danqing.config import Settings, cuda_visible_devices
+from danqing.config import InvalidSettings, Settings, cuda_visible_devices
 from danqing.core.errors import DanqingError
 from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
-from danqing.wiring import build_catalogue
+from danqing.model_files import files_state, is_local, obstacles, way_out
+from danqing.wiring import build_catalogue, device_choice
 
 # Below these, a published weakness can be reached through what Danqing does with the package.
 SECURITY_FLOORS = {
@@ -196,11 +196,20 @@ def check_model(settings: Settings) -> Finding:
         card = build_catalogue(settings).default()
     except DanqingError as exc:
         return Finding(verdict=Verdict.FAILURE, subject="model", text=exc.public_message)
-    ready, state = files_state(card)
-    if ready:
-        return Finding(verdict=Verdict.OK, subject="model", text=f"{card.id}: {state}")
-    verdict = Verdict.FAILURE if Path(card.source).is_absolute() else Verdict.WARNING
-    return Finding(verdict=verdict, subject="model", text=f"{card.id} ({card.source}): {state}")
+    files, on_gpu = files_state(card), _uses_gpus(settings)
+    found = obstacles(card, files, on_gpu=on_gpu)
+    if not found:
+        return Finding(verdict=Verdict.OK, subject="model", text=f"{card.id}: {files.text}")
+    text = f"{card.id}: {', and '.join(found)}; {way_out(card)}"
+    may_work = files.whole or (on_gpu and not is_local(card))
+    return Finding(verdict=Verdict.WARNING if may_work else Verdict.FAILURE, subject="model", text=text)
+
+
+def _uses_gpus(settings: Settings) -> bool:
+    try:
+        return "cpu" not in device_choice(settings).devices
+    except InvalidSettings:  # a GPU that is not there, beside others: `check_gpus` tells of it
+        return True
 
 
 def _existing(place: Path) -> Path:

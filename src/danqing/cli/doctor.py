@@ -14,7 +14,8 @@ def doctor(
 ) -> None:
     """Look at this machine and tell what would keep `danqing serve` from working.
 
-    Exit code 1 if something would; warnings alone leave it at 0. Changes nothing and needs no network.
+    Exit code 1 if something would; warnings alone leave it at 0. Needs no network, but for a
+    `--model` on the hub that was never seen here. Changes nothing of the server's.
 
     Examples:
 

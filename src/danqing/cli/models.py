@@ -22,7 +22,7 @@ def models(model: Model = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from danqing.cli.model_files import files_state
+    from danqing.model_files import files_state
     from danqing.wiring import build_catalogue
 
     catalogue = build_catalogue(settings_from(model=model))
@@ -38,7 +38,7 @@ def models(model: Model = None) -> None:
             card.id,
             card.family,
             card.source,
-            files_state(card)[1],
+            files_state(card).text,
             f"{can.side.minimum} to {can.side.maximum}, {_made_at(can.size_rules)}",
             f"{can.steps.minimum} to {can.steps.maximum}",
         )

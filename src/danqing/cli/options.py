@@ -14,7 +14,9 @@ DataDir = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Id of a model (see `danqing models`), or a diffusers folder. [default: sample]"),
+    typer.Option(
+        "--model", help="Id of a model (see `danqing models`), a hub id, or a diffusers folder. [default: sample]"
+    ),
 ]
 
 

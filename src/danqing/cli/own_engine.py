@@ -37,6 +37,18 @@ async def _make(order: PictureOrder, settings: Settings, report: Report) -> Fini
 
 
 async def _follow(job: Job, runtime: Runtime, report: Report) -> Job:
+    """Returns the ended job. Raises ModelLoadFailure when no worker is left that could make it."""
+    told, broken = asyncio.create_task(_tell(job, runtime, report)), asyncio.create_task(runtime.until_broken())
+    try:
+        await asyncio.wait((told, broken), return_when=asyncio.FIRST_COMPLETED)
+        return told.result() if told.done() else broken.result()
+    finally:
+        told.cancel()
+        broken.cancel()
+        await asyncio.wait((told, broken))
+
+
+async def _tell(job: Job, runtime: Runtime, report: Report) -> Job:
     async with runtime.studio.watch(job.id) as events:
         async for event in events:
             match event:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Self, cast
 
 import psutil
+import structlog
+
+log = structlog.get_logger(__name__)
 
 FILE_NAME = "server.json"
 
@@ -29,15 +32,21 @@ class RunningServer:
 
 @contextlib.contextmanager
 def announced(data_dir: Path, server: RunningServer) -> Generator[None]:
-    """Keeps the file there while the context lasts."""
+    """Keeps the file there while the context lasts. The server runs without it: a failure is only logged."""
     path = data_dir / FILE_NAME
-    half_written = path.with_suffix(f".{os.getpid()}.tmp")
-    half_written.write_text(json.dumps(asdict(server)), encoding="utf-8")
-    half_written.replace(path)
+    try:
+        half_written = path.with_suffix(f".{os.getpid()}.tmp")
+        half_written.write_text(json.dumps(asdict(server)), encoding="utf-8")
+        half_written.replace(path)
+    except OSError as exc:
+        log.warning("server_file_not_written", path=str(path), reason=exc.strerror)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            log.warning("server_file_not_removed", path=str(path), reason=exc.strerror)
 
 
 def find_announced(data_dir: Path) -> RunningServer | None:

@@ -42,7 +42,8 @@ SizeRules = FreeSizes | TrainedSizes
 class Capabilities:
     """side: pixels a client may ask for, each way; a size the model cannot make itself is scaled to, see `sizes.py`.
 
-    guidance: False for distilled models that take only guidance_scale 0.
+    guidance: whether guidance_scale may be above 0. A distilled model may well take it without being meant for it; its
+    default is 0 then. negative_prompt: whether one may be given; without guidance it has no effect (`adjustments.py`).
     """
 
     modes: frozenset[Mode]

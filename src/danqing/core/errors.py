@@ -19,8 +19,10 @@
         ├── EngineFailure         a picture could not be made
         │   ├── OutOfMemory
         │   ├── ModelLoadFailure
+        │   ├── ModelNotServed    accepted for a model that the server has no more
         │   └── JobTimeout
         ├── WorkerLost            the process died or hung under the job
+        ├── ServerRestarted       the server ended under the job
         ├── StorageFailure
         └── DataDirectoryInUse    start-up only
 
@@ -167,6 +169,13 @@ class ModelLoadFailure(EngineFailure):
     default_message = "The model could not be loaded."
 
 
+class ModelNotServed(EngineFailure):
+    """The job was accepted for a model that no worker of this server has any more; the message names the model."""
+
+    code = "model_not_served"
+    default_message = "The model is not served any more."
+
+
 class JobTimeout(EngineFailure):
     """The job ran longer than the server allows."""
 
@@ -180,6 +189,14 @@ class WorkerLost(InternalError):
     code = "worker_lost"
     retryable = True
     default_message = "The worker process was lost."
+
+
+class ServerRestarted(InternalError):
+    """The server ended while the job ran; another attempt may succeed."""
+
+    code = "server_restarted"
+    retryable = True
+    default_message = "The server was restarted."
 
 
 class StorageFailure(InternalError):

@@ -29,8 +29,12 @@ class JobStore(Protocol):
     outdated, and its call answers None and changes nothing. Raises StorageFailure when the medium fails.
     """
 
-    async def add(self, job: Job) -> Job:
-        """Stores a new pending job; returns it with its sequence. Durable on return."""
+    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
+        """Stores a new pending job; returns it with its sequence. Durable on return.
+
+        join_equal: returns instead, and stores nothing, the job that `find_equal` finds, if there is one.
+        Raises QueueFull if max_pending jobs are pending: of calls at once exactly as many are taken as there is room.
+        """
         ...
 
     async def get(self, job_id: str) -> Job:
@@ -38,7 +42,7 @@ class JobStore(Protocol):
         ...
 
     async def find_equal(self, owner: str, fingerprint: str) -> Job | None:
-        """The owner's newest job of this fingerprint that is under way or completed."""
+        """The owner's newest job of this fingerprint that is under way, or completed with artifacts."""
         ...
 
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
@@ -72,7 +76,10 @@ class JobStore(Protocol):
         ...
 
     async def unfinished(self) -> Sequence[Job]:
-        """Pending and processing jobs in the order they will be taken; read at start-up."""
+        """Pending and processing jobs in the order they will be taken; read at start-up.
+
+        All of them: a store that finds, when it is opened, a job that it cannot read fails that job (StorageFailure).
+        """
         ...
 
     async def without_artifacts(self) -> frozenset[str]:
@@ -136,11 +143,16 @@ class ArtifactStore(Protocol):
         ...
 
     def sweep(self, without_artifacts: frozenset[str]) -> int:
-        """Removes half-written files, and pictures of these jobs, which a crash left; returns how many.
+        """Removes pictures of these jobs, whole or half-written, which a crash left; returns how many.
 
-        Everything else stays: the place may hold the pictures of another server, or other files altogether. Blocking;
-        only at start-up.
+        Of other jobs only half-written ones that are too old to be under way. Everything else stays: the place may hold
+        the pictures of another server, or other files altogether. What cannot be removed is logged. Blocking; only at
+        start-up.
         """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes a picture, if it is there. Raises StorageFailure, also for a name that `write` refuses. Blocking."""
         ...
 
 
@@ -180,8 +192,9 @@ class Engine(Protocol):
     ) -> RawPicture | None:
         """The picture at the size the model makes (`sizes.plan_size`). The same request gives the same bytes.
 
-        on_step(step, total_steps) is called after each finished step, 1 ≤ step ≤ total_steps. stopped() is asked
-        before each step; once it is true, denoise returns None within that step.
+        on_step(step, total_steps) is called after each finished step, 1 ≤ step ≤ total_steps; an engine that tries
+        again counts from 1 again. stopped() is asked before each step; once it is true, denoise returns None within
+        that step.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How an asked-for size is reached: what the model makes, how it is enlarged, what is cropped. Pure arithmetic."""
+"""How an asked-for size is reached: what the model makes, what of it is kept, how that is enlarged. Pure arithmetic."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 
 @dataclass(frozen=True, kw_only=True)
 class SizePlan:
-    """native: (width, height) the model makes. enlarge: run the x4 upscaler on it first.
+    """native: (width, height) the model makes; its centre, of the shape of `final`, is kept and brought to `final`.
 
-    Then the picture is scaled to cover `final` (no scaling where it is at least as large and `crop_only`) and
-    centre-cropped to exactly `final`.
+    crop_only: that part has the final size already. Otherwise it is scaled; enlarge: by the x4 upscaler first.
     """
 
     native: tuple[int, int]
@@ -20,13 +19,36 @@ class SizePlan:
     crop_only: bool
 
     @property
+    def scale(self) -> float:
+        """Pixels of `final` for each pixel of `native`, the same both ways."""
+        if self.crop_only:
+            return 1.0
+        return max(final / native for final, native in zip(self.final, self.native, strict=True))
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """(width, height) of the part of `native` that is kept, to the nearest pixel, at least one."""
+        width, height = (
+            min(native, max(1, round(final / self.scale)))
+            for final, native in zip(self.final, self.native, strict=True)
+        )
+        return width, height
+
+    @property
     def adjustment(self) -> str | None:
         """What was done, for people; None when the model makes the size itself."""
         if self.native == self.final:
             return None
-        made, asked = (f"{w}x{h}" for w, h in (self.native, self.final))
-        how = "cropped" if self.crop_only else "enlarged by Real-ESRGAN and scaled" if self.enlarge else "scaled"
-        return f"made at {made} and {how} to {asked}"
+        steps = [f"made at {_text(self.native)}"]
+        if self.kept != self.native:
+            steps.append(f"cut to {_text(self.kept)}")
+        if not self.crop_only:
+            steps.append(f"{'enlarged by Real-ESRGAN' if self.enlarge else 'scaled'} to {_text(self.final)}")
+        return f"{', '.join(steps[:-1])} and {steps[-1]}"
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def plan_size(rules: SizeRules, width: int, height: int) -> SizePlan:

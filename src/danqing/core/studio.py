@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, QueueFull, ShuttingDown
+from danqing.core.adjustments import foreseen_adjustments
+from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
-from danqing.core.sizes import plan_size
 from danqing.core.states import JobState
 from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
 
@@ -77,7 +77,6 @@ class Studio:
         self._clock = clock
         self._new_id = new_id
         self._draining = False
-        self._accepting = 0  # submits that passed the limit and are not stored yet
         self._moves: set[asyncio.Task[Job]] = set()
 
     @property
@@ -90,19 +89,19 @@ class Studio:
     ) -> Job:
         """Accepts a request as a job; once this returns, the job survives any crash.
 
-        join_equal: an equal request of the same owner that is done or under way is returned instead of a new job.
+        join_equal: an equal request of the same owner that is done or under way is returned instead of a new job, also
+        while no model is loaded or the queue is full.
         Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
         """
         card = self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
         request = resolve(draft, card)
-        self._check_open()
+        if self._draining:
+            raise ShuttingDown
         mark = fingerprint(request)
         if join_equal and (equal := await self._store.find_equal(owner, mark)) is not None:
             return equal
-        waiting = (await self._store.counts())[JobState.PENDING]
-        if waiting + self._accepting >= self._limits.max_queue_size:
-            raise QueueFull
-        adjustment = plan_size(card.capabilities.size_rules, request.width, request.height).adjustment
+        if not self._pool.status().accepts_jobs:
+            raise ModelNotReady
         job = Job(
             id=self._new_id(),
             owner=owner,
@@ -110,16 +109,14 @@ class Studio:
             fingerprint=mark,
             created_at=self._clock(),
             priority=priority,
-            adjustments=(adjustment,) if adjustment else (),
+            adjustments=foreseen_adjustments(request, card),
         )
-        self._accepting += 1
-        return await self._to_its_end(self._accept(job))
+        return await self._to_its_end(self._accept(job, join_equal))
 
-    async def _accept(self, job: Job) -> Job:
-        try:
-            job = await self._store.add(job)
-        finally:
-            self._accepting -= 1
+    async def _accept(self, new: Job, join_equal: bool) -> Job:
+        job = await self._store.add(new, self._limits.max_queue_size, join_equal=join_equal)
+        if job.id != new.id:  # an equal one, accepted since the look at the store
+            return job
         self._events.publish(StateChanged(job=job))
         await self._queue.publish(job)
         return job
@@ -130,12 +127,6 @@ class Studio:
         self._moves.add(task)  # the event loop alone would let it be collected
         task.add_done_callback(self._moves.discard)
         return await asyncio.shield(task)
-
-    def _check_open(self) -> None:
-        if self._draining:
-            raise ShuttingDown
-        if not self._pool.status().accepts_jobs:
-            raise ModelNotReady
 
     def stop_accepting(self) -> None:
         """From now on `submit` raises ShuttingDown; what was accepted goes on."""

@@ -38,7 +38,8 @@ class RequestDraft:
 class GenerationRequest:
     """What a picture needs, complete: equal requests give equal pictures.
 
-    width, height: pixels of the finished picture. guidance_scale: 0 means no guidance.
+    width, height: pixels of the finished picture. guidance_scale: 0 means no guidance. A field that a later version
+    adds has a default, with which a request that was stored before is read.
     """
 
     model: str
@@ -166,8 +167,12 @@ class EncodedPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceStatus:
-    """A device and its memory; the byte counts are None where the device has no memory of its own (a CPU)."""
+    """A device and its memory; the byte counts are None where the device has no memory of its own (a CPU).
 
+    id: as torch names it ("cuda:0", "cpu"); name: the maker's, for people.
+    """
+
+    id: str
     name: str
     kind: str  # "cuda", "cpu", …
     memory_allocated_bytes: int | None = None
@@ -182,7 +187,7 @@ class WorkerState(StrEnum):
     READY = "ready"  # idle, models loaded
     BUSY = "busy"
     RESTARTING = "restarting"  # it was ready and its process is gone; the next one is started, or loads already
-    BROKEN = "broken"  # its models cannot be loaded; it will not be started again
+    BROKEN = "broken"  # its models could not be loaded several times in a row; it is tried again now and then
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from danqing.engine.spec import Attention, Dtype
 
 CPU_INFO = Path("/proc/cpuinfo")
 HOPPER = (9, 0)  # compute capability that FlashAttention 3 is written for
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class Device:
     def status(self) -> DeviceStatus:
         """Memory as of now. Cheap; any thread."""
         if not self.is_cuda:
-            return DeviceStatus(name=self.name, kind="cpu")
+            return DeviceStatus(id=str(self.torch_device), name=self.name, kind="cpu")
         return DeviceStatus(
+            id=str(self.torch_device),
             name=self.name,
             kind="cuda",
             memory_allocated_bytes=torch.cuda.memory_allocated(self.torch_device),
@@ -105,7 +106,7 @@ def choose_attention(device: Device, wanted: Attention) -> str | None:
 
 
 def _best_attention(device: Device) -> str | None:
-    if not device.is_cuda or device.dtype is not torch.bfloat16:
+    if not device.is_cuda or device.dtype not in (torch.bfloat16, torch.float16):
         return None
     capability = torch.cuda.get_device_capability(device.torch_device)
     if capability == HOPPER and importlib.util.find_spec("flash_attn_interface"):

@@ -1,23 +1,32 @@
 """Brings a picture from the size the model made to the size that was asked for."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from danqing.core.sizes import SizePlan
-from danqing.engine.upscale.real_esrgan import Upscaler
+from danqing.engine.upscale.real_esrgan import CONTEXT, SCALE, Upscaler
+
+LANCZOS_REACH = 3  # pixels around a part that its enlargement by Lanczos depends on
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def finish_picture(rgb: npt.NDArray[np.uint8], plan: SizePlan, upscaler: Upscaler) -> npt.NDArray[np.uint8]:
     """rgb: uint8 (H, W, 3) of size `plan.native`. Returns uint8 (H, W, 3) of size `plan.final`, contiguous.
 
-    Enlarged where the plan says so, then scaled by Lanczos to cover the final size, and cut to it around the centre.
+    The largest centred part that has the final shape is kept: enlarged where the plan says so, then scaled by Lanczos.
+    No part is stretched, and nothing is enlarged that does not show: the result is that of enlarging the whole.
     """
     if plan.crop_only:
         return _centre(rgb, plan.final)
+    box = _kept(plan)
     if plan.enlarge:
-        rgb = upscaler.enlarge(rgb)
-    return _cover(rgb, plan.final)
+        left, top, right, bottom = _around(box, plan.native)
+        rgb = upscaler.enlarge(rgb[top:bottom, left:right])
+        box = _enlarged(box, left, top)
+    return np.array(Image.fromarray(rgb).resize(plan.final, Image.Resampling.LANCZOS, box=box))
 
 
 def _centre(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -26,11 +35,26 @@ def _centre(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np
     return np.ascontiguousarray(rgb[top : top + height, left : left + width])
 
 
-def _cover(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Scales the largest centred part of the picture that has the final shape; no part of it is stretched."""
-    height, width, _ = rgb.shape
-    scale = max(size[0] / width, size[1] / height)
-    part_width, part_height = min(width, size[0] / scale), min(height, size[1] / scale)
+def _kept(plan: SizePlan) -> Box:
+    """Where `plan.kept` lies in the native picture, in fractions of pixels."""
+    width, height = plan.native
+    part_width, part_height = min(width, plan.final[0] / plan.scale), min(height, plan.final[1] / plan.scale)
     left, top = (width - part_width) / 2, (height - part_height) / 2
-    box = (left, top, left + part_width, top + part_height)
-    return np.array(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS, box=box))
+    return left, top, left + part_width, top + part_height
+
+
+def _enlarged(box: Box, left: int, top: int) -> Box:
+    """The same place in the enlarged picture, of which (left, top) is the corner."""
+    return SCALE * (box[0] - left), SCALE * (box[1] - top), SCALE * (box[2] - left), SCALE * (box[3] - top)
+
+
+def _around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Whole pixels around the box that its enlargement depends on, within the picture."""
+    margin = CONTEXT + LANCZOS_REACH
+    left, top, right, bottom = box
+    return (
+        max(0, math.floor(left) - margin),
+        max(0, math.floor(top) - margin),
+        min(size[0], math.ceil(right) + margin),
+        min(size[1], math.ceil(bottom) + margin),
+    )

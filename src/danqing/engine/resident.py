@@ -13,6 +13,7 @@ import tqdm
 import transformers.utils.logging
 
 from danqing import __version__
+from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
@@ -102,17 +103,10 @@ class ResidentEngine:
     ) -> RawPicture | None:
         """See `Engine`. When memory runs out, everything unused is freed and the request is tried once more."""
         size = self._plan(request).native
-        reported = 0
-
-        def report(step: int, total_steps: int) -> None:
-            nonlocal reported
-            if step > reported:  # a second try does not count backwards
-                reported = step
-                on_step(step, total_steps)
 
         def make(spare_memory: bool) -> MadePicture | None:
             adapter = self._adapters[request.model]
-            return adapter.make(request, size, spare_memory=spare_memory, on_step=report, stopped=stopped)
+            return adapter.make(request, size, spare_memory=spare_memory, on_step=on_step, stopped=stopped)
 
         with _translated("denoise", request.model, EngineFailure()):
             made = self._try_twice(make, request.model)
@@ -126,7 +120,7 @@ class ResidentEngine:
         plan = self._plan(request)
         if (raw.width, raw.height) != plan.native:
             raise EngineFailure("The model made a picture of another size than planned.")
-        adjustments = (*raw.adjustments, plan.adjustment) if plan.adjustment else raw.adjustments
+        adjustments = (*foreseen_adjustments(request, self._cards[request.model]), *raw.adjustments)
         with _translated("finish", request.model, EngineFailure()):
             rgb = np.frombuffer(raw.rgb, np.uint8).reshape(raw.height, raw.width, 3)
             final = finish_picture(rgb, plan, self._upscaler)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from danqing.core.capabilities import ModelCard
 
-Dtype = Literal["auto", "bfloat16", "float32"]
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Attention = Literal["auto", "native", "flash", "flash3"]
 
 

@@ -14,7 +14,8 @@ from danqing.http.body_limit import BodyLimit
 from danqing.http.dialect import Dialect, Services
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange
-from danqing.http.health import HealthRoutes, ProbeRoutes, health_contributions
+from danqing.http.health import HealthRoutes, ProbeRoutes
+from danqing.http.openapi import ExactFastAPI
 from danqing.http.start_page import StartPage
 
 HOUSE_BODY_BYTES = 64 * 1024  # on paths of no dialect
@@ -35,12 +36,12 @@ def build_dialect_app(*, studio: Studio, artifacts: ArtifactStore, dialect: Dial
 
 def _build(*, studio: Studio, artifacts: ArtifactStore, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
     # The pages of FastAPI at /docs load scripts from elsewhere, so they are off.
-    app = FastAPI(title="Danqing", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = ExactFastAPI(title="Danqing", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     services = Services(studio=studio, artifacts=artifacts)
     for dialect in dialects:
         app.include_router(dialect.build_router(services))
-    if contributions := health_contributions(dialects):
-        app.include_router(HealthRoutes(studio=studio, contributions=contributions).router())
+    if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
+        app.include_router(HealthRoutes(studio=studio, parts=health).router())
 
     desk = ErrorDesk(dialects=dialects, alone=alone)
     for kind in (DanqingError, RequestValidationError, HTTPException):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from danqing.core.ports import ArtifactStore
@@ -20,6 +21,14 @@ class Services:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthPart:
+    """A dialect's fields of the object that `GET /health` answers. model: describes them in the OpenAPI document."""
+
+    fields: Callable[[PoolStatus], Mapping[str, object]]
+    model: type[BaseModel]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dialect:
     """One wire API.
 
@@ -28,7 +37,9 @@ class Dialect:
     and among equals the dialect mounted first. Failures there, unknown routes included, are told in its own shape.
     build_router: makes fresh routes, without `/health`. render_error: turns any exception that came out of a route,
     or that kept the request from reaching one (see `errors.py`), into an answer; it must not raise.
-    health: its fields of the object that `GET /health` answers; None if the vendor has no such path.
+    error_fields: its fields of the object with which the house answers an exception on paths of no dialect, given the
+    exception and the answer's status; it must not raise. None if the vendor's clients look for nothing there.
+    health: None if the vendor has no such path.
     max_body_bytes: request bodies above this are refused while they are read.
     curl_example: shown on the start page, with `{url}` for the server's address; may be empty.
     """
@@ -38,7 +49,8 @@ class Dialect:
     prefixes: tuple[str, ...]
     build_router: Callable[[Services], APIRouter]
     render_error: Callable[[Exception], Response]
-    health: Callable[[PoolStatus], Mapping[str, object]] | None
+    error_fields: Callable[[Exception, int], Mapping[str, object]] | None
+    health: HealthPart | None
     max_body_bytes: int
     curl_example: str
 

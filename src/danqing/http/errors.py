@@ -1,4 +1,4 @@
-"""The one way from an exception to an answer: the dialect that owns the path renders it.
+"""The one way from an exception to an answer: the dialect that owns the path renders it, or all of them together.
 
 A renderer meets four kinds: core errors; `RequestValidationError` (the body or a parameter does not fit the wire
 model); starlette's `HTTPException` with status 400 (unreadable body), 404 (no such route), 405 or 413 (`BodyTooLarge`);
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from danqing.core.errors import Conflict, DanqingError, InternalError, InvalidRequest, NotFound, Unavailable
 from danqing.http.dialect import Dialect, dialect_of
+from danqing.http.joint_answer import join
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class ErrorDesk:
         if _is_our_fault(error):
             _log.error("request_failed", error=type(error).__name__, exc_info=error)
         dialect = self.dialect(request.scope["path"])
-        response = render_plainly(error) if dialect is None else dialect.render_error(error)
+        response = render_jointly(error, self._dialects) if dialect is None else dialect.render_error(error)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
         if isinstance(error, Unavailable):
@@ -68,16 +69,27 @@ def _is_our_fault(error: Exception) -> bool:
             return True
 
 
-def render_plainly(error: Exception) -> Response:
-    """For paths that belong to no dialect: `{"error": {"code", "message"}}`."""
+def render_jointly(error: Exception, dialects: tuple[Dialect, ...]) -> Response:
+    """For paths that belong to no dialect: `{"error": {"code", "message"}}`, and what each dialect's clients look for.
+
+    A dialect that has an `error` of its own has it instead of the house's, which no vendor's client knows.
+    """
+    status, code, message = _plainly(error)
+    parts = {d.name: d.error_fields(error, status) for d in dialects if d.error_fields is not None}
+    body = join(parts)
+    body.setdefault("error", {"code": code, "message": message})
+    return JSONResponse(body, status_code=status)
+
+
+def _plainly(error: Exception) -> tuple[int, str, str]:
+    """Status, code and message of the house."""
     match error:
         case DanqingError():
             status = next(HOUSE_STATUSES[kind] for kind in type(error).__mro__ if kind in HOUSE_STATUSES)
-            code, message = error.code, error.public_message
+            return status, error.code, error.public_message
         case RequestValidationError():
-            status, code, message = 422, "invalid_request", "The request is not valid."
+            return 422, "invalid_request", "The request is not valid."
         case HTTPException():
-            status, code, message = error.status_code, f"http_{error.status_code}", error.detail
+            return error.status_code, f"http_{error.status_code}", error.detail
         case _:
-            status, code, message = 500, DanqingError.code, DanqingError.default_message
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+            return 500, DanqingError.code, DanqingError.default_message

@@ -1,35 +1,47 @@
 """`/health` in the shape that every mounted dialect's clients expect, and `/livez` and `/readyz` for orchestrators."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic.fields import FieldInfo
 from starlette.responses import JSONResponse
 
 from danqing.core.errors import ModelNotReady
 from danqing.core.studio import Studio
-from danqing.core.types import PoolStatus
-from danqing.http.dialect import Dialect
-
-HealthFields = Callable[[PoolStatus], Mapping[str, object]]
+from danqing.http.dialect import HealthPart
+from danqing.http.joint_answer import CONFLICTS, join
 
 
 class HealthRoutes:
-    """`GET /health`: one object holding the fields of every dialect; their names must not clash."""
+    """`GET /health`: one object holding the fields of every dialect, put together by `joint_answer.join`.
 
-    def __init__(self, *, studio: Studio, contributions: Sequence[HealthFields]) -> None:
+    Where two dialects give one field different values, neither is passed off as the other's: the field is left out, and
+    `conflicts` tells both. On its own port each dialect says what its vendor says.
+    """
+
+    def __init__(self, *, studio: Studio, parts: Mapping[str, HealthPart]) -> None:
+        """parts: by the dialect's name; at least one."""
         self._studio = studio
-        self._contributions = contributions
+        self._parts = parts
 
     def router(self) -> APIRouter:
         """The routes."""
         router = APIRouter(tags=["health"])
-        router.add_api_route("/health", self.health, methods=["GET"], summary="Whether the server works")
+        router.add_api_route(
+            "/health",
+            self.health,
+            methods=["GET"],
+            response_model=_joint_model([part.model for part in self._parts.values()]),
+            summary="Whether the server works",
+        )
         return router
 
     async def health(self) -> JSONResponse:
         """Always 200 while the server runs; the fields tell whether a model is loaded."""
         pool = self._studio.pool_status()
-        return JSONResponse({name: value for fields in self._contributions for name, value in fields(pool).items()})
+        return JSONResponse(join({dialect: part.fields(pool) for dialect, part in self._parts.items()}))
 
 
 class ProbeRoutes:
@@ -58,6 +70,16 @@ class ProbeRoutes:
         )
 
 
-def health_contributions(dialects: Sequence[Dialect]) -> list[HealthFields]:
-    """The health fields of those dialects that have any."""
-    return [dialect.health for dialect in dialects if dialect.health is not None]
+def _joint_model(models: list[type[BaseModel]]) -> type[BaseModel]:
+    """Describes what `join` makes of these. A field of several dialects may be any of theirs, or left out."""
+    if len(models) == 1:
+        return models[0]
+    declared: dict[str, list[FieldInfo]] = {}
+    for model in models:
+        for name, field in model.model_fields.items():
+            declared.setdefault(name, []).append(field)
+    fields: dict[str, Any] = {
+        name: (found[0].annotation, found[0]) if len(found) == 1 else (Any, None) for name, found in declared.items()
+    }
+    fields[CONFLICTS] = (dict[str, dict[str, Any]], {})
+    return create_model("JointHealth", __config__=ConfigDict(extra="forbid"), **fields)

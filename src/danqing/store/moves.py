@@ -1,6 +1,6 @@
 """Writing: a new job and its moves from state to state, each a compare-and-set over a connection in a transaction.
 
-Each function returns None, and has changed nothing, where the job is not in the state that the move starts from.
+A move returns None, and has changed nothing, where the job is not in the state that it starts from.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from danqing.store.schema import artifacts, attempts, jobs
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a write did: the job after it, and its state before (None: the job is new)."""
+    """What a write did: the job after it, and its state before (None: it is new; the same state: it was found)."""
 
     job: Job
     before: JobState | None
@@ -35,10 +35,20 @@ CLAIM = MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(jobs.c.att
 CLOSE_ATTEMPT = update(attempts).where(
     attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt")
 )
+UNREADABLE = JobFailure(
+    code=StorageFailure.code, message="The stored request cannot be read by this version of the server."
+)
 
 
-def add(connection: Connection, job: Job) -> Change:
-    """Stores a new pending job and gives it its sequence."""
+def add(connection: Connection, job: Job, max_pending: int, join_equal: bool) -> Change | None:
+    """Stores a new pending job and gives it its sequence, unless max_pending jobs are pending.
+
+    join_equal: an equal one of its owner (`queries.find_equal`) is found instead, if there is one.
+    """
+    if join_equal and (equal := queries.find_equal(connection, job.owner, job.fingerprint)) is not None:
+        return Change(job=equal, before=equal.state)
+    if queries.count_pending(connection) >= max_pending:
+        return None
     sequence: int = connection.execute(INSERT_JOB, job_values(job)).scalar_one()
     return Change(job=replace(job, sequence=sequence), before=None)
 
@@ -81,14 +91,15 @@ def give_back(connection: Connection, job_id: str, attempt: int, failure: JobFai
 
 def fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Change | None:
     """processing → failed; with attempt 0, pending → failed."""
-    values: Values = {"finished_at": now, **failure_values(failure)}
-    if attempt == 0:
-        move = _from_to(job_id, JobState.PENDING, JobState.FAILED)
-        moved = connection.execute(MOVE, {**move, **values}).rowcount == 1
-        return _change(connection, job_id, JobState.PENDING) if moved else None
-    if not _end_attempt(connection, job_id, attempt, JobState.FAILED, failure, now, values):
-        return None
-    return _change(connection, job_id, JobState.PROCESSING)
+    before = JobState.PROCESSING if attempt else JobState.PENDING
+    moved = _fail(connection, job_id, before, attempt, failure, now)
+    return _change(connection, job_id, before) if moved else None
+
+
+def fail_unreadable(connection: Connection, now: datetime) -> None:
+    """pending or processing → failed, for the jobs that this version cannot read; each is logged."""
+    for job in queries.unreadable(connection):
+        _fail(connection, job.id, job.state, job.attempt, UNREADABLE, now)
 
 
 def cancel(connection: Connection, job_id: str, now: datetime) -> Change | None:
@@ -102,6 +113,16 @@ def cancel(connection: Connection, job_id: str, now: datetime) -> Change | None:
         move = _from_to(job_id, JobState.PENDING, JobState.CANCELLED)
         moved = connection.execute(MOVE, {**move, "finished_at": now}).rowcount == 1
     return _change(connection, job_id, job.state) if moved else None
+
+
+def _fail(
+    connection: Connection, job_id: str, before: JobState, attempt: int, failure: JobFailure, now: datetime
+) -> bool:
+    values: Values = {"finished_at": now, **failure_values(failure)}
+    if before is JobState.PROCESSING:
+        return _end_attempt(connection, job_id, attempt, JobState.FAILED, failure, now, values)
+    move = _from_to(job_id, before, JobState.FAILED)
+    return connection.execute(MOVE, {**move, **values}).rowcount == 1
 
 
 def _end_attempt(

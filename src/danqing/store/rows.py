@@ -86,6 +86,7 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
 
 
 def _request_from(text: str) -> GenerationRequest:
+    """A field that is missing was added after the request was stored: it has its default."""
     fields = json.loads(text)
     return GenerationRequest(mode=Mode(fields.pop("mode")), **fields)
 

@@ -12,8 +12,9 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
 from danqing.core.states import JobState
+from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.store import moves, queries
 from danqing.store.connections import open_reading, open_writing
@@ -39,9 +40,10 @@ class SqliteJobStore:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, clock: Callable[[], datetime] = utc_now) -> Self:
         """Opens the file, creating or migrating it where needed; its folder must exist. Blocking.
 
+        Unfinished jobs that this version cannot read have failed afterwards: nothing else would ever end them.
         Raises StorageFailure, also for a file that a newer version has written.
         """
         try:
@@ -51,6 +53,7 @@ class SqliteJobStore:
         try:
             migrate(writing)
             with writing.begin():
+                moves.fail_unreadable(writing, clock())
                 counts = queries.count_states(writing)
             return cls(writing=writing, reading=open_reading(path), counts=counts)
         except (SQLAlchemyError, OSError, ValueError) as exc:
@@ -69,12 +72,13 @@ class SqliteJobStore:
         self._reading.close()
         self._writer.close()  # the last to close, for it checkpoints
 
-    async def add(self, job: Job) -> Job:
+    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
         """See the port; so for all below."""
-        change = await self._write(partial(moves.add, job=job), durable=True)
-        if change is None:
-            raise StorageFailure
-        return change
+        work = partial(moves.add, job=job, max_pending=max_pending, join_equal=join_equal)
+        added = await self._write(work, durable=True)
+        if added is None:
+            raise QueueFull
+        return added
 
     async def get(self, job_id: str) -> Job:
         job = await self._read(partial(queries.find, job_id=job_id))

@@ -8,18 +8,18 @@ from typing import Protocol
 
 import structlog
 
-from danqing.core.errors import JobTimeout, WorkerLost
+from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerLost
 from danqing.core.events import ProgressMade, StateChanged
-from danqing.core.ports import EventBus, JobQueue, JobStore
+from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Job, JobFailure, Progress
 from danqing.workers.failures import describe
-from danqing.workers.hands import JobAttempt
-from danqing.workers.messages import JobDone, JobFailed, JobStopped, RunJob, StepDone
+from danqing.workers.hands import Handover, JobAttempt
+from danqing.workers.messages import JobDone, JobFailed, JobNews, JobStopped, RunJob, StepDone
 from danqing.workers.settlement import JobRules, Settlement
 from danqing.workers.supervisor import Supervisor
-from danqing.workers.worker import Handover, JobNews, Worker
+from danqing.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -32,18 +32,20 @@ class TakingQueue(JobQueue, Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Running:
     job: Job
     attempt: JobAttempt
     worker: Worker
-    timeout: asyncio.TimerHandle
+    deadline: float  # loop time
+    furthest_step: int = 0
 
 
 class Dispatcher:
     """One task a worker takes jobs; every end of an attempt is settled, once, in a task of its own.
 
-    Implements `WorkerListener`. For use from one event loop only. A failing store is asked again until it answers.
+    Implements `WorkerListener`. For use from one event loop only. A failing store is asked again until it answers,
+    except by `recover`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Dispatcher:
         store: JobStore,
         supervisor: Supervisor,
         events: EventBus,
+        artifacts: ArtifactStore,
         rules: JobRules,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -62,7 +65,9 @@ class Dispatcher:
         self._events = events
         self._rules = rules
         self._clock = clock
-        self._settlement = Settlement(store=store, queue=queue, events=events, rules=rules, clock=clock)
+        self._settlement = Settlement(
+            store=store, queue=queue, events=events, artifacts=artifacts, rules=rules, clock=clock
+        )
         self._running: dict[JobAttempt, _Running] = {}
         self._takers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,17 +75,19 @@ class Dispatcher:
     async def recover(self) -> int:
         """Takes up what an earlier server left unfinished; returns how many jobs. Call it before `start`.
 
-        A job that was running has lost its attempt with that server. One of a model that no worker has stays pending
-        until a server is started that has it. Raises StorageFailure.
+        A job that was running has lost its attempt with that server. One of a model that no worker has fails. Raises
+        StorageFailure.
         """
         jobs = await self._store.unfinished()
         for job in jobs:
-            if job.request.model not in self._supervisor.models:
-                log.warning("job_waits_for_its_model", job_id=job.id, model=job.request.model)
-            if job.state is JobState.PENDING:
+            model = job.request.model
+            if model not in self._supervisor.models:
+                failure = describe(ModelNotServed(f"The model {model} is not served any more."))
+                await self._settlement.refused(job, failure)
+            elif job.state is JobState.PENDING:
                 await self._queue.publish(job)
             else:
-                await self._settlement.failed(job, describe(WorkerLost("The server was restarted.")))
+                await self._settlement.failed_once(job, describe(ServerRestarted()))
         if jobs:
             log.info("jobs_recovered", jobs=len(jobs))
         return len(jobs)
@@ -138,11 +145,13 @@ class Dispatcher:
         attempt = JobAttempt(job.id, len(job.attempts))
         match worker.run(RunJob(job_id=job.id, attempt=attempt.attempt, request=job.request)):
             case Handover.SENT:
-                timeout = asyncio.get_running_loop().call_later(self._rules.task_timeout_s, self._overdue, attempt)
-                self._running[attempt] = _Running(job, attempt, worker, timeout)
+                deadline = asyncio.get_running_loop().time() + self._rules.task_timeout_s
+                self._running[attempt] = _Running(job, attempt, worker, deadline)
                 self._events.publish(StateChanged(job=job))
             case Handover.LOST:
                 self._settle_failure(job, describe(WorkerLost()))
+            case Handover.ENDING:
+                self._settle_failure(job, describe(ServerRestarted()))
             case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
                 pass
 
@@ -153,23 +162,37 @@ class Dispatcher:
         attempt = JobAttempt(message.job_id, message.attempt)
         match message:
             case StepDone():
-                if attempt in self._running:
-                    progress = Progress(stage="denoising", step=message.step, total_steps=message.total_steps)
-                    self._events.publish(ProgressMade(job_id=message.job_id, progress=progress))
+                self._step_done(attempt, message)
             case JobStopped():  # as its owner asked: the store knows it
                 self._end(attempt)
             case JobDone():
                 if (running := self._end(attempt)) is not None:
                     self._spawn(self._settlement.done(running.job, message), name=f"done-{message.job_id}")
+                else:  # it was overdue
+                    self._spawn(self._settlement.discard(message), name=f"discard-{message.job_id}")
             case JobFailed():
                 if (running := self._end(attempt)) is not None:
                     self._settle_failure(running.job, message.failure)
 
-    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+    def _step_done(self, attempt: JobAttempt, message: StepDone) -> None:
+        running = self._running.get(attempt)
+        if running is not None and message.step > running.furthest_step:  # a second try does not count backwards
+            running.furthest_step = message.step
+            progress = Progress(stage="denoising", step=message.step, total_steps=message.total_steps)
+            self._events.publish(ProgressMade(job_id=message.job_id, progress=progress))
+
+    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The worker's process is gone, and these attempts with it."""
         for attempt in attempts:
             if (running := self._end(attempt)) is not None:
-                self._settle_failure(running.job, describe(WorkerLost()))
+                self._settle_failure(running.job, failure)
+
+    def time_passed(self, now: float, stood_still_s: float) -> None:
+        """Ends the jobs that are overdue; time that the server itself stood still does not count against them."""
+        for running in list(self._running.values()):
+            running.deadline += stood_still_s
+            if now > running.deadline:
+                self._overdue(running.attempt)
 
     def _overdue(self, attempt: JobAttempt) -> None:
         if (running := self._end(attempt)) is None:
@@ -181,10 +204,7 @@ class Dispatcher:
 
     def _end(self, attempt: JobAttempt) -> _Running | None:
         """The attempt, if nobody ended it before: so each is settled once."""
-        running = self._running.pop(attempt, None)
-        if running is not None:
-            running.timeout.cancel()
-        return running
+        return self._running.pop(attempt, None)
 
     def _settle_failure(self, job: Job, failure: JobFailure) -> None:
         self._spawn(self._settlement.failed(job, failure), name=f"failed-{job.id}")

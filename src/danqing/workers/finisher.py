@@ -5,12 +5,20 @@ import time
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from danqing.core.errors import EngineFailure
+import structlog
+
+from danqing.core.errors import EngineFailure, StorageFailure
 from danqing.core.ports import ArtifactStore, Engine
 from danqing.core.types import Artifact, ArtifactKind, EncodedPicture, GenerationRequest, RawPicture
 from danqing.workers.inbox import Inbox
 from danqing.workers.messages import JobDone, JobStopped, RunJob
 from danqing.workers.outbox import Outbox
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 1.0  # after a picture could not be stored; doubles up to MAX_PAUSE_S
+MAX_PAUSE_S = 30.0
+STOP_CHECK_S = 0.05
 
 
 class _Work(NamedTuple):
@@ -70,7 +78,9 @@ class Finisher:
             height=picture.height,
             size_bytes=len(picture.content),
         )
-        self._artifacts.write(artifact.name, picture.content)
+        if not self._write(job, artifact.name, picture.content):
+            self._outbox.send(JobStopped(job_id=job.job_id, attempt=job.attempt))
+            return
         finish_s = time.monotonic() - started
         self._outbox.send(
             JobDone(
@@ -82,6 +92,28 @@ class Finisher:
                 finish_s=finish_s,
             )
         )
+
+    def _write(self, job: RunJob, name: str, content: bytes) -> bool:
+        """Tries until the picture is stored (a volume may be full for a while); False once the job was stopped."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                self._artifacts.write(name, content)
+            except StorageFailure:
+                log.warning("picture_not_stored", job_id=job.job_id, attempt=job.attempt, again_in_s=pause_s)
+            else:
+                return True
+            if self._stopped_within(pause_s, job.job_id):
+                return False
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def _stopped_within(self, seconds: float, job_id: str) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self._inbox.is_stopped(job_id):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(STOP_CHECK_S)
+        return True
 
 
 def check_size(picture: EncodedPicture, request: GenerationRequest) -> None:

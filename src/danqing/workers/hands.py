@@ -1,6 +1,7 @@
 """Which jobs a worker has in its hands, as told by the messages that went to and fro. Pure bookkeeping."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from danqing.workers.messages import DeviceFree, FromWorker, JobDone, JobFailed, JobStopped, RunJob
 
@@ -11,6 +12,15 @@ class JobAttempt:
 
     job_id: str
     attempt: int
+
+
+class Handover(Enum):
+    """What became of a job that was to be sent to a process."""
+
+    SENT = "sent"
+    STOPPED = "stopped"  # not sent: it was stopped while it was being claimed
+    LOST = "lost"  # not sent: the process was lost since the reservation
+    ENDING = "ending"  # not sent: the server ends
 
 
 class Hands:

@@ -12,8 +12,10 @@ class HangWatch:
         self._rules = rules
         self._started = now
         self._heard: float | None = None  # None: still loading
-        self._last_step: float | None = None  # None: nothing on the device
-        self._usual_step_s = 0.0
+        self._last_sign: float | None = None  # that the job on the device goes on; None: nothing on the device
+        self._steps_done = 0  # of the job on the device
+        self._decoding = False
+        self._usual_step_s: float | None = None  # None: not known yet
 
     def heard(self, now: float) -> None:
         """A message came; the first one says that loading is over."""
@@ -21,27 +23,34 @@ class HangWatch:
 
     def device_busy(self, now: float) -> None:
         """A job was sent."""
-        self._last_step = now
+        self._last_sign, self._steps_done, self._decoding = now, 0, False
 
-    def step_done(self, now: float) -> None:
-        """A denoising step ended."""
-        if self._last_step is not None:
-            took = now - self._last_step
-            change = took - self._usual_step_s
-            self._usual_step_s += change * (_WEIGHT_OF_NEWEST if self._usual_step_s else 1)
-        self._last_step = now
+    def step_done(self, now: float, *, last: bool) -> None:
+        """A denoising step ended. last: the job's decoding follows."""
+        # What a job's first step takes is not usual: the prompt is encoded before it, and a new size may be compiled.
+        # Nor is what lies between a last step and another one: a decoding that failed, and a second try's first step.
+        if self._last_sign is not None and self._steps_done and not self._decoding:
+            self._measured(now - self._last_sign)
+        self._last_sign, self._decoding = now, last
+        self._steps_done += 1
+
+    def _measured(self, step_s: float) -> None:
+        if self._usual_step_s is None:
+            self._usual_step_s = step_s
+        else:
+            self._usual_step_s += (step_s - self._usual_step_s) * _WEIGHT_OF_NEWEST
 
     def device_free(self) -> None:
         """The job is off the device."""
-        self._last_step = None
+        self._last_sign = None
 
     def forgive(self, now: float) -> None:
         """Starts every time anew: nobody listened for a while, so nothing can be said about it."""
         self._started = now
         if self._heard is not None:
             self._heard = now
-        if self._last_step is not None:
-            self._last_step = now
+        if self._last_sign is not None:
+            self._last_sign = now
 
     def verdict(self, now: float) -> str | None:
         """Why the process must be taken for hung, in one word for the log; None while it is fine."""
@@ -50,7 +59,12 @@ class HangWatch:
             return "loading" if now - self._started > rules.load_timeout_s else None
         if now - self._heard > rules.heartbeat_timeout_s:
             return "silent"
-        patience_s = max(rules.step_timeout_s, rules.step_factor * self._usual_step_s)
-        if self._last_step is not None and now - self._last_step > patience_s:
+        if self._last_sign is not None and now - self._last_sign > self._patience_s():
             return "stuck"
         return None
+
+    def _patience_s(self) -> float:
+        rules = self._rules
+        if self._usual_step_s is None or self._decoding:
+            return rules.task_timeout_s + rules.overdue_grace_s
+        return max(rules.step_timeout_s, rules.step_factor * self._usual_step_s)

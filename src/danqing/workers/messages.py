@@ -108,4 +108,5 @@ class JobFailed:
 
 
 ToWorker = RunJob | StopJob | Shutdown
+JobNews = StepDone | JobDone | JobStopped | JobFailed
 FromWorker = WorkerReady | LoadFailed | Heartbeat | StepDone | DeviceFree | JobDone | JobStopped | JobFailed

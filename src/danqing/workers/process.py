@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import multiprocessing.process
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -62,6 +63,12 @@ class WorkerProcess:
             if not self._pipe_ended:  # from then on `_read` does it, and the id may soon be somebody else's
                 self._process.kill()
 
+    def abandon(self) -> None:
+        """Takes the process for ended, whatever the system says; from now on nothing is heard of it."""
+        self._set_ended(None)
+        # Else the interpreter waits for it when the server exits; there is no public way to forget a child.
+        getattr(multiprocessing.process, "_children", set[object]()).discard(self._process)
+
     def _write(self) -> None:
         while (message := self._unsent.get()) is not None:
             try:
@@ -72,7 +79,7 @@ class WorkerProcess:
     def _read(self) -> None:
         try:
             while True:
-                self._in_loop(self._on_message, self._connection.recv())
+                self._in_loop(self._hear, self._connection.recv())
         except (EOFError, OSError):
             pass
         except Exception:  # half a message, or one that cannot be unpickled: nothing it says can be trusted
@@ -87,6 +94,10 @@ class WorkerProcess:
         self._writer.join()
         self._connection.close()
         self._in_loop(self._set_ended, exit_status)
+
+    def _hear(self, message: FromWorker) -> None:
+        if not self.ended.done():
+            self._on_message(message)
 
     def _set_ended(self, exit_status: int | None) -> None:
         if not self.ended.done():

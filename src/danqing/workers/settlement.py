@@ -1,6 +1,8 @@
 """What the end of an attempt means for its job: completed, tried again, failed. Stores it and tells watchers."""
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +10,10 @@ from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, ServerRestarted, StorageFailure
 from danqing.core.events import StateChanged
-from danqing.core.ports import EventBus, JobQueue, JobStore
+from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
+from danqing.core.states import JobState
 from danqing.core.types import Job, JobFailure
 from danqing.workers.messages import JobDone
 
@@ -23,12 +26,14 @@ class JobRules:
     """All times in seconds.
 
     task_timeout_s: from claim to stored picture, each attempt. max_attempts: at failures worth another try.
+    max_server_restarts: attempts in a row that end with the server; they use up none of max_attempts.
     stop_grace_s: for a worker to drop an overdue job, before it is killed. first_store_retry_s: pause after a store's
     failure; doubles up to max_store_retry_s. settle_grace_s: for the store to take the last news at stop.
     """
 
     task_timeout_s: float
     max_attempts: int = 3
+    max_server_restarts: int = 10
     stop_grace_s: float = 10.0
     first_store_retry_s: float = 0.1
     max_store_retry_s: float = 5.0
@@ -39,15 +44,23 @@ class Settlement:
     """Every `job` given here is as it was when claimed: its last attempt is the one that ended.
 
     Where the store says that the job has moved on (cancelled, overdue, another attempt), nothing happens. A failing
-    store is asked again until it answers.
+    store is asked again until it answers, except where it is said.
     """
 
     def __init__(
-        self, *, store: JobStore, queue: JobQueue, events: EventBus, rules: JobRules, clock: Callable[[], datetime]
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        events: EventBus,
+        artifacts: ArtifactStore,
+        rules: JobRules,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._queue = queue
         self._events = events
+        self._artifacts = artifacts
         self._rules = rules
         self._clock = clock
 
@@ -56,24 +69,61 @@ class Settlement:
         completed = await self.until_stored(
             lambda: self._store.complete(job.id, len(job.attempts), news.artifacts, news.adjustments, self._clock())
         )
-        if completed is None:  # cancelled meanwhile: the picture stays until the next sweep
+        if completed is None:
+            await self.discard(news)
             return
         self._events.publish(StateChanged(job=completed))
         times = {"denoise_s": round(news.denoise_s, 3), "finish_s": round(news.finish_s, 3)}
         log.info("job_completed", job_id=job.id, attempt=len(job.attempts), **times)
 
+    async def discard(self, news: JobDone) -> None:
+        """The picture came too late: it is removed if its job was cancelled or has failed."""
+        try:
+            job = await self.until_stored(lambda: self._store.get(news.job_id))
+        except JobNotFound:
+            return
+        if job.state not in (JobState.CANCELLED, JobState.FAILED):
+            return  # another attempt makes, or has made, the picture of the same name
+        for name in (artifact.name for artifact in news.artifacts if artifact.name.startswith(job.id)):
+            with contextlib.suppress(StorageFailure):  # logged; the sweep at the next start tries again
+                await asyncio.to_thread(self._artifacts.remove, name)
+
     async def failed(self, job: Job, failure: JobFailure) -> None:
         """The attempt failed: the job waits for another one, or ends with this failure."""
+        await self.until_stored(lambda: self.failed_once(job, failure))
+
+    async def failed_once(self, job: Job, failure: JobFailure) -> None:
+        """As `failed`, but asks the store once. Raises StorageFailure."""
         attempt = len(job.attempts)
-        again = failure.retryable and attempt < self._rules.max_attempts
+        again = failure.retryable and self._may_try_again(job, failure)
         move = self._store.give_back if again else self._store.fail
-        moved = await self.until_stored(lambda: move(job.id, attempt, failure, self._clock()))
+        moved = await move(job.id, attempt, failure, self._clock())
         if moved is None:
             return
         log.warning("job_attempt_failed", job_id=job.id, attempt=attempt, code=failure.code, again=again)
         self._events.publish(StateChanged(job=moved))
         if again:
             await self._queue.publish(moved)
+
+    def _may_try_again(self, job: Job, failure: JobFailure) -> bool:
+        """A stop or crash of the server is not the job's fault, unless it happens whenever the job runs."""
+        earlier = [attempt.failure.code for attempt in job.attempts[:-1] if attempt.failure is not None]
+        codes = [*earlier, failure.code]
+        if failure.code == ServerRestarted.code:
+            in_a_row = itertools.takewhile(lambda code: code == ServerRestarted.code, reversed(codes))
+            return len(list(in_a_row)) < self._rules.max_server_restarts
+        return sum(code != ServerRestarted.code for code in codes) < self._rules.max_attempts
+
+    async def refused(self, job: Job, failure: JobFailure) -> None:
+        """A job that an earlier server left, pending or processing, cannot be made by this one: it has failed.
+
+        Asks the store once. Raises StorageFailure.
+        """
+        attempt = 0 if job.state is JobState.PENDING else len(job.attempts)
+        failed = await self._store.fail(job.id, attempt, failure, self._clock())
+        if failed is not None:
+            log.warning("job_refused", job_id=job.id, code=failure.code)
+            self._events.publish(StateChanged(job=failed))
 
     async def publish_again(self, job_id: str) -> None:
         """Puts an id that was taken, and not claimed, back into its place in the queue."""

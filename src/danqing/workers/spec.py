@@ -24,19 +24,24 @@ class WorkerSpec:
 class WorkerRules:
     """When a worker counts as hung, how soon a dead one is started again. All times in seconds.
 
-    A worker is killed when it says nothing for `heartbeat_timeout_s`, when it denoises and no step ends within
-    max(`step_timeout_s`, `step_factor` times its usual step), or when loading takes `load_timeout_s`.
+    A worker is killed when it says nothing for `heartbeat_timeout_s`, when loading takes `load_timeout_s`, or when a
+    job is on its device and no step ends within max(`step_timeout_s`, `step_factor` times its usual step). Before the
+    process's usual step is known (the first one may compile), and after a job's last step (decoding), that is
+    `task_timeout_s` + `overdue_grace_s` instead.
     """
 
     heartbeat_s: float = 1.0  # pause between two heartbeats
     heartbeat_timeout_s: float = 10.0
     step_timeout_s: float = 60.0
     step_factor: float = 20.0
+    task_timeout_s: float = 300.0  # `JobRules.task_timeout_s`, after which an overdue job is asked to stop
+    overdue_grace_s: float = 15.0  # more than `JobRules.stop_grace_s`, so that an overdue job can be dropped first
     load_timeout_s: float = 3600.0  # a first start may download the model
     check_s: float = 1.0  # pause between two looks at all workers
     first_backoff_s: float = 0.2  # before the first restart; doubles with each one
     max_backoff_s: float = 30.0
     stable_s: float = 60.0  # a process that was ready this long starts the back-off anew
-    max_load_failures: int = 3  # in a row; then the worker is broken
+    load_failures_until_broken: int = 3  # in a row; from then on it is tried every max_backoff_s
     max_finishing: int = 2  # pictures off the device and not stored yet, before the worker gets another job
-    exit_grace_s: float = 5.0  # between asking an idle process to end and killing it
+    exit_grace_s: float = 5.0  # for an idle process to end as asked; at stop also for a killed one to be gone
+    lost_grace_s: float = 30.0  # for a killed process to be gone, before its jobs count as lost all the same

@@ -37,7 +37,7 @@ class Supervisor:
         self._workers = tuple(Worker(spec, self._rules, listener) for spec in self._specs)
         for worker in self._workers:
             worker.start()
-        self._checks = asyncio.create_task(self._check_all(), name="worker-checks")
+        self._checks = asyncio.create_task(self._check_all(listener), name="worker-checks")
 
     def status(self) -> PoolStatus:
         """As of now; does not wait."""
@@ -57,7 +57,7 @@ class Supervisor:
         if self._checks is not None:
             self._checks.cancel()
 
-    async def _check_all(self) -> None:
+    async def _check_all(self, listener: WorkerListener) -> None:
         loop, pause_s = asyncio.get_running_loop(), self._rules.check_s
         while True:
             asleep_since = loop.time()
@@ -70,3 +70,4 @@ class Supervisor:
                 if stalled:
                     worker.forgive(now)
                 worker.check(now)
+            listener.time_passed(now, now - asleep_since - pause_s if stalled else 0.0)

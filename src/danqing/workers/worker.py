@@ -1,24 +1,22 @@
 """One worker over all its processes: starts them, gives them jobs, notices when they die or hang."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from enum import Enum
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
 
-from danqing.core.errors import WorkerLost
+from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost
 from danqing.core.types import DeviceStatus, JobFailure, WorkerState, WorkerStatus
 from danqing.workers.backoff import Backoff
 from danqing.workers.failures import describe
-from danqing.workers.hands import Hands, JobAttempt
+from danqing.workers.hands import Handover, Hands, JobAttempt
 from danqing.workers.hang_watch import HangWatch
 from danqing.workers.messages import (
     FromWorker,
     Heartbeat,
-    JobDone,
     JobFailed,
-    JobStopped,
+    JobNews,
     LoadFailed,
     RunJob,
     Shutdown,
@@ -28,18 +26,9 @@ from danqing.workers.messages import (
 )
 from danqing.workers.process import WorkerProcess
 from danqing.workers.spec import WorkerRules, WorkerSpec
+from danqing.workers.waiting import set_to, within
 
 log = structlog.get_logger(__name__)
-
-JobNews = StepDone | JobDone | JobStopped | JobFailed
-
-
-class Handover(Enum):
-    """What became of a job that was to be sent."""
-
-    SENT = "sent"
-    STOPPED = "stopped"  # not sent: it was stopped while it was being claimed
-    LOST = "lost"  # not sent: the process was lost since the reservation
 
 
 class WorkerListener(Protocol):
@@ -49,8 +38,12 @@ class WorkerListener(Protocol):
         """A worker said something about a job."""
         ...
 
-    def jobs_lost(self, worker: "Worker", attempts: Sequence[JobAttempt]) -> None:
-        """The process is gone, and these attempts with it."""
+    def jobs_lost(self, worker: "Worker", attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
+        """The process is gone, and these attempts with it; failure says whether by itself or with the server."""
+        ...
+
+    def time_passed(self, now: float, stood_still_s: float) -> None:
+        """Called every `check_s`. now: loop time. stood_still_s: how long the server itself did not run before that."""
         ...
 
 
@@ -69,8 +62,10 @@ class Worker:
         self._failure: JobFailure | None = None
         self._ready_at: float | None = None  # of the present process; loop time
         self._was_ready = False
+        self._load_failure_told = False  # by the present process
         self._ending = False  # the present process takes no more jobs
-        self._broken = False
+        self._ended_by_us = False  # the last process was alive when `stop` ended it
+        self._given_up = False
         self._starts = 0
         self._load_failures = 0
         self._free = asyncio.Event()
@@ -100,6 +95,10 @@ class Worker:
             device=self._device,
             failure=self._failure,
         )
+
+    @property
+    def _broken(self) -> bool:
+        return self._given_up or self._load_failures >= self._rules.load_failures_until_broken
 
     def _state(self) -> WorkerState:
         if self._broken:
@@ -133,6 +132,9 @@ class Worker:
 
     def run(self, message: RunJob) -> Handover:
         """Sends the reserved job; the reservation is over, whatever the answer."""
+        if self._stopping.is_set():
+            self.release()
+            return Handover.ENDING
         if self._process is None or self._watch is None or self._ending or not self._hands.reserved_for(message.job_id):
             self.release()
             return Handover.LOST
@@ -165,7 +167,7 @@ class Worker:
             log.warning("worker_killed", worker=self.id, pid=self._process.pid, reason=reason)
             self._ending = True
             self._changed()
-            self._process.kill()
+            self._end(self._process, self._rules.lost_grace_s)
 
     def check(self, now: float) -> None:
         """Kills the process if it hangs. now: the event loop's time."""
@@ -184,34 +186,46 @@ class Worker:
         self._changed()
         process, life = self._process, self._life
         if process is not None:
-            if self._ready_at is not None and (self._idle.is_set() or await _within(deadline_s, self._idle.wait())):
+            if self._ready_at is not None and (self._idle.is_set() or await within(deadline_s, self._idle.wait())):
                 process.send(Shutdown())
-                await _within(self._rules.exit_grace_s, asyncio.shield(process.ended))
-            process.kill()
+                await within(self._rules.exit_grace_s, asyncio.shield(process.ended))
+            self._ended_by_us = not process.ended.done()
+            self._end(process, self._rules.exit_grace_s)
         if life is not None:
             await asyncio.wait([life])
+
+    def _end(self, process: WorkerProcess, grace_s: float) -> None:
+        process.kill()
+        asyncio.get_running_loop().call_later(grace_s, self._give_up, process, grace_s)
+
+    def _give_up(self, process: WorkerProcess, waited_s: float) -> None:
+        """A process that hangs in the kernel does not even die of SIGKILL; nobody waits for it any longer."""
+        if not process.ended.done():
+            log.error("worker_not_dead", worker=self.id, pid=process.pid, waited_s=waited_s)
+            process.abandon()
 
     async def _live(self) -> None:
         backoff = Backoff(self._rules)
         loop = asyncio.get_running_loop()
-        while not self._stopping.is_set() and not self._broken:
+        while not self._stopping.is_set():
             ready_s = 0.0
             self._starts += 1
             try:
                 process = WorkerProcess(self.spec, heartbeat_s=self._rules.heartbeat_s, on_message=self._told)
             except OSError:
                 log.exception("worker_not_started", worker=self.id)
+                self._load_failed(describe(ModelLoadFailure("The worker process could not be started.")))
             else:
                 self._begin(process, loop.time())
                 exit_status = await process.ended
                 ready_s = 0.0 if self._ready_at is None else loop.time() - self._ready_at
                 self._process_ended(process, exit_status)
-            if not self._broken:
-                await _within(backoff.after(ready_s), self._stopping.wait())
+            pause_s = self._rules.max_backoff_s if self._broken else backoff.after(ready_s)
+            await within(pause_s, self._stopping.wait())
 
     def _life_ended(self, life: asyncio.Task[None]) -> None:
         if not life.cancelled() and (error := life.exception()) is not None:
-            self._broken = True
+            self._given_up = True
             log.error("worker_given_up", worker=self.id, exc_info=error)
 
     def _begin(self, process: WorkerProcess, now: float) -> None:
@@ -219,18 +233,22 @@ class Worker:
         self._process = process
         self._watch = HangWatch(self._rules, now)
         self._ending = self._stopping.is_set()
+        self._load_failure_told = False
         self._changed()
 
     def _process_ended(self, process: WorkerProcess, exit_status: int | None) -> None:
         lost = self._hands.attempts
+        died_loading = self._ready_at is None and not self._load_failure_told
         self._process, self._watch, self._ready_at, self._device = None, None, None, None
         self._hands = Hands(max_finishing=self._rules.max_finishing)
         self._changed()
         if not self._stopping.is_set():
-            self._failure = self._failure or describe(WorkerLost())
             log.warning("worker_lost", worker=self.id, pid=process.pid, exit_status=exit_status, jobs=len(lost))
+            if died_loading:  # the system was out of memory, say: nobody could tell
+                self._load_failed(describe(ModelLoadFailure("The process ended while loading the model.")))
+            self._failure = self._failure or describe(WorkerLost())
         if lost:
-            self._listener.jobs_lost(self, lost)
+            self._listener.jobs_lost(self, lost, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
 
     def _told(self, message: FromWorker) -> None:
         now = asyncio.get_running_loop().time()
@@ -240,7 +258,8 @@ class Worker:
             case WorkerReady():
                 self._became_ready(message, now)
             case LoadFailed():
-                self._load_failed(message)
+                self._load_failure_told = True
+                self._load_failed(message.failure)
             case Heartbeat():
                 self._device = message.device
             case _:
@@ -255,17 +274,16 @@ class Worker:
         self._device = message.device
         self._changed()
 
-    def _load_failed(self, message: LoadFailed) -> None:
+    def _load_failed(self, failure: JobFailure) -> None:
         self._load_failures += 1
-        self._failure = message.failure
-        self._broken = self._load_failures >= self._rules.max_load_failures
-        log.error("worker_load_failed", worker=self.id, tries=self._load_failures, given_up=self._broken)
+        self._failure = failure
+        log.error("worker_load_failed", worker=self.id, tries=self._load_failures, broken=self._broken)
 
     def _job_told(self, message: FromWorker, now: float) -> None:
         self._hands.told(message)
         if self._watch is not None:
             if isinstance(message, StepDone):
-                self._watch.step_done(now)
+                self._watch.step_done(now, last=message.step >= message.total_steps)
             elif not self._hands.device_busy:
                 self._watch.device_free()
         if isinstance(message, JobFailed) and message.poisoned:
@@ -277,21 +295,5 @@ class Worker:
     def _changed(self) -> None:
         """Brings the two things that others wait for up to date."""
         free = self._ready_at is not None and not self._ending and self._hands.have_room
-        _set_to(self._free, free)
-        _set_to(self._idle, not self._hands.attempts)
-
-
-def _set_to(event: asyncio.Event, value: bool) -> None:
-    if value:
-        event.set()
-    else:
-        event.clear()
-
-
-async def _within(seconds: float, waiting: Awaitable[object]) -> bool:
-    """Waits for at most so long; True if it came about."""
-    try:
-        await asyncio.wait_for(waiting, seconds)
-    except TimeoutError:
-        return False
-    return True
+        set_to(self._free, free)
+        set_to(self._idle, not self._hands.attempts)

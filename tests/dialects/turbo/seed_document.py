@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-_TEXT = (Path(__file__).parent / "seed.md").read_text("utf-8")
+SEED = Path(__file__).parent / "seed.md"
+_TEXT = SEED.read_text("utf-8")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 TASK_ID = "550e8400-e29b-41d4-a716-446655440000"

@@ -52,7 +52,8 @@ READY = PoolStatus(
             restarts=0,
             models=("m",),
             device=DeviceStatus(
-                name="cuda:0",
+                id="cuda:0",
+                name="NVIDIA GeForce RTX 4090",
                 kind="cuda",
                 memory_allocated_bytes=12 * GIB + GIB // 2,
                 memory_reserved_bytes=14 * GIB,
@@ -83,7 +84,7 @@ def test_health() -> None:
     health = turbo().health
 
     assert health is not None
-    same(health(READY), documented)
+    same(health.fields(READY), documented)
 
 
 def test_submit() -> None:
@@ -173,7 +174,7 @@ def test_status() -> None:
 
 
 def test_status_without_a_gpu_is_all_nulls() -> None:
-    cpu = replace(READY.workers[0], device=DeviceStatus(name="cpu", kind="cpu"))
+    cpu = replace(READY.workers[0], device=DeviceStatus(id="cpu", name="Some CPU", kind="cpu"))
     queue = QueueStatus(max_queue_size=7, pending=0, processing=0, completed=0, failed=2, cancelled=3)
 
     data = told(from_status(queue, PoolStatus(workers=(cpu,))))["data"]
@@ -204,6 +205,6 @@ def test_health_by_worker_state(state: WorkerState, status: str, loaded: bool) -
     health = turbo().health
     assert health is not None
 
-    answer = health(PoolStatus(workers=(replace(READY.workers[0], state=state),)))
+    answer = health.fields(PoolStatus(workers=(replace(READY.workers[0], state=state),)))
 
     assert answer["data"] == {"status": status, "model_loaded": loaded}

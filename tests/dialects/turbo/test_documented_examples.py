@@ -1,10 +1,8 @@
 """Every Python and curl example of the seed document runs as it stands; only host and port are changed."""
 
+import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,22 +11,8 @@ from PIL import Image
 
 from danqing.dialects.turbo.dialect import turbo
 from tests.dialects.house import House, ids_from, served
-from tests.dialects.turbo.seed_document import TASK_ID, blocks
-
-PYTHON = blocks("python")
-CURL = [block for block in blocks("bash") if "curl" in block]
-DEADLINE_S = 60
-
-# For a machine without jq: the three filters that the document uses.
-JQ = f"""\
-#!{sys.executable}
-import json, sys
-*options, path = sys.argv[1:]
-value = json.load(sys.stdin)
-for key in filter(None, path.split(".")):
-    value = value[key]
-print(value if "-r" in options else json.dumps(value, indent=2, ensure_ascii=False))
-"""
+from tests.dialects.turbo.seed_document import SEED, TASK_ID
+from tests.dialects.turbo.seed_programs import CURL, PYTHON, run_curl, run_python
 
 
 @pytest.fixture(scope="module")
@@ -48,34 +32,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def run(command: list[str], script: str, url: str, folder: Path) -> str:
-    """What the script printed; it must end well."""
-    assert "localhost:5000" in script
-    file = folder / "example"
-    file.write_text(script.replace("http://localhost:5000", url), "utf-8")
-    shims = folder / "bin"
-    shims.mkdir()
-    if shutil.which("jq") is None:
-        (shims / "jq").write_text(JQ)
-        (shims / "jq").chmod(0o755)
-    environment = os.environ | {
-        "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}",
-        "NO_PROXY": "*",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    done = subprocess.run(
-        [*command, str(file)], cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def python(number: int, url: str, folder: Path) -> str:
-    return run([sys.executable, "-W", "error"], PYTHON[number], url, folder)
+    return run_python(PYTHON[number], url, folder)
 
 
 def curl(number: int, url: str, folder: Path) -> str:
-    return run(["bash", "-eu"], CURL[number], url, folder)
+    return run_curl(CURL[number], url, folder)
 
 
 def size_of(picture: Path) -> tuple[int, int]:
@@ -83,6 +45,12 @@ def size_of(picture: Path) -> tuple[int, int]:
         image.load()
         assert image.format == "PNG"
         return image.size
+
+
+def test_the_document_is_the_vendors_to_the_byte() -> None:
+    assert hashlib.sha256(SEED.read_bytes()).hexdigest() == (
+        "4f4b15d4258ab817d9c8780a0e3caccd1d5dbe89730b32c9c350c672fd991c32"
+    )
 
 
 def test_the_document_has_these_examples() -> None:

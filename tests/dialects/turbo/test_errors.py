@@ -11,10 +11,19 @@ from danqing.core.errors import (
     EngineFailure,
     InternalError,
     InvalidRequest,
+    ModelNotServed,
+    ServerRestarted,
     StorageFailure,
     WorkerLost,
 )
-from danqing.dialects.turbo.errors import CORE_ERRORS, JOB_FAILURES, OTHER_FAILURE, failure_message, render_error
+from danqing.dialects.turbo.errors import (
+    CORE_ERRORS,
+    JOB_FAILURES,
+    OTHER_FAILURE,
+    error_fields,
+    failure_message,
+    render_error,
+)
 from danqing.http.errors import BodyTooLarge
 
 DOCUMENTED_CODES = {400, 404, 500, 503}
@@ -81,11 +90,25 @@ def test_other_errors(error: Exception, status: int, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (HTTPException(404), 404, "接口不存在"),
+        (BodyTooLarge(64 * 1024), 413, "请求体过大，不能超过64KB"),
+        (ZeroDivisionError("division by zero"), 500, "服务器内部错误"),
+    ],
+)
+def test_on_paths_of_no_dialect_the_code_is_the_answers_status(error: Exception, status: int, message: str) -> None:
+    assert error_fields(error, status) == {"code": status, "message": message, "data": {}}
+
+
+@pytest.mark.parametrize(
     ("code", "message"),
     [
         ("out_of_memory", "显存不足，请降低图像分辨率后重试"),
         ("job_timeout", "任务超时"),
         (WorkerLost.code, "生成进程意外退出，任务处理失败"),
+        (ModelNotServed.code, "任务所需的模型已不再提供服务"),
+        (ServerRestarted.code, "服务曾重启，任务处理失败"),
         (StorageFailure.code, "图像保存失败"),
         ("something_new", OTHER_FAILURE),
     ],

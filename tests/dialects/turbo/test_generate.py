@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from danqing.core.capabilities import ModelDefaults
 from danqing.core.types import Job, WorkerState
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.turbo.schemas import GenerateRequest
 from tests.dialects.house import House
 from tests.dialects.turbo.seed_document import example, section
+from tests.fakes.domain import a_card
 
 PROMPT = "prompt参数必填且不能为空"
 OBJECT = "请求体必须是JSON对象"
@@ -64,6 +66,17 @@ async def test_a_prompt_alone_gets_the_documented_defaults_and_a_random_seed(hou
 
     assert (first.request.height, first.request.width, first.request.num_inference_steps) == (1024, 1024, 9)
     assert first.request.seed != second.request.seed
+
+
+async def test_the_documented_defaults_hold_for_every_model(tmp_path: Path) -> None:
+    # Given a model with other defaults
+    defaults = ModelDefaults(width=512, height=768, num_inference_steps=28, guidance_scale=3.5)
+    house = House(tmp_path, card=a_card(defaults=defaults))
+
+    for fields in ({}, {"height": None, "width": None, "num_inference_steps": None}):
+        request = (await accepted(house, {"prompt": "p", **fields})).request
+
+        assert (request.height, request.width, request.num_inference_steps) == (1024, 1024, 9)
 
 
 async def test_queue_position_counts_up(house: House) -> None:

@@ -58,7 +58,29 @@ def test_the_server_does_not_say_what_it_is_made_of(url: str, client: requests.S
     answer = client.get(f"{url}/nothing", timeout=20)
 
     assert "server" not in answer.headers
-    assert answer.json() == {"error": {"code": "http_404", "message": "Not Found"}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message", "house"),
+    [
+        ("GET", "/nothing", 404, "接口不存在", "Not Found"),
+        ("DELETE", "/", 405, "请求方法不允许", "Method Not Allowed"),
+        ("POST", "/", 413, "请求体过大，不能超过64KB", "Request Entity Too Large"),
+    ],
+)
+def test_paths_of_no_dialect_have_the_envelope_too(
+    url: str, client: requests.Session, method: str, path: str, status: int, message: str, house: str
+) -> None:
+    body = b"x" * 65 * 1024 if status == 413 else None
+    answer = client.request(method, url + path, data=body, timeout=20)
+
+    assert answer.status_code == status
+    assert answer.json() == {
+        "code": status,
+        "message": message,
+        "data": {},
+        "error": {"code": f"http_{status}", "message": house},
+    }
 
 
 def test_text_that_is_not_http_is_refused_and_harms_nobody(url: str, client: requests.Session) -> None:

@@ -158,7 +158,8 @@ async def test_a_method_that_is_not_there(house: House, method: str, path: str, 
 async def test_status_counts(tmp_path: Path) -> None:
     # Given one task in each of four states, and a GPU
     gpu = DeviceStatus(
-        name="cuda:0",
+        id="cuda:0",
+        name="NVIDIA H100 80GB HBM3",
         kind="cuda",
         memory_allocated_bytes=3 * 2**30,
         memory_reserved_bytes=4 * 2**30,
@@ -223,3 +224,34 @@ async def test_openapi_tells_no_status_that_never_comes(house: House) -> None:
         for status in operation["responses"]
     }
     assert statuses == {"200", "4XX", "5XX"}
+
+
+async def test_openapi_states_the_documents_table_exactly(house: House) -> None:
+    schema = (await ask(house, "GET", "/openapi.json")).json()
+
+    fields = schema["components"]["schemas"]["GenerateRequest"]["properties"]
+    told = {name: (field.get("default"), *bounds(field)) for name, field in fields.items() if name != "prompt"}
+    assert told == {
+        "height": (1024, 64, 2048),
+        "width": (1024, 64, 2048),
+        "num_inference_steps": (9, 1, 50),
+        "seed": (None, 0, 2**63 - 1),
+    }
+
+
+def bounds(field: dict[str, Any]) -> tuple[int, int]:
+    """Least and greatest value, both integers."""
+    whole = next(kind for kind in field["anyOf"] if kind["type"] == "integer")
+    least, greatest = whole["minimum"], whole["maximum"] if "maximum" in whole else whole["exclusiveMaximum"] - 1
+    assert (type(least), type(greatest)) == (int, int)
+    return least, greatest
+
+
+async def test_openapi_describes_health(house: House) -> None:
+    schema = (await ask(house, "GET", "/openapi.json")).json()
+
+    answer = schema["paths"]["/health"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    envelope = schema["components"]["schemas"][answer["$ref"].rpartition("/")[2]]
+    assert list(envelope["properties"]) == ["code", "message", "data"]
+    health = schema["components"]["schemas"][envelope["properties"]["data"]["$ref"].rpartition("/")[2]]
+    assert list(health["properties"]) == ["status", "model_loaded"]

@@ -1,8 +1,10 @@
 """LocalArtifactStore: the contract, and what only a directory can show."""
 
+import errno
 import os
 import resource
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,13 +116,47 @@ def test_a_sweep_never_touches_what_is_not_ours(root: Path, store: LocalArtifact
     (root / f"{folder}.png").mkdir()
     (root / f"{link}.png").symlink_to(root / "holiday.png")
     # And what a killed process left
-    (root / f".danqing-{'0' * 32}.tmp").write_bytes(b"half a pict")
+    half = f".danqing-{stem}.png-{'0' * 32}.tmp"
+    (root / half).write_bytes(b"half a pict")
     (root / f"{stem}.png").write_bytes(b"a picture without a row")
     before = set(os.listdir(root))
     # When it is swept
     assert store.sweep(frozenset({stem, stem.upper(), folder, link})) == 2
     # Then only the last two are gone
-    assert before - set(os.listdir(root)) == {f".danqing-{'0' * 32}.tmp", f"{stem}.png"}
+    assert before - set(os.listdir(root)) == {half, f"{stem}.png"}
+
+
+def test_what_another_server_is_just_writing_stays(root: Path, store: LocalArtifactStore) -> None:
+    # Given half-written pictures of another server's jobs, one of them as old as a crash
+    store.write("a.png", b"picture")
+    new, old = (root / f".danqing-{uuid.uuid4()}.png-{'0' * 32}.tmp" for _ in range(2))
+    for path in (new, old):
+        path.write_bytes(b"half a pict")
+    os.utime(old, (time.time() - 3700, time.time() - 3700))
+    # When this server's place is swept
+    assert store.sweep(frozenset({str(uuid.uuid4())})) == 1
+    # Then the new one stays
+    assert (new.exists(), old.exists()) == (True, False)
+
+
+def test_a_file_that_cannot_be_removed_does_not_stop_a_sweep(
+    root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two left-over pictures, the first of which cannot be removed
+    jobs = [str(uuid.uuid4()) for _ in range(2)]
+    for job_id in jobs:
+        store.write(f"{job_id}.png", b"picture")
+    unlink, kept = os.unlink, f"{jobs[0]}.png"
+
+    def refusing(path: str) -> None:
+        if path.endswith(kept):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refusing)
+    # When it is swept, then the other one goes
+    assert store.sweep(frozenset(jobs)) == 1
+    assert [path.name for path in root.iterdir()] == [kept]
 
 
 def test_a_write_is_synced_before_and_after_its_rename(

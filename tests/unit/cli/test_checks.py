@@ -14,7 +14,11 @@ from danqing.cli import checks
 from danqing.cli.checks import Verdict
 from danqing.cli.server_file import RunningServer, announced
 from danqing.config import DialectPort, Settings
-from danqing.devices import Gpu
+from danqing.devices import DeviceChoice, Gpu
+from danqing.model_files import ModelFiles
+
+ABSENT = ModelFiles(whole=False, text="not downloaded")
+LARGE = ModelFiles(whole=True, text="on disk", size_bytes=20 * 10**9)
 
 
 def settings(folder: Path, **others: object) -> Settings:
@@ -88,10 +92,32 @@ def test_gpus_that_are_there_and_gpus_that_would_be_used(
     assert "H100 (80.0 GB)" in finding.text
 
 
-def test_a_model_that_is_not_there_is_a_problem_and_one_to_download_a_warning(tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert checks.check_model(settings(tmp_path, model="nothing")).verdict is Verdict.FAILURE
-    hub = checks.check_model(settings(tmp_path, model="z-image-turbo"))
-    assert hub.verdict in (Verdict.WARNING, Verdict.OK)  # OK where somebody has downloaded it
+
+
+@pytest.mark.parametrize(
+    ("files", "devices", "verdict", "words"),
+    [
+        (ABSENT, ("cuda:0",), Verdict.WARNING, "not downloaded (a start downloads it); MODEL_NAME=sample"),
+        (ABSENT, ("cpu",), Verdict.FAILURE, "there is no GPU for it; MODEL_NAME=sample serves the bundled one"),
+        (LARGE, ("cpu",), Verdict.WARNING, "there is no GPU for it"),
+        (LARGE, ("cuda:0",), Verdict.OK, "on disk"),
+    ],
+)
+def test_a_hub_model_needs_a_download_and_a_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: ModelFiles,
+    devices: tuple[str, ...],
+    verdict: Verdict,
+    words: str,
+) -> None:
+    monkeypatch.setattr(checks, "files_state", lambda _: files)
+    monkeypatch.setattr(checks, "device_choice", lambda _: DeviceChoice(devices=devices))
+    finding = checks.check_model(settings(tmp_path, model="z-image-turbo"))
+    assert finding.verdict is verdict
+    assert words in finding.text
 
 
 def test_every_check_has_something_to_say(tmp_path: Path) -> None:

@@ -30,3 +30,11 @@ def test_a_dead_server_is_not_found(tmp_path: Path) -> None:
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_bytes(text.encode("latin-1"))
     assert find_announced(tmp_path) is None
+
+
+def test_a_server_runs_where_the_file_cannot_be_written(tmp_path: Path) -> None:
+    # Given a name that is taken by a directory
+    (tmp_path / FILE_NAME).mkdir()
+    # When it is announced, then only finding it fails
+    with announced(tmp_path, RunningServer.of("http://127.0.0.1:1", model="sample")):
+        assert find_announced(tmp_path) is None

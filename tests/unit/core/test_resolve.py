@@ -12,7 +12,7 @@ from danqing.core.types import GenerationRequest, Mode, RequestDraft
 from tests.fakes.domain import a_card
 
 CARD = a_card()
-DISTILLED = replace(CARD, capabilities=replace(CARD.capabilities, guidance=False, negative_prompt=False))
+UNGUIDED = replace(CARD, capabilities=replace(CARD.capabilities, guidance=False, negative_prompt=False))
 
 
 def test_what_was_not_said_is_filled_in() -> None:
@@ -87,16 +87,21 @@ def test_the_ends_of_a_range_belong_to_it(field: str, value: int) -> None:
     assert getattr(resolve(RequestDraft(**values), CARD), field) == value
 
 
+def test_a_negative_prompt_without_guidance_is_accepted_and_kept() -> None:
+    resolved = resolve(RequestDraft(prompt="pizza", negative_prompt="blurry", guidance_scale=0), CARD)
+    assert (resolved.negative_prompt, resolved.guidance_scale) == ("blurry", 0.0)
+
+
 @pytest.mark.parametrize(("field", "value"), [("guidance_scale", 3.5), ("negative_prompt", "blurry")])
-def test_a_distilled_model_takes_no_guidance(field: str, value: object) -> None:
+def test_a_model_without_guidance_refuses_it(field: str, value: object) -> None:
     values: dict[str, Any] = {"prompt": "pizza", field: value}
     with pytest.raises(NotSupported, match="tiny") as caught:
-        resolve(RequestDraft(**values), DISTILLED)
+        resolve(RequestDraft(**values), UNGUIDED)
     assert caught.value.parameter == field
 
 
-def test_a_distilled_model_takes_what_means_none() -> None:
-    assert resolve(RequestDraft(prompt="pizza", guidance_scale=0.0, negative_prompt=""), DISTILLED).guidance_scale == 0
+def test_a_model_without_guidance_takes_what_means_none() -> None:
+    assert resolve(RequestDraft(prompt="pizza", guidance_scale=0.0, negative_prompt=""), UNGUIDED).guidance_scale == 0
 
 
 def test_a_mode_that_the_model_lacks_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danqing.core.capabilities import FreeSizes, TrainedSizes
+from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 from danqing.core.sizes import SizePlan, plan_size
 
 SAMPLE = TrainedSizes(sizes=((128, 128), (144, 112), (112, 144), (160, 96), (96, 160)))
@@ -85,16 +85,49 @@ def test_free_keeps_the_shape_of_what_it_shrinks(rules: FreeSizes, width: int, h
     ("plan", "adjustment"),
     [
         (SizePlan(native=(8, 8), final=(8, 8), enlarge=False, crop_only=True), None),
-        (SizePlan(native=(16, 8), final=(9, 8), enlarge=False, crop_only=True), "made at 16x8 and cropped to 9x8"),
-        (SizePlan(native=(8, 8), final=(7, 4), enlarge=False, crop_only=False), "made at 8x8 and scaled to 7x4"),
+        (SizePlan(native=(16, 8), final=(9, 8), enlarge=False, crop_only=True), "made at 16x8 and cut to 9x8"),
+        (
+            SizePlan(native=(8, 8), final=(7, 4), enlarge=False, crop_only=False),
+            "made at 8x8, cut to 8x5 and scaled to 7x4",
+        ),
         (
             SizePlan(native=(8, 8), final=(9, 9), enlarge=True, crop_only=False),
-            "made at 8x8 and enlarged by Real-ESRGAN and scaled to 9x9",
+            "made at 8x8 and enlarged by Real-ESRGAN to 9x9",
         ),
     ],
 )
 def test_the_adjustment_says_what_was_done(plan: SizePlan, adjustment: str | None) -> None:
     assert plan.adjustment == adjustment
+
+
+@pytest.mark.parametrize(
+    ("size", "adjustment"),
+    [
+        ((2048, 64), "made at 160x96, cut to 160x5 and enlarged by Real-ESRGAN to 2048x64"),
+        ((64, 2048), "made at 96x160, cut to 5x160 and enlarged by Real-ESRGAN to 64x2048"),
+        ((1024, 768), "made at 144x112, cut to 144x108 and enlarged by Real-ESRGAN to 1024x768"),
+        ((1024, 1024), "made at 128x128 and enlarged by Real-ESRGAN to 1024x1024"),
+        ((100, 100), "made at 128x128 and scaled to 100x100"),
+        ((144, 112), None),
+    ],
+)
+def test_what_is_cut_off_is_said(size: tuple[int, int], adjustment: str | None) -> None:
+    assert plan_size(SAMPLE, *size).adjustment == adjustment
+
+
+@given(rules=st.one_of(st.just(SAMPLE), FREE_RULES), width=SIDES, height=SIDES)
+def test_what_is_kept_has_the_final_shape_and_is_as_large_as_it_can_be(
+    rules: SizeRules, width: int, height: int
+) -> None:
+    plan = plan_size(rules, width, height)
+    assert all(1 <= kept <= native for kept, native in zip(plan.kept, plan.native, strict=True))
+    if plan.crop_only:
+        assert plan.kept == plan.final
+        return
+    assert plan.kept[0] == plan.native[0] or plan.kept[1] == plan.native[1]
+    # Then each side is what the final one is made of, to the nearest pixel
+    for kept, final in zip(plan.kept, plan.final, strict=True):
+        assert abs(kept - final / plan.scale) <= 0.5 + 1e-9 or kept == 1
 
 
 def test_the_seeds_own_size_on_the_sample_model() -> None:

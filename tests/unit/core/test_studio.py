@@ -29,21 +29,25 @@ DRAFT = RequestDraft(prompt="pizza", seed=1)
 
 
 class HeldStore(InMemoryJobStore):
-    """Its `add` waits until it is let go on; with `failing` it then fails."""
+    """Its `add` waits until it is let go on; with `failing` it then fails. Stored, it waits to be `answered`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.adding = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.answered = asyncio.Event()
+        self.answered.set()
         self.failing = False
 
-    async def add(self, job: Job) -> Job:
+    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
         self.adding.set()
         await self.go_on.wait()
         if self.failing:
             raise StorageFailure
-        return await super().add(job)
+        added = await super().add(job, max_pending, join_equal=join_equal)
+        await self.answered.wait()
+        return added
 
 
 @dataclass
@@ -100,7 +104,7 @@ async def test_a_submitted_job_is_stored_queued_and_complete(house: House) -> No
     assert (job.state, job.owner, job.created_at, job.priority) == (JobState.PENDING, "local", NOW, 2)
     assert (job.request.model, job.request.width, job.request.seed) == ("tiny", 1024, 1)
     assert job.fingerprint == fingerprint(job.request)
-    assert job.adjustments == ("made at 128x128 and enlarged by Real-ESRGAN and scaled to 1024x1024",)
+    assert job.adjustments == ("made at 128x128 and enlarged by Real-ESRGAN to 1024x1024",)
 
 
 async def test_a_size_that_the_model_makes_is_no_adjustment(house: House) -> None:
@@ -150,6 +154,20 @@ async def test_the_limit_holds_for_submits_at_once(house: House) -> None:
     assert sum(isinstance(answer, QueueFull) for answer in answers) == 7
 
 
+async def test_a_job_that_is_stored_and_not_answered_yet_takes_one_place(house: House) -> None:
+    # Given submits one after the other, each stored, and counted by the store, before the one ahead is answered
+    house.store.answered.clear()
+    submits: list[asyncio.Future[Job]] = []
+    for number in range(1, 4):
+        submits.append(asyncio.ensure_future(house.studio.submit(DRAFT)))
+        for _ in range(10):  # as far as it can come
+            await asyncio.sleep(0)
+        assert (await house.store.counts())[JobState.PENDING] == number
+    house.store.answered.set()
+    # Then every place was given away
+    assert len({job.id for job in await asyncio.gather(*submits)}) == 3
+
+
 async def test_a_failed_add_frees_its_place(house: House) -> None:
     house.store.failing = True
     for _ in range(5):
@@ -187,6 +205,31 @@ async def test_an_equal_request_is_joined_when_asked_for(house: House) -> None:
     assert await house.studio.submit(DRAFT, join_equal=True) == first
     assert (await house.studio.submit(DRAFT)).id != first.id
     assert (await house.studio.submit(replace(DRAFT, seed=2), join_equal=True)).id != first.id
+
+
+async def test_an_equal_request_is_joined_while_the_model_loads(house: House) -> None:
+    # Given a job that is done
+    done = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    # When the server loads its model
+    house.pool.state = WorkerState.STARTING
+    # Then an equal request is answered with it, and another one is refused
+    assert await house.studio.submit(DRAFT, join_equal=True) == done
+    with pytest.raises(ModelNotReady):
+        await house.studio.submit(replace(DRAFT, seed=2), join_equal=True)
+
+
+async def test_equal_requests_at_once_become_one_job(house: House) -> None:
+    # Given two equal requests of which neither is stored when the other looks
+    house.store.go_on.clear()
+    submits = [asyncio.create_task(house.studio.submit(DRAFT, join_equal=True)) for _ in range(2)]
+    for _ in range(10):  # as far as they can come
+        await asyncio.sleep(0)
+    # When both are stored
+    house.store.go_on.set()
+    first, second = await asyncio.gather(*submits)
+    # Then there is one job, queued once
+    assert first == second
+    assert house.queue.ids == [first.id]
 
 
 async def test_a_joined_job_needs_no_place_in_the_queue(house: House) -> None:

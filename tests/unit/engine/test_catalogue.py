@@ -1,6 +1,7 @@
 """Which models are on offer, and what is refused."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -45,7 +46,7 @@ def test_the_bundled_folder_is_the_sample_model() -> None:
     assert Catalogue(SAMPLE.source).default() == SAMPLE
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "someone/else", "/no/such/folder", ""])
+@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "./no/folder", "./folder", "a/b/c", "-a/b", ""])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UnknownModel, match="sample, z-image-turbo"):
         Catalogue(name)
@@ -122,7 +123,7 @@ def test_defaults_are_within_what_the_model_can(card: ModelCard) -> None:
 
 def test_the_bundled_checkpoint_says_the_same_of_itself() -> None:
     folder = Path(SAMPLE.source)
-    if not (folder / "danqing.json").exists():
+    if not (folder / "model_index.json").exists() and os.environ.get("CI") != "true":
         pytest.skip("the sample checkpoint is not in this tree")
     own = json.loads((folder / "danqing.json").read_text())
     assert own["title"] == SAMPLE.title

@@ -3,11 +3,13 @@
 import importlib.machinery
 import importlib.util
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
 from danqing.core.errors import ModelLoadFailure
+from danqing.core.types import DeviceStatus
 from danqing.engine.device import Device, choose_attention, choose_device, default_cpu_threads, is_out_of_memory
 from danqing.engine.spec import Attention, Dtype
 
@@ -28,13 +30,19 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_cuda")
 @pytest.mark.parametrize(
-    "dtype, expected", [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+    "dtype, expected",
+    [
+        ("auto", torch.float32),
+        ("float32", torch.float32),
+        ("float16", torch.float16),
+        ("bfloat16", torch.bfloat16),
+    ],
 )
 @pytest.mark.parametrize("name", ["auto", "cpu"])
 def test_without_a_gpu_it_is_the_cpu(name: str, dtype: Dtype, expected: torch.dtype) -> None:
     device = choose_device(name, dtype)
     assert (device.torch_device.type, device.dtype) == ("cpu", expected)
-    assert device.status().kind == "cpu"
+    assert (device.status().id, device.status().kind) == ("cpu", "cpu")
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -43,6 +51,22 @@ def test_with_gpus_it_is_the_one_named(name: str, index: int) -> None:
     device = choose_device(name, "auto")
     assert device.torch_device == torch.device("cuda", index)
     assert (device.dtype, device.name) == (torch.bfloat16, f"GPU {index}")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpus_status_has_torchs_name_and_the_makers(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = {"memory_allocated": 1, "memory_reserved": 2, "mem_get_info": (5, 3)}
+    for question, answer in memory.items():
+        monkeypatch.setattr(torch.cuda, question, lambda device, answer=answer: answer)
+
+    assert choose_device("cuda:1", "auto").status() == DeviceStatus(
+        id="cuda:1",
+        name="GPU 1",
+        kind="cuda",
+        memory_allocated_bytes=1,
+        memory_reserved_bytes=2,
+        memory_total_bytes=3,
+    )
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -77,6 +101,17 @@ def test_the_best_installed_attention_is_taken(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found if name in installed else None)
     # Then
     assert choose_attention(CUDA, "auto") == expected
+
+
+@pytest.mark.parametrize(
+    "dtype, expected", [(torch.bfloat16, "flash"), (torch.float16, "flash"), (torch.float32, None)]
+)
+def test_flash_attention_is_for_half_precision(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, expected: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: importlib.machinery.ModuleSpec("found", None))
+    assert choose_attention(replace(CUDA, dtype=dtype), "auto") == expected
 
 
 @pytest.mark.parametrize("wanted, expected", [("native", None), ("flash", "flash"), ("flash3", "_flash_3")])

@@ -5,10 +5,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.engine.picture import finish_picture
+from danqing.engine.upscale.real_esrgan import CONTEXT
 
 Picture = npt.NDArray[np.uint8]
 RULES: list[SizeRules] = [
@@ -62,6 +64,39 @@ def test_the_middle_stays_in_the_middle_and_nothing_is_stretched(
         line = rgb[height // 2, :, 0] if axis == 0 else rgb[:, width // 2, 1]
         per_pixel = (line[-8:].mean() - line[:8].mean()) / (length - 8)
         assert per_pixel == pytest.approx(255 / side / scale, rel=0.08)
+
+
+class Mixing(Repeating):
+    """Each pixel it makes depends on all pixels within the distance that Real-ESRGAN's depend on, mirrored outside."""
+
+    def enlarge(self, rgb: Picture) -> Picture:
+        self.pixels = rgb.shape[:2]
+        framed = np.pad(rgb.astype(np.int64), ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="symmetric")
+        for axis in (0, 1):
+            framed = np.lib.stride_tricks.sliding_window_view(framed, 2 * CONTEXT + 1, axis).sum(-1)
+        return super().enlarge((framed // 7 % 256).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    "size, enlarged", [((2048, 64), (160, 48)), ((64, 2048), (48, 160)), ((1024, 768), (144, 112)), ((333, 200), None)]
+)
+def test_only_what_shows_is_enlarged_and_the_result_is_that_of_enlarging_all(
+    size: tuple[int, int], enlarged: tuple[int, int] | None
+) -> None:
+    # Given noise, and an upscaler that looks as far as the real one
+    plan = plan_size(RULES[1], *size)
+    rgb = np.random.default_rng(0).integers(0, 256, (*reversed(plan.native), 3), np.uint8)
+    upscaler = Mixing()
+    final = finish_picture(rgb, plan, upscaler)
+    # Then it gives to the byte what a crop of the whole enlarged picture gives
+    whole = Image.fromarray(Mixing().enlarge(rgb))
+    width, height = (4 * side / plan.scale for side in plan.final)
+    left, top = (whole.width - width) / 2, (whole.height - height) / 2
+    box = (left, top, left + width, top + height)
+    assert np.array_equal(final, np.array(whole.resize(plan.final, Image.Resampling.LANCZOS, box=box)))
+    # And no more was enlarged than that takes
+    if enlarged:
+        assert upscaler.pixels == (enlarged[1], enlarged[0])
 
 
 def test_cropping_keeps_the_pixels() -> None:

@@ -150,10 +150,10 @@ def test_out_of_memory_is_tried_again_with_less(
     # When the picture is made
     steps: list[int] = []
     raw = denoise(engine, request, on_step=lambda step, total: steps.append(step))
-    # Then it comes, in tiles, which is said, and progress did not go back
+    # Then it comes, in tiles, which is said, and the steps of the second try are counted from 1
     assert tiled == [False, True]
     assert raw.adjustments == ("decoded in tiles for lack of memory",)
-    assert steps == [1, 2, 3, 4]
+    assert steps == [1, 2, 3, 4] * 2
     # And the next one is made in the ordinary way
     assert denoise(engine, request).adjustments == ()
     assert tiled == [False, True, False]
@@ -210,8 +210,17 @@ def test_the_file_says_how_it_was_made(engine: ResidentEngine, card: ModelCard) 
         picture.load()
         parameters, own = picture.info["parameters"], json.loads(picture.info["danqing"])
     assert parameters.startswith("苹果\nSteps: 4, Sampler: Euler, CFG scale: 0.0, Seed: 7, Size: 90x60, Model: tiny, ")
-    assert own["adjustments"] == ["made at 96x64 and cropped to 90x60"]
+    assert own["adjustments"] == ["made at 96x64 and cut to 90x60"]
     assert own["request"]["seed"] == 7
+
+
+def test_the_file_says_what_had_no_effect(engine: ResidentEngine, card: ModelCard) -> None:
+    request = request_for(card, negative_prompt="blurry", guidance_scale=0.0)
+    content = engine.finish(denoise(engine, request), request).content
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        own = json.loads(picture.info["danqing"])
+    assert own["adjustments"] == ["negative_prompt not used, because guidance_scale is 0"]
 
 
 def test_a_device_that_is_not_there_is_refused(card: ModelCard) -> None:

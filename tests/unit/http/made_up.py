@@ -6,20 +6,28 @@ from typing import Any
 
 import httpx2
 from fastapi import APIRouter
+from pydantic import create_model
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from danqing.core.errors import QueueFull
-from danqing.core.types import PoolStatus
-from danqing.http.dialect import Dialect, Services
+from danqing.http.dialect import Dialect, HealthPart, Services
 from danqing.http.errors import BodyTooLarge
 from tests.dialects.house import House
 
 
 def a_dialect(
-    name: str, *prefixes: str, health: Mapping[str, object] | None = None, max_body_bytes: int = 100, example: str = ""
+    name: str,
+    *prefixes: str,
+    health: Mapping[str, object] | None = None,
+    error: Mapping[str, object] | None = None,
+    max_body_bytes: int = 100,
+    example: str = "",
 ) -> Dialect:
-    """Echoes bodies at `<first prefix>/echo`, fails at `/full` and `/broken`; its errors say its name."""
+    """Echoes bodies at `<first prefix>/echo`, fails at `/full` and `/broken`; its errors say its name.
+
+    error: what it adds to the house's own errors.
+    """
 
     def build_router(services: Services) -> APIRouter:
         router = APIRouter()
@@ -32,9 +40,9 @@ def a_dialect(
         status = 413 if isinstance(error, BodyTooLarge) else 400
         return JSONResponse({name: type(error).__name__}, status_code=status)
 
-    def fields(pool: PoolStatus) -> Mapping[str, object]:
-        assert health is not None
-        return health
+    def part(health: Mapping[str, object]) -> HealthPart:
+        model = create_model(name.title(), **{field: (type(value), ...) for field, value in health.items()})  # type: ignore[call-overload]
+        return HealthPart(fields=lambda pool: health, model=model)
 
     return Dialect(
         name=name,
@@ -42,7 +50,8 @@ def a_dialect(
         prefixes=prefixes,
         build_router=build_router,
         render_error=render_error,
-        health=None if health is None else fields,
+        error_fields=None if error is None else lambda exc, status: {"status": status, **error},
+        health=None if health is None else part(health),
         max_body_bytes=max_body_bytes,
         curl_example=example,
     )

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from danqing.core.errors import DanqingError, InternalError, QueueFull, StorageFailure
-from danqing.http.errors import HOUSE_STATUSES, ErrorDesk, render_plainly
+from danqing.http.errors import HOUSE_STATUSES, ErrorDesk, render_jointly
+from tests.unit.http.made_up import a_dialect
 
 
 def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
@@ -21,7 +22,7 @@ def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
 
 @pytest.mark.parametrize("kind", list(family(DanqingError)))
 def test_every_core_error_has_a_status_and_its_code(kind: type[DanqingError]) -> None:
-    response = render_plainly(kind())
+    response = render_jointly(kind(), ())
 
     assert response.status_code in set(HOUSE_STATUSES.values())
     assert (response.status_code == 500) == (kind is DanqingError or issubclass(kind, InternalError))
@@ -33,10 +34,30 @@ def test_every_core_error_has_a_status_and_its_code(kind: type[DanqingError]) ->
     [(HTTPException(405), 405), (RequestValidationError([]), 422), (ZeroDivisionError("secret"), 500)],
 )
 def test_other_errors(error: Exception, status: int) -> None:
-    response = render_plainly(error)
+    response = render_jointly(error, ())
 
     assert response.status_code == status
     assert b"secret" not in response.body
+
+
+def test_every_dialects_reader_finds_its_fields() -> None:
+    red = a_dialect("red", "/red", error={"message": "rot"})
+    blue = a_dialect("blue", "/blue", error={"detail": "blau"})
+
+    response = render_jointly(HTTPException(404), (red, blue, a_dialect("grey", "/grey")))
+
+    assert json.loads(bytes(response.body)) == {
+        "status": 404,
+        "message": "rot",
+        "detail": "blau",
+        "error": {"code": "http_404", "message": "Not Found"},
+    }
+
+
+def test_a_dialects_own_error_field_goes_before_the_houses() -> None:
+    response = render_jointly(HTTPException(404), (a_dialect("red", "/red", error={"error": "not found"}),))
+
+    assert json.loads(bytes(response.body)) == {"status": 404, "error": "not found"}
 
 
 @pytest.mark.parametrize(

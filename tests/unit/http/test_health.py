@@ -19,6 +19,34 @@ async def test_health_holds_the_fields_of_every_dialect(tmp_path: Path) -> None:
     assert answer.json() == {"code": 200, "data": {"a": 1}, "status": "ok"}
 
 
+async def test_no_dialect_speaks_for_another(tmp_path: Path) -> None:
+    # Given two dialects that have a word in common and mean different things by it
+    red = a_dialect("red", "/red", health={"status": "ok", "live": True})
+    blue = a_dialect("blue", "/blue", health={"status": "healthy", "live": True})
+
+    answer = await ask(tmp_path, "GET", "/health", red, blue)
+
+    # Then nobody reads the other's, and the answer says so
+    assert answer.status_code == 200
+    assert answer.json() == {"live": True, "conflicts": {"status": {"red": "ok", "blue": "healthy"}}}
+
+
+async def test_the_joint_answer_is_described(tmp_path: Path) -> None:
+    red = a_dialect("red", "/red", health={"code": 200, "status": "ok"})
+    blue = a_dialect("blue", "/blue", health={"status": "healthy", "live": True})
+
+    schema = (await ask(tmp_path, "GET", "/openapi.json", red, blue)).json()
+
+    told = schema["components"]["schemas"]["JointHealth"]
+    assert {name: field.get("type") for name, field in told["properties"].items()} == {
+        "code": "integer",
+        "status": None,
+        "live": "boolean",
+        "conflicts": "object",
+    }
+    assert told["required"] == ["code", "live"]
+
+
 async def test_a_dialect_that_has_no_health_has_none_on_its_own_port(tmp_path: Path) -> None:
     answer = await ask(tmp_path, "GET", "/health", a_dialect("grey", "/grey"), alone=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from danqing.core.errors import StorageFailure
 from danqing.store.sqlite import SqliteJobStore
-from tests.fakes.domain import a_job, a_request
+from tests.fakes.domain import NO_LIMIT, a_job, a_request
 
 
 def say(line: str) -> None:
@@ -22,7 +22,7 @@ def say(line: str) -> None:
 
 async def add_for_ever(store: SqliteJobStore) -> None:
     while True:
-        job = await store.add(a_job())
+        job = await store.add(a_job(), NO_LIMIT)
         say(job.id)
 
 
@@ -38,12 +38,12 @@ async def until_full(path: Path, limit: int) -> None:
     job = a_job(request=a_request(prompt="x" * 5000))
     try:
         while True:
-            say((await store.add(job)).id)
+            say((await store.add(job, NO_LIMIT)).id)
             job = a_job(request=job.request)
     except StorageFailure:
         say("full")
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    say((await store.add(a_job())).id)
+    say((await store.add(a_job(), NO_LIMIT)).id)
     await store.close()
 
 

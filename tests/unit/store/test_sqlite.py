@@ -1,9 +1,10 @@
 """SqliteJobStore: the contract, and what only a file can show."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from sqlalchemy import Select
 
 from danqing.core.errors import JobNotFound, StorageFailure
 from danqing.core.states import JobState
-from danqing.store import queries
+from danqing.core.types import GenerationRequest
+from danqing.store import queries, rows
 from danqing.store.connections import open_reading
 from danqing.store.sqlite import SqliteJobStore
 from tests.contracts.job_store import JobStoreContract, processing
-from tests.fakes.domain import LOST, a_job, a_request, an_original, later
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original, later
 
 
 @pytest.fixture
@@ -43,10 +45,16 @@ def tamper(path: Path, sql: str, *values: object) -> None:
     connection.close()
 
 
+def ask(path: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
+    """What the file says."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
 async def test_a_restart_finds_everything_as_it_was(path: Path) -> None:
     # Given a store with a job in every state, closed with work pending
     first = SqliteJobStore.open(path)
-    waiting = await first.add(a_job(priority=2))
+    waiting = await first.add(a_job(priority=2), NO_LIMIT)
     running = await processing(first)
     done = await processing(first)
     done = await first.complete(done.id, 1, [an_original(done)], ["scaled"], later())
@@ -63,25 +71,25 @@ async def test_a_restart_finds_everything_as_it_was(path: Path) -> None:
         assert await second.get(done.id) == done
         assert await second.unfinished() == [waiting, running, lost]
         assert dict(await second.counts()) == counts
-        assert (await second.add(a_job())).sequence > lost.sequence
+        assert (await second.add(a_job(), NO_LIMIT)).sequence > lost.sequence
     finally:
         await second.close()
 
 
 async def test_closing_twice_is_fine_and_later_calls_fail(store: SqliteJobStore) -> None:
-    job = await store.add(a_job())
+    job = await store.add(a_job(), NO_LIMIT)
     await store.close()
     await store.close()
     with pytest.raises(StorageFailure):
         await store.get(job.id)
     with pytest.raises(StorageFailure):
-        await store.add(a_job())
+        await store.add(a_job(), NO_LIMIT)
 
 
 async def test_closing_finishes_the_calls_under_way(path: Path) -> None:
     # Given many adds on their way
     first = SqliteJobStore.open(path)
-    adds = [asyncio.ensure_future(first.add(a_job())) for _ in range(50)]
+    adds = [asyncio.ensure_future(first.add(a_job(), NO_LIMIT)) for _ in range(50)]
     await asyncio.sleep(0)
     # When the store is closed
     await first.close()
@@ -93,36 +101,74 @@ async def test_closing_finishes_the_calls_under_way(path: Path) -> None:
 
 
 async def test_a_cancelled_caller_leaves_the_store_working(store: SqliteJobStore) -> None:
-    task = asyncio.ensure_future(store.add(a_job()))
+    task = asyncio.ensure_future(store.add(a_job(), NO_LIMIT))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    job = await store.add(a_job())
+    job = await store.add(a_job(), NO_LIMIT)
     assert await store.get(job.id) == job
     # Whether the cancelled one was stored or not, figures and rows agree.
     assert (await store.counts())[JobState.PENDING] == len(await store.unfinished())
 
 
-async def test_a_request_of_a_newer_version_fails_alone(path: Path) -> None:
-    # Given two waiting jobs, one with a field that this version does not know
+@pytest.mark.parametrize(
+    "tampering",
+    ["json_set(request, '$.style', 'ink')", "json_remove(request, '$.seed')", "'no json'"],
+    ids=["of_a_newer_version", "incomplete", "damaged"],
+)
+async def test_unfinished_jobs_that_cannot_be_read_have_failed_when_the_store_is_open(
+    path: Path, tampering: str
+) -> None:
+    # Given waiting and running jobs, one of each with a request that this version cannot read
     first = SqliteJobStore.open(path)
-    strange, plain = await first.add(a_job()), await first.add(a_job())
+    waiting, plain = await first.add(a_job(), NO_LIMIT), await first.add(a_job(), NO_LIMIT)
+    running, plain_running = await processing(first), await processing(first)
     await first.close()
-    tamper(path, "UPDATE jobs SET request = json_set(request, '$.style', 'ink') WHERE id = ?", strange.id)
+    tamper(path, f"UPDATE jobs SET request = {tampering} WHERE id IN (?, ?)", waiting.id, running.id)
     # When the store is opened
-    second = SqliteJobStore.open(path)
-    # Then reading the strange one fails, and the other one is still found at start-up
+    second = SqliteJobStore.open(path, clock=lambda: NOW)
+    # Then these two have failed, count as such, and are not taken, though nobody can read them
     try:
+        assert await second.unfinished() == [plain, plain_running]
+        counts = await second.counts()
+        assert (counts[JobState.PENDING], counts[JobState.PROCESSING], counts[JobState.FAILED]) == (1, 1, 2)
+        assert await second.claim(waiting.id, "w1", later()) is None
         with pytest.raises(StorageFailure):
-            await second.get(strange.id)
-        with pytest.raises(StorageFailure):
-            await second.claim(strange.id, "w1", later())
-        assert await second.unfinished() == [plain]
-        # And the failed claim was undone: the job is still waiting.
-        assert (await second.counts())[JobState.PENDING] == 2
+            await second.get(waiting.id)
     finally:
         await second.close()
+    # And the file says why, of the jobs and of the attempt that ran
+    told = "SELECT failure_code, finished_at IS NOT NULL FROM jobs WHERE id IN (?, ?)"
+    assert ask(path, told, waiting.id, running.id) == [("storage_failure", 1)] * 2
+    assert ask(path, "SELECT failure_code, ended_at IS NOT NULL FROM attempts WHERE job_id = ?", running.id) == [
+        ("storage_failure", 1)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterRequest(GenerationRequest):
+    """What a later version may make of a request."""
+
+    style: str = "ink"
+
+
+async def test_a_request_of_an_older_version_has_the_defaults_of_newer_fields(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a job that was stored by this version
+    first = SqliteJobStore.open(path)
+    job = await first.add(a_job(), NO_LIMIT)
+    await first.close()
+    # When a later one reads it, whose requests have one field more
+    monkeypatch.setattr(rows, "GenerationRequest", LaterRequest)
+    second = SqliteJobStore.open(path)
+    read = await second.get(job.id)
+    unfinished = await second.unfinished()
+    await second.close()
+    # Then it has the field's default, and waits as before
+    assert read.request == LaterRequest(**asdict(job.request), style="ink")
+    assert unfinished == [read]
 
 
 async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
@@ -151,7 +197,7 @@ async def test_what_no_database_can_hold_fails_alone(store: SqliteJobStore) -> N
     good = a_job()
     # When all are added at once, in one transaction
     answers = await asyncio.gather(
-        *(store.add(job) for job in (half_a_pair, naive, huge, good)), return_exceptions=True
+        *(store.add(job, NO_LIMIT) for job in (half_a_pair, naive, huge, good)), return_exceptions=True
     )
     # Then the good one is stored
     assert [type(answer) for answer in answers[:3]] == [StorageFailure] * 3
@@ -177,10 +223,11 @@ async def test_the_file_is_in_wal_mode(path: Path, store: SqliteJobStore) -> Non
     [
         (queries.WAITING_BEFORE, {"priority": 0, "sequence": 1}, "ix_jobs_state_priority_sequence"),
         (queries.UNFINISHED_JOBS, {}, "ix_jobs_state_priority_sequence"),
+        (queries.PENDING_COUNT, {}, "ix_jobs_state_priority_sequence"),
         (queries.COUNTS, {}, "ix_jobs_state_priority_sequence"),
         (queries.EQUAL_ID, {"owner": "a", "fingerprint": "b"}, "ix_jobs_owner_fingerprint_sequence"),
     ],
-    ids=["waiting_before", "unfinished", "counts", "find_equal"],
+    ids=["waiting_before", "unfinished", "pending", "counts", "find_equal"],
 )
 async def test_no_query_reads_the_whole_history(
     path: Path, store: SqliteJobStore, statement: Select[Any], values: dict[str, object], index: str

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from danqing.core.errors import JobNotFound, QueueFull
 from danqing.core.ports import JobStore
 from danqing.core.types import Job
 from danqing.store.sqlite import SqliteJobStore
@@ -32,16 +33,22 @@ class TwoStores(RuleBasedStateMachine):
         self.sqlite = SqliteJobStore.open(self.path)
 
     def both(self, call: Callable[[JobStore], Awaitable[object]]) -> None:
+        async def answer_of(store: JobStore) -> object:
+            try:
+                return await call(store)
+            except (JobNotFound, QueueFull) as exc:
+                return type(exc)
+
         async def ask() -> tuple[object, object]:
-            return await call(self.memory), await call(self.sqlite)
+            return await answer_of(self.memory), await answer_of(self.sqlite)
 
         expected, answer = self.loop.run_until_complete(ask())
         assert answer == expected
 
-    @rule(target=jobs, priority=st.integers(-1, 1), fingerprint=st.sampled_from("ab"))
-    def add(self, priority: int, fingerprint: str) -> Job:
+    @rule(target=jobs, priority=st.integers(-1, 1), fingerprint=st.sampled_from("ab"), max_pending=st.integers(2, 9))
+    def add(self, priority: int, fingerprint: str, max_pending: int) -> Job:
         job = a_job(priority=priority, fingerprint=fingerprint)
-        self.both(lambda store: store.add(job))
+        self.both(lambda store: store.add(job, max_pending))
         return job
 
     @rule(job=jobs)

@@ -6,7 +6,9 @@ import signal
 import time
 from dataclasses import replace
 from datetime import datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,9 +16,10 @@ from PIL import Image
 from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Job, WorkerState
+from danqing.workers.messages import JobDone
 from danqing.workers.spec import WorkerRules
-from tests.fakes.domain import LOST, a_job, a_request, later
-from tests.zoo.engines import STEPS
+from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_original, later
+from tests.zoo.engines import STEPS, Zoo
 from tests.zoo.house import DEADLINE_S, FAST, JOB_RULES, a_house, states, steps, until
 
 
@@ -41,6 +44,15 @@ async def test_a_job_ends_in_its_picture(tmp_path: Path) -> None:
         assert [(a.number, a.worker, a.failure) for a in done.attempts] == [(1, "w1", None)]
 
 
+async def test_a_second_try_inside_the_engine_does_not_count_backwards(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given an engine that makes all steps again, for it ran out of memory after the last one
+        history = await house.history(await house.submit("makes every step twice"))
+        # Then a watcher is told each step once
+        assert states(history)[-1] == "completed"
+        assert steps(history) == list(range(1, STEPS + 1))
+
+
 async def test_a_worker_killed_in_mid_job_costs_one_attempt_and_not_the_job(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
         # Given a job in mid-step
@@ -55,7 +67,7 @@ async def test_a_worker_killed_in_mid_job_costs_one_attempt_and_not_the_job(tmp_
         # Then the job completes in its second attempt, in another process, and the first is on record
         done = await house.ended(job)
         assert done.state is JobState.COMPLETED
-        assert [a.failure.code if a.failure else None for a in done.attempts] == ["worker_lost", None]
+        assert codes(done) == ["worker_lost", None]
         assert house.worker().restarts == 1
 
 
@@ -104,7 +116,8 @@ async def test_a_process_that_went_wrong_once_is_replaced_and_the_job_made(
     tmp_path: Path, prompt: str, worker_rules: WorkerRules
 ) -> None:
     async with a_house(tmp_path, worker_rules=worker_rules) as house:
-        # Given a job whose first attempt takes the process out of service
+        # Given a worker whose usual step is known, and a job whose first attempt takes the process out of service
+        await house.ended(await house.submit("a tea pot"))
         before = house.worker().pid
         job = await house.submit(prompt)
         # When it has ended
@@ -184,6 +197,107 @@ async def test_a_job_cancelled_while_it_is_finished_stays_cancelled(tmp_path: Pa
         assert (await house.studio.get(job.id)).artifacts == ()
 
 
+async def test_a_picture_written_before_its_job_was_cancelled_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a job that is cancelled when its picture is on the disk, just before it counts as completed
+        complete = house.store.complete
+
+        async def too_late(job_id: str, *rest: Any) -> Job | None:  # noqa: ANN401 - passed on
+            assert (tmp_path / "outputs" / f"{job_id}.png").exists()
+            await house.studio.cancel(job_id)
+            return await complete(job_id, *rest)
+
+        monkeypatch.setattr(house.store, "complete", too_late)
+        job = await house.submit("a tea pot")
+        # Then it stays cancelled, and the picture goes
+        assert (await house.ended(job)).state is JobState.CANCELLED
+        await until(lambda: list((tmp_path / "outputs").iterdir()) == [], "the picture is gone")
+
+
+async def test_a_picture_that_comes_after_its_job_was_overdue_is_removed(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a job that has failed, and another one that is done
+        failed, done = [await house.ended(await house.submit(prompt)) for prompt in ("breaks", "a tea pot")]
+        assert (failed.state, done.state) == (JobState.FAILED, JobState.COMPLETED)
+        # When the worker tells of both that their pictures are there
+        for each in (failed, done):
+            house.artifacts.write(f"{each.id}.png", b"picture")
+            artifacts = (an_original(each),)
+            news = JobDone(job_id=each.id, attempt=1, artifacts=artifacts, denoise_s=1, finish_s=1)
+            house.dispatcher.job_told(house.supervisor.workers[0], news)
+        # Then only the one that nobody can ask for is removed
+        folder = tmp_path / "outputs"
+        await until(lambda: [path.name for path in folder.iterdir()] == [f"{done.id}.png"], "one is gone")
+
+
+async def test_a_volume_that_is_full_for_a_while_delays_a_picture(tmp_path: Path) -> None:
+    # Given a place for pictures where nothing can be written
+    (tmp_path / "outputs").touch()
+    async with a_house(tmp_path) as house:
+        job, dropped = await house.submit("a tea pot"), await house.submit("a tea pot")
+        await until(lambda: (p := house.studio.progress(dropped.id)) is not None and p.step == STEPS, "both denoised")
+        # When one of two jobs that wait for it is cancelled, and then there is room
+        await house.studio.cancel(dropped.id)
+        (tmp_path / "outputs").unlink()
+        # Then the other one gets its picture, in its first attempt
+        done = await house.ended(job)
+        assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 1)
+        await until(lambda: house.worker().state is WorkerState.READY, "the worker is done with both")
+        assert [path.name for path in (tmp_path / "outputs").iterdir()] == [f"{job.id}.png"]
+
+
+async def test_a_job_is_not_overdue_because_the_server_stood_still(tmp_path: Path) -> None:
+    async with a_house(tmp_path, job_rules=replace(JOB_RULES, task_timeout_s=2.0)) as house:
+        # Given a running job
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        pid = house.worker().pid
+        assert pid is not None
+        # When server and worker stand still together for longer than a job may take
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.2)  # noqa: ASYNC251 - the event loop is what shall stand still
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(3 * FAST.check_s)  # a wrong verdict comes at the next look
+        house.zoo.open_gate("gate")
+        # Then the job is made
+        assert (await house.ended(job)).state is JobState.COMPLETED
+
+
+async def test_a_killed_process_that_stays_does_not_keep_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(FAST, heartbeat_timeout_s=1.0, lost_grace_s=0.2)
+    async with a_house(tmp_path, worker_rules=rules) as house:
+        # Given a frozen worker, and a system in which it survives its SIGKILL
+        pid = house.worker().pid
+        assert pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(BaseProcess, "kill", lambda self: None)
+            job = await house.submit("freezes once")
+            # Then the job is made by another process
+            done = await house.ended(job)
+        os.kill(pid, signal.SIGKILL)
+        assert done.state is JobState.COMPLETED
+        assert codes(done) == ["worker_lost", None]
+        assert house.worker().pid != pid
+
+
+async def test_a_store_that_cannot_be_written_at_the_start_is_told_at_once(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a job that an earlier server left running, and a store that takes nothing
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        failures = {"give_back": 1_000_000}
+        _fail_first(house.store, "give_back", failures)
+        # When it is recovered, then that fails at once
+        with pytest.raises(StorageFailure):
+            await asyncio.wait_for(house.dispatcher.recover(), DEADLINE_S)
+        assert failures == {"give_back": 999_999}
+        failures["give_back"] = 0
+
+
 async def test_a_job_cancelled_while_it_is_claimed_is_never_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,38 +369,77 @@ async def test_a_worker_that_does_not_drop_an_overdue_job_is_killed(tmp_path: Pa
 
 
 async def test_every_accepted_job_ends_after_a_restart_of_the_server(tmp_path: Path) -> None:
-    # Given a store left by a server that was killed: one job running, one at its last attempt, one waiting
+    # Given a store left by a server that was killed: one job running, one in its third attempt, one waiting
     async with a_house(tmp_path, ready=False) as house:
-        running, waiting, spent = [
-            await house.store.add(a_job(request=a_request(width=64, height=64))) for _ in range(3)
+        running, waiting, third = [
+            await house.store.add(a_job(request=a_request(width=64, height=64)), NO_LIMIT) for _ in range(3)
         ]
         await house.store.claim(running.id, "w9", later())
         for attempt in range(1, 4):
-            await house.store.claim(spent.id, "w9", later())
+            await house.store.claim(third.id, "w9", later())
             if attempt < 3:
-                await house.store.give_back(spent.id, attempt, LOST, later())
+                await house.store.give_back(third.id, attempt, LOST, later())
     # When a new one opens it
     async with a_house(tmp_path) as house:
-        ends = [await house.ended(job) for job in (running, waiting, spent)]
-        # Then the running one is made in another attempt, the waiting one is made, the spent one has failed
+        ends = [await house.ended(job) for job in (running, waiting, third)]
+        # Then all are made: the end of the server was no fault of theirs, and used up no attempt
         assert [(job.state, len(job.attempts)) for job in ends] == [
             (JobState.COMPLETED, 2),
             (JobState.COMPLETED, 1),
-            (JobState.FAILED, 3),
+            (JobState.COMPLETED, 4),
         ]
-        assert ends[0].attempts[0].failure is not None
-        assert ends[0].attempts[0].failure.message == "The server was restarted."
+        assert codes(ends[0]) == ["server_restarted", None]
 
 
-async def test_a_job_of_a_model_that_nobody_has_waits_for_a_server_that_has_it(tmp_path: Path) -> None:
-    # Given a store with a job of another model than the workers have
-    async with a_house(tmp_path, ready=False) as house:
-        job = await house.store.add(a_job(request=a_request(model="another", width=64, height=64)))
-    # When a server recovers it
+async def test_a_job_outlives_more_restarts_of_the_server_than_it_has_attempts(tmp_path: Path) -> None:
+    # Given a server that is stopped four times in the middle of the same job
     async with a_house(tmp_path) as house:
-        assert (await house.ended(await house.submit("a tea pot"))).state is JobState.COMPLETED
-        # Then it waits, and nothing else is held up
-        assert (await house.store.get(job.id)).state is JobState.PENDING
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+    for _ in range(3):
+        async with a_house(tmp_path) as house:
+            await house.under_way(job)
+    # When it may end
+    async with a_house(tmp_path) as house:
+        house.zoo.open_gate("gate")
+        done = await house.ended(job)
+    # Then its picture is made after all
+    assert done.state is JobState.COMPLETED
+    assert codes(done) == [*["server_restarted"] * 4, None]
+
+
+async def test_jobs_of_a_model_that_nobody_has_any_more_fail(tmp_path: Path) -> None:
+    # Given a store with jobs of another model than the workers have: one waiting, one that ran, one that waits again
+    async with a_house(tmp_path, ready=False) as house:
+        jobs = [
+            await house.store.add(a_job(request=a_request(model="another", width=64, height=64)), NO_LIMIT)
+            for _ in range(3)
+        ]
+        for job in jobs[1:]:
+            await house.store.claim(job.id, "w9", later())
+        await house.store.give_back(jobs[2].id, 1, LOST, later())
+    # When a server recovers them
+    async with a_house(tmp_path, ready=False) as house:
+        # Then they have failed, for a reason that names the model, and take nobody's place in the queue
+        for job in jobs:
+            failed = await house.store.get(job.id)
+            assert failed.state is JobState.FAILED
+            assert failed.failure is not None
+            assert failed.failure.code == "model_not_served"
+            assert failed.failure.message == "The model another is not served any more."
+        counts = await house.store.counts()
+        assert (counts[JobState.PENDING], counts[JobState.PROCESSING]) == (0, 0)
+
+
+async def test_waiting_jobs_are_made_once_a_broken_worker_can_load_its_model(tmp_path: Path) -> None:
+    # Given a waiting job, and a server whose worker cannot load the model for a while
+    async with a_house(tmp_path, ready=False) as house:
+        job = await house.store.add(a_job(request=a_request(width=64, height=64)), NO_LIMIT)
+    zoo, rules = Zoo(folder=tmp_path, load="fails four times"), replace(FAST, max_backoff_s=0.05)
+    async with a_house(tmp_path, zoo=zoo, worker_rules=rules, ready=False) as house:
+        await until(lambda: house.worker().state is WorkerState.BROKEN, "broken")
+        # Then the job is made in the end
+        assert (await house.ended(job)).state is JobState.COMPLETED
 
 
 async def test_stopping_lets_the_running_job_end_and_leaves_the_rest_pending(tmp_path: Path) -> None:
@@ -318,7 +471,25 @@ async def test_stopping_gives_back_what_does_not_end_in_time(tmp_path: Path) -> 
         await house.dispatcher.stop(deadline_s=0.1)
         # Then that is kept, and the job waits for the next server
         assert time.monotonic() - began < 5
-        assert (await house.store.get(job.id)).state is JobState.PENDING
+        given_back = await house.store.get(job.id)
+        assert given_back.state is JobState.PENDING
+        assert codes(given_back) == ["server_restarted"]
+
+
+async def test_a_worker_that_dies_while_the_server_drains_is_a_lost_one(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a running job on a server that is being stopped
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        pid = house.worker().pid
+        assert pid is not None
+        stopping = asyncio.create_task(house.dispatcher.stop(deadline_s=DEADLINE_S))
+        await asyncio.sleep(0)
+        # When the worker's process dies by itself
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.wait_for(stopping, DEADLINE_S)
+        # Then the attempt counts: the job may be what killed it
+        assert codes(await house.store.get(job.id)) == ["worker_lost"]
 
 
 async def test_a_failing_store_delays_a_job_and_does_not_lose_it(tmp_path: Path) -> None:
@@ -361,6 +532,11 @@ async def test_two_workers_share_the_jobs(tmp_path: Path) -> None:
         ends = [await house.ended(job) for job in jobs]
         # Then each worker had one
         assert {job.attempts[0].worker for job in ends} == {"w1", "w2"}
+
+
+def codes(job: Job) -> list[str | None]:
+    """How each attempt failed."""
+    return [attempt.failure.code if attempt.failure else None for attempt in job.attempts]
 
 
 def _fail_first(store: object, name: str, failures: dict[str, int]) -> None:

@@ -137,7 +137,7 @@ async def test_a_load_that_fails_is_told_and_ends_the_process(tmp_path: Path) ->
         assert worker.said == [LoadFailed(failure=failure)]
 
 
-async def test_a_picture_that_cannot_be_stored_fails_the_job(tmp_path: Path) -> None:
+async def test_a_picture_that_cannot_be_stored_is_tried_again_until_its_job_is_stopped(tmp_path: Path) -> None:
     # Given an artifact store whose folder is a file
     (tmp_path / "a file").touch()
     artifacts = ArtifactStoreFactory(
@@ -146,11 +146,13 @@ async def test_a_picture_that_cannot_be_stored_fails_the_job(tmp_path: Path) -> 
     async with talk(replace(a_spec(tmp_path, Zoo(folder=tmp_path)), artifacts=artifacts)) as worker:
         # When a job is run
         worker.process.send(run("a"))
-        # Then it fails with that
-        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobFailed")
-        failed = worker.said[-1]
-        assert isinstance(failed, JobFailed)
-        assert failed.failure.code == "storage_failure"
+        # Then nothing is said of its end before it is stopped
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree")
+        before = worker.heartbeats
+        await until(lambda: worker.heartbeats > before + 10, "more heartbeats")
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree")
+        worker.process.send(StopJob(job_id="a"))
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobStopped")
 
 
 async def test_the_setup_is_run_before_anything_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The lives of worker processes: loading, breaking, dying with their server, ending on demand."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,17 +10,19 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from danqing.core.states import JobState
-from danqing.core.types import WorkerState
+from danqing.core.types import JobFailure, WorkerState
 from danqing.workers.factory import EngineFactory
 from danqing.workers.hands import JobAttempt
+from danqing.workers.messages import JobNews
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.supervisor import Supervisor
-from danqing.workers.worker import JobNews, Worker
+from danqing.workers.worker import Worker
 from tests.zoo.engines import Zoo
 from tests.zoo.house import DEADLINE_S, FAST, a_house, a_spec, until
 
@@ -32,8 +35,11 @@ class Nobody:
     def job_told(self, worker: Worker, message: JobNews) -> None:
         raise AssertionError(message)
 
-    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         raise AssertionError(attempts)
+
+    def time_passed(self, now: float, stood_still_s: float) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -72,7 +78,7 @@ async def test_a_model_that_cannot_be_loaded_breaks_the_worker(tmp_path: Path, l
         # When loading has failed three times
         await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
         await until(lambda: supervisor.status().workers[0].pid is None, "the last process is gone")
-        # Then no further process is started, and the reason is kept, without a library's words
+        # Then the next try is a long way off, and the reason is kept, without a library's words
         status = supervisor.status().workers[0]
         assert status.restarts == 2
         assert status.failure is not None
@@ -80,18 +86,72 @@ async def test_a_model_that_cannot_be_loaded_breaks_the_worker(tmp_path: Path, l
         assert not supervisor.status().accepts_jobs
 
 
-async def test_a_process_that_exits_on_import_is_tried_again_but_takes_no_jobs(tmp_path: Path) -> None:
-    # Given an engine whose import ends the process
-    factory = EngineFactory(target="tests.zoo.exits_on_import:build", argument=None)
-    async with supervised(replace(a_spec(tmp_path, Zoo(folder=tmp_path)), engine=factory)) as supervisor:
-        # When it has been tried a few times
-        await until(lambda: supervisor.status().workers[0].restarts >= 3, "three restarts")
-        # Then the pool has never promised to make a picture, and says why
+async def test_a_broken_worker_is_tried_until_its_model_loads(tmp_path: Path) -> None:
+    # Given a worker that breaks, since the device's memory is held by somebody else for a while
+    zoo, rules = Zoo(folder=tmp_path, load="fails four times"), replace(FAST, max_backoff_s=0.05)
+    async with supervised(a_spec(tmp_path, zoo), rules=rules) as supervisor:
+        await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
+        # When the memory is free again
+        await until(lambda: state(supervisor) is WorkerState.READY, "ready")
+        # Then it took a fifth process, and the failure is forgotten
+        status = supervisor.status().workers[0]
+        assert (status.restarts, status.failure) == (4, None)
+        assert supervisor.status().accepts_jobs
+
+
+@pytest.mark.parametrize("how", ["exits on import", "dies"])
+async def test_processes_that_die_while_loading_break_the_worker(tmp_path: Path, how: str) -> None:
+    # Given an engine that ends its process without a word
+    spec = a_spec(tmp_path, Zoo(folder=tmp_path, load="dies"))
+    if how == "exits on import":
+        spec = replace(spec, engine=EngineFactory(target="tests.zoo.exits_on_import:build", argument=None))
+    async with supervised(spec) as supervisor:
+        # When that has happened three times
+        await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
+        # Then the pool says why, and takes no jobs
         status = supervisor.status()
-        assert status.workers[0].state is WorkerState.STARTING
         assert not status.accepts_jobs
+        assert status.workers[0].restarts == 2
         assert status.workers[0].failure is not None
-        assert status.workers[0].failure.code == "worker_lost"
+        assert status.workers[0].failure.code == "model_load_failure"
+        assert status.workers[0].failure.message == "The process ended while loading the model."
+
+
+async def test_a_worker_that_was_ready_can_break_too(tmp_path: Path) -> None:
+    # Given a worker whose model loads in its first process and in no other
+    async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path, load="dies but once"))) as supervisor:
+        await until(lambda: state(supervisor) is WorkerState.READY, "ready")
+        pid = supervisor.status().workers[0].pid
+        assert pid is not None
+        # When that process is gone
+        os.kill(pid, signal.SIGKILL)
+        # Then jobs are refused after three more
+        await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
+        assert not supervisor.status().accepts_jobs
+        assert supervisor.status().workers[0].restarts == 3
+
+
+async def test_stopping_does_not_wait_for_a_process_that_cannot_die(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_house(tmp_path, worker_rules=replace(FAST, exit_grace_s=0.2)) as house:
+        # Given a worker in mid-job, frozen, in a system in which it survives its SIGKILL
+        job = await house.submit("waits at the gate")
+        await house.under_way(job)
+        pid = house.worker().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(BaseProcess, "kill", lambda self: None)
+                # When the server is stopped
+                await asyncio.wait_for(house.dispatcher.stop(deadline_s=0), DEADLINE_S)
+            # Then that ends, with the process still there, and the job waits for the next server
+            assert _alive(pid)
+            assert multiprocessing.active_children() == []  # nor is it waited for when the interpreter exits
+            assert (await house.store.get(job.id)).state is JobState.PENDING
+        finally:
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_process_killed_while_loading_is_started_again(tmp_path: Path) -> None:

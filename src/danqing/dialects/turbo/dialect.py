@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 
 from danqing.core.types import PoolStatus
-from danqing.dialects.turbo.errors import render_error
+from danqing.dialects.turbo.errors import error_fields, render_error
 from danqing.dialects.turbo.routes import TurboRoutes
-from danqing.dialects.turbo.schemas import Envelope
+from danqing.dialects.turbo.schemas import Envelope, Health
 from danqing.dialects.turbo.translate_out import from_health
-from danqing.http.dialect import Dialect, Services
+from danqing.http.dialect import Dialect, HealthPart, Services
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -35,7 +35,8 @@ def turbo() -> Dialect:
         prefixes=("/api", "/health"),
         build_router=_build_router,
         render_error=render_error,
-        health=_health,
+        error_fields=error_fields,
+        health=HealthPart(fields=_health, model=Envelope[Health]),
         max_body_bytes=MAX_BODY_BYTES,
         curl_example=_CURL_EXAMPLE,
     )

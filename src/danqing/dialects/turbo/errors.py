@@ -20,18 +20,20 @@ from danqing.core.errors import (
     MissingParameter,
     ModelLoadFailure,
     ModelNotReady,
+    ModelNotServed,
     NotFound,
     NotSupported,
     OutOfMemory,
     ParameterOutOfRange,
     QueueFull,
+    ServerRestarted,
     ShuttingDown,
     StorageFailure,
     Unavailable,
     UnknownModel,
     WorkerLost,
 )
-from danqing.dialects.turbo.envelope import failure
+from danqing.dialects.turbo.envelope import failure, respond
 from danqing.dialects.turbo.schemas import SEED, SIDE, STEPS
 from danqing.http.errors import BodyTooLarge
 
@@ -61,8 +63,10 @@ JOB_FAILURES: Mapping[str, str] = {
     EngineFailure.code: "图像生成失败",
     OutOfMemory.code: "显存不足，请降低图像分辨率后重试",
     ModelLoadFailure.code: "模型加载失败",
+    ModelNotServed.code: "任务所需的模型已不再提供服务",
     JobTimeout.code: "任务超时",
     WorkerLost.code: "生成进程意外退出，任务处理失败",
+    ServerRestarted.code: "服务曾重启，任务处理失败",
     StorageFailure.code: "图像保存失败",
 }
 OTHER_FAILURE = "任务处理失败"
@@ -81,24 +85,34 @@ FIELD_ERRORS: Mapping[str, str] = {
     "string_unicode": "{name}参数包含无效字符",
     "greater_than_equal": "{name}参数必须在{range.minimum}到{range.maximum}之间",
     "less_than_equal": "{name}参数必须在{range.minimum}到{range.maximum}之间",
+    "less_than": "{name}参数必须在{range.minimum}到{range.maximum}之间",
 }
 RANGES: Mapping[str, Range] = {"height": SIDE, "width": SIDE, "num_inference_steps": STEPS, "seed": SEED}
 
 
 def render_error(error: Exception) -> Response:
     """Any exception as an envelope."""
+    status, message = _status_and_message(error)
+    return respond(failure(status, message))
+
+
+def error_fields(error: Exception, status: int) -> Mapping[str, object]:
+    """The envelope's fields for an answer that has the status already."""
+    return failure(status, _status_and_message(error)[1]).model_dump()
+
+
+def _status_and_message(error: Exception) -> tuple[int, str]:
     match error:
         case DanqingError():
-            status, message = core_error(error)
+            return core_error(error)
         case RequestValidationError():
-            status, message = 400, validation_message(error)
+            return 400, validation_message(error)
         case BodyTooLarge():
-            status, message = 400, f"请求体过大，不能超过{error.max_bytes // 1024}KB"
+            return 400, f"请求体过大，不能超过{error.max_bytes // 1024}KB"
         case HTTPException():
-            status, message = HTTP_ERRORS.get(error.status_code, (error.status_code, "请求失败"))
+            return HTTP_ERRORS.get(error.status_code, (error.status_code, "请求失败"))
         case _:
-            status, message = CORE_ERRORS[DanqingError]
-    return failure(status, message)
+            return CORE_ERRORS[DanqingError]
 
 
 def core_error(error: DanqingError) -> tuple[int, str]:

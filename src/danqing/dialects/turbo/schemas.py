@@ -4,6 +4,7 @@ What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. `negative_prompt`, `guidance_scale` and the like
   are not turbo's. null means "not given".
 - An integer is a JSON integer: true, "512" and 512.0 are refused. Seeds go from 0 to 2**63 - 1.
+- The defaults are the document's, whichever model is served.
 - Times are UTC, to the second, without an offset.
 - `queue_size` counts the waiting tasks, which is what `max_queue_size` limits; `failed_tasks` includes cancelled ones.
 - `gpu` is the first GPU in use; without one `available` is false and the rest null.
@@ -20,12 +21,14 @@ from danqing.core.capabilities import Range
 SIDE = Range(minimum=64, maximum=2048)  # pixels
 STEPS = Range(minimum=1, maximum=50)
 SEED = Range(minimum=0, maximum=2**63 - 1)
+DEFAULT_SIDE = 1024  # pixels
+DEFAULT_STEPS = 9
 
 DataT = TypeVar("DataT")
 
 
 class GenerateRequest(BaseModel):
-    """Body of `POST /api/generate`. Sizes in pixels."""
+    """Body of `POST /api/generate`. Sizes in pixels; no seed is a random one. null is the default, too."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -45,10 +48,10 @@ class GenerateRequest(BaseModel):
     )
 
     prompt: str = Field(min_length=1)
-    height: int | None = Field(default=None, ge=SIDE.minimum, le=SIDE.maximum)
-    width: int | None = Field(default=None, ge=SIDE.minimum, le=SIDE.maximum)
-    num_inference_steps: int | None = Field(default=None, ge=STEPS.minimum, le=STEPS.maximum)
-    seed: int | None = Field(default=None, ge=SEED.minimum, le=SEED.maximum)
+    height: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
+    width: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
+    num_inference_steps: int | None = Field(default=DEFAULT_STEPS, ge=STEPS.minimum, le=STEPS.maximum)
+    seed: int | None = Field(default=None, ge=SEED.minimum, lt=SEED.maximum + 1)  # OpenAPI holds 2**63, not 2**63 - 1
 
 
 class _Answer(BaseModel):
@@ -70,7 +73,7 @@ class Empty(_Answer):
 
 
 class Health(_Answer):
-    """unhealthy: no worker can load the model, and none will be started again."""
+    """unhealthy: no worker could load the model, several times in a row."""
 
     status: Literal["healthy", "unhealthy"]
     model_loaded: bool

@@ -120,7 +120,7 @@ def _gpu(device: DeviceStatus | None) -> GpuFigures:
     total = device.memory_total_bytes if device else None
     return GpuFigures(
         available=device is not None,
-        device=device.name if device else None,
+        device=device.id if device else None,
         memory_allocated_gb=_gib(allocated),
         memory_reserved_gb=_gib(device.memory_reserved_bytes if device else None),
         memory_total_gb=_gib(total),

@@ -43,7 +43,7 @@ def _parameters(request: GenerationRequest, version: str) -> str:
 def _own_json(request: GenerationRequest, plan: SizePlan, *, adjustments: Sequence[str], version: str) -> str:
     content = {
         "request": dataclasses.asdict(request),
-        "size_plan": dataclasses.asdict(plan),
+        "size_plan": {**dataclasses.asdict(plan), "kept": plan.kept},
         "adjustments": list(adjustments),
         "version": version,
     }

@@ -12,11 +12,15 @@ class FamilyDescription:
     """id: as in `ModelCard.family`. pipeline_class: `_class_name` of the family's `model_index.json`.
 
     known_models: checkpoints that have an id of their own. describe_folder(folder, model_id): the card of a checkpoint
-    of the family in a local folder; raises ModelLoadFailure. adapter: "module:factory", imported only where it runs.
+    of the family in a local folder; raises ModelLoadFailure. description_files: what that reads beside
+    `model_index.json`, to be fetched first for a checkpoint on the hub; optional_files: what it reads if it is there.
+    adapter: "module:factory", imported only where it runs.
     """
 
     id: str
     pipeline_class: str
     known_models: tuple[ModelCard, ...]
     describe_folder: Callable[[Path, str], ModelCard]
+    description_files: tuple[str, ...]
+    optional_files: tuple[str, ...]
     adapter: str

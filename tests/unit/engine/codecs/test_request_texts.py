@@ -42,7 +42,13 @@ def test_our_json_holds_the_whole_request() -> None:
     assert own.keyword == "danqing" and own.utf8
     content = json.loads(own.text)
     assert content["request"] == dataclasses.asdict(REQUEST)
-    assert content["size_plan"] == {"native": [144, 112], "final": [1024, 768], "enlarge": True, "crop_only": False}
+    assert content["size_plan"] == {
+        "native": [144, 112],
+        "kept": [144, 108],
+        "final": [1024, 768],
+        "enlarge": True,
+        "crop_only": False,
+    }
     assert content["adjustments"] == ["prompt cut to 512 tokens"]
     assert content["version"] == "1"
 

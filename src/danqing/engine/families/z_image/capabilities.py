@@ -12,6 +12,8 @@ from danqing.core.types import Mode
 from danqing.engine.families.description import FamilyDescription
 
 FAMILY = "z_image"
+VAE_CONFIG = "vae/config.json"
+OWN_DESCRIPTION = "danqing.json"
 PATCH = 2  # latent pixels that the transformer takes as one token, each way
 MIN_SIDE, MAX_SIDE = 64, 2048
 MAX_PIXELS = 2048 * 2048
@@ -41,8 +43,8 @@ class _OwnDescription(BaseModel):
 
 def describe_folder(folder: Path, model_id: str) -> ModelCard:
     """The card of the checkpoint in `folder`. Raises ModelLoadFailure if its descriptions are missing or wrong."""
-    multiple_of = 2 ** (len(_read(folder / "vae" / "config.json", _VaeConfig).block_out_channels) - 1) * PATCH
-    own_file = folder / "danqing.json"
+    multiple_of = 2 ** (len(_read(folder / VAE_CONFIG, _VaeConfig).block_out_channels) - 1) * PATCH
+    own_file = folder / OWN_DESCRIPTION
     own = _read(own_file, _OwnDescription) if own_file.exists() else _OwnDescription()
     rules: SizeRules = FreeSizes(
         multiple_of=multiple_of, min_side=-(-MIN_SIDE // multiple_of) * multiple_of, max_pixels=MAX_PIXELS
@@ -106,5 +108,7 @@ Z_IMAGE = FamilyDescription(
     pipeline_class="ZImagePipeline",
     known_models=(SAMPLE, TURBO),
     describe_folder=describe_folder,
+    description_files=(VAE_CONFIG,),
+    optional_files=(OWN_DESCRIPTION,),
     adapter="danqing.engine.families.z_image.adapter:ZImageAdapter",
 )

@@ -1,10 +1,15 @@
 """Whether the files of a model are on this machine, and whole; looks at the disk only, never at the network."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from danqing.core.capabilities import ModelCard
+
+# A model with more than this makes a picture on a CPU in many minutes, if it fits into memory at all.
+LARGE_BYTES = 4 * 10**9
+BUNDLED = "sample"
 
 
 def model_folder(card: ModelCard) -> Path | None:
@@ -40,14 +45,45 @@ def _read_object(path: Path) -> dict[str, object] | None:
     return cast(dict[str, object], content) if isinstance(content, dict) else None
 
 
-def files_state(card: ModelCard) -> tuple[bool, str]:
-    """Whether the model could be loaded from this disk, and that in words."""
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """whole: the model could be loaded from this disk. text: that in words. size_bytes: of what is on the disk."""
+
+    whole: bool
+    text: str
+    size_bytes: int = 0
+
+
+def files_state(card: ModelCard) -> ModelFiles:
+    """What of the model is on this disk. Blocking; imports the hub's library for a hub model."""
     folder = model_folder(card)
     if folder is None:
-        if Path(card.source).is_absolute():
-            return False, "not there"
-        return False, "not downloaded; the first start downloads it"
-    if missing := missing_files(folder):
-        return False, f"incomplete: no {', '.join(missing)}"
+        return ModelFiles(whole=False, text="not there" if is_local(card) else "not downloaded")
     size_bytes = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    return True, f"on disk, {size_bytes / 1e6:,.0f} MB"
+    if missing := missing_files(folder):
+        return ModelFiles(whole=False, text=f"incomplete: no {', '.join(missing)}", size_bytes=size_bytes)
+    return ModelFiles(whole=True, text=f"on disk, {size_bytes / 1e6:,.0f} MB", size_bytes=size_bytes)
+
+
+def is_local(card: ModelCard) -> bool:
+    """True for a folder, which a start cannot complete; a hub model is downloaded."""
+    return Path(card.source).is_absolute()
+
+
+def obstacles(card: ModelCard, files: ModelFiles, *, on_gpu: bool) -> tuple[str, ...]:
+    """Why the model is unlikely to be served here, for people; empty if nothing is in the way.
+
+    on_gpu: some worker has a GPU.
+    """
+    to_download = not files.whole and not is_local(card)
+    found = () if files.whole else (f"the model is {files.text}{' (a start downloads it)' if to_download else ''}",)
+    if not on_gpu and (to_download or files.size_bytes > LARGE_BYTES):
+        found += ("there is no GPU for it",)
+    return found
+
+
+def way_out(card: ModelCard) -> str:
+    """What to do about obstacles, for people."""
+    if card.id == BUNDLED:
+        return "get the whole source tree or package again: the model belongs to it"
+    return f"MODEL_NAME={BUNDLED} serves the bundled one"
