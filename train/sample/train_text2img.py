@@ -29,6 +29,7 @@ from networks import (
     use_real_rope,
     velocity,
 )
+from safetensors.torch import load_file
 from scenes import BUCKET_WEIGHTS, BUCKETS, COLOURS, Scene, caption, sprites
 from torch import Tensor, nn
 from transformers import AutoTokenizer
@@ -125,6 +126,14 @@ class Trainee(nn.Module):
         # the text encoder far sooner than pictures alone would.
         self.heads = nn.ModuleList(nn.Linear(TEXT_WIDTH, classes) for classes in LABEL_CLASSES)
 
+    def load_checkpoint(self, folder: Path) -> None:
+        """Takes the weights of an exported checkpoint; the heads, which are not exported, stay as they are."""
+        transformer = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+        self.transformer.load_state_dict({name: value.float() for name, value in transformer.items()})
+        words = load_file(folder / "text_encoder" / "model.safetensors")
+        kept = self.text_encoder.state_dict().keys()
+        self.text_encoder.load_state_dict({name: value.float() for name, value in words.items() if name in kept})
+
     def forward(
         self,
         tokens: Tensor,
@@ -204,6 +213,7 @@ def main() -> None:
     parser.add_argument("--latents", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a checkpoint folder to begin with where --out holds none yet")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--final-lr", type=float, default=3e-5)
@@ -222,6 +232,9 @@ def main() -> None:
     averaged = copy.deepcopy(trainee).requires_grad_(False)
     optimizer = Optimizers(trainee, args.lr)
     state = {"samples": 0.0, "shift": data.shift, "scale": data.scale}
+    if args.start:
+        for model in (trainee, averaged):
+            model.load_checkpoint(args.start)
     if (args.out / "training.pt").exists():
         saved = torch.load(args.out / "training.pt", weights_only=True)
         trainee.load_state_dict(saved["model"], strict=False)
