@@ -132,6 +132,11 @@ class Studio:
         """From now on `submit` raises ShuttingDown; what was accepted goes on."""
         self._draining = True
 
+    @property
+    def is_draining(self) -> bool:
+        """True once `stop_accepting` was called."""
+        return self._draining
+
     async def get(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
         """Raises JobNotFound, also for somebody else's job."""
         job = await self._store.get(job_id)

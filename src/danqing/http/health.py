@@ -62,8 +62,8 @@ class ProbeRoutes:
         return JSONResponse({"live": True})
 
     async def readyz(self) -> JSONResponse:
-        """200 once a worker has its models loaded, 503 before and while none has."""
-        if self._studio.pool_status().model_loaded:
+        """200 once a worker has its models loaded, 503 before, while none has, and from the first request to stop."""
+        if self._studio.pool_status().model_loaded and not self._studio.is_draining:
             return JSONResponse({"ready": True})
         return JSONResponse(
             {"ready": False}, status_code=503, headers={"Retry-After": str(ModelNotReady.retry_after_s)}

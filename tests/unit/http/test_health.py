@@ -72,3 +72,15 @@ async def test_ready_means_that_a_worker_has_its_models(tmp_path: Path, state: W
     assert (ready.status_code, ready.json()) == (status, {"ready": status == 200})
     assert ("retry-after" in ready.headers) == (status == 503)
     assert (live.status_code, live.json()) == (200, {"live": True})
+
+
+async def test_a_draining_server_is_not_ready(tmp_path: Path) -> None:
+    # Given a server with a loaded model that has been told to stop
+    house = House(tmp_path, state=WorkerState.READY)
+    house.studio.stop_accepting()
+
+    # When a load balancer asks
+    ready = await ask(tmp_path, "GET", "/readyz", house=house)
+
+    # Then it is told to send its clients elsewhere
+    assert (ready.status_code, ready.json()) == (503, {"ready": False})
