@@ -1,4 +1,4 @@
-"""Muon (Keller Jordan, 2024) with equal shapes orthogonalised together: five times quicker here than one by one."""
+"""Muon (Keller Jordan, 2024) with equal shapes orthogonalised together: twice as quick here as one by one."""
 
 import math
 from collections import defaultdict

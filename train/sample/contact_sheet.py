@@ -1,6 +1,7 @@
-"""Makes the README's contact sheet: forty prompts with a fixed seed each, two sizes down from what a user gets."""
+"""Makes the README's contact sheet: forty prompts, one fixed seed, each made at twice the size shown."""
 
 import argparse
+import io
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -76,12 +77,10 @@ def main() -> None:
         assert raw is not None
         made = engine.finish(raw, request)
         left, top = index % COLUMNS * CELL, index // COLUMNS * (CELL + LABEL)
-        path = args.out.with_suffix(".part.png")
-        path.write_bytes(made.content)
-        sheet.paste(Image.open(path).resize((CELL - 4, CELL - 4), Image.Resampling.LANCZOS), (left + 2, top + 2))
-        path.unlink()
-        words, line, lines = prompt, "", []
-        for character in words:
+        picture = Image.open(io.BytesIO(made.content)).resize((CELL - 4, CELL - 4), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (left + 2, top + 2))
+        line, lines = "", []
+        for character in prompt:
             if draw.textlength(line + character, font) > CELL - 8:
                 lines.append(line)
                 line = ""
