@@ -166,13 +166,13 @@ class Runtime:
         self.events.close()
 
     async def until_ready(self) -> None:
-        """Returns when a worker has its models loaded. Raises ModelLoadFailure when none ever will."""
+        """Returns when a worker has its models loaded. Raises ModelLoadFailure once all are broken."""
         while not self.studio.pool_status().model_loaded:
             self._raise_if_broken()
             await asyncio.sleep(READY_CHECK_S)
 
     async def until_broken(self) -> NoReturn:
-        """Raises ModelLoadFailure once every worker has given up loading its models."""
+        """Raises ModelLoadFailure once every worker is broken, though each goes on trying."""
         while True:
             self._raise_if_broken()
             await asyncio.sleep(READY_CHECK_S)
