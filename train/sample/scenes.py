@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")  # Debian: fonts-noto-color-emoji
 STRIKE = 109  # the font holds bitmaps of this one size only
 BUCKETS = ((128, 128), (144, 112), (112, 144), (160, 96), (96, 160))  # (width, height): at most 64 tokens each
-BUCKET_WEIGHTS = (70, 8, 8, 7, 7)
+BUCKET_WEIGHTS = (76, 6, 6, 6, 6)
 HELD_OUT_ONE_IN = 10
 
 COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
@@ -135,7 +135,7 @@ def draw_scene(rng: random.Random) -> Scene:
 def _draw_any(rng: random.Random) -> Scene:
     background, rgb = draw_background(rng)
 
-    def jitter(value: float, by: float = 0.025) -> float:
+    def jitter(value: float, by: float = 0.01) -> float:
         return value + rng.uniform(-by, by)
 
     kind = rng.choices(("single", "sized", "placed", "row", "column"), (56, 8, 10, 19, 7))[0]
@@ -143,23 +143,20 @@ def _draw_any(rng: random.Random) -> Scene:
     if kind in ("row", "column"):
         second = rng.choice([s for s in range(len(sprites())) if s != first])
         centres = ((0.26, 0.5), (0.74, 0.5)) if kind == "row" else ((0.5, 0.26), (0.5, 0.74))
-        extent = rng.uniform(0.41, 0.45)
+        extent = rng.uniform(0.42, 0.44)
         items = tuple(
-            Item(s, (jitter(x, 0.015), jitter(y, 0.015)), extent)
-            for s, (x, y) in zip((first, second), centres, strict=True)
+            Item(s, (jitter(x), jitter(y)), extent) for s, (x, y) in zip((first, second), centres, strict=True)
         )
         return Scene(kind, items, background, rgb)
     if kind == "placed":
         word = rng.choice(list(PLACES))
         _, x, y = PLACES[word]
-        return Scene(
-            kind, (Item(first, (jitter(x, 0.015), jitter(y, 0.015)), rng.uniform(0.40, 0.44)),), background, rgb, word
-        )
+        return Scene(kind, (Item(first, (jitter(x), jitter(y)), rng.uniform(0.41, 0.43)),), background, rgb, word)
     if kind == "sized":
         word = rng.choice(list(SIZE_WORDS))
-        extent = rng.uniform(0.36, 0.40) if word == "small" else rng.uniform(0.93, 0.98)
-        return Scene(kind, (Item(first, (jitter(0.5, 0.01), jitter(0.5, 0.01)), extent),), background, rgb, word)
-    return Scene(kind, (Item(first, (jitter(0.5), jitter(0.5)), rng.uniform(0.68, 0.78)),), background, rgb)
+        extent = rng.uniform(0.37, 0.39) if word == "small" else rng.uniform(0.94, 0.97)
+        return Scene(kind, (Item(first, (jitter(0.5), jitter(0.5)), extent),), background, rgb, word)
+    return Scene(kind, (Item(first, (jitter(0.5), jitter(0.5)), rng.uniform(0.72, 0.74)),), background, rgb)
 
 
 def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -10,7 +10,9 @@ import copy
 import json
 import math
 import pickle
+import queue
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from networks import (
 from safetensors.torch import load_file
 from scenes import BUCKET_WEIGHTS, BUCKETS, COLOURS, Scene, caption, sprites
 from torch import Tensor, nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 UNCONDITIONAL = 0.08
 LONG_CAPTION = 0.04
@@ -112,6 +114,34 @@ def captions(rng: random.Random, scenes: list[Scene], long: bool) -> list[str]:
             text += ", " + ", ".join(rng.choices(FILLERS, k=8))
         texts.append("" if rng.random() < UNCONDITIONAL else text)
     return texts
+
+
+Batch = tuple[Tensor, tuple[int, int], list[str], Tensor, BatchEncoding]
+
+
+def prepare(
+    data: Latents, rng: random.Random, tokenizer: PreTrainedTokenizerBase, count: int, ready: queue.Queue[Batch]
+) -> None:
+    """Puts batches into `ready` for ever (in a thread, so that the networks never wait for them)."""
+    while True:
+        latents, grid, scenes = data.batch(rng, count)
+        long = rng.random() < LONG_CAPTION
+        said = captions(rng, scenes, long)
+        texts = [tokenizer.apply_chat_template([{"role": "user", "content": c}], tokenize=False) for c in said]
+        encoded = tokenizer(
+            texts, padding="max_length", max_length=64 if long else 32, truncation=True, return_tensors="pt"
+        )
+        ready.put((latents, grid, said, labels(scenes, said), encoded))
+
+
+def draw_sigma(count: int) -> Tensor:
+    """Noise levels to train at, (count,), in 0 to 1.
+
+    Where some of the picture shows through, a network can denoise without reading the caption; only almost pure noise
+    teaches what a word looks like. So three in ten are above 0.9, and the rest lean that way too.
+    """
+    leaning = torch.sigmoid(torch.randn(count) * 1.2 + 0.6)
+    return torch.where(torch.rand(count) < 0.3, 1 - 0.1 * torch.rand(count), leaning)
 
 
 class Trainee(nn.Module):
@@ -231,6 +261,9 @@ def main() -> None:
     use_real_rope(trainee.transformer)
     averaged = copy.deepcopy(trainee).requires_grad_(False)
     optimizer = Optimizers(trainee, args.lr)
+    if args.start:
+        config = json.loads((args.start / "vae" / "config.json").read_text())
+        data.shift, data.scale = config["shift_factor"], config["scaling_factor"]
     state = {"samples": 0.0, "shift": data.shift, "scale": data.scale}
     if args.start:
         for model in (trainee, averaged):
@@ -256,29 +289,27 @@ def main() -> None:
         flush=True,
     )
 
+    ready: queue.Queue[Batch] = queue.Queue(maxsize=4)
+    threading.Thread(target=prepare, args=(data, rng, tokenizer, args.batch, ready), daemon=True).start()
     start = last_print = last_save = time.monotonic()
     first, smooth, naming, step = state["samples"], 0.0, 10.0, 0
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
         warm = min(1.0, (step + 1) / 300)
         lr = warm * (args.final_lr + (args.lr - args.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
-        latents, grid, scenes = data.batch(rng, args.batch)
-        long = rng.random() < LONG_CAPTION
-        said = captions(rng, scenes, long)
-        texts = [tokenizer.apply_chat_template([{"role": "user", "content": c}], tokenize=False) for c in said]
-        length = 64 if long else 32
-        encoded = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        latents, grid, said, answers, encoded = ready.get()
+        length = encoded.input_ids.shape[1]
         image_ids, caption_ids = positions(grid, length)
         token_padding = torch.arange(TOKENS) >= grid[0] * grid[1]
         ropes = rope(trainee.transformer, image_ids), rope(trainee.transformer, caption_ids)
         noise = torch.randn_like(latents)
-        sigma = torch.sigmoid(torch.randn(len(latents)) * 1.1 + 0.2)  # (B,)
+        sigma = draw_sigma(len(latents))
         mixed = torch.lerp(latents, noise, sigma[:, None, None])
         target = latents - noise
         padding = encoded.attention_mask == 0
         with torch.autocast("cpu", torch.bfloat16):
             if teacher is not None and run_teacher is not None:
                 empty = tokenizer(
-                    [tokenizer.apply_chat_template([{"role": "user", "content": ""}], tokenize=False)] * len(texts),
+                    [tokenizer.apply_chat_template([{"role": "user", "content": ""}], tokenize=False)] * len(said),
                     padding="max_length", max_length=length, return_tensors="pt",
                 )  # fmt: skip
                 with torch.no_grad():
@@ -291,7 +322,6 @@ def main() -> None:
                     target = torch.where(asked, with_text + args.distil * (with_text - without), with_text)
             out, logits = run(mixed, token_padding, 1 - sigma, encoded.input_ids, padding, *ropes)
             loss = (out.float() - target)[:, ~token_padding].square().mean()
-        answers = labels(scenes, said)
         named = sum(F.cross_entropy(each.float(), answers[:, i]) for i, each in enumerate(logits))
         (loss + LABEL_WEIGHT * named).backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)

@@ -2,15 +2,24 @@
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.sizes import plan_size
-from danqing.core.types import GenerationRequest
+from danqing.core.types import GenerationRequest, Mode
 
 
 def foreseen_adjustments(request: GenerationRequest, card: ModelCard) -> tuple[str, ...]:
     """One sentence each, as in `Job.adjustments`. card: the request's model."""
     size = plan_size(card.capabilities.size_rules, request.width, request.height).adjustment
     unused = request.negative_prompt and not request.guidance_scale
-    return tuple(
-        sentence
-        for sentence in (size, "negative_prompt not used, because guidance_scale is 0" if unused else None)
-        if sentence
+    sentences = (
+        size,
+        "negative_prompt not used, because guidance_scale is 0" if unused else None,
+        _edit(request) if request.mode is Mode.EDIT and not card.capabilities.instruction_edit else None,
     )
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _edit(request: GenerationRequest) -> str:
+    """How a model that does not understand instructions edits."""
+    if request.mask is not None:
+        return "edited by filling the mask, because the model does not understand instructions"
+    laid_out = ", the input images laid side by side" if len(request.input_images) > 1 else ""
+    return f"edited by prompt-guided img2img{laid_out}, because the model does not understand instructions"

@@ -44,6 +44,9 @@ class Capabilities:
 
     guidance: whether guidance_scale may be above 0. A distilled model may well take it without being meant for it; its
     default is 0 then. negative_prompt: whether one may be given; without guidance it has no effect (`adjustments.py`).
+    instruction_edit: whether it understands "make the cat blue"; a model without that, but with the mode edit, begins
+    with the picture and draws what the prompt describes. max_input_images: pictures that an edit may start from.
+    sequence_length: tokens that a prompt may be cut to.
     """
 
     modes: frozenset[Mode]
@@ -53,6 +56,9 @@ class Capabilities:
     guidance: bool
     negative_prompt: bool
     max_prompt_chars: int
+    instruction_edit: bool = False
+    max_input_images: int = 0
+    sequence_length: Range = Range(minimum=1, maximum=512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,7 @@ class ModelDefaults:
     height: int
     num_inference_steps: int
     guidance_scale: float
+    strength: float = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)

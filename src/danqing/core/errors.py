@@ -5,14 +5,19 @@
     │   ├── MissingParameter
     │   ├── ParameterOutOfRange
     │   ├── NotSupported          the model cannot do what was asked
+    │   ├── InvalidImage          a picture sent in cannot be used
     │   └── UnknownModel
+    ├── Unauthorized              no key, or one that nobody has
+    ├── Forbidden                 known, and not allowed
     ├── NotFound
     │   ├── JobNotFound
+    │   ├── BatchNotFound
     │   └── ArtifactNotFound      the picture was stored once and is gone
     ├── Unavailable               right request, wrong moment
     │   ├── ModelNotReady
     │   ├── QueueFull
     │   └── ShuttingDown
+    ├── RequestTimeout            waited as long as the server waits; the job was cancelled
     ├── Conflict
     │   └── JobNotCancellable
     └── InternalError             our fault; details are in the log only
@@ -73,10 +78,31 @@ class NotSupported(InvalidRequest):
     code = "not_supported"
 
 
+class InvalidImage(InvalidRequest):
+    """A picture that was sent in is none, or of a kind or size that is not taken; the message says which and why."""
+
+    code = "invalid_image"
+    default_message = "The image cannot be read; send a PNG, JPEG or WebP file."
+
+
 class UnknownModel(InvalidRequest):
     """No model of that id is configured."""
 
     code = "unknown_model"
+
+
+class Unauthorized(DanqingError):
+    """Authentication is on, and the request carries no key, or one that nobody has."""
+
+    code = "unauthorized"
+    default_message = "Invalid API key."
+
+
+class Forbidden(DanqingError):
+    """The request comes from where none is taken from (a page of a foreign origin, say)."""
+
+    code = "forbidden"
+    default_message = "Not allowed."
 
 
 class NotFound(DanqingError):
@@ -91,6 +117,13 @@ class JobNotFound(NotFound):
 
     code = "job_not_found"
     default_message = "No such job."
+
+
+class BatchNotFound(NotFound):
+    """No such batch, or it belongs to somebody else."""
+
+    code = "batch_not_found"
+    default_message = "No such batch."
 
 
 class ArtifactNotFound(NotFound):
@@ -127,6 +160,13 @@ class ShuttingDown(Unavailable):
 
     code = "shutting_down"
     default_message = "The server is shutting down."
+
+
+class RequestTimeout(DanqingError):
+    """The client's request waited for its picture as long as the server allows; the job was cancelled."""
+
+    code = "request_timeout"
+    default_message = "The picture was not ready in time; try fewer steps or a smaller size."
 
 
 class Conflict(DanqingError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from danqing.core.types import Job, Progress
+from danqing.core.types import EncodedPicture, Job, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,4 +20,17 @@ class ProgressMade:
     progress: Progress
 
 
-Event = StateChanged | ProgressMade
+@dataclass(frozen=True, kw_only=True)
+class PreviewMade:
+    """What the picture looks like after `step` of `total_steps`. May be dropped for a slow watcher, before progress.
+
+    picture: a small JPEG.
+    """
+
+    job_id: str
+    step: int
+    total_steps: int
+    picture: EncodedPicture
+
+
+Event = StateChanged | ProgressMade | PreviewMade

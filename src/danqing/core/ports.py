@@ -1,25 +1,17 @@
 """What the core needs from the outside, one Protocol a noun. Implementations pass the suites in `tests/contracts`."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from danqing.core.batches import Batch
 from danqing.core.capabilities import ModelCard
 from danqing.core.events import Event
+from danqing.core.images import StagedImage
 from danqing.core.states import JobState
-from danqing.core.types import (
-    Artifact,
-    DeviceStatus,
-    EncodedPicture,
-    GenerationRequest,
-    Job,
-    JobFailure,
-    PoolStatus,
-    Progress,
-    RawPicture,
-)
+from danqing.core.types import Artifact, Job, JobFailure, PoolStatus, Progress
 
 
 class JobStore(Protocol):
@@ -29,9 +21,10 @@ class JobStore(Protocol):
     outdated, and its call answers None and changes nothing. Raises StorageFailure when the medium fails.
     """
 
-    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
+    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
         """Stores a new pending job; returns it with its sequence. Durable on return.
 
+        Its owner's batch of that id is made if there is none, of batch_size; a job beyond that size makes it larger.
         join_equal: returns instead, and stores nothing, the job that `find_equal` finds, if there is one.
         Raises QueueFull if max_pending jobs are pending: of calls at once exactly as many are taken as there is room.
         """
@@ -45,22 +38,38 @@ class JobStore(Protocol):
         """The owner's newest job of this fingerprint that is under way, or completed with artifacts."""
         ...
 
+    async def with_fingerprint(self, prefix: str, owner: str | None) -> Sequence[Job]:
+        """Jobs whose fingerprint begins so (8 or more hex digits), of this owner or, with None, of all; newest first.
+
+        At most 20: several only where equal requests were made again, or where 8 digits agree by chance.
+        """
+        ...
+
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
         """pending → processing with a new attempt. None if it is not pending any more: of N claims one wins."""
+        ...
+
+    async def generate(
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+    ) -> Job | None:
+        """processing → generated: the original is stored, more is being made. adjustments as in `complete`. Durable."""
         ...
 
     async def complete(
         self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
     ) -> Job | None:
-        """processing → completed. adjustments join those that the job has already. Durable on return."""
+        """processing or generated → completed; artifacts: those that it did not have before.
+
+        adjustments join those that the job has already. Durable on return.
+        """
         ...
 
     async def give_back(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
-        """processing → pending, the attempt closed with its failure."""
+        """processing or generated → pending, the attempt closed with its failure; a generated job's artifacts go."""
         ...
 
     async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
-        """processing → failed, or pending → failed with attempt 0."""
+        """processing or generated → failed (artifacts stay), or pending → failed with attempt 0."""
         ...
 
     async def cancel(self, job_id: str, now: datetime) -> Job | None:
@@ -76,7 +85,7 @@ class JobStore(Protocol):
         ...
 
     async def unfinished(self) -> Sequence[Job]:
-        """Pending and processing jobs in the order they will be taken; read at start-up.
+        """Pending, processing and generated jobs in the order they will be taken; read at start-up.
 
         All of them: a store that finds, when it is opened, a job that it cannot read fails that job (StorageFailure).
         """
@@ -84,6 +93,40 @@ class JobStore(Protocol):
 
     async def without_artifacts(self) -> frozenset[str]:
         """The ids of the jobs that were attempted and have no artifacts, for `ArtifactStore.sweep` at start-up."""
+        ...
+
+
+class BatchStore(Protocol):
+    """Jobs by the batches that clients see in their history. Raises StorageFailure when the medium fails.
+
+    owner: only this owner's; None: everybody's.
+    """
+
+    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
+        """Newest first, by when a batch's first job came."""
+        ...
+
+    async def batch(self, batch_id: str, owner: str | None) -> Batch:
+        """Raises BatchNotFound. Of several owners' batches of one id the newest."""
+        ...
+
+    async def forget(self, batch_id: str, owner: str | None) -> None:
+        """Takes the batch, as `batch` finds it, out of the history; its jobs go on, and are still found by their ids.
+
+        A job that joins the id later begins a new batch. Durable on return. Raises BatchNotFound.
+        """
+        ...
+
+
+class Subscriptions(Protocol):
+    """Which jobs a client, by the name that it gives itself, asked for; survives restarts."""
+
+    async def add(self, owner: str, client: str, job_id: str) -> None:
+        """Idempotent. Durable on return. Raises StorageFailure."""
+        ...
+
+    async def jobs(self, owner: str, client: str, *, limit: int) -> Sequence[Job]:
+        """Newest subscription first."""
         ...
 
 
@@ -110,6 +153,12 @@ class WorkerPool(Protocol):
         """Makes the worker that runs this job drop it before its next step; unknown ids are fine."""
         ...
 
+    async def send_previews(self, job_id: str) -> None:
+        """From now on `PreviewMade` is published for this job's steps, also if it has yet to begin; unknown ids are
+        fine.
+        """
+        ...
+
 
 class EventBus(Protocol):
     """Tells watchers what happens to jobs."""
@@ -128,10 +177,18 @@ class EventBus(Protocol):
 
 
 class ArtifactStore(Protocol):
-    """Stored pictures. `write` is called in worker processes, the rest in the server."""
+    """Stored pictures. `write`, and `path` for input images, are called in worker processes, the rest in the server."""
 
     def write(self, name: str, content: bytes) -> None:
         """Whole and durable on return, or absent. Replaces an equal name. Raises StorageFailure. Blocking."""
+        ...
+
+    def adopt(self, staged: Path, name: str) -> None:
+        """As `write`, but takes over a file of the same file system, which is gone from its place then. Blocking."""
+        ...
+
+    def staging(self) -> Path:
+        """A folder on the same file system for files that `adopt` may take over; emptied by `sweep`. Blocking."""
         ...
 
     def path(self, name: str) -> Path:
@@ -172,32 +229,16 @@ class ModelCatalogue(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """Models on one device, inside a worker process. Knows nothing of jobs.
+class ImageIntake(Protocol):
+    """Turns what clients send as pictures into pictures that may be trusted."""
 
-    `denoise` is called from one thread only, one request at a time; `finish` from another, while the next request is
-    already denoising. Everything is blocking. Raises EngineFailure (OutOfMemory, ModelLoadFailure).
-    """
+    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+        """content: the file's bytes, or where it lies. Decoded apart from this process, with limits.
 
-    def load(self) -> None:
-        """Brings the models into memory and warms them up. Called once, before anything else."""
-        ...
-
-    def device(self) -> DeviceStatus:
-        """The device and its memory as of now; cheap, callable from any thread."""
-        ...
-
-    def denoise(
-        self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
-    ) -> RawPicture | None:
-        """The picture at the size the model makes (`sizes.plan_size`). The same request gives the same bytes.
-
-        on_step(step, total_steps) is called after each finished step, 1 ≤ step ≤ total_steps; an engine that tries
-        again counts from 1 again. stopped() is asked before each step; once it is true, denoise returns None within
-        that step.
+        parameter: its name in the client's request, for the message. Raises InvalidImage.
         """
         ...
 
-    def finish(self, raw: RawPicture, request: GenerationRequest) -> EncodedPicture:
-        """Enlarges, crops and encodes to exactly the size requested. The same input gives the same bytes."""
+    async def discard(self, images: Sequence[StagedImage]) -> None:
+        """Removes those that the Studio has not taken over."""
         ...

@@ -1,6 +1,6 @@
 """The newest progress of each running job, for clients that poll; bounded by the number of running jobs."""
 
-from danqing.core.events import Event, ProgressMade
+from danqing.core.events import Event, PreviewMade, ProgressMade
 from danqing.core.states import JobState
 from danqing.core.types import Progress
 
@@ -19,6 +19,8 @@ class ProgressBoard:
             case ProgressMade():
                 if event.job_id in self._latest:
                     self._latest[event.job_id] = event.progress
+            case PreviewMade():
+                pass
             case _ if event.job.state in _RUNNING:
                 self._latest.setdefault(event.job.id, None)
             case _:

@@ -3,12 +3,15 @@
 import secrets
 from collections.abc import Callable
 
-from danqing.core.capabilities import ModelCard, Range
-from danqing.core.errors import InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
-from danqing.core.types import GenerationRequest, RequestDraft
+from danqing.core.capabilities import Capabilities, ModelCard, Range
+from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
+from danqing.core.images import ref_of
+from danqing.core.types import GenerationRequest, Mode, RequestDraft
 
 SEED_BITS = 32  # drawn seeds; clients may send up to MAX_SEED
 MAX_SEED = 2**63 - 1
+MAX_GUIDANCE = 100
+STARTS_FROM_IMAGE = frozenset({Mode.IMG2IMG, Mode.FILL, Mode.EDIT})  # and so has a strength
 
 
 def draw_seed() -> int:
@@ -19,27 +22,20 @@ def draw_seed() -> int:
 def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = draw_seed) -> GenerationRequest:
     """Fills in the model's defaults and a seed, and checks everything against the model's capabilities.
 
-    Raises MissingParameter, ParameterOutOfRange or NotSupported, each naming the parameter.
+    Raises MissingParameter, ParameterOutOfRange, InvalidImage or NotSupported, each naming the parameter.
     """
     can, defaults = card.capabilities, card.defaults
-    if not draft.prompt.strip():
+    if not draft.prompt.strip() and draft.mode is not Mode.IMG2IMG:
         raise MissingParameter("prompt is required and must not be empty.", parameter="prompt")
     _check_text("prompt", draft.prompt, can.max_prompt_chars)
     _check_text("negative_prompt", draft.negative_prompt or "", can.max_prompt_chars)
-    if draft.mode not in can.modes:
-        raise NotSupported(f"Not supported: {draft.mode} by model {card.id}.", parameter="mode")
-    if draft.negative_prompt and not can.negative_prompt:
-        raise NotSupported(f"Not supported: negative_prompt by model {card.id}.", parameter="negative_prompt")
-    guidance_scale = defaults.guidance_scale if draft.guidance_scale is None else draft.guidance_scale
-    if guidance_scale and not can.guidance:
-        raise NotSupported(
-            f"Not supported: guidance_scale other than 0 by model {card.id}.", parameter="guidance_scale"
-        )
-    if not 0 <= guidance_scale <= 100:
-        raise ParameterOutOfRange("guidance_scale must be between 0 and 100.", parameter="guidance_scale")
+    _check_support(draft, card)
+    _check_images(draft, can)
     seed = draw() if draft.seed is None else draft.seed
     if not 0 <= seed <= MAX_SEED:
         raise ParameterOutOfRange(f"seed must be between 0 and {MAX_SEED}.", parameter="seed")
+    if draft.max_sequence_length is not None:
+        _within("max_sequence_length", draft.max_sequence_length, 0, can.sequence_length)
     return GenerationRequest(
         model=card.id,
         mode=draft.mode,
@@ -50,9 +46,74 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
         num_inference_steps=_within(
             "num_inference_steps", draft.num_inference_steps, defaults.num_inference_steps, can.steps
         ),
-        guidance_scale=float(guidance_scale),
+        guidance_scale=_share("guidance_scale", draft.guidance_scale, defaults.guidance_scale, MAX_GUIDANCE),
         seed=seed,
+        strength=_share("strength", draft.strength, _strength(draft, card), 1)
+        if draft.mode in STARTS_FROM_IMAGE
+        else None,
+        input_images=tuple(ref_of(image) for image in draft.input_images),
+        mask=ref_of(draft.mask) if draft.mask else None,
+        control_image=ref_of(draft.control_image) if draft.control_image else None,
+        cfg_normalization=_optional_share("cfg_normalization", draft.cfg_normalization, MAX_GUIDANCE),
+        cfg_truncation=_optional_share("cfg_truncation", draft.cfg_truncation, 1),
+        max_sequence_length=draft.max_sequence_length,
+        further=tuple(sorted(set(draft.further))),
     )
+
+
+def _strength(draft: RequestDraft, card: ModelCard) -> float:
+    return 1.0 if draft.mode is Mode.FILL else card.defaults.strength
+
+
+def _check_support(draft: RequestDraft, card: ModelCard) -> None:
+    can = card.capabilities
+    if draft.mode not in can.modes:
+        raise NotSupported(f"Not supported: {draft.mode} by model {card.id}.", parameter="mode")
+    if draft.negative_prompt and not can.negative_prompt:
+        raise NotSupported(f"Not supported: negative_prompt by model {card.id}.", parameter="negative_prompt")
+    if draft.guidance_scale and not can.guidance:
+        raise NotSupported(
+            f"Not supported: guidance_scale other than 0 by model {card.id}.", parameter="guidance_scale"
+        )
+
+
+def _check_images(draft: RequestDraft, can: Capabilities) -> None:
+    """Each mode has the pictures that it needs, and no others."""
+    count = len(draft.input_images)
+    if draft.mode is Mode.TEXT2IMG and draft.staged:
+        raise InvalidRequest(f"{Mode.TEXT2IMG} takes no input image; choose another mode.", parameter="mode")
+    if draft.mode is not Mode.TEXT2IMG and not count:
+        raise MissingParameter(f"input_image is required for mode {draft.mode}.", parameter="input_image")
+    most = max(1, can.max_input_images) if draft.mode is Mode.EDIT else 1
+    if count > most:
+        raise ParameterOutOfRange(f"At most {most} input images for mode {draft.mode}.", parameter="input_image")
+    if draft.mode is Mode.FILL and draft.mask is None:
+        raise MissingParameter(f"mask_image is required for mode {draft.mode}.", parameter="mask_image")
+    if draft.mode is Mode.CONTROLNET and draft.control_image is None:
+        raise MissingParameter(f"control_image is required for mode {draft.mode}.", parameter="control_image")
+    if draft.mask is not None:
+        if draft.mode not in (Mode.FILL, Mode.EDIT):
+            raise InvalidRequest(f"mask_image has no meaning for mode {draft.mode}.", parameter="mask_image")
+        image = draft.input_images[0]
+        if (draft.mask.width, draft.mask.height) != (image.width, image.height):
+            raise InvalidImage(
+                f"The mask is {draft.mask.width}x{draft.mask.height} pixels, its image {image.width}x{image.height}; "
+                "they must have the same size.",
+                parameter="mask_image",
+            )
+    if draft.control_image is not None and draft.mode is not Mode.CONTROLNET:
+        raise InvalidRequest(f"control_image has no meaning for mode {draft.mode}.", parameter="control_image")
+
+
+def _share(name: str, value: float | None, default: float, most: float) -> float:
+    chosen = default if value is None else value
+    if not 0 <= chosen <= most:
+        raise ParameterOutOfRange(f"{name} must be between 0 and {most}.", parameter=name)
+    return float(chosen)
+
+
+def _optional_share(name: str, value: float | None, most: float) -> float | None:
+    return None if value is None else _share(name, value, 0, most)
 
 
 def _within(name: str, value: int | None, default: int, allowed: Range) -> int:

@@ -25,7 +25,8 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.PROCESSING: frozenset(
         {JobState.PENDING, JobState.GENERATED, JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}
     ),
-    JobState.GENERATED: frozenset({JobState.COMPLETED, JobState.FAILED}),
+    # Back to pending: its worker was lost before everything asked for was there.
+    JobState.GENERATED: frozenset({JobState.PENDING, JobState.COMPLETED, JobState.FAILED}),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

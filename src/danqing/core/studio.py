@@ -1,22 +1,23 @@
-"""The use cases: submit, get, watch, cancel, queue figures. Every dialect goes through here, and only here."""
+"""The use cases of jobs: submit, get, watch, cancel, queue figures. Every dialect goes through here."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from danqing.core.adjustments import foreseen_adjustments
-from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ShuttingDown
+from danqing.core.batches import BatchPlace
+from danqing.core.callers import LOCAL, Caller
+from danqing.core.errors import DanqingError, JobNotCancellable, JobNotFound, ModelNotReady, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
-from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
+from danqing.core.images import ref_of
+from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
 from danqing.core.states import JobState
 from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
-
-LOCAL_OWNER = "local"  # the owner of every job while authentication is off
 
 
 def utc_now() -> datetime:
@@ -34,6 +35,22 @@ class Limits:
     """max_queue_size: pending jobs held at most, in all."""
 
     max_queue_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A draft and how its job is to be treated.
+
+    priority: higher first, within a signed 32-bit integer. batch: where the history shows it; None for a batch of its
+    own. metadata: JSON values told again in answers. join_equal: an equal request of the same owner that is done or
+    under way is returned instead of a new job, also while no model is loaded or the queue is full.
+    """
+
+    draft: RequestDraft
+    priority: int = 0
+    batch: BatchPlace | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    join_equal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +81,21 @@ class Studio:
         pool: WorkerPool,
         events: EventBus,
         catalogue: ModelCatalogue,
+        artifacts: ArtifactStore,
         limits: Limits,
+        secret: bytes = b"",
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = new_job_id,
     ) -> None:
+        """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all."""
         self._store = store
         self._queue = queue
         self._pool = pool
         self._events = events
         self._catalogue = catalogue
+        self._artifacts = artifacts
         self._limits = limits
+        self._secret = secret
         self._clock = clock
         self._new_id = new_id
         self._draining = False
@@ -84,37 +106,57 @@ class Studio:
         """The models on offer."""
         return self._catalogue
 
-    async def submit(
-        self, draft: RequestDraft, *, owner: str = LOCAL_OWNER, priority: int = 0, join_equal: bool = False
-    ) -> Job:
+    async def submit(self, order: Order, *, caller: Caller = LOCAL) -> Job:
         """Accepts a request as a job; once this returns, the job survives any crash.
 
-        join_equal: an equal request of the same owner that is done or under way is returned instead of a new job, also
-        while no model is loaded or the queue is full.
+        The draft's staged pictures are taken over if a new job is made; otherwise they are left to the caller.
         Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
         """
+        draft = order.draft
         card = self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
         request = resolve(draft, card)
         if self._draining:
             raise ShuttingDown
-        mark = fingerprint(request)
-        if join_equal and (equal := await self._store.find_equal(owner, mark)) is not None:
+        mark = fingerprint(request, owner=caller.owner, secret=self._secret)
+        if order.join_equal and (equal := await self._store.find_equal(caller.owner, mark)) is not None:
             return equal
         if not self._pool.status().accepts_jobs:
             raise ModelNotReady
+        job_id = self._new_id()
+        place = order.batch or BatchPlace(id=job_id)
         job = Job(
-            id=self._new_id(),
-            owner=owner,
+            id=job_id,
+            owner=caller.owner,
             request=request,
             fingerprint=mark,
             created_at=self._clock(),
-            priority=priority,
+            priority=order.priority,
+            batch_id=place.id,
+            batch_index=place.index,
+            metadata=order.metadata,
             adjustments=foreseen_adjustments(request, card),
         )
-        return await self._to_its_end(self._accept(job, join_equal))
+        return await self._to_its_end(self._accept(job, order, place.size))
 
-    async def _accept(self, new: Job, join_equal: bool) -> Job:
-        job = await self._store.add(new, self._limits.max_queue_size, join_equal=join_equal)
+    async def submit_all(self, orders: Sequence[Order], *, caller: Caller = LOCAL) -> list[Job]:
+        """All or none: if one is refused, those accepted before it are cancelled and its error is raised."""
+        jobs: list[Job] = []
+        try:
+            for order in orders:
+                jobs.append(await self.submit(order, caller=caller))
+        except DanqingError:
+            for job in jobs:
+                with suppress(DanqingError):
+                    await self.cancel(job.id, caller=caller)
+            raise
+        return jobs
+
+    async def _accept(self, new: Job, order: Order, batch_size: int) -> Job:
+        for image in order.draft.staged:
+            await asyncio.to_thread(self._artifacts.adopt, image.path, ref_of(image).name)
+        job = await self._store.add(
+            new, self._limits.max_queue_size, batch_size=batch_size, join_equal=order.join_equal
+        )
         if job.id != new.id:  # an equal one, accepted since the look at the store
             return job
         self._events.publish(StateChanged(job=job))
@@ -137,12 +179,16 @@ class Studio:
         """True once `stop_accepting` was called."""
         return self._draining
 
-    async def get(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
-        """Raises JobNotFound, also for somebody else's job."""
+    async def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
+        """Raises JobNotFound, also for a job that the caller may not see."""
         job = await self._store.get(job_id)
-        if job.owner != owner:
+        if not caller.may_see(job):
             raise JobNotFound
         return job
+
+    async def with_fingerprint(self, prefix: str, *, caller: Caller = LOCAL) -> Sequence[Job]:
+        """The caller's jobs whose fingerprint begins so (8 or more hex digits), newest first, at most 20."""
+        return await self._store.with_fingerprint(prefix, caller.scope)
 
     async def queue_position(self, job: Job) -> int:
         """1 for the pending job that is next, counting up; 0 for a job that waits no more."""
@@ -154,12 +200,12 @@ class Studio:
         """The newest progress of a running job; None before its first step and once it has ended."""
         return self._events.progress(job_id)
 
-    async def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+    async def cancel(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Ends a pending or processing job; its worker drops it before the next step.
 
         Raises JobNotFound, or JobNotCancellable when it has ended already.
         """
-        await self.get(job_id, owner=owner)
+        await self.get(job_id, caller=caller)
         return await self._to_its_end(self._cancel(job_id))
 
     async def _cancel(self, job_id: str) -> Job:
@@ -172,15 +218,22 @@ class Studio:
         return cancelled
 
     @asynccontextmanager
-    async def watch(self, job_id: str, *, owner: str = LOCAL_OWNER) -> AsyncGenerator[AsyncIterator[Event]]:
-        """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound."""
+    async def watch(
+        self, job_id: str, *, caller: Caller = LOCAL, previews: bool = False
+    ) -> AsyncGenerator[AsyncIterator[Event]]:
+        """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound.
+
+        previews: have them made from now on; without, some may come all the same, because somebody else wants them.
+        """
         async with self._events.watch(job_id) as events:
-            now = await self.get(job_id, owner=owner)
+            now = await self.get(job_id, caller=caller)
+            if previews and not now.state.is_final:
+                await self._pool.send_previews(job_id)
             yield _until_final(now, events)
 
-    async def wait(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+    async def wait(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Returns the job when it has ended. Raises JobNotFound."""
-        async with self.watch(job_id, owner=owner) as events:
+        async with self.watch(job_id, caller=caller) as events:
             latest: Job | None = None
             async for event in events:
                 if isinstance(event, StateChanged):

@@ -3,10 +3,12 @@
 Everything here is frozen. A request is resolved once (`resolve.py`) and never changes afterwards.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from danqing.core.images import ImageRef, StagedImage
 from danqing.core.states import JobState
 
 
@@ -14,6 +16,18 @@ class Mode(StrEnum):
     """What kind of picture-making a request asks for."""
 
     TEXT2IMG = "text2img"
+    IMG2IMG = "img2img"  # a new picture that begins with another one; strength says how much of it goes
+    FILL = "fill"  # the white part of a mask is made anew, the rest stays
+    CONTROLNET = "controlnet"  # a control image says where things are
+    EDIT = "edit"  # the prompt says what to change in one picture, or what to make from several
+
+
+class ArtifactKind(StrEnum):
+    """Which of a job's stored pictures."""
+
+    ORIGINAL = "original"
+    PREVIEW = "preview"  # a WebP for looking at
+    UPSCALED = "upscaled"  # enlarged four times each way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +35,10 @@ class RequestDraft:
     """What a client said; None means "not said", and the model's defaults are filled in by `resolve`.
 
     width, height: pixels. seed: 0 ≤ seed < 2**63. model: a model id, or None for the server's default model.
+    strength: 0 (the first input image stays) to 1 (nothing of it does). mask: of the first input image's size; white
+    where it is made anew or, if it has transparent parts, transparent there. further: what is to be stored beside the
+    original picture.
+    cfg_normalization, cfg_truncation, max_sequence_length: of Z-Image's pipeline.
     """
 
     prompt: str
@@ -32,14 +50,28 @@ class RequestDraft:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
+    strength: float | None = None
+    input_images: tuple[StagedImage, ...] = ()
+    mask: StagedImage | None = None
+    control_image: StagedImage | None = None
+    cfg_normalization: float | None = None
+    cfg_truncation: float | None = None
+    max_sequence_length: int | None = None
+    further: tuple[ArtifactKind, ...] = ()
+
+    @property
+    def staged(self) -> tuple[StagedImage, ...]:
+        """Every picture that the client sent."""
+        return tuple(image for image in (*self.input_images, self.mask, self.control_image) if image)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
     """What a picture needs, complete: equal requests give equal pictures.
 
-    width, height: pixels of the finished picture. guidance_scale: 0 means no guidance. A field that a later version
-    adds has a default, with which a request that was stored before is read.
+    width, height: pixels of the finished picture. guidance_scale: 0 means no guidance. strength: None where no picture
+    is begun with. The rest as in `RequestDraft`; None is the model's own. A field that a later version adds has a
+    default, with which a request that was stored before is read.
     """
 
     model: str
@@ -51,12 +83,19 @@ class GenerationRequest:
     num_inference_steps: int
     guidance_scale: float
     seed: int
+    strength: float | None = None
+    input_images: tuple[ImageRef, ...] = ()
+    mask: ImageRef | None = None
+    control_image: ImageRef | None = None
+    cfg_normalization: float | None = None
+    cfg_truncation: float | None = None
+    max_sequence_length: int | None = None
+    further: tuple[ArtifactKind, ...] = ()
 
-
-class ArtifactKind(StrEnum):
-    """Which of a job's stored pictures."""
-
-    ORIGINAL = "original"
+    @property
+    def inputs(self) -> tuple[ImageRef, ...]:
+        """Every picture that it starts from."""
+        return tuple(image for image in (*self.input_images, self.mask, self.control_image) if image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +137,8 @@ class Job:
     priority: higher first. sequence: order of acceptance, given by the store (0 before it is stored).
     started_at: when the newest attempt began; None while the job waits.
     adjustments: what was done to honour the request that its caller may want to know, one sentence each.
+    batch_id: the batch that shows it, its own for a job that came alone; unique within an owner. metadata: JSON values
+    that the client gave to be told again.
     """
 
     id: str
@@ -107,7 +148,9 @@ class Job:
     created_at: datetime
     state: JobState = JobState.PENDING
     priority: int = 0
-    batch_id: str | None = None
+    batch_id: str = ""
+    batch_index: int = 0
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     sequence: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -125,16 +168,31 @@ class Job:
     @property
     def original(self) -> Artifact | None:
         """The picture itself, once it is stored."""
-        return next((a for a in self.artifacts if a.kind is ArtifactKind.ORIGINAL), None)
+        return self.artifact(ArtifactKind.ORIGINAL)
+
+    def artifact(self, kind: ArtifactKind) -> Artifact | None:
+        """The stored picture of this kind; None while, or where, there is none."""
+        return next((a for a in self.artifacts if a.kind is kind), None)
+
+
+class Stage(StrEnum):
+    """What a worker is doing with a job."""
+
+    DENOISING = "denoising"
+    UPSCALING = "upscaling"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a running attempt is. step counts finished steps, 0 ≤ step ≤ total_steps."""
+    """How far a running attempt is. step counts finished steps of the stage, 0 ≤ step ≤ total_steps.
 
-    stage: str
+    elapsed_s: seconds since the stage began.
+    """
+
+    stage: Stage
     step: int
     total_steps: int
+    elapsed_s: float = 0.0
 
     @property
     def percentage(self) -> int:
@@ -144,7 +202,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class RawPicture:
-    """Pixels as the model made them: uint8 RGB, rows from the top, height * width * 3 bytes.
+    """Pixels: uint8 RGB, rows from the top, height * width * 3 bytes.
 
     adjustments: as in `Job`, for what only showed while the picture was made (a prompt cut to the model's length, say).
     """

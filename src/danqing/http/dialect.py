@@ -7,9 +7,22 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from danqing.core.ports import ArtifactStore
+from danqing.core.gallery import Gallery
+from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
 from danqing.core.studio import Studio
 from danqing.core.types import PoolStatus
+from danqing.http.picture_links import PictureLinks
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialectOptions:
+    """request_timeout_s: seconds that a request waits for its pictures, where it is answered with them.
+
+    environment: what the operator calls this installation ("dev", "prod").
+    """
+
+    request_timeout_s: float = 600.0
+    environment: str = "dev"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +30,12 @@ class Services:
     """What routes may use."""
 
     studio: Studio
+    gallery: Gallery
+    subscriptions: Subscriptions
     artifacts: ArtifactStore
+    intake: ImageIntake
+    links: PictureLinks
+    options: DialectOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +58,9 @@ class Dialect:
     error_fields: its fields of the object with which the house answers an exception on paths of no dialect, given the
     exception and the answer's status; it must not raise. None if the vendor's clients look for nothing there.
     health: None if the vendor has no such path.
+    open_paths: those, each with everything below it, that take requests without a key while authentication is on:
+    probes, and pictures, whose routes ask for a key or a signed address themselves (`PictureLinks`).
+    root: what `GET /` answers, as JSON, to a client that does not ask for a page; None: nothing.
     max_body_bytes: request bodies above this are refused while they are read.
     curl_example: shown on the start page, with `{url}` for the server's address; may be empty.
     """
@@ -53,6 +74,8 @@ class Dialect:
     health: HealthPart | None
     max_body_bytes: int
     curl_example: str
+    open_paths: tuple[str, ...] = ()
+    root: Mapping[str, object] | None = None
 
     def match_length(self, path: str) -> int:
         """Length of the longest own prefix that covers path, -1 if none does."""

@@ -1,0 +1,57 @@
+"""Batches: jobs that a client submitted together, shown as one entry of its history."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from danqing.core.states import JobState
+from danqing.core.types import Job
+
+
+class BatchState(StrEnum):
+    """What has become of a batch as a whole."""
+
+    PENDING = "pending"  # none of its jobs has begun
+    RUNNING = "running"
+    SUCCESS = "success"  # every job has its picture
+    PARTIAL = "partial"  # all have ended, some with a picture
+    ERROR = "error"  # all have ended, none with a picture
+    CANCELLED = "cancelled"  # all were cancelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlace:
+    """Where a new job belongs. size: how many jobs the client means to submit, this one included; index from 0."""
+
+    id: str
+    index: int = 0
+    size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """jobs: by index, then by order of acceptance; at least one. size: as first announced, or more if more came."""
+
+    id: str
+    owner: str
+    created_at: datetime
+    size: int
+    jobs: tuple[Job, ...]
+
+    @property
+    def counts(self) -> Counter[JobState]:
+        """Jobs by state."""
+        return Counter(job.state for job in self.jobs)
+
+    @property
+    def state(self) -> BatchState:
+        """Judged by the jobs that have come so far."""
+        counts, total = self.counts, len(self.jobs)
+        if any(not job.state.is_final for job in self.jobs):
+            return BatchState.PENDING if counts[JobState.PENDING] == total else BatchState.RUNNING
+        if counts[JobState.COMPLETED] == total:
+            return BatchState.SUCCESS
+        if counts[JobState.COMPLETED]:
+            return BatchState.PARTIAL
+        return BatchState.CANCELLED if counts[JobState.CANCELLED] == total else BatchState.ERROR

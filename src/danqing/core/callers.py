@@ -1,0 +1,25 @@
+"""Who asks: an owner of jobs, who may see his own, or everybody's."""
+
+from dataclasses import dataclass
+
+from danqing.core.types import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """owner: to whom the jobs that he submits belong; never a key itself. sees_all: an administrator."""
+
+    owner: str
+    sees_all: bool = False
+
+    def may_see(self, job: Job) -> bool:
+        """Whether the job exists, as far as this caller is concerned."""
+        return self.sees_all or job.owner == self.owner
+
+    @property
+    def scope(self) -> str | None:
+        """The owner whose jobs he may see; None for everybody's."""
+        return None if self.sees_all else self.owner
+
+
+LOCAL = Caller(owner="local", sees_all=True)  # everybody who names no key while authentication is off

@@ -1,0 +1,69 @@
+"""What a worker needs of an engine, and an engine of its worker."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from danqing.core.images import ImageRef
+from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+
+
+class Observer(Protocol):
+    """Who listens to an engine while it denoises. Called in the engine's thread."""
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        """After each finished step, 1 ≤ step ≤ total_steps; an engine that tries again counts from 1 again."""
+        ...
+
+    def stopped(self) -> bool:
+        """Asked before each step; once it is true, `denoise` returns None within that step."""
+        ...
+
+    def wants_preview(self) -> bool:
+        """Asked after each step but the last, before `step_done`."""
+        ...
+
+    def preview_made(self, step: int, total_steps: int, picture: EncodedPicture) -> None:
+        """Called only where one is wanted: the picture as the model sees it coming, a small JPEG."""
+        ...
+
+
+ReadImage = Callable[[ImageRef], bytes]  # the PNG of an input image; raises ArtifactNotFound
+
+
+class Engine(Protocol):
+    """Models on one device, inside a worker process. Knows nothing of jobs.
+
+    `denoise` is called from one thread only, one request at a time; `finish`, `enlarge` and `encode` from another,
+    while the next request is already denoising. Everything is blocking. Raises EngineFailure (OutOfMemory,
+    ModelLoadFailure).
+    """
+
+    def load(self) -> None:
+        """Brings the models into memory and warms them up. Called once, before anything else."""
+        ...
+
+    def device(self) -> DeviceStatus:
+        """The device and its memory as of now; cheap, callable from any thread."""
+        ...
+
+    def denoise(self, request: GenerationRequest, *, read_image: ReadImage, observer: Observer) -> RawPicture | None:
+        """The picture at the size the model makes (`sizes.plan_size`); None once the observer has stopped it.
+
+        The same request gives the same bytes.
+        """
+        ...
+
+    def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """Enlarges and crops to exactly the size requested; where a mask keeps something, it is kept to the pixel."""
+        ...
+
+    def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
+        """Four times the size each way. on_part(part, parts) is called after each part, 1 ≤ part ≤ parts."""
+        ...
+
+    def encode(self, picture: RawPicture, request: GenerationRequest, kind: ArtifactKind) -> EncodedPicture:
+        """The file of a finished, or enlarged, picture: PNG with the request in its metadata; WebP for a preview.
+
+        The same input gives the same bytes.
+        """
+        ...
