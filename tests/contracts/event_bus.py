@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from danqing.core.events import Event, ProgressMade, StateChanged
+from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.ports import EventBus
 from danqing.core.states import JobState
-from danqing.core.types import Job, Progress
+from danqing.core.types import EncodedPicture, Job, Progress, Stage
 from tests.fakes.domain import a_job
 
 SOON_S = 10.0
@@ -18,7 +18,13 @@ SOON_S = 10.0
 
 def step(job: Job, number: int) -> ProgressMade:
     """A step of that job ended."""
-    return ProgressMade(job_id=job.id, progress=Progress(stage="denoising", step=number, total_steps=1000))
+    return ProgressMade(job_id=job.id, progress=Progress(stage=Stage.DENOISING, step=number, total_steps=1000))
+
+
+def preview(job: Job, number: int) -> PreviewMade:
+    """What that job's picture looks like after that step."""
+    picture = EncodedPicture(width=1, height=1, media_type="image/jpeg", content=b"%d" % number)
+    return PreviewMade(job_id=job.id, step=number, total_steps=1000, picture=picture)
 
 
 def changed(job: Job, state: JobState) -> StateChanged:
@@ -30,6 +36,14 @@ async def told(events: AsyncIterator[Event], count: int) -> list[Event]:
     """The next events, without waiting long."""
     async with asyncio.timeout(SOON_S):
         return [await anext(events) for _ in range(count)]
+
+
+async def until_completed(events: AsyncIterator[Event], job: Job) -> list[Event]:
+    """All that is told until the job is completed."""
+    heard: list[Event] = []
+    while not heard or heard[-1] != changed(job, JobState.COMPLETED):
+        heard += await told(events, 1)
+    return heard
 
 
 class EventBusContract:
@@ -86,15 +100,54 @@ class EventBusContract:
                 bus.publish(step(job, number))
             bus.publish(changed(job, JobState.COMPLETED))
             # When it reads at last
-            heard: list[Event] = []
-            while not heard or heard[-1] != changed(job, JobState.COMPLETED):
-                heard += await told(events, 1)
+            heard = await until_completed(events, job)
         # Then both states are there, far fewer steps than were made, the newest of them, in order
         assert heard[0] == changed(job, JobState.PROCESSING)
         numbers = [event.progress.step for event in heard if isinstance(event, ProgressMade)]
         assert 0 < len(numbers) < 200
         assert numbers[-1] == 1000
         assert numbers == sorted(numbers)
+
+    async def test_a_watcher_that_keeps_up_is_told_every_preview(self, bus: EventBus) -> None:
+        # Given a watcher that reads what happens in one step before the next one ends
+        job = a_job()
+        async with bus.watch(job.id) as events:
+            for number in range(1, 201):
+                happened = [preview(job, number), step(job, number)]
+                for event in happened:
+                    bus.publish(event)
+                # Then it is told all of it
+                assert await told(events, 2) == happened
+
+    async def test_of_many_previews_a_slow_watcher_is_told_the_newest(self, bus: EventBus) -> None:
+        # Given a watcher that does not read while many previews are made
+        job = a_job()
+        async with bus.watch(job.id) as events:
+            bus.publish(changed(job, JobState.PROCESSING))
+            for number in range(1, 1001):
+                bus.publish(preview(job, number))
+            bus.publish(changed(job, JobState.COMPLETED))
+            # When it reads at last
+            heard = await until_completed(events, job)
+        # Then only the newest is left, in its place
+        assert heard == [changed(job, JobState.PROCESSING), preview(job, 1000), changed(job, JobState.COMPLETED)]
+
+    async def test_a_slow_watcher_loses_previews_before_progress(self, bus: EventBus) -> None:
+        # Given how much progress a watcher is told that does not read meanwhile
+        job = a_job()
+        async with bus.watch(job.id) as events, bus.watch(job.id) as without:
+            for number in range(1, 1001):
+                bus.publish(step(job, number))
+            bus.publish(changed(job, JobState.COMPLETED))
+            progress = await until_completed(without, job)
+            assert await until_completed(events, job) == progress
+            # When there are previews between the steps
+            for number in range(1, 1001):
+                bus.publish(preview(job, number))
+                bus.publish(step(job, number))
+            bus.publish(changed(job, JobState.COMPLETED))
+            # Then it is told as much progress, and no preview
+            assert await until_completed(events, job) == progress
 
     async def test_the_newest_progress_of_a_running_job_is_known(self, bus: EventBus) -> None:
         # Given a running job
@@ -104,6 +157,7 @@ class EventBusContract:
         # When it makes steps
         bus.publish(step(job, 1))
         bus.publish(step(job, 2))
+        bus.publish(preview(job, 3))
         # Then the newest is known, until it ends
         assert bus.progress(job.id) == step(job, 2).progress
         bus.publish(changed(job, JobState.COMPLETED))

@@ -188,7 +188,7 @@ class HealthWatch:
 
 def clean_environment() -> dict[str, str]:
     """Ours, without settings of Danqing; the tests' modules can be imported from any working directory."""
-    aliases = {variable_of(name).alias for name in Settings.model_fields}
+    aliases = {alias for name in Settings.model_fields for alias in variable_of(name).aliases}
     kept = {
         name: value for name, value in os.environ.items() if name not in aliases and not name.startswith("DANQING_")
     }

@@ -1,14 +1,33 @@
-"""A JobStore in memory. Passes the suite of `tests/contracts/job_store.py`, but forgets everything with the process."""
+"""Jobs, batches and subscriptions in memory. They pass the suites of `tests/contracts`, but end with the process.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+jobs = InMemoryJobStore()
+batches, subscriptions = InMemoryBatchStore(jobs), InMemorySubscriptions(jobs)
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
+from danqing.core.batches import Batch
+from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Attempt, Job, JobFailure
 
-UNFINISHED = (JobState.PENDING, JobState.PROCESSING)
+RUNNING = (JobState.PROCESSING, JobState.GENERATED)
+UNFINISHED = (JobState.PENDING, *RUNNING)
+WITH_FINGERPRINT_AT_MOST = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BatchEntry:
+    """sequence: of its first job; jobs of the same id that came before belong to a forgotten batch."""
+
+    id: str
+    owner: str
+    sequence: int
+    created_at: datetime
+    size: int
 
 
 class InMemoryJobStore:
@@ -16,17 +35,20 @@ class InMemoryJobStore:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._batches: dict[tuple[str, str], _BatchEntry] = {}
         self._sequence = 0
 
-    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
+    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
         if join_equal and (equal := await self.find_equal(job.owner, job.fingerprint)) is not None:
             return equal
         if sum(other.state is JobState.PENDING for other in self._jobs.values()) >= max_pending:
             raise QueueFull
-        if job.id in self._jobs:
+        if job.id in self._jobs or not _is_json(job.metadata):
             raise StorageFailure
         self._sequence += 1
-        return self._put(replace(job, sequence=self._sequence, created_at=job.created_at.astimezone(UTC)))
+        job = self._put(replace(job, sequence=self._sequence, created_at=job.created_at.astimezone(UTC)))
+        self._join_batch(job, batch_size)
+        return job
 
     async def get(self, job_id: str) -> Job:
         try:
@@ -35,12 +57,16 @@ class InMemoryJobStore:
             raise JobNotFound from None
 
     async def find_equal(self, owner: str, fingerprint: str) -> Job | None:
-        equal = [
-            job
-            for job in self._jobs.values()
-            if (job.owner, job.fingerprint) == (owner, fingerprint) and (job.state in UNFINISHED or job.artifacts)
-        ]
-        return max(equal, key=lambda job: job.sequence, default=None)
+        def is_of_use(job: Job) -> bool:
+            return job.state in UNFINISHED or (job.state is JobState.COMPLETED and bool(job.artifacts))
+
+        wanted = (owner, fingerprint)
+        equal = self.matching(lambda job: (job.owner, job.fingerprint) == wanted and is_of_use(job))
+        return equal[-1] if equal else None
+
+    async def with_fingerprint(self, prefix: str, owner: str | None) -> Sequence[Job]:
+        found = self.matching(lambda job: job.fingerprint.startswith(prefix) and owner in (None, job.owner))
+        return found[: -WITH_FINGERPRINT_AT_MOST - 1 : -1]
 
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
         job = self._in_state(job_id, JobState.PENDING)
@@ -52,27 +78,28 @@ class InMemoryJobStore:
             replace(job, state=JobState.PROCESSING, started_at=now, attempts=(*job.attempts, attempt)),
         )
 
+    async def generate(
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+    ) -> Job | None:
+        job = self._running(job_id, attempt)
+        if job is None or job.state is not JobState.PROCESSING:
+            return None
+        return self._put(replace(_with_more(job, artifacts, adjustments), state=JobState.GENERATED))
+
     async def complete(
         self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
     ) -> Job | None:
         job = self._running(job_id, attempt)
         if job is None:
             return None
-        return self._put(
-            replace(
-                _closed(job, None, now),
-                state=JobState.COMPLETED,
-                artifacts=tuple(artifacts),
-                adjustments=tuple(dict.fromkeys((*job.adjustments, *adjustments))),
-                finished_at=now,
-            )
-        )
+        job = _closed(_with_more(job, artifacts, adjustments), None, now)
+        return self._put(replace(job, state=JobState.COMPLETED, finished_at=now))
 
     async def give_back(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         job = self._running(job_id, attempt)
         if job is None:
             return None
-        return self._put(replace(_closed(job, failure, now), state=JobState.PENDING, started_at=None))
+        return self._put(replace(_closed(job, failure, now), state=JobState.PENDING, started_at=None, artifacts=()))
 
     async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         job = self._running(job_id, attempt) if attempt else self._in_state(job_id, JobState.PENDING)
@@ -83,7 +110,7 @@ class InMemoryJobStore:
         return self._put(replace(job, state=JobState.FAILED, failure=failure, finished_at=now))
 
     async def cancel(self, job_id: str, now: datetime) -> Job | None:
-        job = self._in_state(job_id, *UNFINISHED)
+        job = self._in_state(job_id, JobState.PENDING, JobState.PROCESSING)
         if job is None:
             return None
         if job.state is JobState.PROCESSING:
@@ -101,8 +128,43 @@ class InMemoryJobStore:
         return sorted((job for job in self._jobs.values() if job.state in UNFINISHED), key=_order_of_taking)
 
     async def without_artifacts(self) -> frozenset[str]:
-        completed = (JobState.GENERATED, JobState.COMPLETED)
-        return frozenset(job.id for job in self._jobs.values() if job.attempts and job.state not in completed)
+        return frozenset(
+            job.id
+            for job in self._jobs.values()
+            if job.attempts and not job.artifacts and job.state is not JobState.COMPLETED
+        )
+
+    def matching(self, condition: Callable[[Job], bool]) -> list[Job]:
+        """Jobs in the order of acceptance."""
+        return sorted(filter(condition, self._jobs.values()), key=lambda job: job.sequence)
+
+    def shown_batches(self, owner: str | None) -> list[Batch]:
+        """What the history shows, newest first."""
+        entries = (entry for entry in self._batches.values() if owner in (None, entry.owner))
+        return [self._batch(entry) for entry in sorted(entries, key=lambda entry: -entry.sequence)]
+
+    def forget_batch(self, batch: Batch) -> None:
+        """The batch is shown no more."""
+        del self._batches[batch.owner, batch.id]
+
+    def _join_batch(self, job: Job, batch_size: int) -> None:
+        entry = self._batches.get((job.owner, job.batch_id)) or _BatchEntry(
+            id=job.batch_id, owner=job.owner, sequence=job.sequence, created_at=job.created_at, size=batch_size
+        )
+        size = max(entry.size, job.batch_index + 1, len(self._batch(entry).jobs))
+        self._batches[entry.owner, entry.id] = replace(entry, size=size)
+
+    def _batch(self, entry: _BatchEntry) -> Batch:
+        jobs = self.matching(
+            lambda job: (job.owner, job.batch_id) == (entry.owner, entry.id) and job.sequence >= entry.sequence
+        )
+        return Batch(
+            id=entry.id,
+            owner=entry.owner,
+            created_at=entry.created_at,
+            size=entry.size,
+            jobs=tuple(sorted(jobs, key=lambda job: (job.batch_index, job.sequence))),
+        )
 
     def _put(self, job: Job) -> Job:
         self._jobs[job.id] = job
@@ -113,8 +175,57 @@ class InMemoryJobStore:
         return job if job is not None and job.state in states else None
 
     def _running(self, job_id: str, attempt: int) -> Job | None:
-        job = self._in_state(job_id, JobState.PROCESSING)
+        job = self._in_state(job_id, *RUNNING)
         return job if job is not None and len(job.attempts) == attempt else None
+
+
+class InMemoryBatchStore:
+    """The batches of an InMemoryJobStore."""
+
+    def __init__(self, jobs: InMemoryJobStore) -> None:
+        self._jobs = jobs
+
+    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
+        return self._jobs.shown_batches(owner)[offset : offset + limit]
+
+    async def batch(self, batch_id: str, owner: str | None) -> Batch:
+        for batch in self._jobs.shown_batches(owner):
+            if batch.id == batch_id:
+                return batch
+        raise BatchNotFound
+
+    async def forget(self, batch_id: str, owner: str | None) -> None:
+        self._jobs.forget_batch(await self.batch(batch_id, owner))
+
+
+class InMemorySubscriptions:
+    """Subscriptions to the jobs of an InMemoryJobStore."""
+
+    def __init__(self, jobs: InMemoryJobStore) -> None:
+        self._jobs = jobs
+        self._job_ids: dict[tuple[str, str], dict[str, None]] = {}  # an ordered set for each client
+
+    async def add(self, owner: str, client: str, job_id: str) -> None:
+        try:
+            await self._jobs.get(job_id)
+        except JobNotFound as exc:
+            raise StorageFailure from exc
+        self._job_ids.setdefault((owner, client), {}).setdefault(job_id)
+
+    async def jobs(self, owner: str, client: str, *, limit: int) -> Sequence[Job]:
+        newest_first = list(reversed(self._job_ids.get((owner, client), {})))
+        return [await self._jobs.get(job_id) for job_id in newest_first[:limit]]
+
+
+def _with_more(job: Job, artifacts: Sequence[Artifact], adjustments: Sequence[str]) -> Job:
+    kinds = [artifact.kind for artifact in (*job.artifacts, *artifacts)]
+    if len(set(kinds)) < len(kinds):
+        raise StorageFailure
+    return replace(
+        job,
+        artifacts=tuple(sorted((*job.artifacts, *artifacts), key=lambda artifact: artifact.kind)),
+        adjustments=tuple(dict.fromkeys((*job.adjustments, *adjustments))),
+    )
 
 
 def _closed(job: Job, failure: JobFailure | None, now: datetime) -> Job:
@@ -124,3 +235,11 @@ def _closed(job: Job, failure: JobFailure | None, now: datetime) -> Job:
 
 def _order_of_taking(job: Job) -> tuple[int, int]:
     return -job.priority, job.sequence
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

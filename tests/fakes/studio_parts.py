@@ -1,9 +1,10 @@
-"""What a Studio needs beside a store: a queue that remembers, a pool without processes, a fixed catalogue."""
+"""What a Studio needs beside stores: a queue that remembers, a pool without processes, a fixed catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import UnknownModel
+from danqing.core.model_names import meant_model
 from danqing.core.types import Job, PoolStatus, WorkerState, WorkerStatus
 
 
@@ -28,6 +29,7 @@ class StillPool:
     def __init__(self, state: WorkerState = WorkerState.READY) -> None:
         self.state = state
         self.stopped: list[str] = []
+        self.previewed: list[str] = []
 
     def status(self) -> PoolStatus:
         worker = WorkerStatus(id="w1", state=self.state, pid=1, restarts=0, models=("tiny",))
@@ -36,20 +38,25 @@ class StillPool:
     async def stop_job(self, job_id: str) -> None:
         self.stopped.append(job_id)
 
+    async def send_previews(self, job_id: str) -> None:
+        self.previewed.append(job_id)
+
 
 class FixedCatalogue:
     """A ModelCatalogue of these cards, the first being the default."""
 
-    def __init__(self, *cards: ModelCard) -> None:
+    def __init__(self, *cards: ModelCard, aliases: Mapping[str, str] | None = None) -> None:
         self._cards = cards
+        self._aliases = aliases or {}
 
     def default(self) -> ModelCard:
         return self._cards[0]
 
     def card(self, model_id: str) -> ModelCard:
-        for card in self._cards:
-            if card.id == model_id:
-                return card
+        for name in (model_id, meant_model(model_id, self._aliases, default=self.default().id)):
+            for card in self._cards:
+                if card.id == name:
+                    return card
         raise UnknownModel(f"No such model: {model_id}.", parameter="model")
 
     def cards(self) -> Sequence[ModelCard]:

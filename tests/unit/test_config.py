@@ -1,13 +1,20 @@
 """Settings: where values come from, what is refused, and that the documents tell all of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
-from danqing import config
-from danqing.config import DialectPort, InvalidSettings, Settings, Variable, load_settings, variable_of
+from danqing.config import (
+    DialectPort,
+    InvalidSettings,
+    Settings,
+    load_settings,
+    loading,
+    variable_of,
+    without_effect,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,22 +115,60 @@ def test_further_ports_are_a_list() -> None:
     assert settings.listen == (DialectPort(dialect="turbo", port=5000), DialectPort(dialect="genserve", port=12411))
 
 
-def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given settings with a secret among them
-    class WithSecret(Settings):
-        """The settings of a later version."""
-
-        api_key: Annotated[SecretStr, Field(min_length=5), Variable(alias="API_KEY", read_by="test")] = SecretStr("")
-        """A key."""
-
-    monkeypatch.setattr(config, "Settings", WithSecret)
-    settings = load({"API_KEY": "open sesame"})
-    # Then neither its repr nor what is logged nor an error has it
+def test_secrets_are_shown_nowhere() -> None:
+    # Given settings with keys among them
+    settings = load({"API_KEY": "open sesame", "API_ALLOWED_KEYS": "sesame2,sesame3", "API_ADMIN_KEY": "sesame4"})
+    # Then neither their repr nor what is logged has one
     assert "sesame" not in f"{settings!r} {settings.masked()}"
+
+
+def test_a_wrong_secret_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a setting that refuses a key
+    class Strict(BaseModel):
+        """As `Settings`, but particular."""
+
+        api_key: Annotated[SecretStr | None, Field(min_length=5), variable_of("api_key")] = None
+
+    monkeypatch.setattr(loading, "Settings", Strict)
+    # When it is loaded, the error names the variable only
     with pytest.raises(InvalidSettings) as refused:
         load({"API_KEY": "abcd"})
     assert "API_KEY" in str(refused.value)
     assert "abcd" not in str(refused.value)
+
+
+def test_every_variable_of_the_other_vendors_is_read() -> None:
+    settings = load(
+        {
+            "API_ENABLE_AUTH": "true",
+            "API_ADMIN_KEY": "admin",
+            "API_ALLOWED_KEYS": "client-key-1, client-key-2",
+            "API_KEY": "your-secret-key",
+            "QWEN_MODEL_DIR": "/path/to/qwen/models",
+            "DEVICE_MAP": "balanced",
+        }
+    )
+    assert settings.enable_auth is True
+    assert settings.admin_key is not None
+    assert settings.admin_key.get_secret_value() == "admin"
+    assert [key.get_secret_value() for key in settings.allowed_keys] == ["client-key-1", "client-key-2"]
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "your-secret-key"
+    assert (settings.model, settings.device_map) == ("/path/to/qwen/models", "balanced")
+
+
+def test_variables_that_mean_nothing_here_are_told() -> None:
+    nowhere = Path("no such file")
+    assert without_effect(environ={"DATABASE_URL": "postgresql://x", "REDIS_URL": ""}, env_file=nowhere) == (
+        "DATABASE_URL",
+    )
+
+
+def test_model_aliases_are_pairs() -> None:
+    settings = load({"DANQING_MODEL_ALIASES": "flux1-dev=default, mine*=sample"})
+    assert [str(alias) for alias in settings.model_aliases] == ["flux1-dev=default", "mine*=sample"]
+    with pytest.raises(InvalidSettings, match="DANQING_MODEL_ALIASES"):
+        load({"DANQING_MODEL_ALIASES": "flux1-dev"})
 
 
 def test_settings_never_change() -> None:
@@ -136,8 +181,10 @@ def rows() -> dict[str, str]:
     made: dict[str, str] = {}
     for name, info in Settings.model_fields.items():
         variable = variable_of(name)
-        alias = f"`{variable.alias}`" if variable.alias else ""
+        alias = ", ".join(f"`{alias}`" for alias in variable.aliases)
         shown = str(info.default).lower() if isinstance(info.default, bool) else info.default
+        if isinstance(shown, tuple):
+            shown = ",".join(str(part) for part in cast("tuple[object, ...]", shown)) or None
         default = "" if shown in (None, ()) else f"`{shown}`"
         made[name] = (
             f"| `DANQING_{name.upper()}` | {alias} | {default} | {variable.unit} | {info.description} "
@@ -149,7 +196,7 @@ def rows() -> dict[str, str]:
 @pytest.mark.parametrize("name", list(Settings.model_fields))
 def test_every_setting_is_documented(name: str) -> None:
     assert rows()[name] in (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    alias = variable_of(name).alias
-    comment = f"# {Settings.model_fields[name].description}" + (f" Alias: {alias}." if alias else "")
+    aliases = variable_of(name).aliases
+    comment = f"# {Settings.model_fields[name].description}" + (f" Alias: {', '.join(aliases)}." if aliases else "")
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert f"{comment}\n#DANQING_{name.upper()}=" in example

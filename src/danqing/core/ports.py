@@ -221,7 +221,7 @@ class ModelCatalogue(Protocol):
         ...
 
     def card(self, model_id: str) -> ModelCard:
-        """Raises UnknownModel."""
+        """The model of that id, or that it is an alias of (`model_names.py`). Raises UnknownModel."""
         ...
 
     def cards(self) -> Sequence[ModelCard]:

@@ -2,29 +2,41 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure, UnknownModel
+from danqing.core.model_names import meant_model
 from danqing.engine.families.description import FamilyDescription
 from danqing.engine.families.registry import FamilyRegistry
 from danqing.engine.hub import HubCheckpoint
 
+SHOWN_NAME = 100  # characters of a name that a client made up
 HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
 
 
 class Catalogue:
     """A `ModelCatalogue` of the models that the workers load: exactly the ones named to it."""
 
-    def __init__(self, default: str, *, others: Sequence[str] = (), families: FamilyRegistry | None = None) -> None:
+    def __init__(
+        self,
+        default: str,
+        *,
+        others: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        families: FamilyRegistry | None = None,
+    ) -> None:
         """default, others: a model id (`sample`), a hub id (`Tongyi-MAI/Z-Image-Turbo`), or a diffusers folder.
+
+        aliases: further names of these models, see `core/model_names.py`.
 
         Blocking: a hub id that no known model has is looked up in the hub's local cache, and if need be on the hub.
         Raises UnknownModel for a name that is none of these, ModelLoadFailure for a checkpoint that cannot be used.
         """
         self._families = families or FamilyRegistry()
+        self._aliases = dict(aliases or {})
         self._cards: dict[str, ModelCard] = {}
         for name in (default, *others):
             card = self._find(name)
@@ -37,10 +49,13 @@ class Catalogue:
         return self.cards()[0]
 
     def card(self, model_id: str) -> ModelCard:
-        """Raises UnknownModel."""
-        if model_id not in self._cards:
-            raise UnknownModel(f"This server has no model {model_id}.", parameter="model")
-        return self._cards[model_id]
+        """The model of that id, or that it is an alias of. Raises UnknownModel."""
+        if model_id in self._cards:
+            return self._cards[model_id]
+        meant = meant_model(model_id, self._aliases, default=self.default().id)
+        if meant not in self._cards:
+            raise UnknownModel(f"This server has no model {model_id[:SHOWN_NAME]}.", parameter="model")
+        return self._cards[meant]
 
     def cards(self) -> Sequence[ModelCard]:
         """Every model on offer, the default first."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from danqing.core.events import Event, ProgressMade
+from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.progress import ProgressBoard
 from danqing.core.types import Progress
 
@@ -14,7 +14,10 @@ class InProcessEventBus:
     """For use from one event loop only. Events of a job reach each of its watchers in the order of publishing."""
 
     def __init__(self, *, buffer_size: int = 64) -> None:
-        """buffer_size: events held for a watcher that does not read; above it, progress is dropped, oldest first."""
+        """buffer_size: events held for a watcher that does not read; above it, previews are dropped, and then progress,
+        oldest first. Of previews only the newest is held for a slow watcher: one that fell a quarter of the size
+        behind and has not read everything since.
+        """
         self._buffer_size = buffer_size
         self._watchers: dict[str, list[_Buffer]] = {}
         self._board = ProgressBoard()
@@ -23,7 +26,7 @@ class InProcessEventBus:
     def publish(self, event: Event) -> None:
         """Never blocks, costs nothing for a job that nobody watches, and never drops a StateChanged."""
         self._board.note(event)
-        job_id = event.job_id if isinstance(event, ProgressMade) else event.job.id
+        job_id = event.job.id if isinstance(event, StateChanged) else event.job_id
         for buffer in self._watchers.get(job_id, ()):
             buffer.put(event)
 
@@ -60,20 +63,31 @@ class _Buffer:
     def __init__(self, size: int) -> None:
         self._size = size
         self._events: deque[Event] = deque()
+        self._slow = False  # it fell behind, and has not caught up since
         self._changed = asyncio.Event()
         self._closed = False
 
     def put(self, event: Event) -> None:
+        self._slow = self._slow or len(self._events) >= self._size // 4
+        if self._slow and isinstance(event, PreviewMade):
+            while self._dropped_oldest(PreviewMade):
+                pass
         if len(self._events) >= self._size:
-            self._drop_oldest_progress()
+            if isinstance(event, PreviewMade):
+                return  # nothing else makes room for a preview
+            # States alone may outgrow the size; a job has only a handful of them.
+            if not self._dropped_oldest(PreviewMade):
+                self._dropped_oldest(ProgressMade)
         self._events.append(event)
         self._changed.set()
 
-    def _drop_oldest_progress(self) -> None:
-        # States alone may outgrow the size; a job has only a handful of them.
-        oldest = next((e for e in self._events if isinstance(e, ProgressMade)), None)
-        if oldest is not None:
-            self._events.remove(oldest)
+    def _dropped_oldest(self, kind: type[ProgressMade | PreviewMade]) -> bool:
+        """False if there is none."""
+        oldest = next((event for event in self._events if isinstance(event, kind)), None)
+        if oldest is None:
+            return False
+        self._events.remove(oldest)
+        return True
 
     def close(self) -> None:
         self._closed = True
@@ -83,6 +97,7 @@ class _Buffer:
         while True:
             while self._events:
                 yield self._events.popleft()
+            self._slow = False
             if self._closed:
                 return
             self._changed.clear()

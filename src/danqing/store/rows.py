@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from sqlalchemy import RowMapping
 
 from danqing.core.errors import StorageFailure
+from danqing.core.images import ImageRef
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Mode
 
@@ -14,11 +16,15 @@ Values = dict[str, object]
 
 
 def job_values(job: Job) -> Values:
-    """The row of a new job, without the sequence, which the database gives."""
+    """The row of a new job, without the sequence, which the database gives. Raises ValueError or TypeError for
+    metadata that are no JSON.
+    """
     return {
         "id": job.id,
         "owner": job.owner,
         "batch_id": job.batch_id,
+        "batch_index": job.batch_index,
+        "metadata": _dump(dict(job.metadata)),
         "state": JobState.PENDING.value,
         "priority": job.priority,
         "fingerprint": job.fingerprint,
@@ -73,6 +79,8 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
             state=JobState(row["state"]),
             priority=row["priority"],
             batch_id=row["batch_id"],
+            batch_index=row["batch_index"],
+            metadata=_metadata_from(row["metadata"]),
             sequence=row["sequence"],
             started_at=row["started_at"],
             finished_at=row["finished_at"],
@@ -88,7 +96,32 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
 def _request_from(text: str) -> GenerationRequest:
     """A field that is missing was added after the request was stored: it has its default."""
     fields = json.loads(text)
-    return GenerationRequest(mode=Mode(fields.pop("mode")), **fields)
+    return GenerationRequest(**(fields | {name: read(fields[name]) for name, read in _READ.items() if name in fields}))
+
+
+def _image_from(fields: dict[str, Any]) -> ImageRef:  # Any: JSON values
+    return ImageRef(**fields)
+
+
+def _image_or_none(fields: dict[str, Any] | None) -> ImageRef | None:  # Any: JSON values
+    return None if fields is None else _image_from(fields)
+
+
+# How the fields of a request are read whose values are no plain JSON.
+_READ: Mapping[str, Callable[[Any], object]] = {  # Any: JSON values
+    "mode": Mode,
+    "input_images": lambda images: tuple(map(_image_from, images)),
+    "mask": _image_or_none,
+    "control_image": _image_or_none,
+    "further": lambda kinds: tuple(map(ArtifactKind, kinds)),
+}
+
+
+def _metadata_from(text: str) -> Mapping[str, object]:
+    metadata = json.loads(text)
+    if not isinstance(metadata, dict):
+        raise TypeError("metadata that are no JSON object")
+    return cast(dict[str, object], metadata)
 
 
 def _attempt_from(row: RowMapping) -> Attempt:
@@ -119,4 +152,4 @@ def _failure_from(row: RowMapping) -> JobFailure | None:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

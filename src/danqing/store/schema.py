@@ -1,4 +1,4 @@
-"""The tables of the job store, for SQLite and PostgreSQL alike. Changing them needs a migration in `migrations/`."""
+"""The tables of the store, for SQLite and PostgreSQL alike. Changing them needs a migration in `migrations/`."""
 
 from datetime import UTC, datetime
 
@@ -54,7 +54,7 @@ jobs = Table(
     Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("owner", Text, nullable=False),
-    Column("batch_id", Text),
+    Column("batch_id", Text),  # never NULL; older files do not let it be declared so without a copy of the table
     Column("state", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("fingerprint", Text, nullable=False),
@@ -71,9 +71,12 @@ jobs = Table(
     Column("failure_code", Text),
     Column("failure_message", Text),
     Column("failure_retryable", Boolean),
+    Column("batch_index", Integer, nullable=False, server_default="0"),
+    Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object
     # Waiting jobs in the order of taking; also lets the states be counted without reading the rows.
     Index("ix_jobs_state_priority_sequence", "state", "priority", "sequence"),
-    Index("ix_jobs_owner_fingerprint_sequence", "owner", "fingerprint", "sequence"),
+    Index("ix_jobs_fingerprint_owner_sequence", "fingerprint", "owner", "sequence"),
+    Index("ix_jobs_owner_batch_id_sequence", "owner", "batch_id", "sequence"),
     sqlite_autoincrement=True,  # a sequence is never given twice, even after the newest job was deleted
 )
 
@@ -100,4 +103,31 @@ artifacts = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+)
+
+# A batch that is shown in the history. Its jobs are those of its owner and id that are not older than it: a forgotten
+# batch has no row, and one that is begun again under its id does not show what came before.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # that of its first job
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("size", Integer, nullable=False),  # as announced, or more if more came
+    Column("job_count", Integer, nullable=False),  # how many came
+    Index("ix_batches_sequence", "sequence", unique=True),
+    Index("ix_batches_owner_sequence", "owner", "sequence"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("owner", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Index("ix_subscriptions_owner_client_job_id", "owner", "client", "job_id", unique=True),
+    Index("ix_subscriptions_owner_client_sequence", "owner", "client", "sequence"),
+    sqlite_autoincrement=True,
 )

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -26,32 +26,43 @@ MAX_CALLS_PER_TRANSACTION = 256  # bounds how long the first of them waits for t
 class _Call(Generic[T]):
     work: Callable[[Connection], T]
     durable: bool
+    on_commit: Callable[[T], None]
     answer: Future[T] = field(default_factory=Future[T])
 
 
-class GroupCommitWriter(Generic[T]):
+_AnyCall = _Call[Any]  # a transaction holds calls of all kinds of results
+_Done = list[tuple[_AnyCall, Any]]
+
+
+def _ignore(_result: object) -> None:
+    pass
+
+
+class GroupCommitWriter:
     """Runs functions that write, in the order given, each whole or not at all.
 
     connection: in autocommit until `begin`, usable from another thread; the writer owns and finally closes it.
-    on_commit: told every result after its commit and before its caller is answered, in the writer's thread.
     """
 
-    def __init__(self, connection: Connection, *, on_commit: Callable[[T], None]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._driver: sqlite3.Connection = _driver_of(connection)
-        self._on_commit = on_commit
         self._durable: bool | None = None  # not known before it is first set
-        self._calls: SimpleQueue[_Call[T] | None] = SimpleQueue()
+        self._calls: SimpleQueue[_AnyCall | None] = SimpleQueue()
         self._gate = Lock()  # no call may come after the None that ends the thread
         self._closed = False
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Connection], T], *, durable: bool) -> Future[T]:
+    def submit(
+        self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] = _ignore
+    ) -> Future[T]:
         """Queues a call. The future gives its result after the commit, or StorageFailure; cancelled in time, it is
-        not run. durable: the commit has reached the medium before the result is given. Callable from any thread.
+        not run. durable: the commit has reached the medium before the result is given. on_commit: told the result
+        after the commit and before any caller of that transaction is answered, in the writer's thread. Callable from
+        any thread.
         """
-        call = _Call(work=work, durable=durable)
+        call = _Call(work=work, durable=durable, on_commit=on_commit)
         with self._gate:
             if self._closed:
                 raise StorageFailure("The store is closed.")
@@ -74,7 +85,7 @@ class GroupCommitWriter(Generic[T]):
         except Exception as exc:  # shutdown goes on
             log.error("store_close_failed", reason=str(exc))
 
-    def _next_batch(self) -> list[_Call[T]] | None:
+    def _next_batch(self) -> list[_AnyCall] | None:
         first = self._calls.get()
         if first is None:
             return None
@@ -90,14 +101,14 @@ class GroupCommitWriter(Generic[T]):
             pass
         return batch
 
-    def _run_batch(self, batch: list[_Call[T]]) -> None:
+    def _run_batch(self, batch: list[_AnyCall]) -> None:
         if not batch:
             return
         try:
             self._set_durability(any(call.durable for call in batch))
             done = self._transact(batch)
-            for _, result in done:
-                self._on_commit(result)
+            for call, result in done:
+                call.on_commit(result)
         except Exception as exc:  # the thread outlives whatever happens to one transaction
             log.error("store_transaction_failed", calls=len(batch), error=type(exc).__name__, reason=str(exc))
             self._leave_transaction()
@@ -121,9 +132,9 @@ class GroupCommitWriter(Generic[T]):
             self._driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
-    def _transact(self, batch: list[_Call[T]]) -> list[tuple[_Call[T], T]]:
+    def _transact(self, batch: list[_AnyCall]) -> _Done:
         """Runs the calls in one transaction; returns those that succeeded. Calls that failed alone are answered."""
-        done: list[tuple[_Call[T], T]] = []
+        done: _Done = []
         with self._connection.begin():
             for call in batch:
                 try:

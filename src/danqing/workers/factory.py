@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Generic, TypeVar, cast
 
-from danqing.core.ports import ArtifactStore, Engine
+from danqing.core.engine_port import Engine
+from danqing.core.ports import ArtifactStore
 
 T = TypeVar("T")
 

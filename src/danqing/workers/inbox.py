@@ -2,19 +2,28 @@
 
 import os
 import threading
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from danqing.workers.messages import FromWorker, RunJob, Shutdown, StopJob, ToWorker
+from danqing.workers.messages import FromWorker, RunJob, SendPreviews, Shutdown, StopJob, ToWorker
+
+
+@dataclass
+class _Wishes:
+    """What the server said about a job since it gave it."""
+
+    stop: bool = False
+    previews: bool = False
 
 
 class Inbox:
-    """Jobs to run, in order, and which of them were stopped. Ends the process when the server is gone."""
+    """Jobs to run, in order, and what was said about them since. Ends the process when the server is gone."""
 
     def __init__(self, connection: "Connection[FromWorker, ToWorker]") -> None:
         self._connection = connection
         self._jobs: SimpleQueue[RunJob | None] = SimpleQueue()
-        self._stopped: dict[str, bool] = {}  # every job given and not ended; its item access is atomic
+        self._wishes: dict[str, _Wishes] = {}  # for every job given and not ended; item access is atomic
 
     def start(self) -> None:
         """Starts reading."""
@@ -26,11 +35,17 @@ class Inbox:
 
     def is_stopped(self, job_id: str) -> bool:
         """True once the server asked to drop this job."""
-        return self._stopped.get(job_id, False)
+        wishes = self._wishes.get(job_id)
+        return wishes is not None and wishes.stop
+
+    def wants_previews(self, job_id: str) -> bool:
+        """True once the server asked for previews of this job."""
+        wishes = self._wishes.get(job_id)
+        return wishes is not None and wishes.previews
 
     def ended(self, job_id: str) -> None:
         """Forgets a job that is done, failed or dropped."""
-        self._stopped.pop(job_id, None)
+        self._wishes.pop(job_id, None)
 
     def shut_down(self) -> None:
         """Makes `next_job` answer None after the jobs already given. May be called from a signal handler."""
@@ -44,10 +59,13 @@ class Inbox:
                 os._exit(1)  # the server is gone, and nobody is left to finish anything for
             match message:
                 case RunJob():
-                    self._stopped[message.job_id] = False
+                    self._wishes[message.job_id] = _Wishes(previews=message.previews)
                     self._jobs.put(message)
                 case StopJob():
-                    if message.job_id in self._stopped:
-                        self._stopped[message.job_id] = True
+                    if (wishes := self._wishes.get(message.job_id)) is not None:
+                        wishes.stop = True
+                case SendPreviews():
+                    if (wishes := self._wishes.get(message.job_id)) is not None:
+                        wishes.previews = True
                 case Shutdown():
                     self.shut_down()

@@ -1,29 +1,39 @@
 """What the server and a worker process tell each other through their pipe. Frozen and picklable; nothing else crosses.
 
-Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`,
-and, unless denoising failed or was stopped, one `DeviceFree` (the next `RunJob` is welcome while this job's picture is
-finished); at last exactly one of `JobDone`, `JobStopped`, `JobFailed`. `Heartbeat` may come at any time.
+Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`, each
+with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was stopped, one `DeviceFree`
+(the next `RunJob` is welcome while this job's picture is finished). If the picture is enlarged as well, `JobGenerated`
+follows once the original is stored, and a `PartDone` for each part. At last comes exactly one of `JobDone`,
+`JobStopped`, `JobFailed`. `Heartbeat` may come at any time.
 """
 
 from dataclasses import dataclass
 
-from danqing.core.types import Artifact, DeviceStatus, GenerationRequest, JobFailure
+from danqing.core.types import Artifact, DeviceStatus, EncodedPicture, GenerationRequest, JobFailure
 
 # Server to worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunJob:
-    """Make this picture."""
+    """Make this picture. previews: as after `SendPreviews`."""
 
     job_id: str
     attempt: int
     request: GenerationRequest
+    previews: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopJob:
-    """Drop this job before its next step; unknown or ended ids are ignored."""
+    """Drop this job before its next step, or part; unknown or ended ids are ignored."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendPreviews:
+    """Send previews of this job from its next step on; unknown or ended ids are ignored."""
 
     job_id: str
 
@@ -70,6 +80,17 @@ class StepDone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreviewReady:
+    """What the picture looks like after this step, whose `StepDone` follows. Left out while the pipe is full."""
+
+    job_id: str
+    attempt: int
+    step: int
+    total_steps: int
+    picture: EncodedPicture
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceFree:
     """This job is off the device."""
 
@@ -78,35 +99,64 @@ class DeviceFree:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobGenerated:
+    """The original picture is stored, and more is being made. adjustments: those of the engine's `RawPicture`s."""
+
+    job_id: str
+    attempt: int
+    artifacts: tuple[Artifact, ...]
+    adjustments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartDone:
+    """A part of the picture is enlarged, 1 ≤ part ≤ parts."""
+
+    job_id: str
+    attempt: int
+    part: int
+    parts: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobDone:
-    """The picture is stored. Times in seconds, by stage. adjustments: those of the engine's `RawPicture`."""
+    """Everything is stored. artifacts, adjustments: those that `JobGenerated` did not tell. Times in seconds, by stage:
+    finish_s until the original is stored, upscale_s from there on.
+    """
 
     job_id: str
     attempt: int
     artifacts: tuple[Artifact, ...]
     denoise_s: float
     finish_s: float
+    upscale_s: float = 0.0
     adjustments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobStopped:
-    """The job was dropped as asked."""
+    """The job was dropped as asked. artifacts: stored before that, and not told yet."""
 
     job_id: str
     attempt: int
+    artifacts: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFailed:
-    """The picture could not be made. poisoned: the process cannot be trusted any more and ends."""
+    """The picture could not be made. poisoned: the process cannot be trusted any more and ends.
+
+    artifacts: stored before that, and not told yet.
+    """
 
     job_id: str
     attempt: int
     failure: JobFailure
     poisoned: bool = False
+    artifacts: tuple[Artifact, ...] = ()
 
 
-ToWorker = RunJob | StopJob | Shutdown
-JobNews = StepDone | JobDone | JobStopped | JobFailed
-FromWorker = WorkerReady | LoadFailed | Heartbeat | StepDone | DeviceFree | JobDone | JobStopped | JobFailed
+ToWorker = RunJob | StopJob | SendPreviews | Shutdown
+JobProgress = StepDone | PreviewReady | PartDone
+JobNews = JobProgress | JobGenerated | JobDone | JobStopped | JobFailed
+FromWorker = WorkerReady | LoadFailed | Heartbeat | DeviceFree | JobNews

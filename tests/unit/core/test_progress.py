@@ -14,7 +14,7 @@ RUNNING = replace(a_job(), state=JobState.PROCESSING)
 
 
 def step(number: int) -> Progress:
-    return Progress(stage="denoise", step=number, total_steps=9)
+    return Progress(stage=Stage.DENOISING, step=number, total_steps=9)
 
 
 def board_of(job: Job) -> ProgressBoard:

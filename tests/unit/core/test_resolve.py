@@ -1,14 +1,16 @@
 """What a client said becomes a complete request, or an error that names the parameter."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
+from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
+from danqing.core.images import StagedImage
 from danqing.core.resolve import MAX_SEED, SEED_BITS, draw_seed, resolve
-from danqing.core.types import GenerationRequest, Mode, RequestDraft
+from danqing.core.types import ArtifactKind, GenerationRequest, Mode, RequestDraft
 from tests.fakes.domain import a_card
 
 CARD = a_card()
@@ -115,3 +117,80 @@ def test_drawn_seeds_differ_and_fit_every_client() -> None:
     seeds = {draw_seed() for _ in range(100)}
     assert len(seeds) > 90
     assert all(0 <= seed < 2**SEED_BITS for seed in seeds)
+
+
+# Pictures to start from
+
+IMAGE = StagedImage(path=Path("a"), sha256="a" * 64, width=64, height=48)
+MASK = replace(IMAGE, sha256="b" * 64)
+ABLE = replace(CARD, capabilities=replace(CARD.capabilities, modes=frozenset(Mode), max_input_images=2))
+
+
+def with_images(**changes: Any) -> RequestDraft:  # noqa: ANN401 - fields of the dataclass
+    return replace(RequestDraft(prompt="pizza", mode=Mode.IMG2IMG, input_images=(IMAGE,)), **changes)
+
+
+def test_pictures_are_named_by_their_content() -> None:
+    resolved = resolve(with_images(mode=Mode.FILL, mask=MASK), ABLE)
+    assert [ref.name for ref in resolved.inputs] == [f"input-{'a' * 64}.png", f"input-{'b' * 64}.png"]
+    assert resolved.input_images[0].size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("mode", "strength"), [(Mode.IMG2IMG, 0.8), (Mode.EDIT, 0.8), (Mode.FILL, 1.0), (Mode.CONTROLNET, None)]
+)
+def test_strength_belongs_to_modes_that_begin_with_a_picture(mode: Mode, strength: float | None) -> None:
+    draft = with_images(
+        mode=mode,
+        mask=MASK if mode is Mode.FILL else None,
+        control_image=IMAGE if mode is Mode.CONTROLNET else None,
+    )
+    assert resolve(draft, ABLE).strength == strength
+    assert resolve(RequestDraft(prompt="pizza", strength=0.5), ABLE).strength is None
+
+
+def test_only_a_picture_that_is_begun_with_needs_no_prompt() -> None:
+    assert resolve(with_images(prompt=""), ABLE).prompt == ""
+    with pytest.raises(MissingParameter, match="prompt"):
+        resolve(with_images(prompt="", mode=Mode.EDIT), ABLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "parameter"),
+    [
+        ({"input_images": ()}, MissingParameter, "input_image"),
+        ({"input_images": (IMAGE, IMAGE)}, ParameterOutOfRange, "input_image"),
+        ({"mode": Mode.EDIT, "input_images": (IMAGE,) * 3}, ParameterOutOfRange, "input_image"),
+        ({"mode": Mode.TEXT2IMG}, InvalidRequest, "mode"),
+        ({"mode": Mode.FILL}, MissingParameter, "mask_image"),
+        ({"mask": MASK}, InvalidRequest, "mask_image"),
+        ({"mode": Mode.FILL, "mask": replace(MASK, width=65)}, InvalidImage, "mask_image"),
+        ({"mode": Mode.CONTROLNET}, MissingParameter, "control_image"),
+        ({"control_image": IMAGE}, InvalidRequest, "control_image"),
+        ({"strength": 1.01}, ParameterOutOfRange, "strength"),
+        ({"strength": float("nan")}, ParameterOutOfRange, "strength"),
+        ({"cfg_truncation": 2.0}, ParameterOutOfRange, "cfg_truncation"),
+        ({"cfg_normalization": -1.0}, ParameterOutOfRange, "cfg_normalization"),
+        ({"max_sequence_length": 513}, ParameterOutOfRange, "max_sequence_length"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused_by_name(
+    changes: dict[str, Any], error: type[InvalidRequest], parameter: str
+) -> None:
+    with pytest.raises(error) as refused:
+        resolve(with_images(**changes), ABLE)
+    assert type(refused.value) is error
+    assert refused.value.parameter == parameter
+
+
+def test_a_mode_that_the_model_lacks_is_refused_by_name() -> None:
+    with pytest.raises(NotSupported, match="controlnet by model tiny"):
+        resolve(with_images(mode=Mode.CONTROLNET), CARD)
+
+
+def test_what_is_wanted_beside_the_original_has_one_order() -> None:
+    both = (ArtifactKind.UPSCALED, ArtifactKind.PREVIEW, ArtifactKind.UPSCALED)
+    assert resolve(RequestDraft(prompt="x", further=both), CARD).further == (
+        ArtifactKind.PREVIEW,
+        ArtifactKind.UPSCALED,
+    )

@@ -7,7 +7,7 @@ from danqing.core.states import MOVES, JobState
 DESIGNED = {
     "pending": {"processing", "failed", "cancelled"},
     "processing": {"pending", "generated", "completed", "failed", "cancelled"},
-    "generated": {"completed", "failed"},
+    "generated": {"pending", "completed", "failed"},
     "completed": set(),
     "failed": set(),
     "cancelled": set(),

@@ -1,10 +1,16 @@
 """The use cases, over a store in memory, the real event bus, and a queue and a pool that only remember."""
 
 import asyncio
+import hashlib
+import secrets
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.batches import BatchPlace
+from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import (
     InvalidRequest,
     JobNotCancellable,
@@ -17,15 +23,18 @@ from danqing.core.errors import (
 )
 from danqing.core.events import Event, ProgressMade, StateChanged
 from danqing.core.fingerprint import fingerprint
+from danqing.core.images import StagedImage, ref_of
 from danqing.core.states import JobState
-from danqing.core.studio import Limits, Studio
-from danqing.core.types import Job, Progress, RequestDraft, WorkerState
+from danqing.core.studio import Limits, Order, Studio
+from danqing.core.types import Job, Mode, Progress, RequestDraft, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from tests.fakes.domain import LOST, NOW, a_card, an_original, later
 from tests.fakes.job_store import InMemoryJobStore
 from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
 
 DRAFT = RequestDraft(prompt="pizza", seed=1)
+A, B = Caller(owner="a"), Caller(owner="b")
+CARD = a_card(capabilities=replace(a_card().capabilities, modes=frozenset({Mode.TEXT2IMG, Mode.IMG2IMG})))
 
 
 class HeldStore(InMemoryJobStore):
@@ -40,12 +49,12 @@ class HeldStore(InMemoryJobStore):
         self.answered.set()
         self.failing = False
 
-    async def add(self, job: Job, max_pending: int, *, join_equal: bool = False) -> Job:
+    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
         self.adding.set()
         await self.go_on.wait()
         if self.failing:
             raise StorageFailure
-        added = await super().add(job, max_pending, join_equal=join_equal)
+        added = await super().add(job, max_pending, batch_size=batch_size, join_equal=join_equal)
         await self.answered.wait()
         return added
 
@@ -54,6 +63,7 @@ class HeldStore(InMemoryJobStore):
 class House:
     """A Studio and its parts."""
 
+    root: Path
     store: HeldStore = field(default_factory=HeldStore)
     queue: RecordingQueue = field(default_factory=RecordingQueue)
     pool: StillPool = field(default_factory=StillPool)
@@ -65,10 +75,30 @@ class House:
             queue=self.queue,
             pool=self.pool,
             events=self.events,
-            catalogue=FixedCatalogue(a_card(), a_card(id="other")),
+            catalogue=FixedCatalogue(CARD, a_card(id="other")),
+            artifacts=LocalArtifactStore(self.root / "outputs"),
             limits=Limits(max_queue_size=3),
             clock=lambda: NOW,
         )
+
+    async def submit(
+        self,
+        draft: RequestDraft,
+        *,
+        caller: Caller = LOCAL,
+        priority: int = 0,
+        join_equal: bool = False,
+        batch: BatchPlace | None = None,
+    ) -> Job:
+        order = Order(draft=draft, priority=priority, join_equal=join_equal, batch=batch)
+        return await self.studio.submit(order, caller=caller)
+
+    def staged(self, *, width: int = 8, height: int = 8) -> StagedImage:
+        """A picture as the intake leaves it, each time another one."""
+        path = self.root / f"staged-{secrets.token_hex(4)}"
+        path.write_bytes(path.name.encode())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return StagedImage(path=path, sha256=digest, width=width, height=height)
 
     async def take(self, job: Job) -> Job:
         """What a dispatcher does when a worker takes the job."""
@@ -85,8 +115,8 @@ class House:
 
 
 @pytest.fixture
-async def house() -> House:
-    return House()
+async def house(tmp_path: Path) -> House:
+    return House(tmp_path)
 
 
 async def collected(house: House, job: Job) -> list[Event]:
@@ -98,7 +128,7 @@ async def collected(house: House, job: Job) -> list[Event]:
 
 
 async def test_a_submitted_job_is_stored_queued_and_complete(house: House) -> None:
-    job = await house.studio.submit(DRAFT, priority=2)
+    job = await house.submit(DRAFT, priority=2)
     assert await house.store.get(job.id) == job
     assert house.queue.ids == [job.id]
     assert (job.state, job.owner, job.created_at, job.priority) == (JobState.PENDING, "local", NOW, 2)
@@ -108,19 +138,19 @@ async def test_a_submitted_job_is_stored_queued_and_complete(house: House) -> No
 
 
 async def test_a_size_that_the_model_makes_is_no_adjustment(house: House) -> None:
-    job = await house.studio.submit(replace(DRAFT, width=160, height=96))
+    job = await house.submit(replace(DRAFT, width=160, height=96))
     assert job.adjustments == ()
 
 
 async def test_a_model_can_be_named(house: House) -> None:
-    assert (await house.studio.submit(replace(DRAFT, model="other"))).request.model == "other"
+    assert (await house.submit(replace(DRAFT, model="other"))).request.model == "other"
     with pytest.raises(UnknownModel):
-        await house.studio.submit(replace(DRAFT, model="nobody's"))
+        await house.submit(replace(DRAFT, model="nobody's"))
 
 
 async def test_an_invalid_draft_leaves_no_trace(house: House) -> None:
     with pytest.raises(InvalidRequest):
-        await house.studio.submit(RequestDraft(prompt=""))
+        await house.submit(RequestDraft(prompt=""))
     assert await house.store.unfinished() == []
     assert house.queue.ids == []
 
@@ -128,23 +158,23 @@ async def test_an_invalid_draft_leaves_no_trace(house: House) -> None:
 async def test_submit_waits_for_a_model_and_for_no_restart(house: House) -> None:
     house.pool.state = WorkerState.STARTING
     with pytest.raises(ModelNotReady):
-        await house.studio.submit(DRAFT)
+        await house.submit(DRAFT)
     house.pool.state = WorkerState.RESTARTING
-    assert await house.studio.submit(DRAFT)
+    assert await house.submit(DRAFT)
 
 
 async def test_a_full_queue_takes_no_more_until_one_is_taken(house: House) -> None:
-    jobs = [await house.studio.submit(DRAFT) for _ in range(3)]
+    jobs = [await house.submit(DRAFT) for _ in range(3)]
     with pytest.raises(QueueFull):
-        await house.studio.submit(DRAFT)
+        await house.submit(DRAFT)
     await house.take(jobs[0])
-    assert await house.studio.submit(DRAFT)
+    assert await house.submit(DRAFT)
 
 
 async def test_the_limit_holds_for_submits_at_once(house: House) -> None:
     # Given ten submits that all come before the store has answered one
     house.store.go_on.clear()
-    submits = [asyncio.ensure_future(house.studio.submit(DRAFT)) for _ in range(10)]
+    submits = [asyncio.ensure_future(house.submit(DRAFT)) for _ in range(10)]
     await asyncio.sleep(0)
     house.store.go_on.set()
     # When they are answered
@@ -159,7 +189,7 @@ async def test_a_job_that_is_stored_and_not_answered_yet_takes_one_place(house: 
     house.store.answered.clear()
     submits: list[asyncio.Future[Job]] = []
     for number in range(1, 4):
-        submits.append(asyncio.ensure_future(house.studio.submit(DRAFT)))
+        submits.append(asyncio.ensure_future(house.submit(DRAFT)))
         for _ in range(10):  # as far as it can come
             await asyncio.sleep(0)
         assert (await house.store.counts())[JobState.PENDING] == number
@@ -172,16 +202,16 @@ async def test_a_failed_add_frees_its_place(house: House) -> None:
     house.store.failing = True
     for _ in range(5):
         with pytest.raises(StorageFailure):
-            await house.studio.submit(DRAFT)
+            await house.submit(DRAFT)
     house.store.failing = False
-    jobs = [await house.studio.submit(DRAFT) for _ in range(3)]
+    jobs = [await house.submit(DRAFT) for _ in range(3)]
     assert house.queue.ids == [job.id for job in jobs]
 
 
 async def test_a_client_that_hangs_up_leaves_no_job_out_of_the_queue(house: House) -> None:
     # Given a submit that is cancelled while its job is being stored
     house.store.go_on.clear()
-    submit = asyncio.ensure_future(house.studio.submit(DRAFT))
+    submit = asyncio.ensure_future(house.submit(DRAFT))
     await asyncio.wait_for(house.store.adding.wait(), 5)
     submit.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -197,31 +227,31 @@ async def test_a_client_that_hangs_up_leaves_no_job_out_of_the_queue(house: Hous
 async def test_after_the_end_was_announced_no_job_is_taken(house: House) -> None:
     house.studio.stop_accepting()
     with pytest.raises(ShuttingDown):
-        await house.studio.submit(DRAFT)
+        await house.submit(DRAFT)
 
 
 async def test_an_equal_request_is_joined_when_asked_for(house: House) -> None:
-    first = await house.studio.submit(DRAFT, join_equal=True)
-    assert await house.studio.submit(DRAFT, join_equal=True) == first
-    assert (await house.studio.submit(DRAFT)).id != first.id
-    assert (await house.studio.submit(replace(DRAFT, seed=2), join_equal=True)).id != first.id
+    first = await house.submit(DRAFT, join_equal=True)
+    assert await house.submit(DRAFT, join_equal=True) == first
+    assert (await house.submit(DRAFT)).id != first.id
+    assert (await house.submit(replace(DRAFT, seed=2), join_equal=True)).id != first.id
 
 
 async def test_an_equal_request_is_joined_while_the_model_loads(house: House) -> None:
     # Given a job that is done
-    done = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    done = await house.finish(await house.take(await house.submit(DRAFT)))
     # When the server loads its model
     house.pool.state = WorkerState.STARTING
     # Then an equal request is answered with it, and another one is refused
-    assert await house.studio.submit(DRAFT, join_equal=True) == done
+    assert await house.submit(DRAFT, join_equal=True) == done
     with pytest.raises(ModelNotReady):
-        await house.studio.submit(replace(DRAFT, seed=2), join_equal=True)
+        await house.submit(replace(DRAFT, seed=2), join_equal=True)
 
 
 async def test_equal_requests_at_once_become_one_job(house: House) -> None:
     # Given two equal requests of which neither is stored when the other looks
     house.store.go_on.clear()
-    submits = [asyncio.create_task(house.studio.submit(DRAFT, join_equal=True)) for _ in range(2)]
+    submits = [asyncio.create_task(house.submit(DRAFT, join_equal=True)) for _ in range(2)]
     for _ in range(10):  # as far as they can come
         await asyncio.sleep(0)
     # When both are stored
@@ -233,31 +263,31 @@ async def test_equal_requests_at_once_become_one_job(house: House) -> None:
 
 
 async def test_a_joined_job_needs_no_place_in_the_queue(house: House) -> None:
-    jobs = [await house.studio.submit(replace(DRAFT, seed=seed)) for seed in range(3)]
-    assert await house.studio.submit(replace(DRAFT, seed=2), join_equal=True) == jobs[2]
+    jobs = [await house.submit(replace(DRAFT, seed=seed)) for seed in range(3)]
+    assert await house.submit(replace(DRAFT, seed=2), join_equal=True) == jobs[2]
 
 
 async def test_nobody_joins_the_job_of_another_owner(house: House) -> None:
-    first = await house.studio.submit(DRAFT, owner="a", join_equal=True)
-    assert (await house.studio.submit(DRAFT, owner="b", join_equal=True)).id != first.id
+    first = await house.submit(DRAFT, caller=A, join_equal=True)
+    assert (await house.submit(DRAFT, caller=B, join_equal=True)).id != first.id
 
 
 # Get, cancel, figures
 
 
 async def test_a_strangers_job_is_as_unknown_as_none(house: House) -> None:
-    job = await house.studio.submit(DRAFT, owner="a")
-    assert await house.studio.get(job.id, owner="a") == job
+    job = await house.submit(DRAFT, caller=A)
+    assert await house.studio.get(job.id, caller=A) == job
     for call in (house.studio.get, house.studio.cancel, house.studio.wait):
         with pytest.raises(JobNotFound):
-            await call(job.id, owner="b")
+            await call(job.id, caller=B)
         with pytest.raises(JobNotFound):
             await call("nobody")
-    assert (await house.studio.get(job.id, owner="a")).state is JobState.PENDING
+    assert (await house.studio.get(job.id, caller=A)).state is JobState.PENDING
 
 
 async def test_cancelling_takes_a_waiting_job_out_of_the_queue(house: House) -> None:
-    job = await house.studio.submit(DRAFT)
+    job = await house.submit(DRAFT)
     cancelled = await house.studio.cancel(job.id)
     assert (cancelled.state, cancelled.finished_at) == (JobState.CANCELLED, NOW)
     assert house.queue.ids == []
@@ -266,28 +296,28 @@ async def test_cancelling_takes_a_waiting_job_out_of_the_queue(house: House) -> 
 
 
 async def test_cancelling_stops_the_worker_of_a_running_job(house: House) -> None:
-    job = await house.take(await house.studio.submit(DRAFT))
+    job = await house.take(await house.submit(DRAFT))
     await house.studio.cancel(job.id)
     assert house.pool.stopped == [job.id]
     assert (await house.studio.get(job.id)).state is JobState.CANCELLED
 
 
 async def test_a_completed_job_cannot_be_cancelled(house: House) -> None:
-    job = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    job = await house.finish(await house.take(await house.submit(DRAFT)))
     with pytest.raises(JobNotCancellable):
         await house.studio.cancel(job.id)
     assert house.pool.stopped == []
 
 
 async def test_positions_count_from_one_in_the_order_of_taking(house: House) -> None:
-    first, second, urgent = [await house.studio.submit(DRAFT, priority=p) for p in (0, 0, 1)]
+    first, second, urgent = [await house.submit(DRAFT, priority=p) for p in (0, 0, 1)]
     assert [await house.studio.queue_position(job) for job in (urgent, first, second)] == [1, 2, 3]
     running = await house.take(urgent)
     assert [await house.studio.queue_position(job) for job in (running, first, second)] == [0, 1, 2]
 
 
 async def test_the_queue_status_counts_all_jobs(house: House) -> None:
-    done, running, waiting = [await house.studio.submit(DRAFT) for _ in range(3)]
+    done, running, waiting = [await house.submit(DRAFT) for _ in range(3)]
     await house.finish(await house.take(done))
     await house.take(running)
     status = await house.studio.queue_status()
@@ -298,7 +328,7 @@ async def test_the_queue_status_counts_all_jobs(house: House) -> None:
 
 
 async def test_progress_is_the_newest_of_a_running_job(house: House) -> None:
-    job = await house.take(await house.studio.submit(DRAFT))
+    job = await house.take(await house.submit(DRAFT))
     assert house.studio.progress(job.id) is None
     for step in (1, 2):
         house.events.publish(ProgressMade(job_id=job.id, progress=Progress(stage="d", step=step, total_steps=9)))
@@ -312,7 +342,7 @@ async def test_progress_is_the_newest_of_a_running_job(house: House) -> None:
 
 async def test_a_watcher_sees_the_present_and_all_that_follows(house: House) -> None:
     # Given a watcher of a waiting job
-    job = await house.studio.submit(DRAFT)
+    job = await house.submit(DRAFT)
     async with house.studio.watch(job.id) as events:
         # When the job is lost once, makes a step and is completed
         running = await house.take(job)
@@ -329,7 +359,7 @@ async def test_a_watcher_sees_the_present_and_all_that_follows(house: House) -> 
 
 async def test_an_event_older_than_the_first_look_is_not_shown(house: House) -> None:
     # Given events that reach the watcher between its entry and its look at the store
-    job = await house.studio.submit(DRAFT)
+    job = await house.submit(DRAFT)
     running = await house.take(job)
     async with house.studio.watch(job.id) as events:
         house.tell(job)
@@ -341,12 +371,12 @@ async def test_an_event_older_than_the_first_look_is_not_shown(house: House) -> 
 
 
 async def test_watching_an_ended_job_shows_its_end_at_once(house: House) -> None:
-    done = await house.finish(await house.take(await house.studio.submit(DRAFT)))
+    done = await house.finish(await house.take(await house.submit(DRAFT)))
     assert await collected(house, done) == [StateChanged(job=done)]
 
 
 async def test_wait_returns_the_ended_job(house: House) -> None:
-    job = await house.studio.submit(DRAFT)
+    job = await house.submit(DRAFT)
     waiting = asyncio.ensure_future(house.studio.wait(job.id))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -355,9 +385,67 @@ async def test_wait_returns_the_ended_job(house: House) -> None:
 
 
 async def test_wait_ends_when_the_house_does(house: House) -> None:
-    job = await house.studio.submit(DRAFT)
+    job = await house.submit(DRAFT)
     waiting = asyncio.ensure_future(house.studio.wait(job.id))
     await asyncio.sleep(0)
     house.events.close()
     with pytest.raises(ShuttingDown):
         await asyncio.wait_for(waiting, 5)
+
+
+# Input images
+
+
+async def test_an_accepted_job_takes_its_pictures_over(house: House) -> None:
+    image = house.staged()
+    content = image.path.read_bytes()
+    job = await house.submit(replace(DRAFT, mode=Mode.IMG2IMG, input_images=(image,)))
+    (ref,) = job.request.inputs
+    assert ref == ref_of(image)
+    assert LocalArtifactStore(house.root / "outputs").path(ref.name).read_bytes() == content
+    assert not image.path.exists()
+
+
+async def test_a_refused_draft_leaves_its_pictures_to_the_caller(house: House) -> None:
+    image = house.staged()
+    with pytest.raises(InvalidRequest):
+        await house.submit(replace(DRAFT, input_images=(image,)))
+    assert image.path.exists()
+
+
+# Several at once
+
+
+async def test_of_several_orders_all_are_taken_or_none(house: House) -> None:
+    orders = [Order(draft=replace(DRAFT, seed=seed)) for seed in range(4)]
+    with pytest.raises(QueueFull):
+        await house.studio.submit_all(orders)
+    assert (await house.studio.queue_status()).pending == 0
+    jobs = await house.studio.submit_all(orders[:3])
+    assert [job.request.seed for job in jobs] == [0, 1, 2]
+
+
+async def test_a_job_without_a_batch_is_a_batch_of_its_own(house: House) -> None:
+    alone = await house.submit(DRAFT)
+    placed = await house.submit(DRAFT, batch=BatchPlace(id="b", index=2, size=4))
+    assert (alone.batch_id, alone.batch_index) == (alone.id, 0)
+    assert (placed.batch_id, placed.batch_index) == ("b", 2)
+
+
+async def test_who_sees_all_finds_every_job_by_its_fingerprint(house: House) -> None:
+    mine, theirs = await house.submit(DRAFT, caller=A), await house.submit(DRAFT, caller=B)
+    assert mine.fingerprint == theirs.fingerprint
+    assert await house.studio.with_fingerprint(mine.fingerprint[:8], caller=A) == [mine]
+    assert await house.studio.with_fingerprint(mine.fingerprint, caller=LOCAL) == [theirs, mine]
+    assert await house.studio.get(mine.id, caller=LOCAL) == mine
+
+
+async def test_previews_are_asked_for_only_where_they_are_wanted(house: House) -> None:
+    job = await house.take(await house.submit(DRAFT))
+    async with house.studio.watch(job.id):
+        assert house.pool.previewed == []
+    async with house.studio.watch(job.id, previews=True):
+        assert house.pool.previewed == [job.id]
+    await house.finish(job)
+    async with house.studio.watch(job.id, previews=True):
+        assert house.pool.previewed == [job.id]

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from danqing.core.states import MOVES, JobState
-from danqing.core.types import Attempt, Job, PoolStatus, Progress, WorkerState, WorkerStatus
+from danqing.core.types import Attempt, Job, PoolStatus, Progress, Stage, WorkerState, WorkerStatus
 from tests.fakes.domain import NOW, a_job, an_original
 
 
@@ -48,7 +48,7 @@ def test_the_original_is_the_picture_itself() -> None:
 
 @pytest.mark.parametrize(("step", "total", "percentage"), [(0, 9, 0), (1, 3, 33), (8, 9, 88), (9, 9, 100), (0, 0, 0)])
 def test_percentage_is_rounded_down(step: int, total: int, percentage: int) -> None:
-    assert Progress(stage="denoise", step=step, total_steps=total).percentage == percentage
+    assert Progress(stage=Stage.DENOISING, step=step, total_steps=total).percentage == percentage
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,16 @@ def test_a_folder_describes_itself(tiny_folder: Path) -> None:
     assert card.capabilities.size_rules == FreeSizes(multiple_of=MULTIPLE_OF, min_side=64, max_pixels=2048 * 2048)
 
 
+def test_aliases_stand_for_models_but_never_hide_one(tiny_folder: Path) -> None:
+    catalogue = Catalogue(str(tiny_folder), aliases={"gpt-image-*": "default", "tiny": "nothing", "odd": "missing"})
+    assert catalogue.card("gpt-image-1.5").id == "tiny"
+    assert catalogue.card("tiny").id == "tiny"
+    for name in ("odd", "gpt", "x" * 10_000):
+        with pytest.raises(UnknownModel) as unknown:
+            catalogue.card(name)
+        assert len(unknown.value.public_message) < 200
+
+
 def described(folder: Path, copy: Path, description: object) -> ModelCard:
     shutil.copytree(folder, copy)
     (copy / "danqing.json").write_text(json.dumps(description))

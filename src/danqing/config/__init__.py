@@ -1,0 +1,17 @@
+"""Every setting and how it is read. No other module reads the environment."""
+
+from danqing.config.loading import InvalidSettings, cuda_visible_devices, load_settings, without_effect
+from danqing.config.settings import Settings, variable_of
+from danqing.config.values import DialectPort, ModelAlias, Variable
+
+__all__ = [
+    "DialectPort",
+    "InvalidSettings",
+    "ModelAlias",
+    "Settings",
+    "Variable",
+    "cuda_visible_devices",
+    "load_settings",
+    "variable_of",
+    "without_effect",
+]

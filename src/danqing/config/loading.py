@@ -1,0 +1,89 @@
+"""Reads the settings; the only module that reads the environment."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import dotenv
+from pydantic import SecretStr, ValidationError
+
+from danqing.config.settings import Settings, variable_of
+
+PREFIX = "DANQING_"
+ENV_FILE = Path(".env")
+# Variables of servers that Danqing stands in for, which say something that it does not do yet.
+WITHOUT_EFFECT = ("DATABASE_URL", "REDIS_URL")
+
+
+class InvalidSettings(Exception):
+    """A setting has a value that it cannot have, or an unknown name. The message is for the person who set it."""
+
+
+def load_settings(
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path = ENV_FILE,
+) -> Settings:
+    """The settings in force. First of these that says something: overrides by field name, `DANQING_X`, alias `X`.
+
+    Each name is looked for in the environment, then in env_file. An empty value says nothing, in either. Unknown
+    variables are fine unless they begin with `DANQING_`. Raises InvalidSettings.
+    """
+    variables = _variables(os.environ if environ is None else environ, env_file)
+    values: dict[str, object] = {}
+    for field in Settings.model_fields:
+        names = [PREFIX + field.upper(), *variable_of(field).aliases]
+        found = next((variables[name] for name in names if name in variables), None)
+        if found is not None:
+            values[field] = found
+    values.update(overrides or {})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as exc:
+        raise InvalidSettings(_explain(exc)) from exc
+
+
+def without_effect(*, environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> tuple[str, ...]:
+    """Names of variables that are set, mean something to other servers, and nothing to this one."""
+    variables = _variables(os.environ if environ is None else environ, env_file)
+    return tuple(name for name in WITHOUT_EFFECT if name in variables)
+
+
+def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None:
+    """CUDA's own list of the GPUs that a process may see (empty: none), or None for all. No setting of ours."""
+    return (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
+
+
+def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    """All that have a value; those of the environment go before those of the file."""
+    try:
+        from_file = dotenv.dotenv_values(env_file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"{env_file} cannot be read as UTF-8 text.") from exc
+    _refuse_unknown({*from_file, *environ})
+    return {name: value for variables in (from_file, environ) for name, value in variables.items() if value}
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = {field.upper() for field in Settings.model_fields}
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+            hint = f" Did you mean {PREFIX}{near[0]}?" if near else " See docs/configuration.md for all of them."
+            raise InvalidSettings(f"{name} is not a setting.{hint}")
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for each wrong setting, without the value of a secret."""
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = str(problem["loc"][0])
+        names = PREFIX + field.upper()
+        if field in Settings.model_fields and (aliases := variable_of(field).aliases):
+            names += f" ({', '.join(aliases)})"
+        secret = field in Settings.model_fields and SecretStr.__name__ in str(Settings.model_fields[field].annotation)
+        shown = "" if secret else f": {problem['input']!r}"
+        lines.append(f"{names}{shown}: {problem['msg']}.")
+    return "\n".join(lines)

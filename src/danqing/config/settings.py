@@ -1,0 +1,166 @@
+"""Every setting: its meaning, unit, default, aliases and reader."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from danqing.config.values import (
+    DialectPort,
+    ModelAlias,
+    Variable,
+    dtype_name,
+    parse_dialect_port,
+    parse_model_alias,
+    split_list,
+)
+
+
+class Settings(BaseModel):
+    """All settings of one server. A field `x` is set by `DANQING_X`; see `load_settings` for what goes before what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    host: Annotated[str, Variable(aliases=("HOST",), read_by="wiring: listeners")] = "127.0.0.1"
+    """Address that every port is opened on; 127.0.0.1 is reached from this machine only, 0.0.0.0 from everywhere."""
+
+    port: Annotated[int, Field(ge=0, le=65535), Variable(aliases=("PORT",), read_by="wiring: listeners")] = 8000
+    """Port that answers every dialect; 0 takes a free one."""
+
+    listen: Annotated[
+        tuple[Annotated[DialectPort, BeforeValidator(parse_dialect_port)], ...],
+        BeforeValidator(split_list),
+        Variable(read_by="wiring: listeners"),
+    ] = ()
+    """Further ports that speak one dialect each, such as `turbo=5000,genserve=12411`."""
+
+    allow_public: Annotated[bool, Variable(read_by="cli: serve")] = False
+    """Lets the server start without keys on an address that other machines reach."""
+
+    enable_auth: Annotated[bool | None, Variable(aliases=("API_ENABLE_AUTH",), read_by="wiring: gate")] = None
+    """Whether requests need a key; not set: they do as soon as one is configured."""
+
+    admin_key: Annotated[SecretStr | None, Variable(aliases=("API_ADMIN_KEY",), read_by="wiring: gate")] = None
+    """Key that may see and delete everybody's pictures."""
+
+    allowed_keys: Annotated[
+        tuple[SecretStr, ...],
+        BeforeValidator(split_list),
+        Variable(aliases=("API_ALLOWED_KEYS",), read_by="wiring: gate"),
+    ] = ()
+    """Keys of ordinary callers, each of which sees its own pictures; none configured: any key is an ordinary one."""
+
+    api_key: Annotated[SecretStr | None, Variable(aliases=("API_KEY",), read_by="wiring: gate")] = None
+    """One more key of an ordinary caller."""
+
+    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
+    """Origins of web pages, beside this machine's own, whose scripts may use the server, such as `https://a.example`."""
+
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
+    """Host names, beside this machine's own, that a server listening on this machine only is asked by."""
+
+    environment: Annotated[str, Field(min_length=1), Variable(aliases=("ENVIRONMENT",), read_by="dialects")] = "dev"
+    """What this installation is called in `/health`."""
+
+    debug: Annotated[bool, Variable(aliases=("DEBUG",), read_by="logs")] = False
+    """Writes log lines of level debug, whatever the log level says. Never changes what clients are told."""
+
+    log_format: Annotated[Literal["auto", "console", "json"], Variable(read_by="logs")] = "auto"
+    """Shape of log lines; auto is console on a terminal and json otherwise."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Variable(read_by="logs")] = "info"
+    """Least serious log lines that are written."""
+
+    data_dir: Annotated[Path, Variable(read_by="wiring: lock, store")] = Path("danqing-data")
+    """Folder for everything that the server writes; one server at a time."""
+
+    output_dir: Annotated[Path | None, Variable(aliases=("OUTPUT_DIR",), read_by="wiring: artifacts")] = None
+    """Folder for the pictures; not set: `outputs` in the data dir."""
+
+    model: Annotated[
+        str, Field(min_length=1), Variable(aliases=("MODEL_NAME", "QWEN_MODEL_DIR"), read_by="wiring: catalogue")
+    ] = "sample"
+    """Model that is served: an id of `danqing models`, a Hugging Face hub id, or a diffusers folder."""
+
+    model_aliases: Annotated[
+        tuple[Annotated[ModelAlias, BeforeValidator(parse_model_alias)], ...],
+        BeforeValidator(split_list),
+        Variable(read_by="wiring: catalogue"),
+    ] = tuple(
+        ModelAlias(pattern=pattern, model="default")
+        for pattern in (
+            "gpt-image-*",
+            "chatgpt-image-*",
+            "dall-e-*",
+            "flux1-dev",
+            "qwen-image-edit*",
+            "z-image-turbo-uint4",
+            "z-image-turbo-int8",
+        )
+    )
+    """Names that clients may use for a model; a model's own id goes first, and `default` is the one that is served."""
+
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        BeforeValidator(dtype_name),
+        Variable(aliases=("MODEL_TORCH_DTYPE",), read_by="wiring: engine"),
+    ] = "auto"
+    """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and float32 on a CPU."""
+
+    attention: Annotated[Literal["auto", "native", "flash", "flash3"], Variable(read_by="wiring: engine")] = "auto"
+    """Attention: native is PyTorch's, flash and flash3 need their packages; auto is the best that the GPU can run."""
+
+    cuda_available: Annotated[bool, Variable(aliases=("CUDA_AVAILABLE",), read_by="wiring: devices")] = True
+    """Whether GPUs may be used, if there are any."""
+
+    gpu_device_id: Annotated[
+        int | None, Field(ge=0), Variable(aliases=("GPU_DEVICE_ID",), read_by="wiring: devices")
+    ] = None
+    """The only GPU to use, counted from 0 as CUDA does; not set: one worker on every visible GPU."""
+
+    device_map: Annotated[
+        Literal["balanced", "cuda"] | None, Variable(aliases=("DEVICE_MAP",), read_by="wiring: devices")
+    ] = None
+    """`cuda` uses one GPU only, the first; `balanced`, or not set: all of them, a worker on each."""
+
+    compile_model: Annotated[bool, Variable(aliases=("ENABLE_MODEL_COMPILE",), read_by="wiring: engine")] = False
+    """Compiles the model while it loads: a later start, quicker pictures."""
+
+    cpu_offload: Annotated[bool, Variable(aliases=("ENABLE_CPU_OFFLOAD",), read_by="wiring: engine")] = False
+    """Keeps the parts of the model that do not run just now in main memory: less GPU memory, slower pictures."""
+
+    max_queue_size: Annotated[
+        int, Field(ge=1), Variable(aliases=("MAX_QUEUE_SIZE",), read_by="wiring: studio", unit="jobs")
+    ] = 100
+    """Jobs that may wait; one more is refused."""
+
+    task_timeout_s: Annotated[
+        float, Field(gt=0), Variable(aliases=("TASK_TIMEOUT",), read_by="wiring: dispatcher", unit="seconds")
+    ] = 300.0
+    """Time that one attempt at a job may take; then the job fails."""
+
+    request_timeout_s: Annotated[float, Field(gt=0), Variable(read_by="dialects", unit="seconds")] = 600.0
+    """Time that a request which is answered with its pictures waits for them; then its jobs are cancelled."""
+
+    max_attempts: Annotated[int, Field(ge=1), Variable(read_by="wiring: dispatcher", unit="attempts")] = 3
+    """Tries at a job whose worker process is lost; then the job fails."""
+
+    drain_deadline_s: Annotated[float, Field(ge=0), Variable(read_by="wiring: shutdown", unit="seconds")] = 30.0
+    """How long a stopping server lets running jobs go on; what is left is made after the next start."""
+
+    cpu_threads: Annotated[int | None, Field(ge=1), Variable(read_by="wiring: engine", unit="threads")] = None
+    """Processor threads that each worker computes with; not set: all cores but one."""
+
+    @property
+    def outputs(self) -> Path:
+        """Where pictures go, absolute."""
+        return (self.output_dir or self.data_dir / "outputs").absolute()
+
+    def masked(self) -> dict[str, object]:
+        """Name and value of every setting as plain data, secrets replaced by stars."""
+        return self.model_dump(mode="json")
+
+
+def variable_of(field: str) -> Variable:
+    """How the setting of this name is found."""
+    return next(entry for entry in Settings.model_fields[field].metadata if isinstance(entry, Variable))

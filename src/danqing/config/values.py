@@ -1,0 +1,65 @@
+"""How single settings are written: what a value may look like before it is one."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """How a setting is found and who uses it. aliases: plain names that other servers' `.env` files use for it."""
+
+    read_by: str
+    aliases: tuple[str, ...] = ()
+    unit: str = ""
+
+
+class DialectPort(BaseModel):
+    """A further port that speaks exactly one dialect; written `turbo=5000`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dialect: str = Field(min_length=1)
+    port: int = Field(ge=0, le=65535)
+
+
+class ModelAlias(BaseModel):
+    """Names that clients use for a model, `*` standing for anything; written `gpt-image-*=z-image-turbo`.
+
+    model: an id on offer, or `default`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+
+    def __str__(self) -> str:
+        return f"{self.pattern}={self.model}"
+
+
+def split_list(text: object) -> object:
+    """`a, b` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def dtype_name(text: object) -> object:
+    """`torch.bfloat16` and `BFLOAT16` mean bfloat16: existing `.env` files write it in each way."""
+    return text.lower().removeprefix("torch.") if isinstance(text, str) else text
+
+
+def parse_dialect_port(text: object) -> object:
+    """`turbo=5000` as the fields of a `DialectPort`."""
+    return _two_fields(text, "dialect", "port")
+
+
+def parse_model_alias(text: object) -> object:
+    """`gpt-image-*=default` as the fields of a `ModelAlias`."""
+    return _two_fields(text, "pattern", "model")
+
+
+def _two_fields(text: object, first: str, second: str) -> object:
+    if not isinstance(text, str):
+        return text
+    left, _, right = text.partition("=")
+    return {first: left.strip(), second: right.strip()}

@@ -1,0 +1,53 @@
+"""What zimage calls pictures: `YYYYMMDD/HHMMSS_<task id>.png`, and `.webp` for the preview. Pure."""
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+
+from danqing.core.types import ArtifactKind, Job
+
+FOLDER = "/generated-images"
+_SUFFIXES = {ArtifactKind.ORIGINAL: "png", ArtifactKind.PREVIEW: "webp"}
+_KINDS = {suffix: kind for kind, suffix in _SUFFIXES.items()}
+_TASK_ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"\d{8}/\d{6}_(?P<task_id>[0-9a-f]{32})\.(?P<suffix>png|webp)", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where pictures are: location, of an artifact's name, for people; link, from a path, for browsers."""
+
+    location: Callable[[str], str]
+    link: Callable[[str], str]
+
+
+def task_id_of(job: Job) -> str:
+    """The job's id without its dashes."""
+    return uuid.UUID(job.id).hex
+
+
+def job_id_of(task_id: str) -> str | None:
+    """None for what is no task id."""
+    return str(uuid.UUID(task_id)) if _TASK_ID.fullmatch(task_id) else None
+
+
+def relative_path(job: Job, kind: ArtifactKind) -> str | None:
+    """Where the job's picture of this kind is below `FOLDER`; None if it has none. The time is UTC."""
+    if job.artifact(kind) is None:
+        return None
+    moment = job.created_at.astimezone(UTC)
+    return f"{moment:%Y%m%d/%H%M%S}_{task_id_of(job)}.{_SUFFIXES[kind]}"
+
+
+def parse(relative: str) -> tuple[str, ArtifactKind] | None:
+    """(job id, kind) that a path could be of; whether that job's picture has this very path is still to be seen."""
+    found = _NAME.fullmatch(relative)
+    job_id = job_id_of(found["task_id"]) if found else None
+    return (job_id, _KINDS[found["suffix"]]) if found and job_id else None
+
+
+def picture_path(relative: str) -> str:
+    """The path of its address."""
+    return f"{FOLDER}/{relative}"

@@ -1,0 +1,274 @@
+"""Zimage's wire models, in the vendor's field order and spelling.
+
+What its document leaves open, and what is done here:
+- Unknown fields of a request are ignored, as the vendor's server did. null is taken where the document shows it, and
+  for `metadata` and what is in it.
+- Numbers are JSON numbers: "512", 512.0 for an integer, and true are refused. Seeds go from 0 to 2**63 - 1, every other
+  number as far as the model can.
+- The defaults are the document's, whichever model is served.
+- Times are UTC with microseconds; the one in a result, and in the names of pictures, is when the task was accepted.
+- `progress` is null for a task that has failed or was cancelled, 0 while it waits.
+- In answers about a batch, `height` to `guidance_scale`, `seed` and `base_seed` are those of its image of the lowest
+  index, `relative_path` and `image_url` those of the first successful one, null while there is none.
+- A picture without a preview (a task of another dialect) is shown as the PNG.
+Beyond the document: `adjustments` of a result.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+DEFAULT_SIDE = 1024  # pixels
+DEFAULT_STEPS = 9
+SEED_BITS = 63
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 16
+MAX_BATCH_SIZE = 10_000
+
+BatchId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Metadata(BaseModel):
+    """Any JSON object, told again as it came; these three say where the history shows the image."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    batch_id: BatchId | None = None
+    batch_index: int | None = Field(default=None, ge=0, lt=MAX_BATCH_SIZE)
+    batch_size: int | None = Field(default=None, ge=1, le=MAX_BATCH_SIZE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_storable(cls, given: object) -> object:
+        """Bounded, and writable as the JSON that it came as: Python also reads NaN, and halves of surrogate pairs."""
+        if not _is_shallow(given, MAX_METADATA_DEPTH):
+            raise PydanticCustomError(
+                "metadata_too_deep",
+                "Metadata should be nested at most {levels} levels deep",
+                {"levels": MAX_METADATA_DEPTH},
+            )
+        try:
+            size = len(json.dumps(given, ensure_ascii=False, allow_nan=False).encode())
+        except ValueError as exc:
+            raise PydanticCustomError("metadata_invalid", "Metadata should hold finite numbers and valid text") from exc
+        if size > MAX_METADATA_BYTES:
+            raise PydanticCustomError(
+                "metadata_too_large", "Metadata should have at most {bytes} bytes", {"bytes": MAX_METADATA_BYTES}
+            )
+        return given
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        members = cast("Sequence[object]", list(cast("Mapping[str, object]", value).values()))
+    elif isinstance(value, list):
+        members = cast("Sequence[object]", value)
+    else:
+        return True
+    return levels > 0 and all(_is_shallow(member, levels - 1) for member in members)
+
+
+class GenerateImageRequest(BaseModel):
+    """Body of `POST /v1/images/generate`. Sizes in pixels; no seed, or null, is a random one.
+
+    cfg_normalization: true is 1. cfg_truncation: the part of the steps that is guided, 0 to 1. max_sequence_length:
+    tokens that the prompt is cut to. null is the model's own.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "a cat sitting on the chair",
+                    "height": 1024,
+                    "width": 1024,
+                    "num_inference_steps": 9,
+                    "guidance_scale": 0.0,
+                    "seed": 42,
+                    "negative_prompt": "",
+                    "cfg_normalization": None,
+                    "cfg_truncation": None,
+                    "max_sequence_length": None,
+                    "metadata": {"batch_id": "uuid-string-of-batch", "batch_index": 0, "batch_size": 4},
+                }
+            ]
+        },
+    )
+
+    prompt: str = Field(min_length=1)
+    height: int = Field(default=DEFAULT_SIDE, ge=1)
+    width: int = Field(default=DEFAULT_SIDE, ge=1)
+    num_inference_steps: int = Field(default=DEFAULT_STEPS, ge=1)
+    guidance_scale: float = Field(default=0.0, ge=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**SEED_BITS)
+    negative_prompt: str = ""
+    cfg_normalization: bool | Annotated[float, Field(ge=0)] | None = None
+    cfg_truncation: float | None = Field(default=None, ge=0, le=1)
+    max_sequence_length: int | None = Field(default=None, ge=1)
+    metadata: Metadata | None = None
+
+
+class _Answer(BaseModel):
+    """What is sent holds exactly the fields that were set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GenerateImageResponse(_Answer):
+    """image_url: null, for the task has only begun."""
+
+    task_id: str
+    status_url: str
+    image_url: str | None
+
+
+class ImageResult(_Answer):
+    """A finished picture.
+
+    auth_key: the asking client's own key, if the task is its own; otherwise what the server calls the owner; null for
+    a task that was made without a key. output_path, preview_output_path: where the server keeps the files.
+    preview_*: null if there is no preview. adjustments: what was done to honour the request, one sentence each; absent
+    if nothing was.
+    """
+
+    image_id: str
+    prompt: str
+    height: int
+    width: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    negative_prompt: str
+    cfg_normalization: float | None
+    cfg_truncation: float | None
+    max_sequence_length: int | None
+    created_at: str
+    auth_key: str | None
+    metadata: dict[str, object]
+    output_path: str
+    relative_path: str
+    preview_output_path: str | None
+    preview_relative_path: str | None
+    adjustments: list[str] = []
+
+
+TaskStatus = Literal["PENDING", "STARTED", "PROGRESS", "SUCCESS", "FAILURE", "RETRY", "REVOKED"]
+
+
+class TaskStatusResponse(_Answer):
+    """result, image_url: of a SUCCESS. error, error_code, error_hint: of a FAILURE or REVOKED. progress: 0 to 100."""
+
+    task_id: str
+    status: TaskStatus
+    result: ImageResult | None
+    error: str | None
+    error_code: str | None
+    error_hint: str | None
+    image_url: str | None
+    progress: int | None = Field(ge=0, le=100)
+
+
+class CancelTaskResponse(_Answer):
+    """status: CANCELLED, or the status of a task that could not be cancelled any more; message says which."""
+
+    task_id: str
+    status: Literal["CANCELLED"] | TaskStatus
+    message: str
+
+
+BatchStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
+
+
+class BatchHeader(_Answer):
+    """`batch` of `BatchDetail`. task_id: the batch's id."""
+
+    task_id: str
+    status: BatchStatus
+    created_at: str
+    prompt: str
+    height: int
+    width: int
+    image_url: str | None
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    batch_size: int
+    success_count: int
+    failed_count: int
+    base_seed: int
+
+
+class TaskSummary(_Answer):
+    """A batch in the history. task_id: the batch's id."""
+
+    task_id: str
+    status: BatchStatus
+    created_at: str
+    prompt: str
+    height: int
+    width: int
+    relative_path: str | None
+    image_url: str | None
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    batch_size: int
+    success_count: int
+    failed_count: int
+    base_seed: int
+
+
+class BatchItem(_Answer):
+    """An image of a batch. error_code, error_hint: of one that failed or was cancelled."""
+
+    task_id: str
+    index: int
+    status: Literal["pending", "running", "success", "error", "cancelled"]
+    image_url: str | None
+    width: int
+    height: int
+    seed: int
+    error_code: str | None
+    error_hint: str | None
+
+
+class BatchDetail(_Answer):
+    """items: by index."""
+
+    batch: BatchHeader
+    items: list[BatchItem]
+
+
+class DeleteTaskResponse(_Answer):
+    """task_id: the batch's id."""
+
+    task_id: str
+    status: Literal["deleted"]
+    message: str
+
+
+class ErrorDetail(_Answer):
+    """Every error but 422."""
+
+    detail: str
+
+
+class FieldError(_Answer):
+    """One thing wrong with a request. loc: where, from the outside in. type: which kind of wrong."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class ValidationErrors(_Answer):
+    """Of a 422."""
+
+    detail: list[FieldError]

@@ -1,0 +1,134 @@
+"""Lets requests in: from welcome origins, under the server's own names, with a key where one is needed.
+
+Paths are judged by `scope["path"]`, which is what routes are chosen by; never by the URL, which a Host header can bend.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from danqing.core.callers import Caller
+from danqing.core.errors import DanqingError, Unauthorized
+from danqing.http.callers import STATE_KEY
+from danqing.http.keys import Keys, key_in
+from danqing.http.origins import GateRules, cors_headers, preflight_headers
+from danqing.http.tickets import Tickets
+
+_log = structlog.get_logger(__name__)
+
+HOUSE_OPEN_PATHS = ("/", "/health", "/livez", "/readyz", "/docs", "/openapi.json")
+_POLICY_VIOLATION = 1008  # a WebSocket's close code
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateParts:
+    """What every app's gate works with; the same for all apps of a server, so that a ticket is good on each port."""
+
+    keys: Keys
+    rules: GateRules
+    tickets: Tickets = field(default_factory=Tickets)
+
+
+class Gate:
+    """ASGI middleware. Tells routes who calls (`callers.py`) and answers those that it does not let in.
+
+    is_open: whether a path takes requests without a key while one is needed. answer_error: renders a refusal in the
+    shape that the path's clients know.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        parts: GateParts,
+        is_open: Callable[[str], bool],
+        answer_error: Callable[[HTTPConnection, Exception], Awaitable[Response]],
+    ) -> None:
+        self._app = app
+        self._keys = parts.keys
+        self._rules = parts.rules
+        self._tickets = parts.tickets
+        self._is_open = is_open
+        self._answer_error = answer_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            preflight = self._let_in(scope)
+        except DanqingError as refusal:
+            await self._refuse(scope, receive, send, refusal)
+            return
+        await (preflight or self._app)(scope, receive, send)
+
+    def _let_in(self, scope: Scope) -> Response | None:
+        """Notes the caller in the scope. Returns the whole answer to a preflight. Raises Forbidden or Unauthorized."""
+        headers = Headers(scope=scope)
+        method: str | None = scope.get("method")
+        self._rules.check_host(headers)
+        self._rules.check_origin(method, headers)
+        if method == "OPTIONS" and "access-control-request-method" in headers and self._rules.may_read(headers):
+            return Response(status_code=204, headers=preflight_headers(headers))
+        caller = self._caller(scope, headers)
+        if caller is not None:
+            scope.setdefault("state", {})[STATE_KEY] = caller
+        elif not self._is_open(scope["path"]):
+            raise Unauthorized
+        return None
+
+    def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
+        if scope["type"] == "websocket":
+            query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+            for ticket in query.get("ticket", ())[:1]:
+                return self._tickets.redeem(ticket)
+        return self._keys.caller(key_in(headers))
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:
+        if scope["type"] == "websocket":
+            _log.info("websocket_refused", code=refusal.code)
+            if "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.code})
+                return
+        response = await self._answer_error(HTTPConnection(scope), refusal)
+        await response(scope, receive, send)
+
+
+class Cors:
+    """ASGI middleware: lets a browser show answers, errors included, to pages of origins that are welcome.
+
+    Outermost, so that no answer is without its headers.
+    """
+
+    def __init__(self, app: ASGIApp, *, rules: GateRules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        origin = self._rules.may_read(Headers(scope=scope))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.add_vary_header("Origin")
+                if origin is not None:
+                    headers.update(cors_headers(origin))
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def is_below(path: str, roots: tuple[str, ...]) -> bool:
+    """Whether path is one of roots, or lies below one. Nothing lies below "/"."""
+    return any(path == root or (root != "/" and path.startswith(f"{root}/")) for root in roots)

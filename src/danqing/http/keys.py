@@ -1,0 +1,78 @@
+"""Who a key makes of its bearer, and where a request carries one."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from starlette.datastructures import Headers
+
+from danqing.core.callers import LOCAL, Caller
+
+_OWNER_DIGITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys of this server.
+
+    enabled: whether a request needs one. ordinary: those of callers who see only their own jobs; None: any key that is
+    not empty is one. admin: its bearer sees everybody's; None: there is no administrator.
+    """
+
+    enabled: bool
+    ordinary: frozenset[str] | None = field(default=frozenset(), repr=False)
+    admin: str | None = field(default=None, repr=False)
+
+    def caller(self, key: bytes | None) -> Caller | None:
+        """Whoever bears this key; None for nobody. While keys are not needed, everybody is somebody.
+
+        Takes as long whichever key it is, and whether there is such a one.
+        """
+        if not key:
+            return None if self.enabled else LOCAL
+        digest = hashlib.sha256(key).digest()
+        owner = f"key-{digest.hex()[:_OWNER_DIGITS]}"
+        is_admin = any([hmac.compare_digest(digest, known) for known in self._admin_digests])  # a list: all compared
+        is_ordinary = any([hmac.compare_digest(digest, known) for known in self._ordinary_digests])
+        if is_admin:
+            return Caller(owner=owner, sees_all=True)
+        if is_ordinary or self.ordinary is None or not self.enabled:
+            return Caller(owner=owner)
+        return None
+
+    @cached_property
+    def _admin_digests(self) -> tuple[bytes, ...]:
+        return (_digest(self.admin),) if self.admin else ()
+
+    @cached_property
+    def _ordinary_digests(self) -> tuple[bytes, ...]:
+        return tuple(_digest(key) for key in self.ordinary or () if key)
+
+
+def _digest(key: str) -> bytes:
+    """Of equal length for every key, so that a comparison tells nothing about lengths either."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def key_in(headers: Headers) -> bytes | None:
+    """The key in `X-Auth-Key`, else in `Authorization`: Bearer, or the password of Basic. None if there is none."""
+    if own := headers.get("x-auth-key", "").strip():
+        return own.encode("latin-1")
+    scheme, _, value = headers.get("authorization", "").strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value.encode("latin-1") or None
+    if scheme.lower() == "basic":
+        return _password(value)
+    return None
+
+
+def _password(value: str) -> bytes | None:
+    try:
+        _, _, password = base64.b64decode(value.encode("latin-1"), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return password or None

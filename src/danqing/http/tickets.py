@@ -1,0 +1,86 @@
+"""Tickets: what a browser's WebSocket shows in place of a key, because it cannot send a header."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from danqing.core.callers import Caller
+from danqing.http.callers import known_caller
+
+LIFETIME_S = 60
+MAX_WAITING = 10_000
+
+
+class Tickets:
+    """Each opens one WebSocket, once, within LIFETIME_S seconds. Held in memory: none survives the server.
+
+    Of more than MAX_WAITING that nobody has used the oldest go.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._waiting: dict[bytes, tuple[float, Caller]] = {}  # by digest, in order of expiry
+
+    def issue(self, caller: Caller) -> str:
+        """For a caller who has shown his key."""
+        self._drop_expired()
+        if len(self._waiting) >= MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        ticket = secrets.token_urlsafe(32)
+        self._waiting[_digest(ticket)] = (self._now() + LIFETIME_S, caller)
+        return ticket
+
+    def redeem(self, ticket: str) -> Caller | None:
+        """Who it was issued to; None for one that was used, has expired or never was."""
+        self._drop_expired()
+        _, caller = self._waiting.pop(_digest(ticket), (0.0, None))
+        return caller
+
+    def _drop_expired(self) -> None:
+        now = self._now()
+        while self._waiting and self._waiting[oldest := next(iter(self._waiting))][0] <= now:
+            del self._waiting[oldest]
+
+
+def _digest(ticket: str) -> bytes:
+    """Looked up by digest, so that how long it takes tells nothing about tickets."""
+    return hashlib.sha256(ticket.encode()).digest()
+
+
+class IssuedTicket(BaseModel):
+    """Answer of `POST /tickets`. expires_in: seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ticket: str
+    expires_in: int
+
+
+class TicketRoutes:
+    """`POST /tickets`, on every port."""
+
+    def __init__(self, tickets: Tickets) -> None:
+        self._tickets = tickets
+
+    def router(self) -> APIRouter:
+        """The route."""
+        router = APIRouter(tags=["tickets"])
+        router.add_api_route(
+            "/tickets",
+            self.issue,
+            methods=["POST"],
+            response_model=IssuedTicket,
+            summary="A ticket that opens one WebSocket: connect with ?ticket=…",
+        )
+        return router
+
+    async def issue(self, request: Request) -> JSONResponse:
+        """For the caller whose key the request carries."""
+        issued = IssuedTicket(ticket=self._tickets.issue(known_caller(request)), expires_in=LIFETIME_S)
+        return JSONResponse(issued.model_dump())
