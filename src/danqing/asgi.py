@@ -1,5 +1,7 @@
 """ASGI apps for a process manager: `uvicorn --factory danqing.asgi:app`, or gunicorn with `danqing.asgi:turbo()`.
 
+`app` speaks every dialect, each of the others one, as on its own port.
+
 The process manager chooses address and ports; everything else is a setting. One process only: a second one on the same
 data dir is refused.
 """
@@ -11,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.config import Settings, load_settings
 from danqing.logs import configure_logging
-from danqing.wiring import build_asgi_app, log_style, open_runtime
+from danqing.wiring import build_app_of, log_style, open_runtime
 
 log = structlog.get_logger(__name__)
+
+CLOSING_S = 15.0  # that a server may take to close, after its drain
 
 
 def app() -> ASGIApp:
@@ -22,8 +26,28 @@ def app() -> ASGIApp:
 
 
 def turbo() -> ASGIApp:
-    """The turbo dialect alone, as on its own port. Reads the settings; raises InvalidSettings."""
+    """Reads the settings; raises InvalidSettings. So do all below."""
     return _started_late("turbo")
+
+
+def live() -> ASGIApp:
+    """See `turbo`."""
+    return _started_late("live")
+
+
+def genserve() -> ASGIApp:
+    """See `turbo`."""
+    return _started_late("genserve")
+
+
+def zimage() -> ASGIApp:
+    """See `turbo`."""
+    return _started_late("zimage")
+
+
+def openai() -> ASGIApp:
+    """See `turbo`."""
+    return _started_late("openai")
 
 
 def _started_late(dialect: str | None) -> ASGIApp:
@@ -53,12 +77,14 @@ class LateApp:
         await receive()  # lifespan.startup
         async with AsyncExitStack() as stack:
             try:
-                runtime = await stack.enter_async_context(open_runtime(self._settings))
+                # A process manager that restarts us starts the new process before the old one has drained.
+                wait_s = self._settings.drain_deadline_s + CLOSING_S
+                runtime = await stack.enter_async_context(open_runtime(self._settings, lock_wait_s=wait_s))
             except Exception as exc:  # the server ends the process and shows only the message
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {exc}"})
                 return
-            self._app = build_asgi_app(runtime, self._dialect)
+            self._app = build_app_of(runtime, self._dialect)
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
             await runtime.drain()

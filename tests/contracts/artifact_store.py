@@ -14,6 +14,8 @@ from danqing.core.ports import ArtifactStore
 ILLEGAL = ["", ".", "..", "../a.png", "a/b.png", "/etc/passwd", "a..png", ".hidden.png", "-a.png", "a b.png", "a\0.png"]
 ILLEGAL += ["a\n", "画.png", "a" * 202, "a\\b.png"]
 
+INPUT = f"input-{'0123456789abcdef' * 4}.png"
+
 
 class ArtifactStoreContract:
     """The suite."""
@@ -47,6 +49,51 @@ class ArtifactStoreContract:
         with pytest.raises(ArtifactNotFound):
             store.path(name)
 
+    def test_a_staged_file_is_taken_over(self, store: ArtifactStore) -> None:
+        # Given a file in the place for such
+        staged = store.staging() / "upload"
+        staged.write_bytes(b"picture")
+        # When it is adopted
+        store.adopt(staged, INPUT)
+        # Then it is a picture, and nowhere else
+        assert store.path(INPUT).read_bytes() == b"picture"
+        assert not staged.exists()
+        assert store.staging() == staged.parent
+
+    def test_a_staged_file_replaces_an_equal_name(self, store: ArtifactStore) -> None:
+        store.write(INPUT, b"a longer first picture")
+        staged = store.staging() / "upload"
+        staged.write_bytes(b"second")
+        store.adopt(staged, INPUT)
+        assert store.path(INPUT).read_bytes() == b"second"
+
+    @pytest.mark.parametrize("name", ILLEGAL, ids=repr)
+    def test_nothing_is_taken_over_under_an_illegal_name(self, store: ArtifactStore, name: str) -> None:
+        staged = store.staging() / "upload"
+        staged.write_bytes(b"picture")
+        with pytest.raises(StorageFailure):
+            store.adopt(staged, name)
+        assert staged.read_bytes() == b"picture"
+
+    def test_a_file_that_is_not_there_cannot_be_taken_over(self, store: ArtifactStore) -> None:
+        store.write(INPUT, b"picture")
+        with pytest.raises(StorageFailure):
+            store.adopt(store.staging() / "upload", INPUT)
+        assert store.path(INPUT).read_bytes() == b"picture"
+
+    def test_many_adopt_one_picture(self, store: ArtifactStore) -> None:
+        # Given one picture that many clients sent
+        def adopt(number: int) -> None:
+            staged = store.staging() / f"upload-{number}"
+            staged.write_bytes(b"picture")
+            store.adopt(staged, INPUT)
+
+        # When all are adopted at once, then it is there, and nothing is staged any more
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(adopt, range(32)))
+        assert store.path(INPUT).read_bytes() == b"picture"
+        assert list(store.staging().iterdir()) == []
+
     def test_the_location_can_be_told_before_and_after(self, store: ArtifactStore) -> None:
         before = store.location("a.png")
         store.write("a.png", b"picture")
@@ -67,14 +114,16 @@ class ArtifactStoreContract:
     def test_a_sweep_takes_the_pictures_of_the_given_jobs_only(self, store: ArtifactStore) -> None:
         # Given the pictures of a job that crashed before they were recorded, and those of another job
         crashed, other = str(uuid.uuid4()), str(uuid.uuid4())
-        for name in (f"{crashed}.png", f"{crashed}-preview.webp", f"{other}.png"):
+        pictures = (f"{crashed}.png", f"{crashed}.webp", f"{crashed}-upscaled.png")
+        for name in (*pictures, f"{other}.png", f"{other}-upscaled.png", INPUT):
             store.write(name, b"picture")
         # When the store is swept
         removed = store.sweep(frozenset({crashed, str(uuid.uuid4())}))
-        # Then the first are gone, the last is not
-        assert removed == 2
-        assert store.path(f"{other}.png").read_bytes() == b"picture"
-        for name in (f"{crashed}.png", f"{crashed}-preview.webp"):
+        # Then the first are gone, the others are not, nor is a picture that was sent in
+        assert removed == 3
+        for name in (f"{other}.png", f"{other}-upscaled.png", INPUT):
+            assert store.path(name).read_bytes() == b"picture"
+        for name in pictures:
             with pytest.raises(ArtifactNotFound):
                 store.path(name)
 

@@ -3,17 +3,20 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
+from danqing.core.images import ImageRef
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
-from danqing.core.types import Job, JobFailure
-from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original, later
+from danqing.core.types import ArtifactKind, Job, JobFailure, Mode
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_enlarged, an_original, later
 
+EAST = timezone(timedelta(hours=8))
 FATAL = JobFailure(code="out_of_memory", message="显存不足", retryable=False)
 Outdated = Callable[[JobStore, str], Awaitable[Job | None]]
 
@@ -23,6 +26,19 @@ async def processing(store: JobStore, **changes: object) -> Job:
     job = await store.claim((await store.add(a_job(**changes), NO_LIMIT)).id, "w1", later())
     assert job is not None
     return job
+
+
+async def generated(store: JobStore, **changes: object) -> Job:
+    """A job in its first attempt whose original is stored."""
+    job = await processing(store, **changes)
+    job = await store.generate(job.id, 1, [an_original(job)], [], later())
+    assert job is not None
+    return job
+
+
+def an_image(digit: str, **changes: Any) -> ImageRef:  # noqa: ANN401 - fields of the dataclass
+    """A picture sent in."""
+    return replace(ImageRef(name=f"input-{digit * 64}.png", width=640, height=480), **changes)
 
 
 class JobStoreContract:
@@ -37,12 +53,13 @@ class JobStoreContract:
 
     async def test_a_stored_job_reads_back_as_it_was(self, store: JobStore) -> None:
         # Given a job with everything a client can put into it
-        east = timezone(timedelta(hours=8))
         job = a_job(
             request=a_request(prompt="一只猫 🐈\n'; DROP TABLE jobs; --\u0000", seed=2**63 - 1, guidance_scale=3.5),
-            created_at=datetime(2026, 11, 22, 15, 0, 0, 1, tzinfo=east),
+            created_at=datetime(2026, 11, 22, 15, 0, 0, 1, tzinfo=EAST),
             priority=-3,
             batch_id="批次",
+            batch_index=3,
+            metadata={"标题": "披萨 🍕", "nested": {"list": [1, 2.5, None, True, "\u0000"]}},
             adjustments=("made at 128x128",),
         )
         # When it is stored and read
@@ -50,11 +67,37 @@ class JobStoreContract:
         read = await store.get(job.id)
         # Then nothing but its place in the order has been added, and its time is in UTC
         assert read == added
-        assert (read.request, read.priority, read.batch_id) == (job.request, job.priority, job.batch_id)
+        assert read == replace(job, sequence=read.sequence)
         assert (read.adjustments, read.created_at) == (job.adjustments, job.created_at)
         assert read.created_at.utcoffset() == timedelta(0)
         assert (read.state, read.attempts, read.artifacts) == (JobState.PENDING, (), ())
         assert (read.started_at, read.finished_at, read.failure) == (None, None, None)
+
+    async def test_a_request_reads_back_with_the_pictures_that_it_starts_from(self, store: JobStore) -> None:
+        # Given a request that uses every field
+        request = a_request(
+            mode=Mode.EDIT,
+            strength=0.75,
+            input_images=(an_image("1"), an_image("2", has_alpha=True)),
+            mask=an_image("3", has_alpha=True),
+            control_image=an_image("4", width=1),
+            cfg_normalization=0.5,
+            cfg_truncation=1.0,
+            max_sequence_length=512,
+            further=(ArtifactKind.PREVIEW, ArtifactKind.UPSCALED),
+        )
+        # When its job is stored, then it is what is read, type by type
+        await store.add(job := a_job(request=request), NO_LIMIT)
+        read = (await store.get(job.id)).request
+        assert read == request
+        assert repr(read) == repr(request)
+        assert [job.request for job in await store.unfinished()] == [request]
+
+    @pytest.mark.parametrize("value", [float("nan"), object(), b"bytes"], ids=["nan", "object", "bytes"])
+    async def test_metadata_that_are_no_json_are_not_stored(self, store: JobStore, value: object) -> None:
+        with pytest.raises(StorageFailure):
+            await store.add(a_job(metadata={"value": value}), NO_LIMIT)
+        assert await store.unfinished() == []
 
     async def test_sequences_grow_in_the_order_of_acceptance(self, store: JobStore) -> None:
         added = [await store.add(a_job(), NO_LIMIT) for _ in range(3)]
@@ -138,6 +181,70 @@ class JobStoreContract:
         assert (done.attempts[0].ended_at, done.attempts[0].failure) == (NOW, None)
         assert await store.get(job.id) == done
 
+    async def test_a_generated_job_has_its_original_and_runs_on(self, store: JobStore) -> None:
+        # Given a running job that was adjusted when it was accepted
+        job = await processing(store, adjustments=("scaled",))
+        # When its original is there
+        made = await store.generate(job.id, 1, [an_original(job)], ["scaled", "cut"], NOW)
+        # Then its attempt goes on
+        assert made is not None
+        assert (made.state, made.started_at, made.finished_at) == (JobState.GENERATED, job.started_at, None)
+        assert (made.artifacts, made.original) == ((an_original(job),), an_original(job))
+        assert made.adjustments == ("scaled", "cut")
+        assert made.attempts == job.attempts
+        assert await store.get(job.id) == made
+        # And it cannot be cancelled, claimed or generated any more
+        assert await store.cancel(job.id, later()) is None
+        assert await store.claim(job.id, "w2", later()) is None
+        assert await store.generate(job.id, 1, [an_enlarged(job)], ["more"], later()) is None
+        assert await store.fail(job.id, 0, FATAL, later()) is None
+        assert await store.get(job.id) == made
+
+    async def test_a_generated_job_is_completed_with_what_was_made_further(self, store: JobStore) -> None:
+        # Given a job whose original is stored
+        job = await processing(store)
+        await store.generate(job.id, 1, [an_original(job)], ["cut"], later())
+        # When the rest is there, too
+        done = await store.complete(job.id, 1, [an_enlarged(job)], ["cut", "drawn"], NOW)
+        # Then it has all
+        assert done is not None
+        assert (done.state, done.finished_at, done.adjustments) == (JobState.COMPLETED, NOW, ("cut", "drawn"))
+        assert done.artifacts == (an_original(job), an_enlarged(job))
+        assert (done.attempts[0].ended_at, done.attempts[0].failure) == (NOW, None)
+        assert await store.get(job.id) == done
+
+    async def test_a_picture_told_twice_changes_nothing(self, store: JobStore) -> None:
+        job = await generated(store)
+        with pytest.raises(StorageFailure):
+            await store.complete(job.id, 1, [an_enlarged(job), an_original(job)], [], later())
+        assert await store.get(job.id) == job
+        assert (await store.counts())[JobState.GENERATED] == 1
+
+    async def test_a_generated_job_given_back_begins_anew(self, store: JobStore) -> None:
+        # Given a job whose worker was lost after its original was stored
+        job = await generated(store)
+        back = await store.give_back(job.id, 1, LOST, NOW)
+        # Then it waits, without a picture
+        assert back is not None
+        assert (back.state, back.artifacts, back.started_at) == (JobState.PENDING, (), None)
+        assert (back.attempts[0].ended_at, back.attempts[0].failure) == (NOW, LOST)
+        assert await store.get(job.id) == back
+        # And the next attempt makes pictures of the same names
+        await store.claim(job.id, "w2", later())
+        await store.generate(job.id, 2, [an_original(job)], [], later())
+        done = await store.complete(job.id, 2, [an_enlarged(job)], [], later())
+        assert done is not None
+        assert done.artifacts == (an_original(job), an_enlarged(job))
+
+    async def test_a_generated_job_that_fails_keeps_its_picture(self, store: JobStore) -> None:
+        job = await generated(store)
+        failed = await store.fail(job.id, 1, FATAL, NOW)
+        assert failed is not None
+        assert (failed.state, failed.failure, failed.finished_at) == (JobState.FAILED, FATAL, NOW)
+        assert failed.artifacts == (an_original(job),)
+        assert failed.attempts[0].failure == FATAL
+        assert await store.get(job.id) == failed
+
     async def test_a_job_given_back_waits_for_its_next_attempt(self, store: JobStore) -> None:
         job = await processing(store)
         back = await store.give_back(job.id, 1, LOST, NOW)
@@ -191,21 +298,25 @@ class JobStoreContract:
         assert await store.get(job.id) == cancelled
         assert cancelled.artifacts == ()
 
+    @pytest.mark.parametrize("state", [JobState.PROCESSING, JobState.GENERATED])
     @pytest.mark.parametrize(
         "call",
         [
+            lambda store, job_id: store.generate(job_id, 1, [], ["late"], later()),
             lambda store, job_id: store.complete(job_id, 1, [], ["late"], later()),
             lambda store, job_id: store.fail(job_id, 1, FATAL, later()),
             lambda store, job_id: store.give_back(job_id, 1, LOST, later()),
             lambda store, job_id: store.complete(job_id, 3, [], [], later()),
         ],
-        ids=["complete", "fail", "give_back", "attempt_of_the_future"],
+        ids=["generate", "complete", "fail", "give_back", "attempt_of_the_future"],
     )
-    async def test_an_outdated_attempt_changes_nothing(self, store: JobStore, call: Outdated) -> None:
+    async def test_an_outdated_attempt_changes_nothing(self, store: JobStore, call: Outdated, state: JobState) -> None:
         # Given a job in its second attempt
         job = await processing(store)
         await store.give_back(job.id, 1, LOST, later())
         second = await store.claim(job.id, "w2", later())
+        if state is JobState.GENERATED:
+            second = await store.generate(job.id, 2, [an_original(job)], [], later())
         counts = dict(await store.counts())
         # When a worker speaks of another attempt
         answer = await call(store, job.id)
@@ -218,6 +329,7 @@ class JobStoreContract:
         job = await processing(store)
         done = await store.complete(job.id, 1, [an_original(job)], [], later())
         assert await store.claim(job.id, "w2", later()) is None
+        assert await store.generate(job.id, 1, [], ["late"], later()) is None
         assert await store.complete(job.id, 1, [], [], later()) is None
         assert await store.give_back(job.id, 1, LOST, later()) is None
         assert await store.fail(job.id, 1, FATAL, later()) is None
@@ -227,20 +339,25 @@ class JobStoreContract:
 
     async def test_moves_of_an_unknown_job_answer_none(self, store: JobStore) -> None:
         assert await store.claim("nobody", "w1", NOW) is None
+        assert await store.generate("nobody", 1, [], ["x"], NOW) is None
         assert await store.complete("nobody", 1, [], ["x"], NOW) is None
         assert await store.give_back("nobody", 1, LOST, NOW) is None
         assert await store.fail("nobody", 0, FATAL, NOW) is None
         assert await store.cancel("nobody", NOW) is None
 
     async def test_every_move_makes_a_job_older(self, store: JobStore) -> None:
-        # Given a job that is lost once and then completed
+        # Given a job that is lost twice, once in each state of running, and then completed
         job = await store.add(a_job(), NO_LIMIT)
         readings = [
             job,
             await store.claim(job.id, "w1", later()),
             await store.give_back(job.id, 1, LOST, later()),
             await store.claim(job.id, "w2", later()),
-            await store.complete(job.id, 2, [an_original(job)], [], later()),
+            await store.generate(job.id, 2, [an_original(job)], [], later()),
+            await store.give_back(job.id, 2, LOST, later()),
+            await store.claim(job.id, "w3", later()),
+            await store.generate(job.id, 3, [an_original(job)], [], later()),
+            await store.complete(job.id, 3, [], [], later()),
         ]
         # Then of any two readings the later one is known
         ages = [reading.age for reading in readings if reading is not None]
@@ -251,58 +368,83 @@ class JobStoreContract:
 
     async def test_counts_follow_every_move(self, store: JobStore) -> None:
         assert dict(await store.counts()) == dict.fromkeys(JobState, 0)
-        # Given a job in each state that the store makes
+        # Given a job in each state, by every way that leads there
         await store.add(a_job(), NO_LIMIT)
         await processing(store)
-        completed, failed, cancelled, back = [await processing(store) for _ in range(4)]
-        await store.complete(completed.id, 1, [], [], later())
-        await store.fail(failed.id, 1, FATAL, later())
+        await generated(store)
+        for begin in (processing, generated):
+            completed, failed, back = [await begin(store) for _ in range(3)]
+            await store.complete(completed.id, 1, [], [], later())
+            await store.fail(failed.id, 1, FATAL, later())
+            await store.give_back(back.id, 1, LOST, later())
+        cancelled = await processing(store)
         await store.cancel(cancelled.id, later())
-        await store.give_back(back.id, 1, LOST, later())
         # Then each is counted where it is
         assert dict(await store.counts()) == {
-            JobState.PENDING: 2,
+            JobState.PENDING: 3,
             JobState.PROCESSING: 1,
-            JobState.GENERATED: 0,
-            JobState.COMPLETED: 1,
-            JobState.FAILED: 1,
+            JobState.GENERATED: 1,
+            JobState.COMPLETED: 2,
+            JobState.FAILED: 2,
             JobState.CANCELLED: 1,
         }
 
     async def test_jobs_are_taken_by_priority_and_then_in_order(self, store: JobStore) -> None:
-        # Given jobs of mixed priorities, one of them given back, one running, some ended
+        # Given jobs of mixed priorities, one of them given back, two running, some ended
         low, first, high, second = [await store.add(a_job(priority=p), NO_LIMIT) for p in (-1, 0, 5, 0)]
         await store.claim(first.id, "w1", later())
         await store.give_back(first.id, 1, LOST, later())
-        running = await processing(store, priority=7)
+        running, making_more = await processing(store, priority=7), await generated(store, priority=6)
         ended = await processing(store, priority=9)
         await store.complete(ended.id, 1, [], [], later())
         # Then the unfinished ones come in the order of taking, as they are
         unfinished = await store.unfinished()
-        assert [job.id for job in unfinished] == [job.id for job in (running, high, first, second, low)]
+        assert [job.id for job in unfinished] == [job.id for job in (running, making_more, high, first, second, low)]
         assert [job for job in unfinished] == [await store.get(job.id) for job in unfinished]
         # And each knows how many waiting ones are before it
         assert [await store.waiting_before(job) for job in (high, first, second, low)] == [0, 1, 2, 3]
 
     async def test_an_equal_job_is_the_owners_newest_that_is_of_use(self, store: JobStore) -> None:
-        # Given equal jobs in all states, and strangers
+        # Given equal jobs in all states, one failed though it has a picture, and strangers
         done = await processing(store, fingerprint="a")
         done = await store.complete(done.id, 1, [an_original(done)], [], later())
         failed, cancelled = await processing(store, fingerprint="a"), await processing(store, fingerprint="a")
         await store.fail(failed.id, 1, FATAL, later())
         await store.cancel(cancelled.id, later())
+        not_enlarged = await generated(store, fingerprint="a")
+        await store.fail(not_enlarged.id, 1, FATAL, later())
         await store.add(a_job(fingerprint="a", owner="somebody else"), NO_LIMIT)
         await store.add(a_job(fingerprint="b"), NO_LIMIT)
         # Then the completed one is found, and a newer one under way instead of it
         assert await store.find_equal("local", "a") == done
-        newer = await processing(store, fingerprint="a")
-        assert await store.find_equal("local", "a") == newer
+        for begin in (processing, generated):
+            newer = await begin(store, fingerprint="a")
+            assert await store.find_equal("local", "a") == newer
         assert await store.find_equal("local", "c") is None
 
     async def test_a_completed_job_without_a_picture_is_of_no_use(self, store: JobStore) -> None:
         done = await processing(store, fingerprint="a")
         await store.complete(done.id, 1, [], [], later())
         assert await store.find_equal("local", "a") is None
+
+    async def test_jobs_are_found_by_the_beginning_of_their_fingerprint(self, store: JobStore) -> None:
+        # Given jobs whose fingerprints agree in 8 digits, 9 digits, all 64, or not at all
+        names = ["0123abcd" + "f" * 56, "0123abcd" + "0" * 56, "0123abcd0" + "f" * 55, "0123abcd" + "f" * 56]
+        first, zeros, nine, equal = [await store.add(a_job(fingerprint=name), NO_LIMIT) for name in names]
+        for other in ("0123abcc" + "f" * 56, "0123abce" + "0" * 56, "f" * 64):
+            await store.add(a_job(fingerprint=other), NO_LIMIT)
+        theirs = await generated(store, fingerprint=names[0], owner="somebody else")
+        # Then those that begin so are found, newest first, of one owner or all, as they are
+        assert await store.with_fingerprint("0123abcd", "local") == [equal, nine, zeros, first]
+        assert await store.with_fingerprint("0123abcd", None) == [theirs, equal, nine, zeros, first]
+        assert await store.with_fingerprint("0123abcd0", "local") == [nine, zeros]
+        assert await store.with_fingerprint(names[0], "somebody else") == [theirs]
+        assert await store.with_fingerprint("0123abcd1", None) == []
+        assert await store.with_fingerprint("0123abcd", "nobody") == []
+
+    async def test_of_many_jobs_of_a_fingerprint_the_newest_twenty_are_found(self, store: JobStore) -> None:
+        jobs = [await store.add(a_job(fingerprint="a" * 64), NO_LIMIT) for _ in range(25)]
+        assert await store.with_fingerprint("a" * 8, None) == jobs[:4:-1]
 
     async def test_of_equal_adds_at_once_one_is_stored_and_the_others_join_it(self, store: JobStore) -> None:
         # Given room for one job
@@ -318,20 +460,23 @@ class JobStoreContract:
             await store.add(a_job(fingerprint="a", owner="somebody else"), 1, join_equal=True)
 
     async def test_jobs_that_may_have_left_a_picture_without_a_row(self, store: JobStore) -> None:
-        # Given jobs that were attempted and have no picture, in every state, a completed one, and a fresh one
+        # Given jobs that were attempted and have no picture, in every state, others that have one, and a fresh one
         running, back, failed, cancelled, completed = [await processing(store) for _ in range(5)]
         await store.give_back(back.id, 1, LOST, later())
         await store.fail(failed.id, 1, FATAL, later())
         await store.cancel(cancelled.id, later())
         await store.complete(completed.id, 1, [an_original(completed)], [], later())
+        given_back, not_enlarged, _ = [await generated(store) for _ in range(3)]
+        await store.give_back(given_back.id, 1, LOST, later())
+        await store.fail(not_enlarged.id, 1, FATAL, later())
         await store.add(a_job(), NO_LIMIT)
-        # Then the first four are told
-        assert await store.without_artifacts() == {job.id for job in (running, back, failed, cancelled)}
+        # Then the first four are told, and the one whose picture was given up with its attempt
+        told = {job.id for job in (running, back, failed, cancelled, given_back)}
+        assert await store.without_artifacts() == told
 
     async def test_times_come_back_in_utc(self, store: JobStore) -> None:
-        east = timezone(timedelta(hours=8))
         job = await store.add(a_job(), NO_LIMIT)
-        claimed = await store.claim(job.id, "w1", NOW.astimezone(east))
+        claimed = await store.claim(job.id, "w1", NOW.astimezone(EAST))
         assert claimed is not None
         read = await store.get(job.id)
         assert (read.started_at, read.attempts[0].started_at) == (NOW, NOW)

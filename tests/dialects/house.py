@@ -3,23 +3,30 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+from fastapi import FastAPI
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.capabilities import ModelCard
+from danqing.core.gallery import Gallery
 from danqing.core.studio import Limits, Studio, new_job_id
 from danqing.core.types import DeviceStatus, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from danqing.http.app import build_app, build_dialect_app
-from danqing.http.dialect import Dialect
+from danqing.http.dialect import Dialect, DialectOptions, Services
+from danqing.http.gate import GateParts
+from danqing.http.keys import Keys
 from danqing.http.listeners import Listener, open_listeners
+from danqing.http.origins import GateRules
+from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
 from tests.fakes.domain import a_card
-from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.intake import PlainIntake
+from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemorySubscriptions
 from tests.fakes.painter import Painter
 from tests.fakes.studio_parts import FixedCatalogue
 
@@ -37,7 +44,12 @@ class House:
         card: ModelCard | None = None,
         max_queue_size: int = 100,
         new_id: Callable[[], str] = new_job_id,
+        keys: Keys | None = None,
+        rules: GateRules | None = None,
+        options: DialectOptions | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
+        """keys: none are needed without. rules: any Host, and pages of no other origin, without."""
         self.store = InMemoryJobStore()
         self.events = InProcessEventBus()
         self.artifacts = LocalArtifactStore(root)
@@ -54,19 +66,32 @@ class House:
             queue=self.painter,
             pool=self.painter,
             events=self.events,
-            catalogue=FixedCatalogue(card or a_card()),
+            catalogue=FixedCatalogue(card or a_card(), aliases=aliases),
+            artifacts=self.artifacts,
             limits=Limits(max_queue_size=max_queue_size),
             new_id=new_id,
         )
+        self.gate = GateParts(keys=keys or Keys(enabled=False), rules=rules or GateRules(loopback_only=False))
+        self.services = Services(
+            studio=self.studio,
+            gallery=Gallery(InMemoryBatchStore(self.store)),
+            subscriptions=InMemorySubscriptions(self.store),
+            artifacts=self.artifacts,
+            intake=PlainIntake(self.artifacts),
+            links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
+            options=options or DialectOptions(),
+        )
+
+    def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:
+        """alone: the app of the one dialect, else that of the shared port."""
+        if alone:
+            return build_dialect_app(self.services, gate=self.gate, dialect=dialects[0])
+        return build_app(self.services, gate=self.gate, dialects=dialects)
 
     def client(self, *dialects: Dialect, alone: bool = False) -> httpx2.AsyncClient:
-        """Talks to the app without a network. alone: the app of the one dialect, else that of the shared port."""
-        app = (
-            build_dialect_app(studio=self.studio, artifacts=self.artifacts, dialect=dialects[0])
-            if alone
-            else build_app(studio=self.studio, artifacts=self.artifacts, dialects=dialects)
-        )
-        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://danqing.test")
+        """Talks to the `app` without a network."""
+        transport = httpx2.ASGITransport(app=self.app(*dialects, alone=alone))
+        return httpx2.AsyncClient(transport=transport, base_url="http://danqing.test")
 
 
 def ids_from(*first: str) -> Callable[[], str]:
@@ -84,7 +109,7 @@ def served(make_house: Callable[[], House], dialects: Sequence[Dialect]) -> Iter
 
     async def run() -> None:
         house, stop = make_house(), Stop()
-        app = build_app(studio=house.studio, artifacts=house.artifacts, dialects=dialects)
+        app = house.app(*dialects)
         with open_listeners([Listener(host="127.0.0.1", port=0)]) as listeners:
             address.append(listeners[0].url)
             loop = asyncio.get_running_loop()

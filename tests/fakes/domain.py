@@ -60,9 +60,15 @@ def a_request(**changes: Any) -> GenerationRequest:  # noqa: ANN401 - fields of 
 
 
 def a_job(**changes: Any) -> Job:  # noqa: ANN401 - fields of the dataclass
-    """A new job, not yet stored."""
+    """A new job, not yet stored, in a batch of its own."""
     job = Job(id=str(uuid.uuid4()), owner="local", request=a_request(), fingerprint="f" * 64, created_at=later())
-    return replace(job, **changes)
+    return replace(job, **{"batch_id": changes.get("id", job.id), **changes})
+
+
+def an_enlarged(job: Job) -> Artifact:
+    """That job's picture, enlarged."""
+    name = f"{job.id}-upscaled.png"
+    return replace(an_original(job), kind=ArtifactKind.UPSCALED, name=name, width=4096, height=4096)
 
 
 def an_original(job: Job) -> Artifact:

@@ -128,10 +128,9 @@ class InMemoryJobStore:
         return sorted((job for job in self._jobs.values() if job.state in UNFINISHED), key=_order_of_taking)
 
     async def without_artifacts(self) -> frozenset[str]:
+        made = (JobState.GENERATED, JobState.COMPLETED)
         return frozenset(
-            job.id
-            for job in self._jobs.values()
-            if job.attempts and not job.artifacts and job.state is not JobState.COMPLETED
+            job.id for job in self._jobs.values() if job.attempts and not job.artifacts and job.state not in made
         )
 
     def matching(self, condition: Callable[[Job], bool]) -> list[Job]:

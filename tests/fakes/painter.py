@@ -56,7 +56,7 @@ class Painter:
         self._events = events
         self._artifacts = artifacts
         self._automatic = automatic
-        self._painting: set[asyncio.Task[None]] = set()
+        self._painting: dict[str, asyncio.Task[None]] = {}
         self.begin = asyncio.Event()
         self.begin.set()
         self.previews_wanted: set[str] = set()
@@ -67,14 +67,16 @@ class Painter:
     async def publish(self, job: Job) -> None:
         if self._automatic:
             task = asyncio.create_task(self._paint(job.id))
-            self._painting.add(task)
-            task.add_done_callback(self._painting.discard)
+            self._painting[job.id] = task
+            task.add_done_callback(lambda _: self._painting.pop(job.id))
 
     async def withdraw(self, job_id: str) -> None:
         pass
 
     async def stop_job(self, job_id: str) -> None:
-        pass
+        self.previews_wanted.discard(job_id)
+        if (task := self._painting.get(job_id)) is not None:
+            task.cancel()
 
     async def send_previews(self, job_id: str) -> None:
         self.previews_wanted.add(job_id)
@@ -86,8 +88,6 @@ class Painter:
     async def _paint(self, job_id: str) -> None:
         await self.begin.wait()
         job = await self._store.get(job_id)
-        if job.state is not JobState.PENDING:  # cancelled before it began
-            return
         await self.start(job_id)
         total = job.request.num_inference_steps
         for step in range(1, total + 1):

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from danqing.core.engine_port import Observer, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory
-from danqing.core.types import DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
 
 STEPS = 4
+PARTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +53,13 @@ def build_zoo(zoo: Zoo) -> "ZooEngine":
 
 
 class ZooEngine:
-    """Implements `core.ports.Engine`. A prompt it does not know makes an ordinary picture of one colour."""
+    """Implements `core.engine_port.Engine`. A prompt it does not know makes an ordinary picture of one colour: that of
+    the first input image's corner or, without one, a red as light as the seed.
+    """
 
     def __init__(self, zoo: Zoo) -> None:
         self._zoo = zoo
+        self._finished = ""  # the newest prompt, for `enlarge`, which is not told one
 
     def load(self) -> None:
         match self._zoo.load:
@@ -83,20 +88,21 @@ class ZooEngine:
     def device(self) -> DeviceStatus:
         return DeviceStatus(id="cpu", name="zoo", kind="cpu")
 
-    def denoise(
-        self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
-    ) -> RawPicture | None:
+    def denoise(self, request: GenerationRequest, *, read_image: ReadImage, observer: Observer) -> RawPicture | None:
+        colour = _corner(read_image(request.inputs[0])) if request.inputs else (request.seed % 256, 0, 0)
         for step in range(1, STEPS + 1):
-            if stopped():
+            if observer.stopped():
                 return None
-            if step == 2 and not self._misbehave(request.prompt, stopped):
+            if step == 2 and request.prompt == "waits for a watcher":
+                _wait(observer.wants_preview)
+            if step == 2 and not self._misbehave(request.prompt, observer.stopped):
                 return None
             time.sleep(self._zoo.step_s)
-            on_step(step, STEPS)
+            _tell_step(step, observer, request.prompt)
         if request.prompt == "makes every step twice":
             for step in range(1, STEPS + 1):
-                on_step(step, STEPS)
-        return RawPicture(width=1, height=1, rgb=bytes((request.seed % 256, 0, 0)))
+                _tell_step(step, observer, request.prompt)
+        return RawPicture(width=1, height=1, rgb=bytes(colour), adjustments=("made in a zoo",))
 
     def _misbehave(self, prompt: str, stopped: Callable[[], bool]) -> bool:
         """False: give up without a word."""
@@ -134,7 +140,7 @@ class ZooEngine:
                 pass
         return True
 
-    def finish(self, raw: RawPicture, request: GenerationRequest) -> EncodedPicture:
+    def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
         width, height = request.width, request.height
         match request.prompt:
             case "wrong size":
@@ -145,9 +151,65 @@ class ZooEngine:
                 raise OSError("a library's words")
             case _:
                 pass
-        file = io.BytesIO()
-        Image.new("RGB", (width, height), tuple(raw.rgb)).save(file, "PNG", compress_level=1)
-        return EncodedPicture(width=width, height=height, media_type="image/png", content=file.getvalue())
+        if request.inputs:
+            read_image(request.inputs[0])
+        self._finished = request.prompt
+        return RawPicture(
+            width=width, height=height, rgb=raw.rgb * (width * height), adjustments=("finished in a zoo",)
+        )
+
+    def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
+        for part in range(1, PARTS + 1):
+            if part == 2:
+                self._misbehave_enlarging(self._finished)
+            on_part(part, PARTS)
+        width, height = 4 * picture.width, 4 * picture.height
+        if self._finished == "enlarges too little":
+            width -= 4
+        return RawPicture(width=width, height=height, rgb=picture.rgb[:3] * (width * height))
+
+    def _misbehave_enlarging(self, prompt: str) -> None:
+        match prompt:
+            case "enlarging waits at the gate":
+                _wait(lambda: self._zoo.is_open("gate"))
+            case "enlarging breaks":
+                raise OSError("a library's words")
+            case _:
+                pass
+
+    def encode(self, picture: RawPicture, request: GenerationRequest, kind: ArtifactKind) -> EncodedPicture:
+        if request.prompt == "encoding the preview breaks" and kind is ArtifactKind.PREVIEW:
+            raise OSError("a library's words")
+        if request.prompt == "encoding the preview waits at the gate" and kind is ArtifactKind.PREVIEW:
+            _wait(lambda: self._zoo.is_open("gate"))
+        image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
+        return _encoded(image, "WEBP" if kind is ArtifactKind.PREVIEW else "PNG")
+
+
+def _tell_step(step: int, observer: Observer, prompt: str) -> None:
+    """A preview is as grey as its step is late, or noise where the prompt wants it to be large."""
+    if step < STEPS and observer.wants_preview():
+        grey = 255 * step // STEPS
+        preview = Image.new("RGB", (16, 16), (grey, grey, grey))
+        if prompt == "large previews":
+            preview = Image.frombytes("RGB", (1024, 1024), os.urandom(3 * 1024 * 1024))
+        observer.preview_made(step, STEPS, _encoded(preview, "JPEG"))
+    observer.step_done(step, STEPS)
+
+
+def _encoded(image: Image.Image, file_format: str) -> EncodedPicture:
+    file = io.BytesIO()
+    image.save(file, file_format, **({"compress_level": 1} if file_format == "PNG" else {}))
+    return EncodedPicture(
+        width=image.width, height=image.height, media_type=f"image/{file_format.lower()}", content=file.getvalue()
+    )
+
+
+def _corner(png: bytes) -> tuple[int, ...]:
+    with Image.open(io.BytesIO(png)) as image:
+        corner = image.convert("RGB").getpixel((0, 0))
+        assert isinstance(corner, tuple)
+        return tuple(int(part) for part in corner)
 
 
 def _wait(come: Callable[[], bool]) -> None:

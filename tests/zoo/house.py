@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.events import Event, ProgressMade, StateChanged
-from danqing.core.studio import Limits, Studio
-from danqing.core.types import Job, RequestDraft, WorkerStatus
+from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
+from danqing.core.studio import Limits, Order, Studio
+from danqing.core.types import ArtifactKind, Job, RequestDraft, Stage, WorkerStatus
 from danqing.events.in_process import InProcessEventBus
 from danqing.queue.embedded import EmbeddedQueue
-from danqing.store.sqlite import SqliteJobStore
+from danqing.store.job_store import SqliteJobStore
+from danqing.store.sqlite import SqliteStores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory
 from danqing.workers.settlement import JobRules
@@ -69,10 +70,10 @@ class House:
         for worker in self.supervisor.workers:
             await asyncio.wait_for(worker.free(), DEADLINE_S)
 
-    async def submit(self, prompt: str, *, seed: int | None = None, priority: int = 0) -> Job:
+    async def submit(self, prompt: str, *further: ArtifactKind, seed: int | None = None, priority: int = 0) -> Job:
         """Accepts a job; small, so that encoding takes no time."""
-        draft = RequestDraft(prompt=prompt, width=64, height=64, seed=seed)
-        return await self.studio.submit(draft, priority=priority)
+        draft = RequestDraft(prompt=prompt, width=64, height=64, seed=seed, further=further)
+        return await self.studio.submit(Order(draft=draft, priority=priority))
 
     async def ended(self, job: Job) -> Job:
         """Waits for the job's end."""
@@ -82,9 +83,15 @@ class House:
         """Waits until the job has made its first step."""
         await until(lambda: self.studio.progress(job.id) is not None, "the first step")
 
-    async def history(self, job: Job) -> list[Event]:
+    async def enlarging(self, job: Job) -> None:
+        """Waits until the job's first part is enlarged."""
+        await until(
+            lambda: (p := self.studio.progress(job.id)) is not None and p.stage is Stage.UPSCALING, "the first part"
+        )
+
+    async def history(self, job: Job, *, previews: bool = False) -> list[Event]:
         """Everything that happens to the job from now to its end."""
-        async with asyncio.timeout(DEADLINE_S), self.studio.watch(job.id) as events:
+        async with asyncio.timeout(DEADLINE_S), self.studio.watch(job.id, previews=previews) as events:
             return [event async for event in events]
 
 
@@ -93,9 +100,15 @@ def states(history: list[Event]) -> list[str]:
     return [event.job.state.value for event in history if isinstance(event, StateChanged)]
 
 
-def steps(history: list[Event]) -> list[int]:
-    """The steps in a history."""
-    return [event.progress.step for event in history if isinstance(event, ProgressMade)]
+def steps(history: list[Event], stage: Stage = Stage.DENOISING) -> list[int]:
+    """The steps of a stage in a history."""
+    told = [event.progress for event in history if isinstance(event, ProgressMade)]
+    return [progress.step for progress in told if progress.stage is stage]
+
+
+def previews(history: list[Event]) -> list[int]:
+    """The steps in a history that a preview was made of."""
+    return [event.step for event in history if isinstance(event, PreviewMade)]
 
 
 @asynccontextmanager
@@ -110,7 +123,8 @@ async def a_house(
 ) -> AsyncIterator[House]:
     """Opens the store in folder, recovers, starts the workers; stops everything at the end, at once."""
     zoo = zoo or Zoo(folder=folder)
-    store = await asyncio.to_thread(SqliteJobStore.open, folder / "jobs.db")
+    stores = await asyncio.to_thread(SqliteStores.open, folder / "jobs.db")
+    store = stores.jobs
     queue, events = EmbeddedQueue(), InProcessEventBus()
     specs = [a_spec(folder, zoo, number=number) for number in range(1, workers + 1)]
     supervisor = Supervisor(specs, rules=worker_rules)
@@ -124,6 +138,7 @@ async def a_house(
         pool=supervisor,
         events=events,
         catalogue=FixedCatalogue(a_card()),
+        artifacts=artifacts,
         limits=Limits(max_queue_size=100),
     )
     house = House(
@@ -145,4 +160,4 @@ async def a_house(
     finally:
         await dispatcher.stop(deadline_s=0)
         events.close()
-        await store.close()
+        await stores.close()

@@ -1,9 +1,12 @@
 """Artifacts as files in one directory, which may be a user's own and hold other files too."""
 
+import errno
 import os
 import re
 import secrets
+import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -13,16 +16,18 @@ from danqing.core.errors import ArtifactNotFound, StorageFailure
 log = structlog.get_logger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
-# What the server names its pictures by: the job's id, possibly a suffix. Nothing else is ever removed.
+# What the server names a job's pictures by: the job's id, possibly a suffix. Of the pictures nothing else is ever
+# removed, and so no input image, which several jobs may share.
 PICTURE = re.compile(r"(?P<job_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(-[a-z]+)?\.(png|webp)")
 TEMPORARY = re.compile(r"\.danqing-(?P<name>[A-Za-z0-9._-]+)-[0-9a-f]{32}\.tmp")
-LEFT_OVER_AFTER_S = 3600  # a temporary file this old is nobody's any more, of whichever server it was
+STAGING = ".danqing-staging"
+LEFT_OVER_AFTER_S = 3600  # a temporary or staged file this old is nobody's any more, of whichever server it was
 
 
 class LocalArtifactStore:
     """Implements `core.ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at once.
 
-    root: created by the first `write` if it is not there.
+    root: created by what first writes to it if it is not there.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,9 +39,7 @@ class LocalArtifactStore:
             raise StorageFailure("Not a name for an artifact.")
         temporary = self._root / f".danqing-{name}-{secrets.token_hex(16)}.tmp"
         try:
-            if not self._root.is_dir():
-                self._root.mkdir(parents=True, exist_ok=True)
-                _sync_directory(self._root.parent)
+            self._make_root()
             try:
                 _write_new(temporary, content)
                 os.replace(temporary, self._root / name)
@@ -47,6 +50,34 @@ class LocalArtifactStore:
         except OSError as exc:
             log.error("artifact_write_failed", name=name, size_bytes=len(content), reason=exc.strerror)
             raise StorageFailure from exc
+
+    def adopt(self, staged: Path, name: str) -> None:
+        """See the port. What is no file of its own (a link, say) is not taken over: StorageFailure."""
+        if not _is_legal(name):
+            raise StorageFailure("Not a name for an artifact.")
+        try:
+            self._make_root()
+            _sync_file(staged)
+            os.replace(staged, self._root / name)
+            _sync_directory(self._root)
+        except OSError as exc:
+            log.error("artifact_adopt_failed", name=name, reason=exc.strerror)
+            raise StorageFailure from exc
+
+    def staging(self) -> Path:
+        """See the port. For this user's eyes only. Raises StorageFailure."""
+        folder = self._root / STAGING
+        try:
+            self._make_root()
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink():  # what is staged would lie wherever somebody else chose
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if folder.stat().st_mode & 0o077:
+                folder.chmod(0o700)
+        except OSError as exc:
+            log.error("artifact_staging_failed", reason=exc.strerror)
+            raise StorageFailure from exc
+        return folder
 
     def path(self, name: str) -> Path:
         """See the port. Links and directories are not pictures: ArtifactNotFound."""
@@ -60,15 +91,19 @@ class LocalArtifactStore:
         return str(self._root / name)
 
     def sweep(self, without_artifacts: frozenset[str]) -> int:
-        """See the port. Only names of the server's own making are removed. Raises StorageFailure."""
+        """See the port. Only names of the server's own making are removed. Raises StorageFailure.
+
+        Staged files are removed once they are old: what another server is just about to adopt stays.
+        """
+        staging = self._root / STAGING
         try:
-            with os.scandir(self._root) as entries:
-                return sum(_is_left_over(entry, without_artifacts) and _removed(entry) for entry in entries)
-        except FileNotFoundError:
-            return 0
+            left_over = _entries(self._root, lambda entry: _is_left_over(entry, without_artifacts))
+            if not staging.is_symlink():
+                left_over += _entries(staging, _is_old)
         except OSError as exc:
             log.error("artifact_sweep_failed", reason=exc.strerror)
             raise StorageFailure from exc
+        return sum(map(_removed, left_over))
 
     def remove(self, name: str) -> None:
         """See the port."""
@@ -80,9 +115,23 @@ class LocalArtifactStore:
             log.error("artifact_remove_failed", name=name, reason=exc.strerror)
             raise StorageFailure from exc
 
+    def _make_root(self) -> None:
+        if not self._root.is_dir():
+            self._root.mkdir(parents=True, exist_ok=True)
+            _sync_directory(self._root.parent)
+
 
 def _is_legal(name: str) -> bool:
     return NAME.fullmatch(name) is not None and ".." not in name
+
+
+def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
+    """What lies in the folder and is wanted; nothing where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(filter(wanted, entries))
+    except FileNotFoundError:
+        return []
 
 
 def _is_left_over(entry: os.DirEntry[str], without_artifacts: frozenset[str]) -> bool:
@@ -119,6 +168,16 @@ def _write_new(path: Path, content: bytes) -> None:
         while view:
             view = view[file.write(view) :]
         os.fsync(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a file")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(path: Path) -> None:

@@ -24,6 +24,9 @@ def generate(
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the picture repeatable. [default: drawn]")] = None,
     model: Model = None,
     server: Annotated[str | None, typer.Option("--server", help="Address of the server to use.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Key for the server. [default: the one that the settings have]")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make one picture and write it to a file.
@@ -44,7 +47,7 @@ def generate(
         raise UserError("--model goes with an engine started here; a --server has chosen its model already.")
     settings = settings_from(data_dir=data_dir, model=model)
     order = PictureOrder(prompt=prompt, width=width, height=height, num_inference_steps=steps, seed=seed)
-    with _client(server, settings, model) as client, _progress_bar() as report:
+    with _client(server, settings, model, key or _own_key(settings)) as client, _progress_bar() as report:
         picture = client.make(order, report) if client else _make_here(order, settings, report)
     _write(output, picture.content)
     print(f"{output}  seed {picture.seed}")
@@ -68,12 +71,14 @@ def _write(output: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _client(server: str | None, settings: "Settings", model: str | None) -> "Generator[ServerClient | None]":
+def _client(
+    server: str | None, settings: "Settings", model: str | None, key: str | None
+) -> "Generator[ServerClient | None]":
     """The server to use; None for none. Only --server must answer; a found one that does not is passed over."""
     from danqing.cli.server_client import ServerClient
 
     for url in [server] if server else _candidates(settings, model):
-        client = ServerClient(url)
+        client = ServerClient(url, key=key)
         try:
             if server or client.answers():
                 yield client
@@ -81,6 +86,12 @@ def _client(server: str | None, settings: "Settings", model: str | None) -> "Gen
         finally:
             client.close()
     yield None
+
+
+def _own_key(settings: "Settings") -> str | None:
+    """A key that a server with these settings lets in."""
+    keys = [key for key in (settings.api_key, *settings.allowed_keys, settings.admin_key) if key]
+    return keys[0].get_secret_value() if keys else None
 
 
 def _candidates(settings: "Settings", model: str | None) -> list[str]:

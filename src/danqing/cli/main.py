@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from danqing import __version__
+from danqing.cli.bench import bench_app
 from danqing.cli.doctor import doctor
 from danqing.cli.generate import generate
 from danqing.cli.models import models
+from danqing.cli.monitor import monitor
 from danqing.cli.options import UserError
+from danqing.cli.selftest import selftest_app
 from danqing.cli.serve import serve
 from danqing.core.errors import DanqingError
 
@@ -25,8 +28,10 @@ def build_app() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(root)
-    for command in (serve, generate, models, doctor):
+    for command in (serve, generate, models, doctor, monitor):
         app.command()(command)
+    app.add_typer(bench_app(), name="bench")
+    app.add_typer(selftest_app(), name="selftest")
     return app
 
 

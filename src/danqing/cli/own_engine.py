@@ -7,8 +7,9 @@ from pathlib import Path
 from danqing.cli.order import FinishedPicture, PictureOrder, Report
 from danqing.config import Settings
 from danqing.core.errors import EngineFailure
-from danqing.core.events import ProgressMade, StateChanged
+from danqing.core.events import PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState
+from danqing.core.studio import Order
 from danqing.core.types import Job, RequestDraft
 from danqing.wiring import Runtime, open_runtime
 
@@ -24,15 +25,14 @@ async def _make(order: PictureOrder, settings: Settings, report: Report) -> Fini
     report(f"loading {settings.model}", 0)
     async with open_runtime(settings) as runtime:
         await runtime.until_ready()
-        job = await runtime.studio.submit(
-            RequestDraft(
-                prompt=order.prompt,
-                width=order.width,
-                height=order.height,
-                num_inference_steps=order.num_inference_steps,
-                seed=order.seed,
-            )
+        draft = RequestDraft(
+            prompt=order.prompt,
+            width=order.width,
+            height=order.height,
+            num_inference_steps=order.num_inference_steps,
+            seed=order.seed,
         )
+        job = await runtime.studio.submit(Order(draft=draft))
         return _take(await _follow(job, runtime, report), runtime)
 
 
@@ -53,9 +53,11 @@ async def _tell(job: Job, runtime: Runtime, report: Report) -> Job:
         async for event in events:
             match event:
                 case ProgressMade(progress=progress):
-                    report("denoising", progress.percentage)
+                    report(progress.stage, progress.percentage)
                 case StateChanged():
                     job = event.job
+                case PreviewMade():
+                    pass
     return job
 
 

@@ -25,6 +25,9 @@ def serve(
         list[str] | None,
         typer.Option("--listen", metavar="DIALECT=PORT", help="A further port for one dialect; may be repeated."),
     ] = None,
+    allow_public: Annotated[
+        bool, typer.Option("--allow-public", help="Let other machines in although no key is needed.")
+    ] = False,
     log_format: Annotated[
         str | None, typer.Option("--log-format", help="auto, console or json. [default: auto]")
     ] = None,
@@ -40,10 +43,18 @@ def serve(
 
         danqing serve --listen turbo=5000
 
-        danqing serve --model z-image-turbo --host 0.0.0.0 --data-dir /srv/danqing
+        danqing serve --model z-image-turbo --data-dir /srv/danqing
+
+        API_KEY=... danqing serve --host 0.0.0.0
     """
     settings = settings_from(
-        host=host, port=port, data_dir=data_dir, model=model, listen=listen or None, log_format=log_format
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        model=model,
+        listen=listen or None,
+        allow_public=allow_public or None,
+        log_format=log_format,
     )
     run_server(settings)
 
@@ -73,17 +84,16 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
     from danqing.http.listeners import open_listeners
     from danqing.http.server import Stop, stop_on_signals
     from danqing.http.server import serve as answer_requests
-    from danqing.wiring import build_apps, listeners, open_runtime
+    from danqing.wiring import build_apps, check_exposure, listeners, open_runtime
 
     log = structlog.get_logger(__name__)
+    open_to_all = check_exposure(settings)
     stop = Stop()
     with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
         async with open_runtime(settings, engine=engine) as runtime:
             _print_summary(runtime, opened)
-            if not _is_loopback(settings.host):
-                log.warning(
-                    "open_to_the_network", host=settings.host, hint="there is no authentication; see SECURITY.md"
-                )
+            if open_to_all:
+                log.warning("open_to_the_network", host=settings.host, hint="no key is needed; see SECURITY.md")
             here = RunningServer.of(opened[0].url, model=runtime.studio.catalogue.default().id)
             with announced(settings.data_dir, here):
                 await answer_requests(build_apps(runtime, opened), stop=stop, drain=runtime.drain)
@@ -103,12 +113,3 @@ def _print_summary(runtime: "Runtime", opened: "Sequence[OpenListener]") -> None
 
 def _address(one: "OpenListener") -> str:
     return f"{one.url}  ({one.listener.dialect} only)" if one.listener.dialect else one.url
-
-
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -18,9 +18,15 @@ _Object = dict[str, object]
 class ServerClient:
     """Talks to one server. Blocking. Every method raises UserError when the server does not answer as Danqing does."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, key: str | None = None) -> None:
+        """key: for a server that lets nobody in without one."""
         self._url = base_url.rstrip("/")
-        self._http = httpx2.Client(base_url=self._url, timeout=ANSWER_TIMEOUT_S, trust_env=False)
+        self._http = httpx2.Client(
+            base_url=self._url,
+            timeout=ANSWER_TIMEOUT_S,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
 
     def close(self) -> None:
         """Closes the connections."""

@@ -13,7 +13,7 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import DanqingError, JobNotCancellable, JobNotFound, ModelNotReady, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
-from danqing.core.images import ref_of
+from danqing.core.images import StagedImage, ref_of
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
 from danqing.core.states import JobState
@@ -153,7 +153,7 @@ class Studio:
 
     async def _accept(self, new: Job, order: Order, batch_size: int) -> Job:
         for image in order.draft.staged:
-            await asyncio.to_thread(self._artifacts.adopt, image.path, ref_of(image).name)
+            await asyncio.to_thread(self._take_over, image)
         job = await self._store.add(
             new, self._limits.max_queue_size, batch_size=batch_size, join_equal=order.join_equal
         )
@@ -162,6 +162,14 @@ class Studio:
         self._events.publish(StateChanged(job=job))
         await self._queue.publish(job)
         return job
+
+    def _take_over(self, image: StagedImage) -> None:
+        """Its file may be taken over already: several orders, or two places of one, can begin with the same picture."""
+        name = ref_of(image).name
+        if image.path.exists():
+            self._artifacts.adopt(image.path, name)
+        else:
+            self._artifacts.path(name)
 
     async def _to_its_end(self, move: Coroutine[None, None, Job]) -> Job:
         """Goes on even if the caller is cancelled (a client hung up): a job stored but not queued would never run."""

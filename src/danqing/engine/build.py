@@ -1,6 +1,6 @@
 """Builds the engine that a spec describes; called in a worker process only."""
 
-from danqing.core.ports import Engine
+from danqing.core.engine_port import Engine
 from danqing.engine.device import choose_device
 from danqing.engine.families.registry import FamilyRegistry
 from danqing.engine.resident import ResidentEngine

@@ -1,4 +1,4 @@
-"""Brings a picture from the size the model made to the size that was asked for."""
+"""Pixels as arrays and as the core's pictures; and from the size that the model made to the one that was asked for."""
 
 import math
 
@@ -7,10 +7,22 @@ import numpy.typing as npt
 from PIL import Image
 
 from danqing.core.sizes import SizePlan
+from danqing.core.types import RawPicture
 from danqing.engine.upscale.real_esrgan import CONTEXT, SCALE, Upscaler
 
 LANCZOS_REACH = 3  # pixels around a part that its enlargement by Lanczos depends on
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+def pixels_of(picture: RawPicture) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 3), not to be written to."""
+    return np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
+
+
+def raw_picture(rgb: npt.NDArray[np.uint8], adjustments: tuple[str, ...]) -> RawPicture:
+    """rgb: uint8 (H, W, 3)."""
+    height, width, _ = rgb.shape
+    return RawPicture(width=width, height=height, rgb=rgb.tobytes(), adjustments=adjustments)
 
 
 def finish_picture(rgb: npt.NDArray[np.uint8], plan: SizePlan, upscaler: Upscaler) -> npt.NDArray[np.uint8]:
@@ -20,7 +32,7 @@ def finish_picture(rgb: npt.NDArray[np.uint8], plan: SizePlan, upscaler: Upscale
     No part is stretched, and nothing is enlarged that does not show: the result is that of enlarging the whole.
     """
     if plan.crop_only:
-        return _centre(rgb, plan.final)
+        return centre(rgb, plan.final)
     box = _kept(plan)
     if plan.enlarge:
         left, top, right, bottom = _around(box, plan.native)
@@ -29,7 +41,8 @@ def finish_picture(rgb: npt.NDArray[np.uint8], plan: SizePlan, upscaler: Upscale
     return np.array(Image.fromarray(rgb).resize(plan.final, Image.Resampling.LANCZOS, box=box))
 
 
-def _centre(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def centre(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The middle of rgb, uint8 (H, W, 3), of that (width, height): contiguous."""
     width, height = size
     top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
     return np.ascontiguousarray(rgb[top : top + height, left : left + width])

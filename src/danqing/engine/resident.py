@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import diffusers.utils.logging
-import numpy as np
 import structlog
 import torch
 import tqdm
@@ -15,27 +14,33 @@ import transformers.utils.logging
 from danqing import __version__
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.capabilities import ModelCard
+from danqing.core.engine_port import Observer, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
-from danqing.core.types import DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
 from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
 from danqing.engine.codecs.request_texts import request_texts
+from danqing.engine.codecs.small import encode_webp
 from danqing.engine.device import Device, choose_attention, default_cpu_threads, is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter, MadePicture
 from danqing.engine.families.registry import FamilyRegistry
-from danqing.engine.picture import finish_picture
+from danqing.engine.input_pictures import shown_input, start_picture
+from danqing.engine.masks import keep_masked
+from danqing.engine.picture import finish_picture, pixels_of, raw_picture
+from danqing.engine.previews import PreviewingWatcher
 from danqing.engine.prompt_cache import PromptCache
 from danqing.engine.spec import EngineSpec
 from danqing.engine.upscale.real_esrgan import Upscaler
 
 # What torch and diffusers raise; anything else comes from the caller's callbacks and is theirs.
 LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
+PREVIEW_MAX_SIDE = 1024  # pixels
 
 log = structlog.get_logger(__name__)
 
 
 class ResidentEngine:
-    """An `Engine` (see `core/ports.py`) over the families' adapters."""
+    """An `Engine` (see `core/engine_port.py`) over the families' adapters."""
 
     def __init__(
         self,
@@ -98,34 +103,57 @@ class ResidentEngine:
         """See `Engine`."""
         return self._device.status()
 
-    def denoise(
-        self, request: GenerationRequest, *, on_step: Callable[[int, int], None], stopped: Callable[[], bool]
-    ) -> RawPicture | None:
+    def denoise(self, request: GenerationRequest, *, read_image: ReadImage, observer: Observer) -> RawPicture | None:
         """See `Engine`. When memory runs out, everything unused is freed and the request is tried once more."""
-        size = self._plan(request).native
+        plan = self._plan(request)
+        if observer.stopped():
+            return None
+        with _translated("read_inputs", request.model, EngineFailure()):
+            start = start_picture(request, plan, read_image=read_image)
+        watcher = PreviewingWatcher(observer, plan, start)
 
         def make(spare_memory: bool) -> MadePicture | None:
             adapter = self._adapters[request.model]
-            return adapter.make(request, size, spare_memory=spare_memory, on_step=on_step, stopped=stopped)
+            return adapter.make(request, plan.native, start=start, watcher=watcher, spare_memory=spare_memory)
 
         with _translated("denoise", request.model, EngineFailure()):
             made = self._try_twice(make, request.model)
         if made is None:
             return None
-        height, width, _ = made.rgb.shape
-        return RawPicture(width=width, height=height, rgb=made.rgb.tobytes(), adjustments=made.adjustments)
+        adjustments = (*(start.adjustments if start else ()), *made.adjustments)
+        return raw_picture(made.rgb, adjustments)
 
-    def finish(self, raw: RawPicture, request: GenerationRequest) -> EncodedPicture:
-        """See `Engine`. PNG."""
+    def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """See `Engine`. At strength 0 it is the input itself, which so does not pass through the model's size."""
         plan = self._plan(request)
         if (raw.width, raw.height) != plan.native:
             raise EngineFailure("The model made a picture of another size than planned.")
-        adjustments = (*foreseen_adjustments(request, self._cards[request.model]), *raw.adjustments)
         with _translated("finish", request.model, EngineFailure()):
-            rgb = np.frombuffer(raw.rgb, np.uint8).reshape(raw.height, raw.width, 3)
-            final = finish_picture(rgb, plan, self._upscaler)
-            content = encode_png(final, request_texts(request, plan, adjustments=adjustments, version=__version__))
-        return EncodedPicture(width=request.width, height=request.height, media_type=MEDIA_TYPE, content=content)
+            shown = None
+            if request.mask is not None or request.strength == 0:
+                shown = shown_input(request, plan.final, read_image=read_image)
+            if shown is not None and request.strength == 0:
+                return raw_picture(shown.rgb, raw.adjustments)
+            final = finish_picture(pixels_of(raw), plan, self._upscaler)
+            if shown is not None and shown.mask is not None:
+                final = keep_masked(final, shown.rgb, shown.mask)
+        return raw_picture(final, raw.adjustments)
+
+    def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
+        """See `Engine`."""
+        with _translated("enlarge", "real_esrgan", EngineFailure()):
+            return raw_picture(self._upscaler.enlarge(pixels_of(picture), on_part=on_part), picture.adjustments)
+
+    def encode(self, picture: RawPicture, request: GenerationRequest, kind: ArtifactKind) -> EncodedPicture:
+        """See `Engine`."""
+        plan, rgb = self._plan(request), pixels_of(picture)
+        with _translated("encode", request.model, EngineFailure()):
+            if kind is ArtifactKind.PREVIEW:
+                return encode_webp(rgb, max_side=PREVIEW_MAX_SIDE)
+            adjustments = (*foreseen_adjustments(request, self._cards[request.model]), *picture.adjustments)
+            texts = request_texts(request, plan, kind, adjustments=adjustments, version=__version__)
+            content = encode_png(rgb, texts)
+        return EncodedPicture(width=picture.width, height=picture.height, media_type=MEDIA_TYPE, content=content)
 
     def _plan(self, request: GenerationRequest) -> SizePlan:
         if request.model not in self._cards:

@@ -8,40 +8,53 @@ from starlette.exceptions import HTTPException
 
 from danqing import __version__
 from danqing.core.errors import DanqingError
-from danqing.core.ports import ArtifactStore
-from danqing.core.studio import Studio
 from danqing.http.body_limit import BodyLimit
 from danqing.http.dialect import Dialect, Services
+from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange
+from danqing.http.forms import FORM_LIMITS
+from danqing.http.gate import HOUSE_OPEN_PATHS, Cors, Gate, GateParts, is_below
 from danqing.http.health import HealthRoutes, ProbeRoutes
 from danqing.http.openapi import ExactFastAPI
-from danqing.http.start_page import StartPage
+from danqing.http.start_page import RootAnswer, StartPage
+from danqing.http.tickets import TicketRoutes
 
 HOUSE_BODY_BYTES = 64 * 1024  # on paths of no dialect
 
 
-def build_app(*, studio: Studio, artifacts: ArtifactStore, dialects: Sequence[Dialect]) -> FastAPI:
+def build_app(services: Services, *, gate: GateParts, dialects: Sequence[Dialect]) -> FastAPI:
     """The shared port: every dialect, the start page, `/health` for all of them, `/livez` and `/readyz`."""
-    app = _build(studio=studio, artifacts=artifacts, dialects=tuple(dialects), alone=False)
-    app.include_router(StartPage(studio=studio, dialects=dialects).router())
-    app.include_router(ProbeRoutes(studio=studio).router())
+    app = _build(services, gate=gate, dialects=tuple(dialects), alone=False)
+    app.include_router(StartPage(studio=services.studio, dialects=dialects).router())
+    app.include_router(ProbeRoutes(studio=services.studio).router())
     return app
 
 
-def build_dialect_app(*, studio: Studio, artifacts: ArtifactStore, dialect: Dialect) -> FastAPI:
-    """A port of its own: this dialect's paths and nothing else; every answer is in its shape."""
-    return _build(studio=studio, artifacts=artifacts, dialects=(dialect,), alone=True)
+def build_dialect_app(services: Services, *, gate: GateParts, dialect: Dialect) -> FastAPI:
+    """A port of its own: this dialect's paths, `/docs` and `/tickets`, nothing else; every answer is in its shape."""
+    app = _build(services, gate=gate, dialects=(dialect,), alone=True)
+    if dialect.root is not None:
+        app.include_router(RootAnswer(dialect.root).router())
+    return app
 
 
-def _build(*, studio: Studio, artifacts: ArtifactStore, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
+def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
     # The pages of FastAPI at /docs load scripts from elsewhere, so they are off.
-    app = ExactFastAPI(title="Danqing", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    services = Services(studio=studio, artifacts=artifacts)
+    app = ExactFastAPI(
+        title=dialects[0].title if alone else "Danqing",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        form_limits=FORM_LIMITS,
+    )
     for dialect in dialects:
         app.include_router(dialect.build_router(services))
     if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
-        app.include_router(HealthRoutes(studio=studio, parts=health).router())
+        app.include_router(HealthRoutes(studio=services.studio, options=services.options, parts=health).router())
+    app.include_router(TicketRoutes(gate.tickets).router())
+    app.include_router(DocsPage(title=app.title).router())
 
     desk = ErrorDesk(dialects=dialects, alone=alone)
     for kind in (DanqingError, RequestValidationError, HTTPException):
@@ -51,6 +64,13 @@ def _build(*, studio: Studio, artifacts: ArtifactStore, dialects: tuple[Dialect,
         dialect = desk.dialect(path)
         return HOUSE_BODY_BYTES if dialect is None else dialect.max_body_bytes
 
+    def is_open(path: str) -> bool:
+        dialect = desk.dialect(path)
+        return is_below(path, HOUSE_OPEN_PATHS) or (dialect is not None and is_below(path, dialect.open_paths))
+
+    app.is_open = is_open if gate.keys.enabled else None
     app.add_middleware(BodyLimit, limit_for=body_limit)
-    app.add_middleware(Exchange, answer_error=desk.answer)  # added last, so outermost
+    app.add_middleware(Gate, parts=gate, is_open=is_open, answer_error=desk.answer)
+    app.add_middleware(Exchange, answer_error=desk.answer)
+    app.add_middleware(Cors, rules=gate.rules)  # added last, so outermost
     return app

@@ -40,10 +40,15 @@ class Services:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthPart:
-    """A dialect's fields of the object that `GET /health` answers. model: describes them in the OpenAPI document."""
+    """A dialect's fields of the object that `GET /health` answers. model: describes them in the OpenAPI document.
 
-    fields: Callable[[PoolStatus], Mapping[str, object]]
+    leads: fields that have this dialect's value on the shared port where another dialect says something else. Only for
+    a field whose readers are known to take this value, or to matter more than the others'; one dialect leads a field.
+    """
+
+    fields: Callable[[PoolStatus, DialectOptions], Mapping[str, object]]
     model: type[BaseModel]
+    leads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

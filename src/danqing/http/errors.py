@@ -1,30 +1,47 @@
 """The one way from an exception to an answer: the dialect that owns the path renders it, or all of them together.
 
 A renderer meets four kinds: core errors; `RequestValidationError` (the body or a parameter does not fit the wire
-model); starlette's `HTTPException` with status 400 (unreadable body), 404 (no such route), 405 or 413 (`BodyTooLarge`);
-and anything else, which is a fault of ours.
+model); starlette's `HTTPException` with status 400 (a body that cannot be read, or a form beyond `forms.FORM_LIMITS`),
+404 (no such route), 405 or 413 (`BodyTooLarge`); and anything else, which is a fault of ours. A client that hung up
+(`ClientGone`) gets no renderer's work.
 """
 
 import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from danqing.core.errors import Conflict, DanqingError, InternalError, InvalidRequest, NotFound, Unavailable
+from danqing.core.errors import (
+    Conflict,
+    DanqingError,
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    RequestTimeout,
+    Unauthorized,
+    Unavailable,
+)
 from danqing.http.dialect import Dialect, dialect_of
 from danqing.http.joint_answer import join
+from danqing.http.waiting import ClientGone
 
 _log = structlog.get_logger(__name__)
 
 HOUSE_STATUSES: dict[type[DanqingError], int] = {
     DanqingError: 500,
     InvalidRequest: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
+    RequestTimeout: 408,
     Conflict: 409,
     Unavailable: 503,
     InternalError: 500,
 }
+
+CLIENT_GONE_STATUS = 499  # nobody reads it; the log does
 
 
 class BodyTooLarge(HTTPException):
@@ -42,8 +59,11 @@ class ErrorDesk:
         self._dialects = dialects
         self._alone = alone
 
-    async def answer(self, request: Request, error: Exception) -> Response:
+    async def answer(self, request: HTTPConnection, error: Exception) -> Response:
         """Logs faults of ours with their traceback and answers in the shape that the path's clients know."""
+        if isinstance(error, ClientGone | ClientDisconnect):
+            _log.debug("client_gone")
+            return Response(status_code=CLIENT_GONE_STATUS)
         if _is_our_fault(error):
             _log.error("request_failed", error=type(error).__name__, exc_info=error)
         dialect = self.dialect(request.scope["path"])
@@ -52,11 +72,21 @@ class ErrorDesk:
             response.headers.update(error.headers)
         if isinstance(error, Unavailable):
             response.headers["Retry-After"] = str(error.retry_after_s)
+        if isinstance(error, Unauthorized):
+            response.headers.setdefault("WWW-Authenticate", _challenge(request))
         return response
 
     def dialect(self, path: str) -> Dialect | None:
         """Who answers for path; None: the house itself."""
         return self._dialects[0] if self._alone else dialect_of(path, self._dialects)
+
+
+def _challenge(request: HTTPConnection) -> str:
+    """Basic, at which a browser asks its user for a password, is for who came with one, or for a page."""
+    asked_so = request.headers.get("authorization", "").lower().startswith("basic ")
+    wants_page = "text/html" in request.headers.get("accept", "")
+    bearer, basic = 'Bearer realm="danqing"', 'Basic realm="danqing", charset="UTF-8"'
+    return f"{bearer}, {basic}" if asked_so or wants_page else bearer
 
 
 def _is_our_fault(error: Exception) -> bool:

@@ -7,7 +7,7 @@ from typing import cast
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +26,9 @@ _LOGGED_PATH_CHARS = 200
 class Exchange:
     """Outermost ASGI middleware. answer_error turns an exception that nobody handled into a response."""
 
-    def __init__(self, app: ASGIApp, *, answer_error: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, answer_error: Callable[[HTTPConnection, Exception], Awaitable[Response]]
+    ) -> None:
         self._app = app
         self._answer_error = answer_error
 
@@ -51,7 +53,7 @@ class Exchange:
         except Exception as exc:  # the top of a request: whatever it is, the client gets an answer
             if reply.status is not None:
                 raise  # an answer has begun; the server closes the connection
-            response = await self._answer_error(Request(scope), exc)
+            response = await self._answer_error(HTTPConnection(scope), exc)
             await response(scope, receive, reply.send)
 
 

@@ -10,21 +10,23 @@ from starlette.responses import JSONResponse
 
 from danqing.core.errors import ModelNotReady
 from danqing.core.studio import Studio
-from danqing.http.dialect import HealthPart
+from danqing.http.dialect import DialectOptions, HealthPart
 from danqing.http.joint_answer import CONFLICTS, join
 
 
 class HealthRoutes:
     """`GET /health`: one object holding the fields of every dialect, put together by `joint_answer.join`.
 
-    Where two dialects give one field different values, neither is passed off as the other's: the field is left out, and
-    `conflicts` tells both. On its own port each dialect says what its vendor says.
+    Where two dialects give one field different values, `conflicts` tells both, and the field has the value of the
+    dialect that leads it (`HealthPart.leads`), or is left out. On its own port each dialect says what its vendor says.
     """
 
-    def __init__(self, *, studio: Studio, parts: Mapping[str, HealthPart]) -> None:
-        """parts: by the dialect's name; at least one."""
+    def __init__(self, *, studio: Studio, options: DialectOptions, parts: Mapping[str, HealthPart]) -> None:
+        """parts: by the dialect's name; at least one. Raises ValueError if two lead one field."""
         self._studio = studio
+        self._options = options
         self._parts = parts
+        self._leaders = _leaders(parts)
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -33,7 +35,7 @@ class HealthRoutes:
             "/health",
             self.health,
             methods=["GET"],
-            response_model=_joint_model([part.model for part in self._parts.values()]),
+            response_model=_joint_model({name: part.model for name, part in self._parts.items()}, self._leaders),
             summary="Whether the server works",
         )
         return router
@@ -41,7 +43,8 @@ class HealthRoutes:
     async def health(self) -> JSONResponse:
         """Always 200 while the server runs; the fields tell whether a model is loaded."""
         pool = self._studio.pool_status()
-        return JSONResponse(join({dialect: part.fields(pool) for dialect, part in self._parts.items()}))
+        fields = {dialect: part.fields(pool, self._options) for dialect, part in self._parts.items()}
+        return JSONResponse(join(fields, self._leaders))
 
 
 class ProbeRoutes:
@@ -70,16 +73,29 @@ class ProbeRoutes:
         )
 
 
-def _joint_model(models: list[type[BaseModel]]) -> type[BaseModel]:
-    """Describes what `join` makes of these. A field of several dialects may be any of theirs, or left out."""
+def _leaders(parts: Mapping[str, HealthPart]) -> dict[str, str]:
+    """The dialect that leads each field that one leads."""
+    leaders: dict[str, str] = {}
+    for dialect, part in parts.items():
+        for name in part.leads:
+            if (other := leaders.setdefault(name, dialect)) != dialect:
+                raise ValueError(f"{other} and {dialect} both lead the field {name} of /health")
+    return leaders
+
+
+def _joint_model(models: Mapping[str, type[BaseModel]], leaders: Mapping[str, str]) -> type[BaseModel]:
+    """Describes what `join` makes of these. A field of several dialects may be any of theirs, or left out if none
+    leads it.
+    """
     if len(models) == 1:
-        return models[0]
-    declared: dict[str, list[FieldInfo]] = {}
-    for model in models:
+        return next(iter(models.values()))
+    declared: dict[str, dict[str, FieldInfo]] = {}
+    for dialect, model in models.items():
         for name, field in model.model_fields.items():
-            declared.setdefault(name, []).append(field)
-    fields: dict[str, Any] = {
-        name: (found[0].annotation, found[0]) if len(found) == 1 else (Any, None) for name, found in declared.items()
-    }
+            declared.setdefault(name, {})[dialect] = field
+    fields: dict[str, Any] = {}
+    for name, found in declared.items():
+        first = next(iter(found.values())) if len(found) == 1 else found.get(leaders.get(name, ""))
+        fields[name] = (Any, None) if first is None else (first.annotation, first)
     fields[CONFLICTS] = (dict[str, dict[str, Any]], {})
     return create_model("JointHealth", __config__=ConfigDict(extra="forbid"), **fields)

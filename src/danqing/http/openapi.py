@@ -1,18 +1,35 @@
-"""FastAPI whose OpenAPI document states bounds as they are: it writes every bound as a float, 64.0 for 64."""
+"""FastAPI whose OpenAPI document states bounds as they are (it writes each as a float, 64.0 for 64), and keys."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from fastapi import FastAPI
 
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_SCHEMES = {
+    "header": {"type": "apiKey", "in": "header", "name": "X-Auth-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The password is the key; any user name."},
+}
 
 
 class ExactFastAPI(FastAPI):
-    """Whole bounds are integers. A bound that a float cannot hold (2**63 - 1) is lost before; say `lt=2**63`."""
+    """Whole bounds are integers. A bound that a float cannot hold (2**63 - 1) is lost before; say `lt=2**63`.
+
+    is_open: which paths need no key, if the others do; None: none does.
+    """
+
+    is_open: Callable[[str], bool] | None = None
+    _exact_schema: dict[str, Any] | None = None  # made once: it is large
 
     def openapi(self) -> dict[str, Any]:
         """See `FastAPI`."""
-        return cast("dict[str, Any]", _exact(super().openapi()))
+        if self._exact_schema is None:
+            schema = cast("dict[str, Any]", _exact(super().openapi()))
+            if self.is_open is not None:
+                _tell_keys(schema, self.is_open)
+            self._exact_schema = schema
+        return self._exact_schema
 
 
 def _exact(node: object) -> object:
@@ -27,3 +44,13 @@ def _exact(node: object) -> object:
 def _bound(value: object) -> object:
     """A property that happens to be called `minimum` is an object, and stays one."""
     return int(value) if isinstance(value, float) and value.is_integer() else _exact(value)
+
+
+def _tell_keys(schema: dict[str, Any], is_open: Callable[[str], bool]) -> None:
+    """Any one of the schemes will do, and on open paths none is needed."""
+    schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    schema["security"] = [{name: []} for name in _SCHEMES]
+    for path, operations in schema.get("paths", {}).items():
+        if is_open(path):
+            for operation in operations.values():
+                operation["security"] = []

@@ -30,13 +30,21 @@ class GateRules:
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for an allowed origin that no browser would send so; the message is for who wrote it."""
+        for origin in self.allowed_origins:
+            if _parse(origin) is None:
+                raise ValueError(
+                    f"{origin} is not an origin; write it like https://studio.example:8443, without a path."
+                )
+
     def check_host(self, headers: Headers) -> None:
         """Raises Forbidden."""
         if not self.loopback_only:
             return
         for host in headers.getlist("host"):
             name = _host_name(host)
-            if name is None or not (_is_loopback(name) or name in {each.lower() for each in self.allowed_hosts}):
+            if name is None or not (_is_loopback(name) or name in map(str.lower, self.allowed_hosts)):
                 raise Forbidden("The server does not answer to this name; see the setting allowed_hosts.")
 
     def check_origin(self, method: str | None, headers: Headers) -> None:
@@ -57,9 +65,7 @@ class GateRules:
 
     def _is_listed(self, origin: str) -> bool:
         parsed = _parse(origin)
-        return parsed is not None and (
-            _is_loopback(parsed[1]) or parsed in {_parse(each) for each in self.allowed_origins}
-        )
+        return parsed is not None and (_is_loopback(parsed[1]) or parsed in map(_parse, self.allowed_origins))
 
 
 def cors_headers(origin: str) -> dict[str, str]:

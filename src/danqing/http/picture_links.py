@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 LIFETIME_S = 3600
+ROUNDING_S = 600  # equal addresses for so long, or a browser would fetch every picture again each second
 _EXPIRES, _SIGNATURE = "expires", "signature"
 
 
@@ -18,10 +20,10 @@ class PictureLinks:
         self._now = now
 
     def sign(self, path: str, *, lifetime_s: int = LIFETIME_S) -> str:
-        """path: decoded, without a query. Returns it URL-encoded, good for lifetime_s seconds."""
+        """path: decoded, without a query. Returns it URL-encoded, good for lifetime_s seconds at least."""
         if self._secret is None:
             return quote(path)
-        expires = str(int(self._now()) + lifetime_s)
+        expires = str(math.ceil((self._now() + lifetime_s) / ROUNDING_S) * ROUNDING_S)
         return f"{quote(path)}?{_EXPIRES}={expires}&{_SIGNATURE}={self._mark(self._secret, path, expires)}"
 
     def opens(self, path: str, query: Mapping[str, str]) -> bool:

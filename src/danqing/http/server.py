@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 from danqing.http.listeners import OpenListener
 
 _log = structlog.get_logger(__name__)
+WS_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+WS_PING_S = 20.0  # how often a silent client is asked whether it is there, and how long it has to answer
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -90,6 +92,11 @@ def _server(app: ASGIApp, close_deadline_s: int) -> _Server:
         uvicorn.Config(
             app,
             http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=WS_MAX_MESSAGE_BYTES,
+            ws_ping_interval=WS_PING_S,
+            ws_ping_timeout=WS_PING_S,
+            ws_per_message_deflate=False,  # pictures do not get smaller, and each connection would hold its window
             lifespan="off",
             log_config=None,  # its lines go where all lines of the process go
             log_level="warning",

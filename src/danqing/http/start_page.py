@@ -1,13 +1,13 @@
-"""The page a browser gets at `/`: that Danqing runs, which model it has, and how to ask for a picture."""
+"""What `/` answers: to a browser a page that says what runs here and how to ask for a picture, to others JSON."""
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from danqing.core.studio import Studio
 from danqing.http.dialect import Dialect
@@ -25,7 +25,7 @@ _PAGE = """<!doctype html>
 <h1>Danqing 丹青</h1>
 <p>Model: <strong>{model}</strong>, {state}.</p>
 {dialects}
-<p>All endpoints: <a href="/openapi.json">openapi.json</a></p>
+<p><a href="/docs">All endpoints, to read and to try</a> (<a href="/openapi.json">openapi.json</a>)</p>
 </body>
 </html>
 """
@@ -33,11 +33,16 @@ _DIALECT = "<h2>{title}</h2>\n<pre>{example}</pre>"
 
 
 class StartPage:
-    """`GET /`. Loads nothing from anywhere, runs no script."""
+    """`GET /` on the shared port: who asks for `text/html` gets the page, everybody else what the dialect that has a
+    `root` says, or the page if none has.
+
+    The page loads nothing from anywhere and runs no script.
+    """
 
     def __init__(self, *, studio: Studio, dialects: Sequence[Dialect]) -> None:
         self._studio = studio
         self._dialects = dialects
+        self._root = next((dialect.root for dialect in dialects if dialect.root is not None), None)
         style_hash = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
         self._policy = (
             f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'; "
@@ -50,8 +55,13 @@ class StartPage:
         router.add_api_route("/", self.show, methods=["GET"], include_in_schema=False)
         return router
 
-    async def show(self, request: Request) -> HTMLResponse:
+    async def show(self, request: Request) -> Response:
         """The address shown is the one the browser used."""
+        response = self._page(request) if self._root is None or _wants_page(request) else JSONResponse(self._root)
+        response.headers["Vary"] = "Accept"
+        return response
+
+    def _page(self, request: Request) -> Response:
         url = f"{request.url.scheme}://{request.url.netloc}"
         examples = [
             _DIALECT.format(title=escape(d.title), example=escape(d.curl_example.replace("{url}", url)))
@@ -65,3 +75,24 @@ class StartPage:
             dialects="\n".join(examples),
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": self._policy})
+
+
+class RootAnswer:
+    """`GET /` on the port of a dialect that has a `root`."""
+
+    def __init__(self, root: Mapping[str, object]) -> None:
+        self._root = root
+
+    def router(self) -> APIRouter:
+        """The route."""
+        router = APIRouter()
+        router.add_api_route("/", self.show, methods=["GET"], include_in_schema=False)
+        return router
+
+    async def show(self) -> JSONResponse:
+        """To a browser too, as the vendor's server does."""
+        return JSONResponse(self._root)
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")

@@ -23,18 +23,21 @@ async def wait_for_jobs(
 
     Raises RequestTimeout, or ClientGone, and in any case that it does not return has cancelled the jobs.
     """
-    waits = asyncio.gather(*(studio.wait(job.id, caller=caller) for job in jobs))
+    waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
+    ended = asyncio.gather(*waits)
     gone = asyncio.create_task(_until_gone(request))
     try:
-        await asyncio.wait((waits, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if waits.done():
-            return waits.result()
-        raise ClientGone if gone.done() else RequestTimeout
+        await asyncio.wait((ended, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            raise ClientGone if gone.done() else RequestTimeout
+        return ended.result()
+    except BaseException:
+        await asyncio.shield(cancel_all(studio, jobs, caller=caller))
+        raise
     finally:
-        gone.cancel()
-        if not waits.done():
-            waits.cancel()
-            await asyncio.shield(cancel_all(studio, jobs, caller=caller))
+        for task in (gone, *waits):
+            task.cancel()
+        await asyncio.wait((gone, *waits))  # leaves no task behind, and no watcher of a job
 
 
 async def cancel_all(studio: Studio, jobs: Sequence[Job], *, caller: Caller) -> None:

@@ -1,1 +1,1 @@
-"""Jobs, attempts and the names of artifacts in a database: `sqlite.SqliteJobStore`; `data_lock.DataDirectoryLock`."""
+"""Jobs, batches and subscriptions in a database: `sqlite.SqliteStores`; `data_lock.DataDirectoryLock`."""

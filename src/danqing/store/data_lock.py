@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from danqing.core.errors import DataDirectoryInUse, StorageFailure
 
 LOCK_NAME = "danqing.lock"
+_PAUSE_S = 0.1  # between two tries
 
 
 class DataDirectoryLock:
@@ -16,10 +18,24 @@ class DataDirectoryLock:
         self._path = directory / LOCK_NAME
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
-        """Does not wait. Raises DataDirectoryInUse if it is held, by this process included; StorageFailure."""
+    def acquire(self, *, wait_s: float = 0.0) -> None:
+        """wait_s: how long to wait for another process to free it; blocking.
+
+        Raises DataDirectoryInUse if it is held, by this process included; StorageFailure.
+        """
         if self._descriptor is not None:
             raise DataDirectoryInUse
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                self._try()
+                return
+            except DataDirectoryInUse:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _try(self) -> None:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as exc:

@@ -51,15 +51,24 @@ class SqliteDatabase:
             raise
 
     def close(self) -> None:
-        """Finishes the calls under way and closes the file; later calls raise StorageFailure. Twice is fine. Blocking."""
+        """Finishes the calls under way and closes the file; later calls raise StorageFailure.
+
+        Twice is fine. Blocking.
+        """
         self._reader.shutdown(wait=True)
         self._reading.close()
         self._writer.close()  # the last to close, for it checkpoints
 
+    def submit(
+        self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] | None = None
+    ) -> Future[T]:
+        """Queues a function that writes; see `GroupCommitWriter.submit`. Raises StorageFailure."""
+        return self._writer.submit(work, durable=durable, on_commit=on_commit)
+
     async def write(
         self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] | None = None
     ) -> T:
-        """The result of a function that writes, after its commit; see `GroupCommitWriter.submit`. Raises StorageFailure."""
+        """As `submit`, and waits for the commit."""
         return await asyncio.wrap_future(self.submit(work, durable=durable, on_commit=on_commit))
 
     async def read(self, query: Callable[[Connection], T]) -> T:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from danqing.core.errors import StorageFailure
 
 
-def migrate(connection: Connection) -> None:
-    """Runs the migrations that the database lacks: all of them or, if one fails, none.
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Runs the migrations that the database lacks, up to a revision: all of them or, if one fails, none.
 
     Raises StorageFailure if a newer version has written the database, SQLAlchemyError if the medium fails.
     """
@@ -20,6 +20,6 @@ def migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
     try:
         with connection.begin():
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except CommandError as exc:
         raise StorageFailure("The database was written by a newer version of the server.") from exc

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
-from danqing.store import queries
+from danqing.store import batch_rows, loading, queries
 from danqing.store.rows import Values, adjustments_text, artifact_values, failure_values, job_values
 from danqing.store.schema import artifacts, attempts, jobs
 
@@ -28,6 +28,12 @@ class Change:
 INSERT_JOB = insert(jobs).returning(jobs.c.sequence)
 INSERT_ATTEMPT = insert(attempts)
 INSERT_ARTIFACTS = insert(artifacts)
+DELETE_ARTIFACTS = delete(artifacts).where(artifacts.c.job_id == bindparam("of_job"))
+STATE_IN_ATTEMPT = select(jobs.c.state).where(
+    jobs.c.id == bindparam("of_job"),
+    jobs.c.attempt_count == bindparam("of_attempt"),
+    jobs.c.state.in_(state.value for state in queries.RUNNING),
+)
 # What an UPDATE sets is named by the parameters it is executed with.
 MOVE = update(jobs).where(jobs.c.id == bindparam("of_job"), jobs.c.state == bindparam("from_state"))
 MOVE_OF_ATTEMPT = MOVE.where(jobs.c.attempt_count == bindparam("of_attempt"))
@@ -40,8 +46,8 @@ UNREADABLE = JobFailure(
 )
 
 
-def add(connection: Connection, job: Job, max_pending: int, join_equal: bool) -> Change | None:
-    """Stores a new pending job and gives it its sequence, unless max_pending jobs are pending.
+def add(connection: Connection, job: Job, max_pending: int, batch_size: int, join_equal: bool) -> Change | None:
+    """Stores a new pending job, gives it its sequence and enters it in its batch, unless max_pending jobs are pending.
 
     join_equal: an equal one of its owner (`queries.find_equal`) is found instead, if there is one.
     """
@@ -50,7 +56,9 @@ def add(connection: Connection, job: Job, max_pending: int, join_equal: bool) ->
     if queries.count_pending(connection) >= max_pending:
         return None
     sequence: int = connection.execute(INSERT_JOB, job_values(job)).scalar_one()
-    return Change(job=replace(job, sequence=sequence), before=None)
+    job = replace(job, sequence=sequence)
+    batch_rows.join(connection, job, batch_size)
+    return Change(job=job, before=None)
 
 
 def claim(connection: Connection, job_id: str, worker: str, now: datetime) -> Change | None:
@@ -63,6 +71,18 @@ def claim(connection: Connection, job_id: str, worker: str, now: datetime) -> Ch
     return _change(connection, job_id, JobState.PENDING)
 
 
+def generate(
+    connection: Connection, job_id: str, attempt: int, pictures: Sequence[Artifact], adjustments: Sequence[str]
+) -> Change | None:
+    """processing → generated; the attempt goes on. adjustments are added to those that the job has already."""
+    move = _from_to(job_id, JobState.PROCESSING, JobState.GENERATED)
+    values = _with_adjustments(connection, job_id, adjustments)
+    if connection.execute(MOVE_OF_ATTEMPT, {**move, "of_attempt": attempt, **values}).rowcount != 1:
+        return None
+    _insert_artifacts(connection, job_id, pictures)
+    return _change(connection, job_id, JobState.PROCESSING)
+
+
 def complete(
     connection: Connection,
     job_id: str,
@@ -71,58 +91,63 @@ def complete(
     adjustments: Sequence[str],
     now: datetime,
 ) -> Change | None:
-    """processing → completed. adjustments are added to those that the job has already."""
-    values: Values = {"finished_at": now}
-    if adjustments and (job := queries.find(connection, job_id)) is not None:
-        values["adjustments"] = adjustments_text(tuple(dict.fromkeys((*job.adjustments, *adjustments))))
-    if not _end_attempt(connection, job_id, attempt, JobState.COMPLETED, None, now, values):
+    """processing or generated → completed. pictures and adjustments are added to those that the job has already."""
+    values: Values = {"finished_at": now, **_with_adjustments(connection, job_id, adjustments)}
+    before = _end_attempt(connection, job_id, attempt, JobState.COMPLETED, None, now, values)
+    if before is None:
         return None
-    if pictures:
-        connection.execute(INSERT_ARTIFACTS, [artifact_values(job_id, picture) for picture in pictures])
-    return _change(connection, job_id, JobState.PROCESSING)
+    _insert_artifacts(connection, job_id, pictures)
+    return _change(connection, job_id, before)
 
 
 def give_back(connection: Connection, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Change | None:
-    """processing → pending."""
-    if not _end_attempt(connection, job_id, attempt, JobState.PENDING, failure, now, {"started_at": None}):
+    """processing or generated → pending; a generated job has no artifacts any more."""
+    before = _end_attempt(connection, job_id, attempt, JobState.PENDING, failure, now, {"started_at": None})
+    if before is None:
         return None
-    return _change(connection, job_id, JobState.PROCESSING)
+    if before is JobState.GENERATED:
+        connection.execute(DELETE_ARTIFACTS, {"of_job": job_id})
+    return _change(connection, job_id, before)
 
 
 def fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Change | None:
-    """processing → failed; with attempt 0, pending → failed."""
-    before = JobState.PROCESSING if attempt else JobState.PENDING
-    moved = _fail(connection, job_id, before, attempt, failure, now)
-    return _change(connection, job_id, before) if moved else None
+    """processing or generated → failed; with attempt 0, pending → failed."""
+    before = _fail(connection, job_id, attempt, failure, now)
+    return None if before is None else _change(connection, job_id, before)
 
 
 def fail_unreadable(connection: Connection, now: datetime) -> None:
-    """pending or processing → failed, for the jobs that this version cannot read; each is logged."""
-    for job in queries.unreadable(connection):
-        _fail(connection, job.id, job.state, job.attempt, UNREADABLE, now)
+    """pending, processing or generated → failed, for the jobs that this version cannot read; each is logged."""
+    for row in queries.unreadable(connection):
+        attempt = 0 if row["state"] == JobState.PENDING.value else row["attempt_count"]
+        _fail(connection, row["id"], attempt, UNREADABLE, now)
 
 
 def cancel(connection: Connection, job_id: str, now: datetime) -> Change | None:
     """pending or processing → cancelled; a running attempt is closed without a failure."""
-    job = queries.find(connection, job_id)
+    job = loading.find(connection, job_id)
     if job is None or job.state not in (JobState.PENDING, JobState.PROCESSING):
         return None
+    values: Values = {"finished_at": now}
     if job.state is JobState.PROCESSING:
-        moved = _end_attempt(connection, job_id, len(job.attempts), JobState.CANCELLED, None, now, {"finished_at": now})
+        before = _end_attempt(connection, job_id, len(job.attempts), JobState.CANCELLED, None, now, values)
     else:
-        move = _from_to(job_id, JobState.PENDING, JobState.CANCELLED)
-        moved = connection.execute(MOVE, {**move, "finished_at": now}).rowcount == 1
-    return _change(connection, job_id, job.state) if moved else None
+        before = _end_wait(connection, job_id, JobState.CANCELLED, values)
+    return None if before is None else _change(connection, job_id, before)
 
 
-def _fail(
-    connection: Connection, job_id: str, before: JobState, attempt: int, failure: JobFailure, now: datetime
-) -> bool:
+def _fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> JobState | None:
     values: Values = {"finished_at": now, **failure_values(failure)}
-    if before is JobState.PROCESSING:
+    if attempt:
         return _end_attempt(connection, job_id, attempt, JobState.FAILED, failure, now, values)
-    move = _from_to(job_id, before, JobState.FAILED)
-    return connection.execute(MOVE, {**move, **values}).rowcount == 1
+    return _end_wait(connection, job_id, JobState.FAILED, values)
+
+
+def _end_wait(connection: Connection, job_id: str, after: JobState, values: Values) -> JobState | None:
+    """Moves a pending job and returns the state before; None for one that does not wait."""
+    move = _from_to(job_id, JobState.PENDING, after)
+    moved = connection.execute(MOVE, {**move, **values}).rowcount == 1
+    return JobState.PENDING if moved else None
 
 
 def _end_attempt(
@@ -133,20 +158,31 @@ def _end_attempt(
     failure: JobFailure | None,
     now: datetime,
     values: Values,
-) -> bool:
-    """Moves a processing job whose newest attempt is this one, and closes the attempt; False for an outdated one."""
-    move = _from_to(job_id, JobState.PROCESSING, after)
-    moved = connection.execute(MOVE_OF_ATTEMPT, {**move, "of_attempt": attempt, **values}).rowcount == 1
-    if moved:
-        _close_attempt(connection, job_id, attempt, failure, now)
-    return moved
-
-
-def _close_attempt(
-    connection: Connection, job_id: str, attempt: int, failure: JobFailure | None, now: datetime
-) -> None:
+) -> JobState | None:
+    """Moves a running job whose newest attempt is this one, and closes the attempt. Returns the state before; None for
+    an outdated attempt.
+    """
     which: Values = {"of_job": job_id, "of_attempt": attempt}
+    state: str | None = connection.execute(STATE_IN_ATTEMPT, which).scalar()
+    if state is None:
+        return None
+    before = JobState(state)
+    if connection.execute(MOVE_OF_ATTEMPT, {**which, **_from_to(job_id, before, after), **values}).rowcount != 1:
+        return None
     connection.execute(CLOSE_ATTEMPT, {**which, "ended_at": now, **failure_values(failure)})
+    return before
+
+
+def _insert_artifacts(connection: Connection, job_id: str, pictures: Sequence[Artifact]) -> None:
+    if pictures:
+        connection.execute(INSERT_ARTIFACTS, [artifact_values(job_id, picture) for picture in pictures])
+
+
+def _with_adjustments(connection: Connection, job_id: str, adjustments: Sequence[str]) -> Values:
+    """The adjustments column with these added to what is there; nothing to be set where there are none to add."""
+    if not adjustments or (job := loading.find(connection, job_id)) is None:
+        return {}
+    return {"adjustments": adjustments_text(tuple(dict.fromkeys((*job.adjustments, *adjustments))))}
 
 
 def _from_to(job_id: str, before: JobState, after: JobState) -> Values:
@@ -154,7 +190,7 @@ def _from_to(job_id: str, before: JobState, after: JobState) -> Values:
 
 
 def _change(connection: Connection, job_id: str, before: JobState) -> Change:
-    job = queries.find(connection, job_id)
+    job = loading.find(connection, job_id)
     if job is None:
         raise StorageFailure
     return Change(job=job, before=before)

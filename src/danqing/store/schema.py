@@ -76,7 +76,7 @@ jobs = Table(
     # Waiting jobs in the order of taking; also lets the states be counted without reading the rows.
     Index("ix_jobs_state_priority_sequence", "state", "priority", "sequence"),
     Index("ix_jobs_fingerprint_owner_sequence", "fingerprint", "owner", "sequence"),
-    Index("ix_jobs_owner_batch_id_sequence", "owner", "batch_id", "sequence"),
+    Index("ix_jobs_batch_id_owner_sequence", "batch_id", "owner", "sequence"),
     sqlite_autoincrement=True,  # a sequence is never given twice, even after the newest job was deleted
 )
 

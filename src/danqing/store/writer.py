@@ -26,16 +26,12 @@ MAX_CALLS_PER_TRANSACTION = 256  # bounds how long the first of them waits for t
 class _Call(Generic[T]):
     work: Callable[[Connection], T]
     durable: bool
-    on_commit: Callable[[T], None]
+    on_commit: Callable[[T], None] | None
     answer: Future[T] = field(default_factory=Future[T])
 
 
 _AnyCall = _Call[Any]  # a transaction holds calls of all kinds of results
 _Done = list[tuple[_AnyCall, Any]]
-
-
-def _ignore(_result: object) -> None:
-    pass
 
 
 class GroupCommitWriter:
@@ -55,7 +51,7 @@ class GroupCommitWriter:
         self._thread.start()
 
     def submit(
-        self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] = _ignore
+        self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] | None = None
     ) -> Future[T]:
         """Queues a call. The future gives its result after the commit, or StorageFailure; cancelled in time, it is
         not run. durable: the commit has reached the medium before the result is given. on_commit: told the result
@@ -108,7 +104,8 @@ class GroupCommitWriter:
             self._set_durability(any(call.durable for call in batch))
             done = self._transact(batch)
             for call, result in done:
-                call.on_commit(result)
+                if call.on_commit is not None:
+                    call.on_commit(result)
         except Exception as exc:  # the thread outlives whatever happens to one transaction
             log.error("store_transaction_failed", calls=len(batch), error=type(exc).__name__, reason=str(exc))
             self._leave_transaction()

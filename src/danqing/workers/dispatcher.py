@@ -1,22 +1,33 @@
 """Brings jobs from the queue to the workers, and what becomes of them into the store and to the watchers."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerLost
-from danqing.core.events import ProgressMade, StateChanged
+from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
-from danqing.core.types import Job, JobFailure, Progress
+from danqing.core.types import Artifact, Job, JobFailure, Stage
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
-from danqing.workers.messages import JobDone, JobFailed, JobNews, JobStopped, RunJob, StepDone
+from danqing.workers.messages import (
+    JobDone,
+    JobFailed,
+    JobGenerated,
+    JobNews,
+    JobProgress,
+    JobStopped,
+    PartDone,
+    PreviewReady,
+    RunJob,
+    StepDone,
+)
+from danqing.workers.running import Running, StageMeter
 from danqing.workers.settlement import JobRules, Settlement
 from danqing.workers.supervisor import Supervisor
 from danqing.workers.worker import Worker
@@ -30,15 +41,6 @@ class TakingQueue(JobQueue, Protocol):
     async def take(self, models: Collection[str]) -> str:
         """Waits for the id of a job of one of these models. Cancelling a take loses no job."""
         ...
-
-
-@dataclass
-class _Running:
-    job: Job
-    attempt: JobAttempt
-    worker: Worker
-    deadline: float  # loop time
-    furthest_step: int = 0
 
 
 class Dispatcher:
@@ -68,7 +70,7 @@ class Dispatcher:
         self._settlement = Settlement(
             store=store, queue=queue, events=events, artifacts=artifacts, rules=rules, clock=clock
         )
-        self._running: dict[JobAttempt, _Running] = {}
+        self._running: dict[JobAttempt, Running] = {}
         self._takers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -143,15 +145,18 @@ class Dispatcher:
 
     def _send(self, worker: Worker, job: Job) -> None:
         attempt = JobAttempt(job.id, len(job.attempts))
-        match worker.run(RunJob(job_id=job.id, attempt=attempt.attempt, request=job.request)):
+        previews = self._supervisor.wants_previews(job.id)
+        message = RunJob(job_id=job.id, attempt=attempt.attempt, request=job.request, previews=previews)
+        now = asyncio.get_running_loop().time()
+        running = Running(job, attempt, worker, now + self._rules.task_timeout_s, StageMeter(now))
+        match worker.run(message):
             case Handover.SENT:
-                deadline = asyncio.get_running_loop().time() + self._rules.task_timeout_s
-                self._running[attempt] = _Running(job, attempt, worker, deadline)
+                self._running[attempt] = running
                 self._events.publish(StateChanged(job=job))
             case Handover.LOST:
-                self._settle_failure(job, describe(WorkerLost()))
+                self._settle_failure(running, describe(WorkerLost()))
             case Handover.ENDING:
-                self._settle_failure(job, describe(ServerRestarted()))
+                self._settle_failure(running, describe(ServerRestarted()))
             case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
                 pass
 
@@ -161,31 +166,65 @@ class Dispatcher:
         """A worker said something about a job; what concerns attempts that are settled already is dropped."""
         attempt = JobAttempt(message.job_id, message.attempt)
         match message:
-            case StepDone():
-                self._step_done(attempt, message)
+            case StepDone() | PreviewReady() | PartDone():
+                if (running := self._running.get(attempt)) is not None:
+                    self._advanced(running, message)
+            case JobGenerated():
+                if (running := self._running.get(attempt)) is not None:
+                    running.meter.begin(Stage.UPSCALING, asyncio.get_running_loop().time())
+                    self._settle(running, lambda job: self._settlement.generated(job, message), "generated")
+                else:
+                    self._discard(message.job_id, message.artifacts)
             case JobStopped():  # as its owner asked: the store knows it
                 self._end(attempt)
+                self._discard(message.job_id, message.artifacts)
             case JobDone():
                 if (running := self._end(attempt)) is not None:
-                    self._spawn(self._settlement.done(running.job, message), name=f"done-{message.job_id}")
+                    self._settle(running, lambda job: self._settlement.done(job, message), "done")
                 else:  # it was overdue
-                    self._spawn(self._settlement.discard(message), name=f"discard-{message.job_id}")
+                    self._discard(message.job_id, message.artifacts)
             case JobFailed():
                 if (running := self._end(attempt)) is not None:
-                    self._settle_failure(running.job, message.failure)
+                    self._settle_failure(running, message.failure, message.artifacts)
+                else:
+                    self._discard(message.job_id, message.artifacts)
 
-    def _step_done(self, attempt: JobAttempt, message: StepDone) -> None:
-        running = self._running.get(attempt)
-        if running is not None and message.step > running.furthest_step:  # a second try does not count backwards
-            running.furthest_step = message.step
-            progress = Progress(stage="denoising", step=message.step, total_steps=message.total_steps)
-            self._events.publish(ProgressMade(job_id=message.job_id, progress=progress))
+    def _advanced(self, running: Running, message: JobProgress) -> None:
+        """A second try at a step is not told again, nor its preview."""
+        match message:
+            case PreviewReady():
+                if message.step > running.meter.furthest:
+                    self._publish_in_turn(
+                        running,
+                        PreviewMade(
+                            job_id=message.job_id,
+                            step=message.step,
+                            total_steps=message.total_steps,
+                            picture=message.picture,
+                        ),
+                    )
+            case StepDone():
+                self._progressed(running, message.step, message.total_steps)
+            case PartDone():
+                self._progressed(running, message.part, message.parts)
+
+    def _progressed(self, running: Running, step: int, total_steps: int) -> None:
+        progress = running.meter.advance(step, total_steps, asyncio.get_running_loop().time())
+        if progress is not None:
+            self._publish_in_turn(running, ProgressMade(job_id=running.job.id, progress=progress))
+
+    def _publish_in_turn(self, running: Running, event: Event) -> None:
+        """Not before the state in which it happened."""
+        if running.told is None:
+            self._events.publish(event)
+        else:  # a task that is done calls back too, soon, and in order
+            running.told.add_done_callback(lambda _: self._events.publish(event))
 
     def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The worker's process is gone, and these attempts with it."""
         for attempt in attempts:
             if (running := self._end(attempt)) is not None:
-                self._settle_failure(running.job, failure)
+                self._settle_failure(running, failure)
 
     def time_passed(self, now: float, stood_still_s: float) -> None:
         """Ends the jobs that are overdue; time that the server itself stood still does not count against them."""
@@ -199,15 +238,32 @@ class Dispatcher:
             return
         log.warning("job_overdue", job_id=attempt.job_id, attempt=attempt.attempt, worker=running.worker.id)
         running.worker.stop_job(attempt.job_id)
-        self._settle_failure(running.job, describe(JobTimeout()))
+        self._settle_failure(running, describe(JobTimeout()))
         asyncio.get_running_loop().call_later(self._rules.stop_grace_s, _kill_holder, running.worker, attempt)
 
-    def _end(self, attempt: JobAttempt) -> _Running | None:
+    def _end(self, attempt: JobAttempt) -> Running | None:
         """The attempt, if nobody ended it before: so each is settled once."""
         return self._running.pop(attempt, None)
 
-    def _settle_failure(self, job: Job, failure: JobFailure) -> None:
-        self._spawn(self._settlement.failed(job, failure), name=f"failed-{job.id}")
+    def _settle_failure(self, running: Running, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> None:
+        self._settle(running, lambda job: self._settlement.failed(job, failure, artifacts), "failed")
+
+    def _settle(self, running: Running, store: Callable[[Job], Awaitable[Job | None]], what: str) -> None:
+        """News of one attempt are stored one after the other, in the order in which they came."""
+        before = running.told
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            moved = await store(running.job)
+            if moved is not None and moved.state.is_final:
+                self._supervisor.job_ended(moved.id)
+
+        running.told = self._spawn(in_turn(), name=f"{what}-{running.job.id}")
+
+    def _discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
+        if artifacts:
+            self._spawn(self._settlement.discard(job_id, artifacts), name=f"discard-{job_id}")
 
     def _spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -1,10 +1,10 @@
 """What the server and a worker process tell each other through their pipe. Frozen and picklable; nothing else crosses.
 
-Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`, each
-with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was stopped, one `DeviceFree`
-(the next `RunJob` is welcome while this job's picture is finished). If the picture is enlarged as well, `JobGenerated`
-follows once the original is stored, and a `PartDone` for each part. At last comes exactly one of `JobDone`,
-`JobStopped`, `JobFailed`. `Heartbeat` may come at any time.
+Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`,
+each but the last with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was
+stopped, one `DeviceFree` (the next `RunJob` is welcome while this job's picture is finished). If the picture is to be
+enlarged as well, `JobGenerated` follows once the original is stored, and then a `PartDone` for each part. At last comes
+exactly one of `JobDone`, `JobStopped`, `JobFailed`. `Heartbeat` may come at any time.
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,19 @@
 """In the worker process: tells the server what happens, from any thread."""
 
 import os
+import select
 import threading
 from multiprocessing.connection import Connection
 
 import structlog
 
+from danqing.core.types import Artifact
 from danqing.workers.failures import describe, poisons_process
-from danqing.workers.messages import FromWorker, JobFailed, RunJob, ToWorker
+from danqing.workers.messages import FromWorker, JobFailed, PreviewReady, RunJob, ToWorker
 
 log = structlog.get_logger(__name__)
+
+PREVIEW_PATIENCE_S = 0.2
 
 
 class Outbox:
@@ -27,10 +31,23 @@ class Outbox:
         except OSError:
             os._exit(1)
 
-    def send_failure(self, job: RunJob, error: Exception) -> bool:
-        """Logs the error and tells the server that the job failed. True when the process must end because of it."""
+    def send_preview(self, message: PreviewReady) -> None:
+        """Drops it if the pipe has no room for it soon: a step must not wait for long because of a preview."""
+        # A pipe that counts as writable is mostly empty, so that a picture as small as this fits in.
+        pipe = select.poll()
+        pipe.register(self._connection, select.POLLOUT)
+        if pipe.poll(PREVIEW_PATIENCE_S * 1000):
+            self.send(message)
+
+    def send_failure(self, job: RunJob, error: Exception, artifacts: tuple[Artifact, ...] = ()) -> bool:
+        """Logs the error and tells the server that the job failed. True when the process must end because of it.
+
+        artifacts: stored before that, and not told yet.
+        """
         poisoned = poisons_process(error)
         log.error("attempt_failed", job_id=job.job_id, attempt=job.attempt, poisoned=poisoned, exc_info=error)
         failure = describe(error, poisoned=poisoned)
-        self.send(JobFailed(job_id=job.job_id, attempt=job.attempt, failure=failure, poisoned=poisoned))
+        self.send(
+            JobFailed(job_id=job.job_id, attempt=job.attempt, failure=failure, poisoned=poisoned, artifacts=artifacts)
+        )
         return poisoned

@@ -10,18 +10,20 @@ from types import FrameType
 
 import structlog
 
+from danqing.core.engine_port import Engine, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure
-from danqing.core.ports import Engine
-from danqing.core.types import RawPicture
+from danqing.core.types import EncodedPicture, RawPicture
 from danqing.workers.failures import describe
 from danqing.workers.finisher import Finisher
 from danqing.workers.inbox import Inbox
+from danqing.workers.input_images import reader_of
 from danqing.workers.messages import (
     DeviceFree,
     FromWorker,
     Heartbeat,
     JobStopped,
     LoadFailed,
+    PreviewReady,
     RunJob,
     StepDone,
     ToWorker,
@@ -76,14 +78,48 @@ def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, hea
     threading.Thread(target=_beat, args=(engine, outbox, heartbeat_s), name="heartbeat", daemon=True).start()
     finisher = Finisher(engine=engine, artifacts=artifacts, inbox=inbox, outbox=outbox)
     finisher.start()
-    return _Runner(engine=engine, finisher=finisher, inbox=inbox, outbox=outbox).serve()
+    runner = _Runner(engine=engine, read_image=reader_of(artifacts), finisher=finisher, inbox=inbox, outbox=outbox)
+    return runner.serve()
+
+
+class _JobObserver:
+    """Tells the server what the engine does with one job, and the engine what the server wants. An `Observer`."""
+
+    def __init__(self, job: RunJob, inbox: Inbox, outbox: Outbox) -> None:
+        self._job = job
+        self._inbox = inbox
+        self._outbox = outbox
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        job = self._job
+        self._outbox.send(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
+
+    def stopped(self) -> bool:
+        return self._inbox.is_stopped(self._job.job_id)
+
+    def wants_preview(self) -> bool:
+        return self._inbox.wants_previews(self._job.job_id)
+
+    def preview_made(self, step: int, total_steps: int, picture: EncodedPicture) -> None:
+        self._outbox.send_preview(
+            PreviewReady(
+                job_id=self._job.job_id,
+                attempt=self._job.attempt,
+                step=step,
+                total_steps=total_steps,
+                picture=picture,
+            )
+        )
 
 
 class _Runner:
     """The main thread's loop: takes jobs, denoises them, hands the raw pictures to the finisher."""
 
-    def __init__(self, *, engine: Engine, finisher: Finisher, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(
+        self, *, engine: Engine, read_image: ReadImage, finisher: Finisher, inbox: Inbox, outbox: Outbox
+    ) -> None:
         self._engine = engine
+        self._read_image = read_image
         self._finisher = finisher
         self._inbox = inbox
         self._outbox = outbox
@@ -113,16 +149,11 @@ class _Runner:
         return False
 
     def _denoise(self, job: RunJob) -> RawPicture | None:
-        def on_step(step: int, total_steps: int) -> None:
-            self._outbox.send(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
-
-        def stopped() -> bool:
-            return self._inbox.is_stopped(job.job_id)
-
-        if stopped():
+        observer = _JobObserver(job, self._inbox, self._outbox)
+        if observer.stopped():
             return None
-        picture = self._engine.denoise(job.request, on_step=on_step, stopped=stopped)
-        if picture is None and not stopped():
+        picture = self._engine.denoise(job.request, read_image=self._read_image, observer=observer)
+        if picture is None and not observer.stopped():
             raise EngineFailure("The engine gave up the picture without being asked to.")
         return picture
 

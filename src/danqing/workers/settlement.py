@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -14,8 +14,8 @@ from danqing.core.errors import JobNotFound, ServerRestarted, StorageFailure
 from danqing.core.events import StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
-from danqing.core.types import Job, JobFailure
-from danqing.workers.messages import JobDone
+from danqing.core.types import Artifact, Job, JobFailure
+from danqing.workers.messages import JobDone, JobGenerated
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class JobRules:
     """All times in seconds.
 
-    task_timeout_s: from claim to stored picture, each attempt. max_attempts: at failures worth another try.
+    task_timeout_s: from claim to everything stored, each attempt. max_attempts: at failures worth another try.
     max_server_restarts: attempts in a row that end with the server; they use up none of max_attempts.
     stop_grace_s: for a worker to drop an overdue job, before it is killed. first_store_retry_s: pause after a store's
     failure; doubles up to max_store_retry_s. settle_grace_s: for the store to take the last news at stop.
@@ -43,8 +43,9 @@ class JobRules:
 class Settlement:
     """Every `job` given here is as it was when claimed: its last attempt is the one that ended.
 
-    Where the store says that the job has moved on (cancelled, overdue, another attempt), nothing happens. A failing
-    store is asked again until it answers, except where it is said.
+    Where the store says that the job has moved on (cancelled, overdue, another attempt), nothing happens, but that
+    pictures which nobody can ask for are removed; otherwise the job is returned as it is now. A failing store is asked
+    again until it answers, except where it is said.
     """
 
     def __init__(
@@ -64,46 +65,76 @@ class Settlement:
         self._rules = rules
         self._clock = clock
 
-    async def done(self, job: Job, news: JobDone) -> None:
-        """The picture is stored."""
+    async def generated(self, job: Job, news: JobGenerated) -> Job | None:
+        """The original picture is stored, and more is being made."""
+        attempt = len(job.attempts)
+        moved = await self.until_stored(
+            lambda: self._store.generate(job.id, attempt, news.artifacts, news.adjustments, self._clock())
+        )
+        if moved is None:
+            await self.discard(job.id, news.artifacts)
+            return None
+        self._events.publish(StateChanged(job=moved))
+        log.info("job_generated", job_id=job.id, attempt=attempt)
+        return moved
+
+    async def done(self, job: Job, news: JobDone) -> Job | None:
+        """Everything asked for is stored."""
+        attempt = len(job.attempts)
         completed = await self.until_stored(
-            lambda: self._store.complete(job.id, len(job.attempts), news.artifacts, news.adjustments, self._clock())
+            lambda: self._store.complete(job.id, attempt, news.artifacts, news.adjustments, self._clock())
         )
         if completed is None:
-            await self.discard(news)
-            return
+            await self.discard(job.id, news.artifacts)
+            return None
         self._events.publish(StateChanged(job=completed))
-        times = {"denoise_s": round(news.denoise_s, 3), "finish_s": round(news.finish_s, 3)}
-        log.info("job_completed", job_id=job.id, attempt=len(job.attempts), **times)
+        log.info(
+            "job_completed",
+            job_id=job.id,
+            attempt=attempt,
+            denoise_s=round(news.denoise_s, 3),
+            finish_s=round(news.finish_s, 3),
+            upscale_s=round(news.upscale_s, 3),
+        )
+        return completed
 
-    async def discard(self, news: JobDone) -> None:
-        """The picture came too late: it is removed if its job was cancelled or has failed."""
+    async def discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
+        """Pictures came too late: those that their job does not have are removed, if it was cancelled or has failed."""
         try:
-            job = await self.until_stored(lambda: self._store.get(news.job_id))
+            job = await self.until_stored(lambda: self._store.get(job_id))
         except JobNotFound:
             return
         if job.state not in (JobState.CANCELLED, JobState.FAILED):
             return  # another attempt makes, or has made, the picture of the same name
-        for name in (artifact.name for artifact in news.artifacts if artifact.name.startswith(job.id)):
-            with contextlib.suppress(StorageFailure):  # logged; the sweep at the next start tries again
-                await asyncio.to_thread(self._artifacts.remove, name)
+        kept = {artifact.name for artifact in job.artifacts}
+        for name in (artifact.name for artifact in artifacts):
+            if name.startswith(job.id) and name not in kept:
+                with contextlib.suppress(StorageFailure):  # logged; the sweep at the next start tries again
+                    await asyncio.to_thread(self._artifacts.remove, name)
 
-    async def failed(self, job: Job, failure: JobFailure) -> None:
-        """The attempt failed: the job waits for another one, or ends with this failure."""
-        await self.until_stored(lambda: self.failed_once(job, failure))
+    async def failed(self, job: Job, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> Job | None:
+        """The attempt failed: the job waits for another one, or ends with this failure.
 
-    async def failed_once(self, job: Job, failure: JobFailure) -> None:
+        artifacts: what it had stored that the store does not know of.
+        """
+        moved = await self.until_stored(lambda: self.failed_once(job, failure))
+        if artifacts:
+            await self.discard(job.id, artifacts)
+        return moved
+
+    async def failed_once(self, job: Job, failure: JobFailure) -> Job | None:
         """As `failed`, but asks the store once. Raises StorageFailure."""
         attempt = len(job.attempts)
         again = failure.retryable and self._may_try_again(job, failure)
         move = self._store.give_back if again else self._store.fail
         moved = await move(job.id, attempt, failure, self._clock())
         if moved is None:
-            return
+            return None
         log.warning("job_attempt_failed", job_id=job.id, attempt=attempt, code=failure.code, again=again)
         self._events.publish(StateChanged(job=moved))
         if again:
             await self._queue.publish(moved)
+        return moved
 
     def _may_try_again(self, job: Job, failure: JobFailure) -> bool:
         """A stop or crash of the server is not the job's fault, unless it happens whenever the job runs."""
@@ -115,7 +146,7 @@ class Settlement:
         return sum(code != ServerRestarted.code for code in codes) < self._rules.max_attempts
 
     async def refused(self, job: Job, failure: JobFailure) -> None:
-        """A job that an earlier server left, pending or processing, cannot be made by this one: it has failed.
+        """A job that an earlier server left in whatever state cannot be made by this one: it has failed.
 
         Asks the store once. Raises StorageFailure.
         """

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import structlog
 
 from danqing.core.types import PoolStatus
+from danqing.workers.messages import SendPreviews
 from danqing.workers.spec import WorkerRules, WorkerSpec
+from danqing.workers.wishes import PreviewWishes
 from danqing.workers.worker import Worker, WorkerListener
 
 log = structlog.get_logger(__name__)
@@ -20,6 +22,7 @@ class Supervisor:
         self._specs = tuple(specs)
         self._rules = rules or WorkerRules()
         self._workers: tuple[Worker, ...] = ()
+        self._previews = PreviewWishes()
         self._checks: asyncio.Task[None] | None = None
 
     @property
@@ -45,8 +48,24 @@ class Supervisor:
 
     async def stop_job(self, job_id: str) -> None:
         """Makes the worker that runs this job drop it before its next step; unknown ids are fine."""
+        self._previews.forget(job_id)
         for worker in self._workers:
             worker.stop_job(job_id)
+
+    async def send_previews(self, job_id: str) -> None:
+        """Has previews of this job made from now on, in a later attempt too; unknown ids are fine."""
+        if job_id not in self._previews:
+            self._previews.remember(job_id)
+            for worker in self._workers:
+                worker.tell(SendPreviews(job_id=job_id))
+
+    def wants_previews(self, job_id: str) -> bool:
+        """Whether an attempt at this job that begins now is to be run with previews."""
+        return job_id in self._previews
+
+    def job_ended(self, job_id: str) -> None:
+        """There will be no more attempts at this job; unknown ids are fine."""
+        self._previews.forget(job_id)
 
     async def stop(self, *, deadline_s: float) -> None:
         """Lets running jobs end for at most deadline_s, then ends every process. Stopping twice is fine.

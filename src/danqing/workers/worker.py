@@ -19,6 +19,7 @@ from danqing.workers.messages import (
     JobNews,
     LoadFailed,
     RunJob,
+    SendPreviews,
     Shutdown,
     StepDone,
     StopJob,
@@ -149,10 +150,13 @@ class Worker:
 
     def stop_job(self, job_id: str) -> None:
         """Makes the process drop this job, also one that is only reserved yet; unknown ids are fine."""
-        if self._hands.stop_reserved(job_id):
-            return
-        if self._process is not None and any(a.job_id == job_id for a in self._hands.attempts):
-            self._process.send(StopJob(job_id=job_id))
+        if not self._hands.stop_reserved(job_id):
+            self.tell(StopJob(job_id=job_id))
+
+    def tell(self, message: StopJob | SendPreviews) -> None:
+        """Says something about a job that was sent; unknown ids are fine."""
+        if self._process is not None and any(a.job_id == message.job_id for a in self._hands.attempts):
+            self._process.send(message)
 
     def holds(self, attempt: JobAttempt) -> bool:
         """True while the attempt was sent and has not ended."""

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -78,6 +79,8 @@ def test_a_root_that_is_a_file_fails(tmp_path: Path) -> None:
         store.write("a.png", b"picture")
     with pytest.raises(StorageFailure):
         store.sweep(frozenset())
+    with pytest.raises(StorageFailure):
+        store.staging()
 
 
 def test_links_and_directories_are_not_pictures(tmp_path: Path, root: Path, store: LocalArtifactStore) -> None:
@@ -139,6 +142,69 @@ def test_what_another_server_is_just_writing_stays(root: Path, store: LocalArtif
     assert (new.exists(), old.exists()) == (True, False)
 
 
+def test_what_a_crash_left_staged_goes_once_it_is_old(root: Path, store: LocalArtifactStore) -> None:
+    # Given staged files: one as old as a crash, one that another server is about to adopt, and things that are no files
+    staging = store.staging()
+    old, new = staging / "old.png", staging / "new.png"
+    for path in (old, new, root / "holiday.png"):
+        path.write_bytes(b"picture")
+    (staging / "folder").mkdir()
+    (staging / "link").symlink_to(root / "holiday.png")
+    for path in (old, root / "holiday.png", staging / "folder"):
+        os.utime(path, (time.time() - 3700, time.time() - 3700))
+    os.utime(staging / "link", (time.time() - 3700, time.time() - 3700), follow_symlinks=False)
+    # When the place is swept
+    assert store.sweep(frozenset()) == 1
+    # Then the old file is gone, and no other
+    assert {path.name for path in staging.iterdir()} == {"new.png", "folder", "link"}
+    assert (root / "holiday.png").exists()
+
+
+def test_the_staging_place_is_nobody_elses(root: Path, store: LocalArtifactStore) -> None:
+    # Given a careless umask and a folder that somebody opened up
+    before = os.umask(0)
+    try:
+        assert stat.S_IMODE(store.staging().stat().st_mode) == 0o700
+        store.staging().chmod(0o777)
+        # Then it is closed to others whenever it is asked for
+        assert stat.S_IMODE(store.staging().stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_a_link_in_the_staging_places_stead_is_not_followed(
+    tmp_path: Path, root: Path, store: LocalArtifactStore
+) -> None:
+    # Given a link to somebody's folder, with an old file in it
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "old.png").write_bytes(b"picture")
+    os.utime(theirs / "old.png", (time.time() - 3700, time.time() - 3700))
+    store.write("a.png", b"picture")
+    (root / ".danqing-staging").symlink_to(theirs)
+    # Then nothing is staged there, and nothing swept
+    with pytest.raises(StorageFailure):
+        store.staging()
+    assert store.sweep(frozenset()) == 0
+    assert (theirs / "old.png").exists()
+
+
+def test_only_a_file_is_taken_over(tmp_path: Path, root: Path, store: LocalArtifactStore) -> None:
+    # Given a link, a folder and a pipe
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    staging = store.staging()
+    (staging / "link").symlink_to(secret)
+    (staging / "folder").mkdir()
+    os.mkfifo(staging / "pipe")
+    # Then none of them becomes a picture
+    for name in ("link", "folder", "pipe"):
+        with pytest.raises(StorageFailure):
+            store.adopt(staging / name, "a.png")
+        assert os.path.lexists(staging / name)
+    assert [path.name for path in root.iterdir()] == [staging.name]
+
+
 def test_a_file_that_cannot_be_removed_does_not_stop_a_sweep(
     root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,10 +225,9 @@ def test_a_file_that_cannot_be_removed_does_not_stop_a_sweep(
     assert [path.name for path in root.iterdir()] == [kept]
 
 
-def test_a_write_is_synced_before_and_after_its_rename(
-    root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a look at what is asked of the system, in order
+@pytest.fixture
+def asked(store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the system, in order, from now on."""
     store.write("first.png", b"picture")
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
@@ -177,7 +242,18 @@ def test_a_write_is_synced_before_and_after_its_rename(
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "replace", seen_replace)
+    return calls
+
+
+def test_a_write_is_synced_before_and_after_its_rename(store: LocalArtifactStore, asked: list[str]) -> None:
     # When a picture is written
     store.write("a.png", b"picture")
     # Then the file reaches the disk before it has its name, and the name before the call ends
-    assert calls == ["fsync .danqing", "rename to a.png", "fsync outputs"]
+    assert asked == ["fsync .danqing", "rename to a.png", "fsync outputs"]
+
+
+def test_a_staged_file_is_synced_before_and_after_its_rename(store: LocalArtifactStore, asked: list[str]) -> None:
+    staged = store.staging() / "upload"
+    staged.write_bytes(b"picture")
+    store.adopt(staged, "a.png")
+    assert asked == ["fsync upload", "rename to a.png", "fsync outputs"]

@@ -23,9 +23,10 @@ def test_version() -> None:
 
 def test_help_names_every_command_and_every_command_has_examples() -> None:
     text = run("--help").stdout
-    for command in ("serve", "generate", "models", "doctor"):
-        assert command in text
-        assert f"danqing {command}" in run(command, "--help").stdout.split("Examples:")[1]
+    commands = ("serve", "generate", "models", "doctor", "monitor", "bench uploads", "selftest img2img")
+    for command in commands:
+        assert command.split()[0] in text
+        assert f"danqing {command}" in run(*command.split(), "--help").stdout.split("Examples:")[1]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,8 @@ def test_help_names_every_command_and_every_command_has_examples() -> None:
         (["serve", "--listen", "5000"], "DANQING_LISTEN: "),
         (["serve", "--model", "nothing"], "nothing is neither a known model"),
         (["serve", "--log-format", "xml"], "DANQING_LOG_FORMAT: 'xml':"),
-        (["serve", "--host", "203.0.113.1"], "203.0.113.1 is not an address of this machine"),
+        (["serve", "--host", "203.0.113.1"], "203.0.113.1 is reached from other machines"),
+        (["serve", "--host", "203.0.113.1", "--allow-public"], "203.0.113.1 is not an address of this machine"),
     ],
 )
 def test_a_users_error_is_one_line_and_exit_code_1(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from danqing.core.events import ProgressMade, StateChanged
 from danqing.core.progress import ProgressBoard
 from danqing.core.states import JobState
-from danqing.core.types import Job, Progress
+from danqing.core.types import Job, Progress, Stage
 from tests.fakes.domain import a_job
 
 RUNNING = replace(a_job(), state=JobState.PROCESSING)

@@ -331,8 +331,10 @@ async def test_progress_is_the_newest_of_a_running_job(house: House) -> None:
     job = await house.take(await house.submit(DRAFT))
     assert house.studio.progress(job.id) is None
     for step in (1, 2):
-        house.events.publish(ProgressMade(job_id=job.id, progress=Progress(stage="d", step=step, total_steps=9)))
-    assert house.studio.progress(job.id) == Progress(stage="d", step=2, total_steps=9)
+        house.events.publish(
+            ProgressMade(job_id=job.id, progress=Progress(stage=Stage.DENOISING, step=step, total_steps=9))
+        )
+    assert house.studio.progress(job.id) == Progress(stage=Stage.DENOISING, step=2, total_steps=9)
     await house.finish(job)
     assert house.studio.progress(job.id) is None
 
@@ -348,7 +350,7 @@ async def test_a_watcher_sees_the_present_and_all_that_follows(house: House) -> 
         running = await house.take(job)
         back = house.tell(await house.store.give_back(job.id, 1, LOST, later()))
         again = await house.take(job)
-        step = ProgressMade(job_id=job.id, progress=Progress(stage="denoise", step=1, total_steps=9))
+        step = ProgressMade(job_id=job.id, progress=Progress(stage=Stage.DENOISING, step=1, total_steps=9))
         house.events.publish(step)
         done = await house.finish(again)
         seen = [event async for event in events]

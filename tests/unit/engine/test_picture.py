@@ -10,7 +10,7 @@ from PIL import Image
 from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.engine.picture import finish_picture
-from danqing.engine.upscale.real_esrgan import CONTEXT
+from danqing.engine.upscale.real_esrgan import CONTEXT, OnPart
 
 Picture = npt.NDArray[np.uint8]
 RULES: list[SizeRules] = [
@@ -25,7 +25,7 @@ class Repeating:
     def __init__(self) -> None:
         self.calls = 0
 
-    def enlarge(self, rgb: Picture) -> Picture:
+    def enlarge(self, rgb: Picture, *, on_part: OnPart = lambda part, parts: None) -> Picture:
         self.calls += 1
         return rgb.repeat(4, 0).repeat(4, 1)
 
@@ -69,7 +69,7 @@ def test_the_middle_stays_in_the_middle_and_nothing_is_stretched(
 class Mixing(Repeating):
     """Each pixel it makes depends on all pixels within the distance that Real-ESRGAN's depend on, mirrored outside."""
 
-    def enlarge(self, rgb: Picture) -> Picture:
+    def enlarge(self, rgb: Picture, *, on_part: OnPart = lambda part, parts: None) -> Picture:
         self.pixels = rgb.shape[:2]
         framed = np.pad(rgb.astype(np.int64), ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="symmetric")
         for axis in (0, 1):

@@ -17,12 +17,22 @@ from PIL import Image
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory
-from danqing.core.types import RawPicture
+from danqing.core.types import Mode, RawPicture
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.resident import ResidentEngine
 from danqing.engine.spec import EngineSpec
-from tests.contracts.engine import EngineContract, denoise, request_for
+from tests.contracts.engine import (
+    EVERY_STEP,
+    Album,
+    EngineContract,
+    Watcher,
+    denoise,
+    original,
+    request_for,
+    starting,
+)
+from tests.contracts.engine_inputs import EngineInputsContract, EnginePreviewsContract
 from tests.unit.engine.tiny_checkpoint import TRAINED_SIZES
 
 
@@ -44,13 +54,13 @@ def engine(card: ModelCard) -> Generator[ResidentEngine]:
     yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
 
 
-class TestFreeSizes(EngineContract):
+class TestFreeSizes(EngineContract, EngineInputsContract, EnginePreviewsContract):
     """A model that makes any size."""
 
     implementation = ResidentEngine
 
 
-class TestTrainedSizes(EngineContract):
+class TestTrainedSizes(EngineContract, EngineInputsContract, EnginePreviewsContract):
     """A model of a few sizes; the rest is enlarged."""
 
     implementation = ResidentEngine
@@ -71,7 +81,7 @@ class TestTrainedSizes(EngineContract):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-class TestOnCuda(EngineContract):
+class TestOnCuda(EngineContract, EngineInputsContract, EnginePreviewsContract):
     """The same on a GPU in bfloat16."""
 
     implementation = ResidentEngine
@@ -118,6 +128,14 @@ def test_memory_comes_back_after_unload(card: ModelCard, monkeypatch: pytest.Mon
             denoise(engine, request_for(card))
 
 
+def test_a_damaged_input_is_an_error_and_nothing_of_it_is_told(engine: ResidentEngine, card: ModelCard) -> None:
+    album = Album()
+    request = starting(card, album, Mode.IMG2IMG)
+    album.damage(request.input_images[0])
+    with pytest.raises(EngineFailure, match="A stored input image is damaged"):
+        denoise(engine, request, album=album)
+
+
 def failing_decode(failures: int, error: Callable[[], Exception]) -> tuple[Callable[..., object], list[bool]]:
     """A `decode` that fails so many times, and a record of whether each call was to work in tiles."""
     tiled: list[bool] = []
@@ -148,15 +166,29 @@ def test_out_of_memory_is_tried_again_with_less(
     broken, tiled = failing_decode(1, error)
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     # When the picture is made
-    steps: list[int] = []
-    raw = denoise(engine, request, on_step=lambda step, total: steps.append(step))
+    watcher = Watcher()
+    raw = denoise(engine, request, watcher=watcher)
     # Then it comes, in tiles, which is said, and the steps of the second try are counted from 1
     assert tiled == [False, True]
     assert raw.adjustments == ("decoded in tiles for lack of memory",)
-    assert steps == [1, 2, 3, 4] * 2
+    assert [step for step, _ in watcher.steps] == [1, 2, 3, 4] * 2
     # And the next one is made in the ordinary way
     assert denoise(engine, request).adjustments == ()
     assert tiled == [False, True, False]
+
+
+def test_a_preview_without_memory_is_left_out(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a device on which the first preview does not fit
+    undisturbed = denoise(engine, request_for(card))
+    broken, _ = failing_decode(1, lambda: torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    # Then the others come, and so does the picture, at the first try
+    watcher = Watcher(previews=EVERY_STEP)
+    assert denoise(engine, request_for(card), watcher=watcher) == undisturbed
+    assert list(watcher.shown) == [2, 3]
+    assert len(watcher.steps) == 4
 
 
 def test_out_of_memory_twice_is_an_error_of_its_own(
@@ -196,15 +228,14 @@ def test_numbers_that_are_none_are_not_taken_for_a_picture(
 
 def test_a_raw_picture_of_another_size_is_refused(engine: ResidentEngine, card: ModelCard) -> None:
     with pytest.raises(EngineFailure, match="another size"):
-        engine.finish(RawPicture(width=8, height=8, rgb=bytes(192)), request_for(card))
+        engine.finish(RawPicture(width=8, height=8, rgb=bytes(192)), request_for(card), read_image=Album().read)
 
 
 def test_the_file_says_how_it_was_made(engine: ResidentEngine, card: ModelCard) -> None:
     # Given a request for a size that the model makes and cuts
     request = request_for(card, prompt="苹果", width=90, height=60)
-    raw = denoise(engine, request)
-    # When it is finished
-    content = engine.finish(raw, request).content
+    # When it is made
+    content = original(engine, request)
     # Then the file holds A1111's line and our JSON
     with Image.open(io.BytesIO(content)) as picture:
         picture.load()
@@ -216,7 +247,7 @@ def test_the_file_says_how_it_was_made(engine: ResidentEngine, card: ModelCard) 
 
 def test_the_file_says_what_had_no_effect(engine: ResidentEngine, card: ModelCard) -> None:
     request = request_for(card, negative_prompt="blurry", guidance_scale=0.0)
-    content = engine.finish(denoise(engine, request), request).content
+    content = original(engine, request)
     with Image.open(io.BytesIO(content)) as picture:
         picture.load()
         own = json.loads(picture.info["danqing"])

@@ -1,16 +1,19 @@
 """A made-up dialect, and an app around it, for tests of what all dialects share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
-from fastapi import APIRouter
+from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import create_model
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from danqing.core.errors import QueueFull
+from danqing.core.errors import Forbidden, QueueFull, Unauthorized
+from danqing.http.callers import caller_of, known_caller
 from danqing.http.dialect import Dialect, HealthPart, Services
 from danqing.http.errors import BodyTooLarge
 from tests.dialects.house import House
@@ -23,8 +26,12 @@ def a_dialect(
     error: Mapping[str, object] | None = None,
     max_body_bytes: int = 100,
     example: str = "",
+    leads: Iterable[str] = (),
+    open_paths: tuple[str, ...] = (),
+    root: Mapping[str, object] | None = None,
 ) -> Dialect:
-    """Echoes bodies at `<first prefix>/echo`, fails at `/full` and `/broken`; its errors say its name.
+    """Echoes bodies at `<first prefix>/echo`, fails at `/full` and `/broken`, takes a form at `/form`, says who calls
+    at `/who` and, by WebSocket, at `/ws`, where it also echoes; its errors say its name.
 
     error: what it adds to the house's own errors.
     """
@@ -34,15 +41,19 @@ def a_dialect(
         router.add_api_route(f"{prefixes[0]}/echo", echo, methods=["POST"])
         router.add_api_route(f"{prefixes[0]}/full", full, methods=["GET"])
         router.add_api_route(f"{prefixes[0]}/broken", broken, methods=["GET"])
+        for method in ("GET", "POST", "DELETE"):
+            router.add_api_route(f"{prefixes[0]}/who", who, methods=[method])
+        router.add_api_route(f"{prefixes[0]}/form", form, methods=["POST"])
+        router.add_api_websocket_route(f"{prefixes[0]}/ws", ws)
         return router
 
     def render_error(error: Exception) -> Response:
-        status = 413 if isinstance(error, BodyTooLarge) else 400
+        status = {BodyTooLarge: 413, Unauthorized: 401, Forbidden: 403}.get(type(error), 400)
         return JSONResponse({name: type(error).__name__}, status_code=status)
 
     def part(health: Mapping[str, object]) -> HealthPart:
         model = create_model(name.title(), **{field: (type(value), ...) for field, value in health.items()})  # type: ignore[call-overload]
-        return HealthPart(fields=lambda pool: health, model=model)
+        return HealthPart(fields=lambda pool, options: health, model=model, leads=frozenset(leads))
 
     return Dialect(
         name=name,
@@ -54,6 +65,8 @@ def a_dialect(
         health=None if health is None else part(health),
         max_body_bytes=max_body_bytes,
         curl_example=example,
+        open_paths=open_paths,
+        root=root,
     )
 
 
@@ -67,6 +80,23 @@ async def full() -> Response:
 
 async def broken() -> Response:
     raise ZeroDivisionError("secret")
+
+
+async def who(request: Request) -> Response:
+    caller = caller_of(request)
+    return JSONResponse({"owner": caller and caller.owner, "sees_all": caller and caller.sees_all})
+
+
+async def form(image: Annotated[UploadFile, File()], prompt: Annotated[str, Form()] = "") -> Response:
+    return JSONResponse({"size": image.size, "prompt": len(prompt)})
+
+
+async def ws(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(known_caller(websocket).owner)
+    with suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await websocket.receive_text())
 
 
 async def ask(

@@ -7,11 +7,25 @@ import pytest
 import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection
 
-from danqing.core.errors import DanqingError, InternalError, QueueFull, StorageFailure
+from danqing.core.errors import (
+    DanqingError,
+    Forbidden,
+    InternalError,
+    QueueFull,
+    RequestTimeout,
+    StorageFailure,
+    Unauthorized,
+)
 from danqing.http.errors import HOUSE_STATUSES, ErrorDesk, render_jointly
+from danqing.http.waiting import ClientGone
 from tests.unit.http.made_up import a_dialect
+
+
+def a_connection(**headers: str) -> HTTPConnection:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return HTTPConnection({"type": "http", "path": "/", "headers": raw})
 
 
 def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
@@ -69,13 +83,46 @@ def test_a_dialects_own_error_field_goes_before_the_houses() -> None:
         (QueueFull(), False),
         (HTTPException(404), False),
         (RequestValidationError([]), False),
+        (RequestTimeout(), False),
     ],
 )
 async def test_only_faults_of_ours_are_logged_as_errors(error: Exception, logged: bool) -> None:
     desk = ErrorDesk(dialects=(), alone=False)
 
     with structlog.testing.capture_logs() as lines:
-        await desk.answer(Request({"type": "http", "path": "/", "headers": []}), error)
+        await desk.answer(a_connection(), error)
 
     assert [line["event"] for line in lines] == (["request_failed"] if logged else [])
     assert all(line["exc_info"] is error for line in lines)
+
+
+@pytest.mark.parametrize("error", [ClientGone(), ClientDisconnect()])
+async def test_a_client_that_left_is_no_fault_of_ours(error: Exception) -> None:
+    desk = ErrorDesk(dialects=(a_dialect("red", "/"),), alone=True)
+
+    with structlog.testing.capture_logs() as lines:
+        response = await desk.answer(a_connection(), error)
+
+    assert (response.status_code, bytes(response.body)) == (499, b"")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("client_gone", "debug")]
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Unauthorized, 401), (Forbidden, 403), (RequestTimeout, 408)])
+def test_statuses_of_the_house(kind: type[DanqingError], status: int) -> None:
+    assert render_jointly(kind(), ()).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "schemes"),
+    [
+        ({}, ["Bearer"]),
+        ({"authorization": "Bearer wrong"}, ["Bearer"]),
+        ({"authorization": "Basic d3Jvbmc="}, ["Bearer", "Basic"]),
+        ({"accept": "text/html"}, ["Bearer", "Basic"]),
+    ],
+)
+async def test_who_is_not_let_in_is_told_how(headers: dict[str, str], schemes: list[str]) -> None:
+    response = await ErrorDesk(dialects=(), alone=False).answer(a_connection(**headers), Unauthorized())
+
+    challenge = response.headers["www-authenticate"]
+    assert [scheme for scheme in ("Bearer", "Basic") if f'{scheme} realm="danqing"' in challenge] == schemes

@@ -2,7 +2,7 @@
 
 import pytest
 import structlog
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -24,7 +24,7 @@ async def broken_halfway(scope: Scope, receive: Receive, send: Send) -> None:
     raise ZeroDivisionError
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
+async def answer_error(request: HTTPConnection, error: Exception) -> Response:
     return PlainTextResponse(type(error).__name__, status_code=500)
 
 

@@ -31,6 +31,39 @@ async def test_no_dialect_speaks_for_another(tmp_path: Path) -> None:
     assert answer.json() == {"live": True, "conflicts": {"status": {"red": "ok", "blue": "healthy"}}}
 
 
+async def test_where_a_dialect_leads_its_word_is_told(tmp_path: Path) -> None:
+    # Given two dialects that mean the same by different words, and a rule whose is told
+    red = a_dialect("red", "/red", health={"status": "ok"})
+    blue = a_dialect("blue", "/blue", health={"status": "healthy"}, leads=["status"])
+
+    answer = await ask(tmp_path, "GET", "/health", red, blue)
+
+    # Then the leader's is, and the answer goes on saying who says otherwise
+    assert answer.json() == {"status": "healthy", "conflicts": {"status": {"red": "ok", "blue": "healthy"}}}
+    # And each port of one dialect has its own
+    assert (
+        await ask(tmp_path, "GET", "/health", a_dialect("red", "/health", health={"status": "ok"}), alone=True)
+    ).json() == {"status": "ok"}
+
+
+async def test_a_led_field_is_described_as_its_leaders(tmp_path: Path) -> None:
+    red = a_dialect("red", "/red", health={"status": 1})
+    blue = a_dialect("blue", "/blue", health={"status": "healthy"}, leads=["status"])
+
+    schema = (await ask(tmp_path, "GET", "/openapi.json", red, blue)).json()
+
+    told = schema["components"]["schemas"]["JointHealth"]
+    assert (told["properties"]["status"]["type"], told["required"]) == ("string", ["status"])
+
+
+def test_two_leaders_of_one_field_are_a_mistake(tmp_path: Path) -> None:
+    red = a_dialect("red", "/red", health={"status": "ok"}, leads=["status"])
+    blue = a_dialect("blue", "/blue", health={"status": "healthy"}, leads=["status"])
+
+    with pytest.raises(ValueError, match="red and blue both lead the field status"):
+        House(tmp_path).app(red, blue)
+
+
 async def test_the_joint_answer_is_described(tmp_path: Path) -> None:
     red = a_dialect("red", "/red", health={"code": 200, "status": "ok"})
     blue = a_dialect("blue", "/blue", health={"status": "healthy", "live": True})

@@ -3,38 +3,20 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+import websockets
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from danqing.http.listeners import Listener, OpenListener, open_listeners
-from danqing.http.server import Stop, event_loop_factory, serve, stop_on_signals
-
-DEADLINE_S = 20
+from danqing.http.server import WS_MAX_MESSAGE_BYTES, Stop, event_loop_factory, stop_on_signals
+from tests.unit.http.serving import DEADLINE_S, serving
 
 
 def saying(text: str) -> ASGIApp:
     return PlainTextResponse(text)
-
-
-async def nothing() -> None:
-    pass
-
-
-@asynccontextmanager
-async def serving(
-    *apps: ASGIApp, stop: Stop, drain: Callable[[], Awaitable[None]] = nothing, close_deadline_s: int = 10
-) -> AsyncIterator[tuple[tuple[OpenListener, ...], asyncio.Task[None]]]:
-    with open_listeners([Listener(host="127.0.0.1", port=0) for _ in apps]) as listeners:
-        served = asyncio.create_task(
-            serve(dict(zip(listeners, apps, strict=True)), stop=stop, drain=drain, close_deadline_s=close_deadline_s)
-        )
-        yield listeners, served
-        await asyncio.wait_for(served, DEADLINE_S)
 
 
 async def get(url: str) -> str:
@@ -146,3 +128,33 @@ def test_the_quick_loop_is_used_where_there_is_one() -> None:
 
     assert type(loop).__module__.startswith("uvloop")
     loop.close()
+
+
+async def echoing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers each message with its length."""
+    websocket = WebSocket(scope, receive, send)
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.send_text(str(len(await websocket.receive_text())))
+    except WebSocketDisconnect:
+        pass
+
+
+async def test_websocket_messages_are_bounded_and_not_compressed() -> None:
+    stop = Stop()
+    async with serving(echoing, stop=stop) as ((listener,), _):
+        # Given a client that would compress
+        async with websockets.connect(listener.url.replace("http", "ws"), compression="deflate") as client:
+            assert client.protocol.extensions == []
+
+            # When a message is as long as is taken, and then one is longer
+            await client.send("x" * WS_MAX_MESSAGE_BYTES)
+            assert await client.recv() == str(WS_MAX_MESSAGE_BYTES)
+            with pytest.raises(websockets.ConnectionClosed) as caught:
+                await client.send("x" * (WS_MAX_MESSAGE_BYTES + 1))
+                await client.recv()
+
+            # Then the connection ends, and says why
+            assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
+        stop.request()

@@ -5,6 +5,8 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 from danqing.core.types import WorkerState
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
@@ -20,6 +22,7 @@ async def test_it_says_what_runs_and_how_to_ask(tmp_path: Path) -> None:
     assert "The &lt;red&gt; API" in answer.text
     assert "curl http://danqing.test/red -d &#x27;{&quot;a&quot;: 1}&#x27;" in answer.text
     assert "grey" not in answer.text
+    assert '<a href="/docs">' in answer.text
 
 
 async def test_it_says_when_the_model_still_loads(tmp_path: Path) -> None:
@@ -37,6 +40,24 @@ async def test_it_loads_nothing_and_its_policy_allows_just_its_style(tmp_path: P
     policy = answer.headers["content-security-policy"]
     assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
     assert not re.search(r"<script|src=|href=\"http|@import|url\(", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [("text/html,application/xhtml+xml,*/*;q=0.8", True), ("application/json", False), ("*/*", False)],
+)
+async def test_only_who_asks_for_a_page_gets_one_where_a_dialect_has_a_root(
+    tmp_path: Path, accept: str, is_page: bool
+) -> None:
+    rooted = a_dialect("rooted", "/rooted", root={"message": "runs"})
+
+    answer = await ask(tmp_path, "GET", "/", RED, rooted, headers={"Accept": accept})
+
+    assert answer.headers["vary"] == "Accept, Origin"
+    if is_page:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    else:
+        assert answer.json() == {"message": "runs"}
 
 
 async def test_a_hostile_host_is_escaped(tmp_path: Path) -> None:

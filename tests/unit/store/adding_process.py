@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from danqing.core.errors import StorageFailure
-from danqing.store.sqlite import SqliteJobStore
+from danqing.store.job_store import SqliteJobStore
+from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
 
 
@@ -27,12 +28,13 @@ async def add_for_ever(store: SqliteJobStore) -> None:
 
 
 async def many(path: Path) -> None:
-    store = SqliteJobStore.open(path)
+    store = SqliteStores.open(path).jobs
     await asyncio.gather(*(add_for_ever(store) for _ in range(8)))
 
 
 async def until_full(path: Path, limit: int) -> None:
-    store = SqliteJobStore.open(path)
+    stores = SqliteStores.open(path)
+    store = stores.jobs
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     job = a_job(request=a_request(prompt="x" * 5000))
@@ -44,7 +46,7 @@ async def until_full(path: Path, limit: int) -> None:
         say("full")
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     say((await store.add(a_job(), NO_LIMIT)).id)
-    await store.close()
+    await stores.close()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from danqing.store.sqlite import SqliteJobStore
+from danqing.store.sqlite import SqliteStores
 from tests.unit.store import adding_process
 
 ROOT = Path(__file__).parents[3]
@@ -17,13 +17,16 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 async def stored_ids(path: Path) -> list[str]:
-    store = SqliteJobStore.open(path)
+    stores = SqliteStores.open(path)
     try:
-        jobs = await store.unfinished()
-        assert sum((await store.counts()).values()) == len(jobs)
+        jobs = await stores.jobs.unfinished()
+        assert sum((await stores.jobs.counts()).values()) == len(jobs)
+        # Every job has its batch, stored with it.
+        history = await stores.batches.batches(None, limit=len(jobs) + 1, offset=0)
+        assert [batch.jobs for batch in reversed(history)] == [(job,) for job in jobs]
         return [job.id for job in jobs]
     finally:
-        await store.close()
+        await stores.close()
 
 
 async def test_every_answered_job_survives_kill_9(tmp_path: Path) -> None:

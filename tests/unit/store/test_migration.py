@@ -1,6 +1,7 @@
 """The migrations make the schema that the code expects, whole or not at all."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy.exc import OperationalError
 from danqing.store.connections import open_writing
 from danqing.store.migration import migrate
 from danqing.store.schema import metadata
+from danqing.store.sqlite import SqliteStores
+from tests.fakes.domain import NO_LIMIT, a_job, a_request
 
 
 def schema(connection: Connection) -> dict[str, str]:
@@ -27,7 +30,7 @@ def test_the_migrated_schema_is_the_schema_of_the_code(tmp_path: Path) -> None:
         metadata.create_all(made)
     # Then they are alike to the letter
     assert schema(migrated) == schema(made)
-    assert {"jobs", "attempts", "artifacts"} <= schema(migrated).keys()
+    assert {"jobs", "attempts", "artifacts", "batches", "subscriptions"} <= schema(migrated).keys()
     migrated.close()
     made.close()
 
@@ -52,3 +55,79 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     # Then the tables before it are not there either
     assert schema(connection).keys() == {"artifacts"}
     connection.close()
+
+
+# What version 0001 wrote: columns and their order as that version had them.
+OLD_JOB = """
+INSERT INTO jobs (id, owner, batch_id, state, priority, fingerprint, model, mode, prompt, request, adjustments,
+                  attempt_count, created_at, started_at, finished_at)
+VALUES (?, ?, ?, ?, 0, 'abcdef', 'tiny', 'text2img', 'a cat', ?, '["scaled"]', ?, ?, ?, ?)
+"""
+OLD_REQUEST = (
+    '{"model":"tiny","mode":"text2img","prompt":"a cat","negative_prompt":"","width":64,"height":64,'
+    '"num_inference_steps":9,"guidance_scale":0.0,"seed":42}'
+)
+AT = "2026-11-22 07:30:1{}.000000"
+
+
+def make_old(path: Path) -> None:
+    """A database of version 0001 with jobs in many states and batches, one with an attempt and a picture."""
+    connection = open_writing(path)
+    migrate(connection, "0001")
+    old_jobs = [
+        ("waiting", "local", None, "pending", 0),
+        ("done", "local", "", "completed", 1),
+        ("other's", "they", "b", "pending", 0),
+        ("first", "local", "b", "pending", 0),
+        ("second", "local", "b", "failed", 0),
+    ]
+    with connection.begin():
+        for second, (job_id, owner, batch_id, state, tries) in enumerate(old_jobs):
+            at = AT.format(second)
+            values = (job_id, owner, batch_id, state, OLD_REQUEST, tries, at, at if tries else None, None)
+            connection.exec_driver_sql(OLD_JOB, values)
+        connection.exec_driver_sql(
+            "INSERT INTO attempts VALUES ('done', 1, 'w1', ?, NULL, NULL, NULL, NULL)", (AT.format(1),)
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO artifacts VALUES ('done', 'original', 'done.png', 'image/png', 64, 64, 1000)"
+        )
+    connection.close()
+
+
+async def test_jobs_of_an_old_database_keep_everything_and_get_batches(tmp_path: Path) -> None:
+    # Given a database of the first version
+    path = tmp_path / "danqing.db"
+    make_old(path)
+    # When this version opens it
+    stores = SqliteStores.open(path)
+    try:
+        # Then a job that came alone is a batch, and what was one batch still is
+        history = await stores.batches.batches(None, limit=10, offset=0)
+        assert [(batch.owner, batch.id, batch.size) for batch in history] == [
+            ("local", "b", 2),
+            ("they", "b", 1),
+            ("local", "done", 1),
+            ("local", "waiting", 1),
+        ]
+        assert [[(job.id, job.batch_index) for job in batch.jobs] for batch in history] == [
+            [("first", 0), ("second", 1)],
+            [("other's", 0)],
+            [("done", 0)],
+            [("waiting", 0)],
+        ]
+        assert history[0].created_at == datetime(2026, 11, 22, 7, 30, 13, tzinfo=UTC)
+        # And every job has all that it had, and nothing of what is new
+        done = await stores.jobs.get("done")
+        assert ([artifact.name for artifact in done.artifacts], len(done.attempts)) == (["done.png"], 1)
+        assert (done.batch_id, done.metadata, done.adjustments) == ("done", {}, ("scaled",))
+        assert done.request == a_request(prompt="a cat", width=64, height=64)
+        assert [job.id for job in await stores.jobs.unfinished()] == ["waiting", "other's", "first"]
+        # And new jobs join the batches that there are
+        new = await stores.jobs.add(a_job(batch_id="b"), NO_LIMIT)
+        batch = await stores.batches.batch("b", "local")
+        assert (batch.size, batch.jobs[-1].id, new.sequence) == (3, "second", 6)
+    finally:
+        await stores.close()
+    with open_writing(path) as connection, connection.begin():
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []

@@ -1,22 +1,49 @@
-"""Any sequence of calls has the same answers from the SQLite store as from the one in memory, restarts included."""
+"""Any sequence of calls has the same answers from the SQLite stores as from those in memory, restarts included."""
 
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from danqing.core.errors import JobNotFound, QueueFull
-from danqing.core.ports import JobStore
-from danqing.core.types import Job
-from danqing.store.sqlite import SqliteJobStore
-from tests.fakes.domain import LOST, a_job, an_original, later
-from tests.fakes.job_store import InMemoryJobStore
+from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure
+from danqing.core.ports import BatchStore, JobStore, Subscriptions
+from danqing.core.types import Artifact, Job
+from danqing.store.sqlite import SqliteStores
+from tests.fakes.domain import LOST, a_job, an_enlarged, an_original, later
+from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemorySubscriptions
 
 ATTEMPTS = st.integers(0, 3)
+OWNERS = st.sampled_from("xy")
+SOME_OWNER = st.none() | OWNERS
+BATCHES = st.sampled_from("bc")
+PICTURES = st.sampled_from([(), (an_original,), (an_enlarged,), (an_original, an_enlarged)])
+Pictures = tuple[Callable[[Job], Artifact], ...]
+
+
+class Stores(Protocol):
+    """Three stores over the same data."""
+
+    @property
+    def jobs(self) -> JobStore: ...
+    @property
+    def batches(self) -> BatchStore: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+
+
+class MemoryStores:
+    """Those in memory."""
+
+    def __init__(self) -> None:
+        self.jobs = InMemoryJobStore()
+        self.batches = InMemoryBatchStore(self.jobs)
+        self.subscriptions = InMemorySubscriptions(self.jobs)
 
 
 class TwoStores(RuleBasedStateMachine):
@@ -29,14 +56,14 @@ class TwoStores(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "danqing.db"
-        self.memory = InMemoryJobStore()
-        self.sqlite = SqliteJobStore.open(self.path)
+        self.memory = MemoryStores()
+        self.sqlite = SqliteStores.open(self.path)
 
-    def both(self, call: Callable[[JobStore], Awaitable[object]]) -> None:
-        async def answer_of(store: JobStore) -> object:
+    def both(self, call: Callable[[Stores], Awaitable[object]]) -> None:
+        async def answer_of(stores: Stores) -> object:
             try:
-                return await call(store)
-            except (JobNotFound, QueueFull) as exc:
+                return await call(stores)
+            except (JobNotFound, BatchNotFound, QueueFull, StorageFailure) as exc:
                 return type(exc)
 
         async def ask() -> tuple[object, object]:
@@ -45,53 +72,94 @@ class TwoStores(RuleBasedStateMachine):
         expected, answer = self.loop.run_until_complete(ask())
         assert answer == expected
 
-    @rule(target=jobs, priority=st.integers(-1, 1), fingerprint=st.sampled_from("ab"), max_pending=st.integers(2, 9))
-    def add(self, priority: int, fingerprint: str, max_pending: int) -> Job:
-        job = a_job(priority=priority, fingerprint=fingerprint)
-        self.both(lambda store: store.add(job, max_pending))
+    @rule(
+        target=jobs,
+        owner=OWNERS,
+        priority=st.integers(-1, 1),
+        fingerprint=st.sampled_from(["0123abcd", "0123abcde", "0123abce"]),
+        batch=BATCHES | st.none(),
+        index=st.integers(0, 3),
+        size=st.integers(1, 3),
+        max_pending=st.integers(2, 9),
+        join=st.booleans(),
+    )
+    def add(
+        self,
+        owner: str,
+        priority: int,
+        fingerprint: str,
+        batch: str | None,
+        index: int,
+        size: int,
+        max_pending: int,
+        join: bool,
+    ) -> Job:
+        job = a_job(owner=owner, priority=priority, fingerprint=fingerprint, batch_index=index)
+        job = replace(job, batch_id=batch or job.id, metadata={"size": size})
+        self.both(lambda stores: stores.jobs.add(job, max_pending, batch_size=size, join_equal=join))
         return job
 
     @rule(job=jobs)
     def claim(self, job: Job) -> None:
         now = later()
-        self.both(lambda store: store.claim(job.id, "w1", now))
+        self.both(lambda stores: stores.jobs.claim(job.id, "w1", now))
 
-    @rule(job=jobs, attempt=ATTEMPTS)
-    def complete(self, job: Job, attempt: int) -> None:
-        now = later()
-        self.both(lambda store: store.complete(job.id, attempt, [an_original(job)], ["cropped"], now))
+    @rule(job=jobs, attempt=ATTEMPTS, pictures=PICTURES)
+    def generate(self, job: Job, attempt: int, pictures: Pictures) -> None:
+        now, made = later(), [picture(job) for picture in pictures]
+        self.both(lambda stores: stores.jobs.generate(job.id, attempt, made, ["cut"], now))
+
+    @rule(job=jobs, attempt=ATTEMPTS, pictures=PICTURES)
+    def complete(self, job: Job, attempt: int, pictures: Pictures) -> None:
+        now, made = later(), [picture(job) for picture in pictures]
+        self.both(lambda stores: stores.jobs.complete(job.id, attempt, made, ["cropped"], now))
 
     @rule(job=jobs, attempt=ATTEMPTS)
     def give_back(self, job: Job, attempt: int) -> None:
         now = later()
-        self.both(lambda store: store.give_back(job.id, attempt, LOST, now))
+        self.both(lambda stores: stores.jobs.give_back(job.id, attempt, LOST, now))
 
     @rule(job=jobs, attempt=ATTEMPTS)
     def fail(self, job: Job, attempt: int) -> None:
         now = later()
-        self.both(lambda store: store.fail(job.id, attempt, LOST, now))
+        self.both(lambda stores: stores.jobs.fail(job.id, attempt, LOST, now))
 
     @rule(job=jobs)
     def cancel(self, job: Job) -> None:
         now = later()
-        self.both(lambda store: store.cancel(job.id, now))
+        self.both(lambda stores: stores.jobs.cancel(job.id, now))
 
-    @rule(job=jobs)
-    def look(self, job: Job) -> None:
-        self.both(lambda store: store.get(job.id))
-        self.both(lambda store: store.waiting_before(job))
-        self.both(lambda store: store.find_equal("local", job.fingerprint))
+    @rule(batch=BATCHES, owner=SOME_OWNER)
+    def forget(self, batch: str, owner: str | None) -> None:
+        self.both(lambda stores: stores.batches.forget(batch, owner))
+
+    @rule(job=jobs, owner=OWNERS, client=st.sampled_from("de"))
+    def subscribe(self, job: Job, owner: str, client: str) -> None:
+        self.both(lambda stores: stores.subscriptions.add(owner, client, job.id))
+
+    @rule(job=jobs, owner=SOME_OWNER)
+    def look(self, job: Job, owner: str | None) -> None:
+        self.both(lambda stores: stores.jobs.get(job.id))
+        self.both(lambda stores: stores.jobs.waiting_before(job))
+        self.both(lambda stores: stores.jobs.find_equal(job.owner, job.fingerprint))
+        self.both(lambda stores: stores.jobs.with_fingerprint(job.fingerprint, owner))
+        self.both(lambda stores: stores.batches.batch(job.batch_id, owner))
+
+    @rule(owner=SOME_OWNER, client=st.sampled_from("de"), limit=st.integers(0, 3), offset=st.integers(0, 3))
+    def page(self, owner: str | None, client: str, limit: int, offset: int) -> None:
+        self.both(lambda stores: stores.batches.batches(owner, limit=limit, offset=offset))
+        self.both(lambda stores: stores.subscriptions.jobs(owner or "x", client, limit=limit))
 
     @rule()
     def restart(self) -> None:
         self.loop.run_until_complete(self.sqlite.close())
-        self.sqlite = SqliteJobStore.open(self.path)
+        self.sqlite = SqliteStores.open(self.path)
 
     @invariant()
     def figures_and_order_agree(self) -> None:
-        self.both(lambda store: store.counts())
-        self.both(lambda store: store.unfinished())
-        self.both(lambda store: store.without_artifacts())
+        self.both(lambda stores: stores.jobs.counts())
+        self.both(lambda stores: stores.jobs.unfinished())
+        self.both(lambda stores: stores.jobs.without_artifacts())
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.sqlite.close())

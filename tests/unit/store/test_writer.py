@@ -33,7 +33,11 @@ class Bench:
         driver = self.connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         driver.set_trace_callback(self.sql.append)
-        self.writer = GroupCommitWriter[int](self.connection, on_commit=self.committed.append)
+        self.writer = GroupCommitWriter(self.connection)
+
+    def submit(self, work: Callable[[Connection], int], *, durable: bool) -> Future[int]:
+        """Queues a call whose result is kept in `committed`."""
+        return self.writer.submit(work, durable=durable, on_commit=self.committed.append)
 
     def insert(self, number: int) -> Callable[[Connection], int]:
         def work(connection: Connection) -> int:
@@ -52,7 +56,7 @@ class Bench:
             assert go.wait(WAIT_S)
             return self.insert(0)(connection)
 
-        first = self.writer.submit(work, durable=True)
+        first = self.submit(work, durable=True)
         assert started.wait(WAIT_S)
         yield
         go.set()
@@ -77,13 +81,26 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_waiting_calls_share_one_commit(bench: Bench) -> None:
     # Given fifty calls that wait while the first one is written
     with bench.held():
-        calls = [bench.writer.submit(bench.insert(n), durable=True) for n in range(1, 51)]
+        calls = [bench.submit(bench.insert(n), durable=True) for n in range(1, 51)]
     # When all are answered
     assert [call.result(WAIT_S) for call in calls] == list(range(1, 51))
     # Then there were two commits, and everything is there, in order
     assert bench.count("COMMIT") == 2
     assert bench.stored() == set(range(51))
     assert bench.committed == list(range(51))
+
+
+def test_results_of_any_kind_are_told_to_whom_it_concerns(bench: Bench) -> None:
+    # Given calls with results of different kinds, one of which nobody wants to be told of
+    texts: list[str] = []
+    with bench.held():
+        calls = [
+            bench.writer.submit(lambda _: "text", durable=True, on_commit=texts.append),
+            bench.writer.submit(lambda _: None, durable=False),
+        ]
+    # Then each caller has its own
+    assert [call.result(WAIT_S) for call in calls] == ["text", None]
+    assert (texts, bench.committed) == (["text"], [0])
 
 
 def test_a_call_that_fails_takes_no_other_with_it(bench: Bench) -> None:
@@ -93,7 +110,7 @@ def test_a_call_that_fails_takes_no_other_with_it(bench: Bench) -> None:
         return bench.insert(1)(connection)
 
     with bench.held():
-        calls = [bench.writer.submit(work, durable=True) for work in (bench.insert(1), breaking, bench.insert(3))]
+        calls = [bench.submit(work, durable=True) for work in (bench.insert(1), breaking, bench.insert(3))]
     # Then it alone fails, and nothing of it is stored
     assert calls[0].result(WAIT_S) == 1
     assert isinstance(calls[1].exception(WAIT_S), StorageFailure)
@@ -109,10 +126,10 @@ def test_a_failed_commit_fails_its_calls_and_no_later_ones(bench: Bench) -> None
         return 99
 
     with bench.held():
-        calls = [bench.writer.submit(work, durable=True) for work in (bench.insert(1), orphan)]
+        calls = [bench.submit(work, durable=True) for work in (bench.insert(1), orphan)]
     # Then both fail, none is stored or counted, and the next call works
     assert all(isinstance(call.exception(WAIT_S), StorageFailure) for call in calls)
-    assert bench.writer.submit(bench.insert(2), durable=True).result(WAIT_S) == 2
+    assert bench.submit(bench.insert(2), durable=True).result(WAIT_S) == 2
     assert bench.stored() == {0, 2}
     assert bench.committed == [0, 2]
 
@@ -124,10 +141,10 @@ def test_a_lost_transaction_fails_all_its_calls(bench: Bench) -> None:
         return bench.insert(0)(connection)
 
     with bench.held():
-        calls = [bench.writer.submit(work, durable=True) for work in (bench.insert(1), losing, bench.insert(3))]
+        calls = [bench.submit(work, durable=True) for work in (bench.insert(1), losing, bench.insert(3))]
     # Then all of that transaction fail, none is stored or counted, and the next call works
     assert all(isinstance(call.exception(WAIT_S), StorageFailure) for call in calls)
-    assert bench.writer.submit(bench.insert(4), durable=True).result(WAIT_S) == 4
+    assert bench.submit(bench.insert(4), durable=True).result(WAIT_S) == 4
     assert bench.stored() == {0, 4}
     assert bench.committed == [0, 4]
 
@@ -135,7 +152,7 @@ def test_a_lost_transaction_fails_all_its_calls(bench: Bench) -> None:
 def test_only_promises_are_synced(bench: Bench) -> None:
     # Given calls one after the other, each its own transaction
     def run(number: int, *, durable: bool) -> None:
-        bench.writer.submit(bench.insert(number), durable=durable).result(WAIT_S)
+        bench.submit(bench.insert(number), durable=durable).result(WAIT_S)
 
     run(1, durable=False)
     run(2, durable=False)
@@ -150,15 +167,15 @@ def test_only_promises_are_synced(bench: Bench) -> None:
 def test_a_promise_makes_its_whole_transaction_durable(bench: Bench) -> None:
     with bench.held():
         bench.sql.clear()
-        lazy = bench.writer.submit(bench.insert(1), durable=False)
-        promised = bench.writer.submit(bench.insert(2), durable=True)
+        lazy = bench.submit(bench.insert(1), durable=False)
+        promised = bench.submit(bench.insert(2), durable=True)
     assert (lazy.result(WAIT_S), promised.result(WAIT_S)) == (1, 2)
     assert not any("NORMAL" in statement for statement in bench.sql)
 
 
 def test_a_call_cancelled_in_time_is_not_run(bench: Bench) -> None:
     with bench.held():
-        call = bench.writer.submit(bench.insert(1), durable=True)
+        call = bench.submit(bench.insert(1), durable=True)
         assert call.cancel()
     with pytest.raises(CancelledError):
         call.result(WAIT_S)
@@ -170,7 +187,7 @@ def test_closing_runs_what_is_queued_and_refuses_the_rest(bench: Bench) -> None:
     # Given calls in the queue when the writer is closed from several threads
     calls: list[Future[int]] = []
     with bench.held():
-        calls += [bench.writer.submit(bench.insert(n), durable=True) for n in range(1, 6)]
+        calls += [bench.submit(bench.insert(n), durable=True) for n in range(1, 6)]
         closers = [threading.Thread(target=bench.writer.close) for _ in range(3)]
         for closer in closers:
             closer.start()
@@ -180,7 +197,7 @@ def test_closing_runs_what_is_queued_and_refuses_the_rest(bench: Bench) -> None:
     # Then they were run, and no further call is taken
     assert [call.result(0) for call in calls] == [1, 2, 3, 4, 5]
     with pytest.raises(StorageFailure):
-        bench.writer.submit(bench.insert(6), durable=True)
+        bench.submit(bench.insert(6), durable=True)
     assert bench.stored() == set(range(6))
 
 
@@ -192,10 +209,10 @@ def test_a_locked_file_fails_the_call_and_works_again_later(bench: Bench) -> Non
     with contextlib.closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         # When a call comes
-        call = bench.writer.submit(bench.insert(1), durable=True)
+        call = bench.submit(bench.insert(1), durable=True)
         # Then it fails
         assert isinstance(call.exception(WAIT_S), StorageFailure)
         other.execute("ROLLBACK")
     # And the next one works.
-    assert bench.writer.submit(bench.insert(2), durable=True).result(WAIT_S) == 2
+    assert bench.submit(bench.insert(2), durable=True).result(WAIT_S) == 2
     assert bench.stored() == {2}

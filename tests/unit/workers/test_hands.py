@@ -2,7 +2,16 @@
 
 from danqing.core.types import JobFailure
 from danqing.workers.hands import Hands, JobAttempt
-from danqing.workers.messages import DeviceFree, JobDone, JobFailed, JobStopped, RunJob, StepDone
+from danqing.workers.messages import (
+    DeviceFree,
+    JobDone,
+    JobFailed,
+    JobGenerated,
+    JobStopped,
+    PartDone,
+    RunJob,
+    StepDone,
+)
 from tests.fakes.domain import a_request
 
 A, B = JobAttempt("a", 1), JobAttempt("b", 2)
@@ -42,6 +51,23 @@ def test_a_job_goes_over_the_device_to_its_end() -> None:
     hands.told(device_free(A))
     assert (hands.have_room, hands.device_busy, hands.attempts) == (True, False, [A])
     # When it is done, the hands are empty
+    hands.told(done(A))
+    assert (hands.have_room, hands.attempts) == (True, [])
+
+
+def test_a_picture_that_is_enlarged_stays_in_the_hands_to_its_end() -> None:
+    # Given a job off the device
+    hands = Hands(max_finishing=1)
+    send(hands, A)
+    hands.told(device_free(A))
+    # When its original is stored, and a part of it enlarged, it is still in the process's hands
+    for message in (
+        JobGenerated(job_id="a", attempt=1, artifacts=()),
+        PartDone(job_id="a", attempt=1, part=1, parts=1),
+    ):
+        hands.told(message)
+        assert (hands.have_room, hands.attempts) == (False, [A])
+    # When it is done, they are empty
     hands.told(done(A))
     assert (hands.have_room, hands.attempts) == (True, [])
 

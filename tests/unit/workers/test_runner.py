@@ -6,15 +6,23 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from danqing.core.types import JobFailure
+from PIL import Image
+
+from danqing.core.images import ImageRef
+from danqing.core.types import ArtifactKind, JobFailure, Mode
 from danqing.workers.factory import ArtifactStoreFactory, SetupFactory
 from danqing.workers.messages import (
     FromWorker,
     Heartbeat,
     JobDone,
     JobFailed,
+    JobGenerated,
+    JobStopped,
     LoadFailed,
+    PartDone,
+    PreviewReady,
     RunJob,
+    SendPreviews,
     Shutdown,
     StopJob,
     WorkerReady,
@@ -62,11 +70,13 @@ async def talk(spec: WorkerSpec) -> AsyncIterator[Talk]:
         await talking.exit_status()
 
 
-def run(job_id: str, prompt: str = "a tea pot") -> RunJob:
-    return RunJob(job_id=job_id, attempt=1, request=a_request(prompt=prompt, width=64, height=64))
+def run(job_id: str, prompt: str = "a tea pot", *further: ArtifactKind, previews: bool = False) -> RunJob:
+    request = a_request(prompt=prompt, width=64, height=64, further=further)
+    return RunJob(job_id=job_id, attempt=1, request=request, previews=previews)
 
 
 STEPS = ["StepDone"] * 4
+PREVIEW, UPSCALED = ArtifactKind.PREVIEW, ArtifactKind.UPSCALED
 
 
 async def test_a_job_is_told_from_step_to_step(tmp_path: Path) -> None:
@@ -162,3 +172,92 @@ async def test_the_setup_is_run_before_anything_else(tmp_path: Path) -> None:
         # Then it has run by the time the worker is ready
         await worker.until_said("WorkerReady")
         assert (tmp_path / "was here").is_dir()
+
+
+async def test_further_pictures_are_told_as_they_come(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # When a job asks for everything
+        worker.process.send(run("a", "a tea pot", PREVIEW, UPSCALED))
+        # Then it is told when the first pictures are stored, each part, and the end
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobGenerated", *["PartDone"] * 3, "JobDone")
+        generated, *parts, done = worker.said[-5:]
+        assert isinstance(generated, JobGenerated)
+        assert [told.name for told in generated.artifacts] == ["a.png", "a.webp"]
+        assert generated.adjustments == ("made in a zoo", "finished in a zoo")
+        assert parts == [PartDone(job_id="a", attempt=1, part=part, parts=3) for part in (1, 2, 3)]
+        # And nothing is told twice
+        assert isinstance(done, JobDone)
+        assert [told.name for told in done.artifacts] == ["a-upscaled.png"]
+        assert done.adjustments == ()
+        assert done.upscale_s > 0
+
+
+async def test_a_job_stopped_between_two_parts_is_dropped(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # Given a picture that is being enlarged
+        worker.process.send(run("a", "enlarging waits at the gate", UPSCALED))
+        said = ("WorkerReady", *STEPS, "DeviceFree", "JobGenerated", "PartDone")
+        await worker.until_said(*said)
+        # When its job is stopped, which a later message shows to have been heard
+        worker.process.send(StopJob(job_id="a"))
+        worker.process.send(run("b"))
+        await worker.until_said(*said, *STEPS, "DeviceFree")
+        (tmp_path / "gate").touch()
+        # Then the part is ended and the rest dropped; what was stored has been told
+        await worker.until_said(*said, *STEPS, "DeviceFree", "PartDone", "JobStopped", "JobDone")
+        assert worker.said[-2] == JobStopped(job_id="a", attempt=1)
+        assert not (tmp_path / "outputs" / "a-upscaled.png").exists()
+
+
+async def test_what_was_stored_and_not_told_is_told_at_the_end(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # Given a job that fails, and one that is stopped, when the original is stored and the preview is not
+        await worker.until_said("WorkerReady")
+        worker.process.send(run("a", "encoding the preview breaks", PREVIEW))
+        await until(lambda: worker.names[-1] == "JobFailed", "the failure")
+        worker.process.send(run("b", "encoding the preview waits at the gate", PREVIEW))
+        await until(lambda: (tmp_path / "outputs" / "b.png").exists(), "the second original")
+        worker.process.send(StopJob(job_id="b"))
+        worker.process.send(run("c"))
+        await until(lambda: worker.names.count("DeviceFree") == 3, "the stop has been heard")
+        (tmp_path / "gate").touch()
+        await until(lambda: worker.names[-1] == "JobDone", "the end")
+        # Then both tell of the original
+        ends = [message for message in worker.said if isinstance(message, JobFailed | JobStopped)]
+        assert [[told.name for told in end.artifacts] for end in ends] == [["a.png"], ["b.png"]]
+
+
+async def test_previews_are_sent_where_they_are_wanted(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # When a job is run with previews that no pipe holds at once, one without, and one that gets a watcher later
+        worker.process.send(run("a", "large previews", previews=True))
+        worker.process.send(run("b"))
+        worker.process.send(run("c", "waits for a watcher"))
+        await until(lambda: worker.names.count("JobDone") == 2, "two pictures")
+        worker.process.send(SendPreviews(job_id="nobody's"))
+        worker.process.send(SendPreviews(job_id="c"))
+        await until(lambda: worker.names.count("JobDone") == 3, "three pictures")
+        # Then each is told its own, whole
+        previews = [message for message in worker.said if isinstance(message, PreviewReady)]
+        assert [(told.job_id, told.step) for told in previews] == [("a", 1), ("a", 2), ("a", 3), ("c", 2), ("c", 3)]
+        assert all(len(told.picture.content) > 500_000 for told in previews[:3])
+
+
+async def test_a_request_may_start_from_an_image_in_the_artifact_store(tmp_path: Path) -> None:
+    # Given a green image in the store
+    image = ImageRef(name=f"input-{64 * '1'}.png", width=8, height=8)
+    (tmp_path / "outputs").mkdir()
+    Image.new("RGB", image.size, (0, 255, 0)).save(tmp_path / "outputs" / image.name)
+    job = run("a")
+    job = replace(job, request=replace(job.request, mode=Mode.IMG2IMG, input_images=(image,), strength=0.5))
+    gone = replace(image, name=f"input-{64 * '2'}.png")
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # When a picture is made from it, and one from an image that is not there
+        worker.process.send(job)
+        worker.process.send(replace(job, job_id="b", request=replace(job.request, input_images=(gone,))))
+        await until(lambda: {"JobDone", "JobFailed"} <= set(worker.names), "both ends")
+    # Then the first is green, and the second has failed for that reason
+    with Image.open(tmp_path / "outputs" / "a.png") as picture:
+        assert picture.getpixel((0, 0)) == (0, 255, 0)
+    failed = next(message for message in worker.said if isinstance(message, JobFailed))
+    assert failed.failure.code == "artifact_not_found"

@@ -1,35 +1,43 @@
-"""Which failed attempts a job may follow by another one."""
+"""What the end of an attempt means: which may be followed by another one, which pictures nobody can ask for."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import DanqingError, EngineFailure, ServerRestarted, WorkerLost
+from danqing.core.ports import JobQueue, JobStore
 from danqing.core.states import JobState
-from danqing.core.types import Job
+from danqing.core.types import ArtifactKind, Job
 from danqing.events.in_process import InProcessEventBus
 from danqing.workers.failures import describe
+from danqing.workers.messages import JobDone, JobGenerated
 from danqing.workers.settlement import JobRules, Settlement
-from tests.fakes.domain import NO_LIMIT, NOW, a_job, later
+from tests.fakes.domain import NO_LIMIT, NOW, a_job, an_original, later
 from tests.fakes.job_store import InMemoryJobStore
 from tests.fakes.studio_parts import RecordingQueue
 
 LOST, RESTARTED, FATAL = WorkerLost(), ServerRestarted(), EngineFailure()
 
 
-async def after(ends: Sequence[DanqingError]) -> tuple[Job, list[str]]:
-    """A job whose attempts have ended like this, and what waits in the queue."""
-    store, queue = InMemoryJobStore(), RecordingQueue()
-    settlement = Settlement(
+def a_settlement(store: JobStore, queue: JobQueue, folder: Path = Path("never written")) -> Settlement:
+    return Settlement(
         store=store,
         queue=queue,
         events=InProcessEventBus(),
-        artifacts=LocalArtifactStore(Path("never written")),
+        artifacts=LocalArtifactStore(folder),
         rules=JobRules(task_timeout_s=60, max_attempts=3, max_server_restarts=10),
         clock=lambda: NOW,
     )
+
+
+async def after(ends: Sequence[DanqingError]) -> tuple[Job, list[str]]:
+    """A job whose attempts have ended like this, and what waits in the queue."""
+    store, queue = InMemoryJobStore(), RecordingQueue()
+    settlement = a_settlement(store, queue)
     job = await store.add(a_job(), NO_LIMIT)
     for end in ends:
         queue.ids.clear()
@@ -66,3 +74,51 @@ async def test_restarts_of_the_server_are_counted_apart_and_in_a_row(
     else:
         assert waiting == []
         assert job.failure == describe(ends[-1])
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        ("failed", ["original"]),  # the store still has it
+        ("overdue before", []),
+        ("cancelled before", []),
+        ("given back", ["original", "upscaled"]),  # the next attempt makes files of the same names
+    ],
+)
+async def test_pictures_that_come_too_late_are_removed_unless_somebody_can_ask_for_them(
+    tmp_path: Path, end: str, left: list[str]
+) -> None:
+    # Given a job whose original and upscaled copy are written
+    store = InMemoryJobStore()
+    settlement = a_settlement(store, RecordingQueue(), tmp_path)
+    claimed = await store.claim((await store.add(a_job(), NO_LIMIT)).id, "w1", later())
+    assert claimed is not None
+    original = an_original(claimed)
+    upscaled = replace(original, kind=ArtifactKind.UPSCALED, name=f"{claimed.id}-upscaled.png")
+    names = {original.name: "original", upscaled.name: "upscaled"}
+    for name in names:
+        (tmp_path / name).touch()
+    # And which ends before the worker's news of them are stored
+    generated = JobGenerated(job_id=claimed.id, attempt=1, artifacts=(original,))
+    done = JobDone(job_id=claimed.id, attempt=1, artifacts=(upscaled,), denoise_s=1, finish_s=1, upscale_s=1)
+    match end:
+        case "overdue before":
+            await settlement.failed(claimed, describe(FATAL))
+        case "cancelled before":
+            await store.cancel(claimed.id, later())
+        case _:
+            pass
+    was_generated = await settlement.generated(claimed, generated)
+    assert (was_generated is None) is end.endswith("before")
+    match end:
+        case "failed":
+            await settlement.failed(claimed, describe(FATAL))
+        case "given back":
+            await settlement.failed(claimed, describe(LOST))
+        case _:
+            pass
+    # When they are told
+    assert await settlement.done(claimed, done) is None
+    await settlement.discard(claimed.id, (original, upscaled))
+    # Then only those are left that somebody can, or soon will be able to, ask for
+    assert sorted(names[name] for name in os.listdir(tmp_path)) == left

@@ -9,7 +9,7 @@ from danqing.dialects.turbo.errors import error_fields, render_error
 from danqing.dialects.turbo.routes import TurboRoutes
 from danqing.dialects.turbo.schemas import Envelope, Health
 from danqing.dialects.turbo.translate_out import from_health
-from danqing.http.dialect import Dialect, HealthPart, Services
+from danqing.http.dialect import Dialect, DialectOptions, HealthPart, Services
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -46,5 +46,5 @@ def _build_router(services: Services) -> APIRouter:
     return TurboRoutes(studio=services.studio, artifacts=services.artifacts).router()
 
 
-def _health(pool: PoolStatus) -> Mapping[str, object]:
+def _health(pool: PoolStatus, options: DialectOptions) -> Mapping[str, object]:
     return Envelope(code=200, message="success", data=from_health(pool)).model_dump()

@@ -1,4 +1,7 @@
-"""Errors in turbo's voice: statuses 400, 404, 405, 500 and 503, messages in Chinese, never a library's text."""
+"""Errors in turbo's voice: messages in Chinese, never a library's text.
+
+Statuses 400, 404, 405, 500 and 503, and 401, 403 and 408 for what the vendor's document does not know.
+"""
 
 from collections.abc import Mapping
 
@@ -9,10 +12,13 @@ from starlette.responses import Response
 from danqing.core.capabilities import Range
 from danqing.core.errors import (
     ArtifactNotFound,
+    BatchNotFound,
     Conflict,
     DanqingError,
     EngineFailure,
+    Forbidden,
     InternalError,
+    InvalidImage,
     InvalidRequest,
     JobNotCancellable,
     JobNotFound,
@@ -26,9 +32,11 @@ from danqing.core.errors import (
     OutOfMemory,
     ParameterOutOfRange,
     QueueFull,
+    RequestTimeout,
     ServerRestarted,
     ShuttingDown,
     StorageFailure,
+    Unauthorized,
     Unavailable,
     UnknownModel,
     WorkerLost,
@@ -43,14 +51,19 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     MissingParameter: (400, "{parameter}参数必填且不能为空"),
     ParameterOutOfRange: (400, "{parameter}参数超出模型支持的范围"),
     NotSupported: (400, "当前模型不支持{parameter}参数的取值"),
+    InvalidImage: (400, "{parameter}参数不是有效的图像"),
     UnknownModel: (400, "模型不存在"),
+    Unauthorized: (401, "API密钥缺失或无效"),
+    Forbidden: (403, "不允许的请求来源"),
     NotFound: (404, "资源不存在"),
     JobNotFound: (404, "任务不存在"),
+    BatchNotFound: (404, "批次不存在"),
     ArtifactNotFound: (404, "图像文件不存在"),
     Unavailable: (503, "服务暂不可用，请稍后重试"),
     ModelNotReady: (503, "模型未加载，请稍后重试"),
     QueueFull: (503, "任务队列已满，请稍后重试"),
     ShuttingDown: (503, "服务正在关闭，请稍后重试"),
+    RequestTimeout: (408, "等待生成结果超时，任务已取消"),
     Conflict: (400, "任务当前状态不允许此操作"),
     JobNotCancellable: (400, "任务已结束，无法取消"),
     InternalError: (500, "服务器内部错误"),

@@ -1,16 +1,18 @@
 """Turbo's endpoints."""
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.ports import ArtifactStore
 from danqing.core.states import JobState
-from danqing.core.studio import Studio
+from danqing.core.studio import Order, Studio
 from danqing.dialects.turbo.envelope import success
 from danqing.dialects.turbo.schemas import Empty, Envelope, GenerateRequest, Submitted, SystemStatus, Task, Unfinished
 from danqing.dialects.turbo.translate_in import to_draft
 from danqing.dialects.turbo.translate_out import from_job, from_status, from_submitted, from_unfinished
+from danqing.http.callers import known_caller
 from danqing.http.pictures import picture_response
 
 
@@ -44,14 +46,14 @@ class TurboRoutes:
         add("/api/status", self.status, methods=["GET"], response_model=Envelope[SystemStatus], summary="查询系统状态")
         return router
 
-    async def generate(self, wire: GenerateRequest) -> Response:
+    async def generate(self, request: Request, wire: GenerateRequest) -> Response:
         """提交图像生成任务，返回任务ID"""
-        job = await self._studio.submit(to_draft(wire))
+        job = await self._studio.submit(Order(draft=to_draft(wire)), caller=known_caller(request))
         return success(from_submitted(job, queue_position=await self._studio.queue_position(job)))
 
-    async def task(self, task_id: str) -> Response:
+    async def task(self, request: Request, task_id: str) -> Response:
         """查询指定任务的状态和详细信息"""
-        job = await self._studio.get(task_id)
+        job = await self._studio.get(task_id, caller=known_caller(request))
         return success(
             from_job(
                 job,
@@ -61,9 +63,9 @@ class TurboRoutes:
             )
         )
 
-    async def result(self, task_id: str) -> Response:
+    async def result(self, request: Request, task_id: str) -> Response:
         """获取生成的图像文件（任务完成时）或状态信息"""
-        job = await self._studio.get(task_id)
+        job = await self._studio.get(task_id, caller=known_caller(request))
         if job.state is not JobState.COMPLETED:
             return success(from_unfinished(job))
         if job.original is None:

@@ -33,10 +33,8 @@ def job_id_of(task_id: str) -> str | None:
     return str(uuid.UUID(task_id)) if _TASK_ID.fullmatch(task_id) else None
 
 
-def relative_path(job: Job, kind: ArtifactKind) -> str | None:
-    """Where the job's picture of this kind is below `FOLDER`; None if it has none. The time is UTC."""
-    if job.artifact(kind) is None:
-        return None
+def relative_path(job: Job, kind: ArtifactKind) -> str:
+    """Where the job's picture of this kind (original or preview) is below `FOLDER`, if there is one. Time in UTC."""
     moment = job.created_at.astimezone(UTC)
     return f"{moment:%Y%m%d/%H%M%S}_{task_id_of(job)}.{_SUFFIXES[kind]}"
 
@@ -44,8 +42,7 @@ def relative_path(job: Job, kind: ArtifactKind) -> str | None:
 def parse(relative: str) -> tuple[str, ArtifactKind] | None:
     """(job id, kind) that a path could be of; whether that job's picture has this very path is still to be seen."""
     found = _NAME.fullmatch(relative)
-    job_id = job_id_of(found["task_id"]) if found else None
-    return (job_id, _KINDS[found["suffix"]]) if found and job_id else None
+    return (str(uuid.UUID(found["task_id"])), _KINDS[found["suffix"]]) if found else None
 
 
 def picture_path(relative: str) -> str:

@@ -3,8 +3,8 @@
 What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. null is taken where the document shows it, and
   for `metadata` and what is in it.
-- Numbers are JSON numbers: "512", 512.0 for an integer, and true are refused. Seeds go from 0 to 2**63 - 1, every other
-  number as far as the model can.
+- Numbers are JSON numbers: "512" and true are refused, 512.0 is 512. Seeds go from 0 to 2**63 - 1, every other number
+  as far as the model can (`model_limits.py`).
 - The defaults are the document's, whichever model is served.
 - Times are UTC with microseconds; the one in a result, and in the names of pictures, is when the task was accepted.
 - `progress` is null for a task that has failed or was cancelled, 0 while it waits.
@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 DEFAULT_SIDE = 1024  # pixels
@@ -28,6 +28,12 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 16
 MAX_BATCH_SIZE = 10_000
 
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
 BatchId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -37,8 +43,8 @@ class Metadata(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     batch_id: BatchId | None = None
-    batch_index: int | None = Field(default=None, ge=0, lt=MAX_BATCH_SIZE)
-    batch_size: int | None = Field(default=None, ge=1, le=MAX_BATCH_SIZE)
+    batch_index: Annotated[int, Field(ge=0, lt=MAX_BATCH_SIZE), WHOLE] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE), WHOLE] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -103,15 +109,15 @@ class GenerateImageRequest(BaseModel):
     )
 
     prompt: str = Field(min_length=1)
-    height: int = Field(default=DEFAULT_SIDE, ge=1)
-    width: int = Field(default=DEFAULT_SIDE, ge=1)
-    num_inference_steps: int = Field(default=DEFAULT_STEPS, ge=1)
+    height: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_SIDE
+    width: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_SIDE
+    num_inference_steps: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_STEPS
     guidance_scale: float = Field(default=0.0, ge=0)
-    seed: int | None = Field(default=None, ge=0, lt=2**SEED_BITS)
+    seed: Annotated[int, Field(ge=0, lt=2**SEED_BITS), WHOLE] | None = None
     negative_prompt: str = ""
     cfg_normalization: bool | Annotated[float, Field(ge=0)] | None = None
-    cfg_truncation: float | None = Field(default=None, ge=0, le=1)
-    max_sequence_length: int | None = Field(default=None, ge=1)
+    cfg_truncation: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_sequence_length: Annotated[int, Field(ge=1), WHOLE] | None = None
     metadata: Metadata | None = None
 
 

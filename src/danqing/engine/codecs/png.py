@@ -5,8 +5,9 @@ without Python's lock. Knows nothing of what the texts mean.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ MEDIA_TYPE = "image/png"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COMPRESSION_LEVEL = 2  # of igzip's 0 to 3; 3 is slower and no smaller on filtered pictures
 SUB, UP = 1, 2  # PNG's numbers of the filters "minus the pixel to the left" and "minus the pixel above"
+BAND_BYTES = 4 * 1024 * 1024  # of pixels filtered at a time: bounds the memory, whatever the picture's size
 COST_SAMPLE = 7  # every seventh byte is looked at to choose a row's filter; not a multiple of 3, so all colours are
 
 
@@ -37,31 +39,36 @@ def encode_png(rgb: npt.NDArray[np.uint8], texts: Iterable[PngText]) -> bytes:
     if rgb.dtype != np.uint8 or channels != 3 or not (height and width):
         raise ValueError("expected uint8 RGB of at least one pixel")
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, colour type RGB, not interlaced
-    pixels = isal_zlib.compress(_filtered(rgb).data, COMPRESSION_LEVEL)  # pyright: ignore[reportUnknownMemberType]
+    compressor: Any = isal_zlib.compressobj(COMPRESSION_LEVEL)  # pyright: ignore[reportUnknownMemberType]
+    pixels = [*(compressor.compress(band.data) for band in _filtered(rgb)), compressor.flush()]
     return b"".join(
         (
             SIGNATURE,
             _chunk(b"IHDR", header),
             *(_text_chunk(text) for text in texts),
-            _chunk(b"IDAT", pixels),
+            _chunk(b"IDAT", b"".join(pixels)),
             _chunk(b"IEND", b""),
         )
     )
 
 
-def _filtered(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Each row by Sub or Up, whichever leaves the smaller differences, after its filter's number: (H, 1 + 3W)."""
+def _filtered(rgb: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Each row by Sub or Up, whichever leaves the smaller differences, after its filter's number: (h, 1 + 3W) each."""
     height, width, _ = rgb.shape
-    rows = np.ascontiguousarray(rgb).reshape(height, width * 3)
-    sub = np.empty((height, 1 + width * 3), np.uint8)
-    sub[:, 0] = SUB
-    sub[:, 1:4] = rows[:, :3]
-    np.subtract(rows[:, 3:], rows[:, :-3], out=sub[:, 4:])
-    up = np.empty_like(sub)
-    up[:, 0] = UP
-    up[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=up[1:, 1:])
-    return np.where((_cost(up) <= _cost(sub))[:, None], up, sub)
+    band = max(1, BAND_BYTES // (width * 3))
+    above = np.zeros(width * 3, np.uint8)
+    for start in range(0, height, band):
+        rows = np.ascontiguousarray(rgb[start : start + band]).reshape(-1, width * 3)
+        sub = np.empty((len(rows), 1 + width * 3), np.uint8)
+        sub[:, 0] = SUB
+        sub[:, 1:4] = rows[:, :3]
+        np.subtract(rows[:, 3:], rows[:, :-3], out=sub[:, 4:])
+        up = np.empty_like(sub)
+        up[:, 0] = UP
+        np.subtract(rows[0], above, out=up[0, 1:])
+        np.subtract(rows[1:], rows[:-1], out=up[1:, 1:])
+        yield np.where((_cost(up) <= _cost(sub))[:, None], up, sub)
+        above = rows[-1]
 
 
 def _cost(filtered: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -5,43 +5,55 @@ import json
 from collections.abc import Sequence
 
 from danqing.core.sizes import SizePlan
-from danqing.core.types import GenerationRequest
+from danqing.core.types import ArtifactKind, GenerationRequest, Mode
 from danqing.engine.codecs.png import PngText
+from danqing.engine.upscale.real_esrgan import SCALE
 
 SAMPLER = "Euler"
+UPSCALER = "realesr-animevideov3"
 
 
 def request_texts(
-    request: GenerationRequest, plan: SizePlan, *, adjustments: Sequence[str], version: str
+    request: GenerationRequest, plan: SizePlan, kind: ArtifactKind, *, adjustments: Sequence[str], version: str
 ) -> tuple[PngText, PngText]:
-    """Both texts. They hold no times, ids or paths: the same request gives the same texts.
+    """Both texts, for the original or the upscaled picture.
 
+    They hold no times, ids or paths: the same request gives the same texts.
     A NUL, which PNG texts cannot hold, is written as U+FFFD in `parameters`; the JSON keeps it.
     """
-    parameters = _parameters(request, version).replace("\0", "\ufffd")
-    own = _own_json(request, plan, adjustments=adjustments, version=version)
+    parameters = _parameters(request, kind, version).replace("\0", "\ufffd")
+    own = _own_json(request, plan, kind, adjustments=adjustments, version=version)
     return PngText(keyword="parameters", text=parameters), PngText(keyword="danqing", text=own, utf8=True)
 
 
-def _parameters(request: GenerationRequest, version: str) -> str:
+def _parameters(request: GenerationRequest, kind: ArtifactKind, version: str) -> str:
     lines = [request.prompt]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
-    settings = {
+    settings: dict[str, object] = {
         "Steps": request.num_inference_steps,
         "Sampler": SAMPLER,
         "CFG scale": request.guidance_scale,
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model": request.model,
-        "Version": f"danqing {version}",
     }
+    if request.strength is not None:
+        settings["Denoising strength"] = request.strength
+    if request.mode is not Mode.TEXT2IMG:
+        settings["Mode"] = request.mode
+    if kind is ArtifactKind.UPSCALED:
+        settings |= {"Postprocess upscale by": SCALE, "Postprocess upscaler": UPSCALER}
+    settings["Version"] = f"danqing {version}"
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
 
 
-def _own_json(request: GenerationRequest, plan: SizePlan, *, adjustments: Sequence[str], version: str) -> str:
+def _own_json(
+    request: GenerationRequest, plan: SizePlan, kind: ArtifactKind, *, adjustments: Sequence[str], version: str
+) -> str:
     content = {
+        "artifact": kind,
         "request": dataclasses.asdict(request),
         "size_plan": {**dataclasses.asdict(plan), "kept": plan.kept},
         "adjustments": list(adjustments),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
 from danqing.engine.device import Device
+from danqing.engine.input_pictures import InputPicture
 from danqing.engine.prompt_cache import PromptCache
 
 
@@ -32,6 +33,44 @@ class MadePicture:
     adjustments: tuple[str, ...] = ()
 
 
+class StepWatcher(Protocol):
+    """As the port `Observer`, but for previews."""
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        """See `Observer`."""
+        ...
+
+    def stopped(self) -> bool:
+        """See `Observer`."""
+        ...
+
+    def wants_preview(self) -> bool:
+        """See `Observer`."""
+        ...
+
+    def preview_made(self, step: int, total_steps: int, rgb: npt.NDArray[np.uint8]) -> None:
+        """rgb: uint8 (H, W, 3), of the size that the model makes."""
+        ...
+
+
+class Unwatched:
+    """A `StepWatcher` for pictures that nobody waits for, such as a warm-up's."""
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        """Not told to anyone."""
+
+    def stopped(self) -> bool:
+        """Never."""
+        return False
+
+    def wants_preview(self) -> bool:
+        """Never."""
+        return False
+
+    def preview_made(self, step: int, total_steps: int, rgb: npt.NDArray[np.uint8]) -> None:
+        """Not called."""
+
+
 class FamilyAdapter(Protocol):
     """One model of a family on one device. One thread, one request at a time; nothing of a request outlives it."""
 
@@ -44,14 +83,15 @@ class FamilyAdapter(Protocol):
         request: GenerationRequest,
         size: tuple[int, int],
         *,
+        start: InputPicture | None,
+        watcher: StepWatcher,
         spare_memory: bool,
-        on_step: Callable[[int, int], None],
-        stopped: Callable[[], bool],
     ) -> MadePicture | None:
-        """The picture at `size` (width, height), which the model makes; None once stopped() is true.
+        """The picture at `size` (width, height), which the model makes; None once the watcher has stopped it.
 
-        spare_memory: memory has run out once already; trade time for it, and say so if that changes the picture.
-        on_step and stopped as in the port `Engine`. Library errors are let through: the engine translates them.
+        start: of that size, what the picture begins with, and its mask if there is one; None: with nothing. Whether the
+        request's mode is fill or edit then makes no difference. spare_memory: memory has run out once already; trade
+        time for it, and say so if that changes the picture. Library errors are let through: the engine translates them.
         """
         ...
 

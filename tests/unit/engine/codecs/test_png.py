@@ -4,6 +4,7 @@ import io
 import struct
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from isal import isal_zlib
 from PIL import Image
 
-from danqing.engine.codecs.png import PngText, encode_png
+from danqing.engine.codecs.png import BAND_BYTES, PngText, encode_png
 
 Picture = npt.NDArray[np.uint8]
 
@@ -74,6 +75,21 @@ def test_any_pixels_come_back(rgb: Picture) -> None:
 def test_pictures_of_all_kinds_come_back(make: Callable[[], Picture]) -> None:
     rgb = make()
     assert np.array_equal(decoded(encode_png(rgb, ())), rgb)
+
+
+def test_a_large_picture_comes_back_and_takes_no_second_room() -> None:
+    # Given a picture of many megabytes
+    rgb = np.tile(smooth(250, 200), (15, 12, 1))
+    rgb[-1] = 255 - rgb[-1]
+    # When it is encoded, then not even one more copy of it is held
+    tracemalloc.start()
+    content = encode_png(rgb, ())
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < rgb.nbytes
+    assert rgb.nbytes > 4 * BAND_BYTES
+    # And it is all there
+    assert np.array_equal(decoded(content), rgb)
 
 
 @pytest.mark.parametrize("transpose", [False, True])

@@ -76,6 +76,12 @@ def test_tiles_leave_no_seams(upscaler: RealEsrgan, tile: int) -> None:
     assert (whole != tiled).mean() < 0.001
 
 
+def test_every_tile_is_told_in_turn() -> None:
+    parts: list[tuple[int, int]] = []
+    RealEsrgan(tile=40).enlarge(drawing(100, 70), on_part=lambda *part: parts.append(part))
+    assert parts == [(part, 6) for part in range(1, 7)]
+
+
 def test_edges_are_like_the_inside(upscaler: RealEsrgan) -> None:
     # Given one colour, where anything the edges did would show
     rgb = np.full((40, 40, 3), (200, 90, 30), np.uint8)

@@ -1,12 +1,12 @@
-"""Z-Image on one device: prompt to embedding, embedding and seed to latents, latents to pixels."""
+"""Z-Image on one device: a request, and the picture that it starts from, to pixels."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 import torch
 from torch import Tensor
 
@@ -14,24 +14,19 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.sizes import plan_size
 from danqing.core.types import GenerationRequest, Mode
-from danqing.engine.families.adapter import AdapterOptions, MadePicture
+from danqing.engine.device import is_out_of_memory
+from danqing.engine.families.adapter import AdapterOptions, MadePicture, StepWatcher, Unwatched
+from danqing.engine.families.z_image.latents import decode, foreseen
 from danqing.engine.families.z_image.loading import load_pipeline
-from danqing.engine.prompt_cache import PromptKey
+from danqing.engine.families.z_image.pipelines import pipeline_for, steps_taken
+from danqing.engine.families.z_image.prompts import PromptEncoder, Prompts
+from danqing.engine.input_pictures import InputPicture
 
-MAX_PROMPT_TOKENS = 512  # what Z-Image was trained with, its chat template included
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """positive, negative: (tokens, width) each; negative is None without guidance."""
-
-    positive: Tensor
-    negative: Tensor | None
-    adjustments: tuple[str, ...]
+log = structlog.get_logger(__name__)
 
 
 class ZImageAdapter:
-    """A `FamilyAdapter`. Scheduler and generator are new for every request; the pipeline keeps nothing of one."""
+    """A `FamilyAdapter`. Pipeline, scheduler and generator are new for every request; the loaded parts keep nothing."""
 
     def __init__(self, card: ModelCard, options: AdapterOptions) -> None:
         self._card = card
@@ -53,7 +48,7 @@ class ZImageAdapter:
             guidance_scale=0.0,
             seed=0,
         )
-        self.make(request, size, spare_memory=False, on_step=lambda step, total: None, stopped=lambda: False)
+        self.make(request, size, start=None, watcher=Unwatched(), spare_memory=False)
 
     def unload(self) -> None:
         """See `FamilyAdapter`."""
@@ -66,123 +61,111 @@ class ZImageAdapter:
         request: GenerationRequest,
         size: tuple[int, int],
         *,
+        start: InputPicture | None,
+        watcher: StepWatcher,
         spare_memory: bool,
-        on_step: Callable[[int, int], None],
-        stopped: Callable[[], bool],
     ) -> MadePicture | None:
         """See `FamilyAdapter`."""
-        with torch.inference_mode():
-            if stopped():
-                return None
-            prepared = self._prepare(request)
-            latents = self._denoise(request, size, prepared, on_step=on_step, stopped=stopped)
-            if latents is None:
-                return None
-            tiled = spare_memory and max(latents.shape[-2:]) > self._pipeline.vae.tile_latent_min_size
-            in_tiles = ("decoded in tiles for lack of memory",) if tiled else ()
-            return MadePicture(rgb=self._decode(latents, tiled=tiled), adjustments=(*prepared.adjustments, *in_tiles))
-
-    @property
-    def _pipeline(self) -> Any:  # noqa: ANN401  a ZImagePipeline
         if self._loaded is None:
             raise ModelLoadFailure(f"Model {self._card.id} is not loaded.")
-        return self._loaded
-
-    def _prepare(self, request: GenerationRequest) -> _Prepared:
-        positive, cut = self._embedding(request.prompt)
-        adjustments = [f"prompt cut to {MAX_PROMPT_TOKENS} tokens"] if cut else []
-        if not request.guidance_scale:
-            return _Prepared(positive, None, tuple(adjustments))
-        negative, cut = self._embedding(request.negative_prompt)
-        if cut:
-            adjustments.append(f"negative_prompt cut to {MAX_PROMPT_TOKENS} tokens")
-        return _Prepared(positive, negative, tuple(adjustments))
-
-    def _embedding(self, text: str) -> tuple[Tensor, bool]:
-        """The text as the transformer reads it, (tokens, width), and whether it was cut.
-
-        Without padding: the text encoder is causal with relative positions, so padding on either side, which the
-        pipeline itself adds and takes off again, changes nothing but the time.
-        """
-        chat: str = self._pipeline.tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True
-        )
-        parts: list[list[int]] = self._pipeline.tokenizer(
-            chat, truncation=True, max_length=MAX_PROMPT_TOKENS, return_overflowing_tokens=True
-        ).input_ids
-        key = PromptKey(model=self._card.id, text=text, max_sequence_length=MAX_PROMPT_TOKENS)
-        return self._options.prompts.get(key, lambda: self._encode(parts[0])), len(parts) > 1
-
-    def _encode(self, tokens: list[int]) -> Tensor:
-        ids = torch.tensor([tokens], device=self._options.device.torch_device)  # (1, tokens)
-        states = self._pipeline.text_encoder(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
-        embedding: Tensor = states[-2][0]
-        return embedding  # (tokens, width)
+        if watcher.stopped():
+            return None
+        if start is not None and not steps_taken(request.num_inference_steps, request.strength or 0):
+            return MadePicture(rgb=start.rgb)
+        vae = self._loaded.vae
+        vae.use_tiling = spare_memory
+        tiled = spare_memory and max(size) > vae.tile_sample_min_size
+        with torch.inference_mode(), self._handed_back():
+            prompts = PromptEncoder(self._loaded, self._card.id, self._options).encode(request)
+            with self._attention_for(prompts):
+                latents = self._denoise(request, size, start, prompts, watcher)
+            if latents is None:
+                return None
+            in_tiles = ("decoded in tiles for lack of memory",) if tiled else ()
+            return MadePicture(rgb=decode(vae, latents), adjustments=(*prompts.adjustments, *in_tiles))
 
     def _denoise(
         self,
         request: GenerationRequest,
         size: tuple[int, int],
-        prepared: _Prepared,
-        *,
-        on_step: Callable[[int, int], None],
-        stopped: Callable[[], bool],
+        start: InputPicture | None,
+        prompts: Prompts,
+        watcher: StepWatcher,
     ) -> Tensor | None:
-        """Latents (1, channels, h, w), or None once stopped.
-
-        A stop sets the pipeline's own interrupt flag: it leaves the loop before the next step, as an exception would,
-        but still hands its offloaded parts back.
-        """
-        pipeline = self._pipeline
-        pipeline.scheduler = pipeline.scheduler.from_config(pipeline.scheduler.config)
+        """Latents (1, channels, h, w), or None once stopped: the pipeline's own flag makes it leave out the rest."""
+        pipeline, inputs = pipeline_for(self._loaded, start, request.strength)
         dropped = False
+        before: Tensor | None = None
 
         def after_step(_: object, index: int, timestep: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            nonlocal dropped
-            on_step(index + 1, request.num_inference_steps)
-            dropped = pipeline._interrupt = stopped()
+            nonlocal dropped, before
+            step, total_steps, latents = index + 1, pipeline.num_timesteps, tensors["latents"]
+            if step < total_steps and watcher.wants_preview():
+                shown = self._preview(
+                    foreseen(pipeline.begun if before is None else before, latents, pipeline.scheduler)
+                )
+                if shown is not None:
+                    watcher.preview_made(step, total_steps, shown)
+            before = latents
+            watcher.step_done(step, total_steps)
+            dropped = pipeline._interrupt = watcher.stopped()
             return tensors
 
-        with self._attention_for(prepared):
-            latents: Tensor = pipeline(
-                width=size[0],
-                height=size[1],
-                num_inference_steps=request.num_inference_steps,
-                guidance_scale=request.guidance_scale,
-                # On the CPU for every device, so that a seed means the same noise everywhere.
-                generator=torch.Generator("cpu").manual_seed(request.seed),
-                prompt_embeds=[prepared.positive],
-                negative_prompt_embeds=None if prepared.negative is None else [prepared.negative],
-                output_type="latent",
-                return_dict=False,
-                callback_on_step_end=after_step,
-            )[0]
+        latents: Tensor = pipeline(
+            width=size[0],
+            height=size[1],
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            latents=self._noise(request.seed, size),
+            prompt_embeds=[prompts.positive],
+            negative_prompt_embeds=None if prompts.negative is None else [prompts.negative],
+            output_type="latent",
+            return_dict=False,
+            callback_on_step_end=after_step,
+            **_pipelines_own(request),
+            **inputs,
+        )[0]
         return None if dropped else latents
 
+    def _noise(self, seed: int, size: tuple[int, int]) -> Tensor:
+        """float32 (1, channels, h, w). Drawn on the CPU for every device, so that a seed means the same everywhere."""
+        width, height = (side // self._loaded.vae_scale_factor for side in size)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        noise = torch.randn((1, self._loaded.transformer.in_channels, height, width), generator=generator)
+        return noise.to(self._options.device.torch_device)
+
+    def _preview(self, latents: Tensor) -> npt.NDArray[np.uint8] | None:
+        """None where it fails: that is no reason to lose the picture itself."""
+        try:
+            return decode(self._loaded.vae, latents)
+        except EngineFailure:
+            return None
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            log.warning("no_memory_for_preview", model=self._card.id)
+            return None
+
     @contextmanager
-    def _attention_for(self, prepared: _Prepared) -> Generator[None]:
-        """Flash kernels take no mask, and guidance needs one where its two prompts differ in length."""
-        flash = self._options.attention
-        if flash is None or prepared.negative is None or len(prepared.negative) == len(prepared.positive):
-            yield
-            return
-        self._pipeline.transformer.set_attention_backend("native")
+    def _handed_back(self) -> Generator[None]:
+        """Offloaded parts leave the device in the end; the request's own pipelines do not know of them."""
         try:
             yield
         finally:
-            self._pipeline.transformer.set_attention_backend(flash)
+            self._loaded.maybe_free_model_hooks()
 
-    def _decode(self, latents: Tensor, *, tiled: bool) -> npt.NDArray[np.uint8]:
-        """Latents (1, channels, h, w) to uint8 RGB (H, W, 3). Raises EngineFailure if the model made no numbers."""
-        vae = self._pipeline.vae
-        vae.use_tiling = tiled
-        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        image: Tensor = vae.decode(scaled, return_dict=False)[0]  # (1, 3, H, W), -1 to 1
-        self._pipeline.maybe_free_model_hooks()
-        if not torch.isfinite(image).all():
-            raise EngineFailure("The model's result is not a picture (not a number).")
-        levels = ((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # (1, 3, H, W)
-        return levels[0].permute(1, 2, 0).contiguous().cpu().numpy()  # (H, W, 3)
+    @contextmanager
+    def _attention_for(self, prompts: Prompts) -> Generator[None]:
+        """Flash kernels take no mask, and guidance needs one where its two prompts differ in length."""
+        flash = self._options.attention
+        if flash is None or not prompts.differ_in_length:
+            yield
+            return
+        self._loaded.transformer.set_attention_backend("native")
+        try:
+            yield
+        finally:
+            self._loaded.transformer.set_attention_backend(flash)
 
     def _warm_up_size(self) -> tuple[int, int]:
         """The model's usual size on a GPU, where compilers and kernels tune to it; the smallest one on a CPU."""
@@ -190,3 +173,9 @@ class ZImageAdapter:
         if self._options.device.is_cuda:
             return plan_size(rules, defaults.width, defaults.height).native
         return plan_size(rules, 1, 1).native
+
+
+def _pipelines_own(request: GenerationRequest) -> dict[str, float]:
+    """What the request says of the pipeline's own parameters; the rest is left to it."""
+    said = {"cfg_normalization": request.cfg_normalization, "cfg_truncation": request.cfg_truncation}
+    return {name: value for name, value in said.items() if value is not None}

@@ -17,6 +17,8 @@ OWN_DESCRIPTION = "danqing.json"
 PATCH = 2  # latent pixels that the transformer takes as one token, each way
 MIN_SIDE, MAX_SIDE = 64, 2048
 MAX_PIXELS = 2048 * 2048
+MAX_INPUT_IMAGES = 16  # laid side by side
+MAX_PROMPT_TOKENS = 512  # what Z-Image was trained with, its chat template included
 DEFAULTS = ModelDefaults(width=1024, height=1024, num_inference_steps=9, guidance_scale=0.0)
 Description = TypeVar("Description", bound=BaseModel)
 
@@ -75,13 +77,16 @@ def _read(file: Path, shape: type[Description]) -> Description:
 
 def _capabilities(rules: SizeRules) -> Capabilities:
     return Capabilities(
-        modes=frozenset({Mode.TEXT2IMG}),
+        modes=frozenset({Mode.TEXT2IMG, Mode.IMG2IMG, Mode.FILL, Mode.EDIT}),
         size_rules=rules,
         side=Range(minimum=MIN_SIDE, maximum=MAX_SIDE),
         steps=Range(minimum=1, maximum=50),
         guidance=True,
         negative_prompt=True,
         max_prompt_chars=10_000,
+        instruction_edit=False,
+        max_input_images=MAX_INPUT_IMAGES,
+        sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS),
     )
 
 

@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("metadata", sa.Text, nullable=False, server_default="{}"))
     op.drop_index("ix_jobs_owner_fingerprint_sequence", table_name="jobs")
     op.create_index("ix_jobs_fingerprint_owner_sequence", "jobs", ["fingerprint", "owner", "sequence"])
-    op.create_index("ix_jobs_owner_batch_id_sequence", "jobs", ["owner", "batch_id", "sequence"])
+    op.create_index("ix_jobs_batch_id_owner_sequence", "jobs", ["batch_id", "owner", "sequence"])
     op.create_table(
         "batches",
         sa.Column("id", sa.Text, primary_key=True),
@@ -41,9 +41,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "ix_subscriptions_owner_client_job_id", "subscriptions", ["owner", "client", "job_id"], unique=True
-    )
+    op.create_index("ix_subscriptions_owner_client_job_id", "subscriptions", ["owner", "client", "job_id"], unique=True)
     op.create_index("ix_subscriptions_owner_client_sequence", "subscriptions", ["owner", "client", "sequence"])
     _give_batches()
 

@@ -4,21 +4,32 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
+from diffusers.pipelines.z_image import pipeline_z_image_img2img, pipeline_z_image_inpaint
 from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
+from diffusers.pipelines.z_image.pipeline_z_image_img2img import ZImageImg2ImgPipeline
+from diffusers.pipelines.z_image.pipeline_z_image_inpaint import ZImageInpaintPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 from transformers import Qwen3Model
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
-from danqing.engine.families.adapter import AdapterOptions, MadePicture
-from danqing.engine.families.z_image.adapter import MAX_PROMPT_TOKENS, ZImageAdapter
+from danqing.engine.families.adapter import AdapterOptions, MadePicture, Unwatched
+from danqing.engine.families.z_image.adapter import ZImageAdapter
+from danqing.engine.families.z_image.capabilities import MAX_PROMPT_TOKENS
+from danqing.engine.families.z_image.latents import foreseen
+from danqing.engine.families.z_image.pipelines import steps_taken
+from danqing.engine.input_pictures import InputPicture
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
@@ -44,8 +55,8 @@ def load(card: ModelCard, **changes: object) -> ZImageAdapter:
     return adapter
 
 
-def make(adapter: ZImageAdapter, request: GenerationRequest) -> MadePicture:
-    made = adapter.make(request, SIZE, spare_memory=False, on_step=lambda *_: None, stopped=lambda: False)
+def make(adapter: ZImageAdapter, request: GenerationRequest, start: InputPicture | None = None) -> MadePicture:
+    made = adapter.make(request, SIZE, start=start, watcher=Unwatched(), spare_memory=False)
     assert made is not None
     return made
 
@@ -123,6 +134,85 @@ def test_pictures_equal_the_pipelines_own(tiny_folder: Path, card: ModelCard, gu
     difference = np.abs(ours.astype(int) - np.asarray(expected).astype(int))
     assert ours.std() > 5  # a picture that could differ
     assert difference.max() <= 1
+
+
+def start(*, mask: bool) -> InputPicture:
+    """Stripes; the mask's edges lie between latents, where both ways of shrinking it agree."""
+    y, x = np.mgrid[0 : SIZE[1], 0 : SIZE[0]]
+    rgb = np.stack([x * 2, y * 3, (x + y) % 32 * 8], -1).astype(np.uint8)
+    white = np.where((x >= 32) & (y < 48), 255, 0).astype(np.uint8)
+    return InputPicture(rgb=rgb, mask=white if mask else None)
+
+
+@pytest.mark.parametrize("guidance_scale", [0.0, 3.5])
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+@pytest.mark.parametrize("pipeline_class", [ZImageImg2ImgPipeline, ZImageInpaintPipeline])
+def test_pictures_from_pictures_equal_the_pipelines_own(
+    tiny_folder: Path,
+    card: ModelCard,
+    monkeypatch: pytest.MonkeyPatch,
+    pipeline_class: Any,  # noqa: ANN401  of two classes without a common base that has __call__
+    strength: float,
+    guidance_scale: float,
+) -> None:
+    # Given diffusers' pipeline for the mode, but that no chance goes into the input's latents
+    for module in (pipeline_z_image_img2img, pipeline_z_image_inpaint):
+        monkeypatch.setattr(module, "retrieve_latents", lambda encoded, generator: encoded.latent_dist.mode())
+    fills = pipeline_class is ZImageInpaintPipeline
+    begin = start(mask=fills)
+    request = request_for(card, guidance_scale=guidance_scale, strength=strength, num_inference_steps=5)
+    pipeline = pipeline_class.from_pretrained(tiny_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    masked = {"mask_image": Image.fromarray(begin.mask)} if begin.mask is not None else {}
+    expected = pipeline(
+        prompt=request.prompt,
+        negative_prompt="",
+        image=Image.fromarray(begin.rgb),
+        **masked,
+        strength=strength,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(request.seed),
+        return_dict=False,
+    )[0][0]
+    # When we make it
+    ours = make(load(card), request, begin).rgb
+    # Then it is the same, but for rounding
+    difference = np.abs(ours.astype(int) - np.asarray(expected).astype(int))
+    assert ours.std() > 5
+    assert difference.max() <= 1
+
+
+@given(st.integers(1, 50), st.floats(0, 1))
+def test_steps_are_counted_as_the_pipelines_count_them(steps: int, strength: float) -> None:
+    pipeline = SimpleNamespace(scheduler=SimpleNamespace(timesteps=list(range(steps)), order=1))
+    _, taken = ZImageImg2ImgPipeline.get_timesteps(pipeline, steps, strength, None)  # type: ignore[arg-type]
+    assert steps_taken(steps, strength) == taken
+
+
+def test_a_preview_foresees_where_a_straight_way_ends() -> None:
+    # Given latents on the line from noise to a picture, and a scheduler after its second step
+    scheduler = SimpleNamespace(sigmas=torch.tensor([1.0, 0.75, 0.4, 0.0]), step_index=2)
+    noise, picture = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    before, after = (sigma * noise + (1 - sigma) * picture for sigma in (0.75, 0.4))
+    # Then the picture is foreseen
+    torch.testing.assert_close(foreseen(before, after, scheduler), picture)
+
+
+def test_a_request_may_cut_its_prompt_shorter(card: ModelCard, encoded: list[torch.Tensor]) -> None:
+    # Given a prompt that the model reads whole
+    adapter = load(card)
+    whole = request_for(card, prompt="a red apple on a blue background")
+    cut = dataclasses.replace(whole, max_sequence_length=3)
+    encoded.clear()
+    # When it is made whole and cut, then they are encoded apart, and the cut is told
+    made = [make(adapter, request) for request in (whole, cut)]
+    assert [ids.shape[1] for ids in encoded][1:] == [3]
+    assert [each.adjustments for each in made] == [(), ("prompt cut to 3 tokens",)]
+    assert not np.array_equal(made[0].rgb, made[1].rgb)
+    # And each is remembered for itself
+    assert np.array_equal(make(adapter, whole).rgb, made[0].rgb)
+    assert len(encoded) == 2
 
 
 def test_a_prompt_is_encoded_once(card: ModelCard, encoded: list[torch.Tensor]) -> None:

@@ -1,0 +1,133 @@
+"""GenServe's endpoints."""
+
+import asyncio
+import base64
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from danqing.core.errors import ArtifactNotFound
+from danqing.core.states import JobState
+from danqing.core.types import Artifact, Job
+from danqing.dialects.genserve.echo import Echo, echoing
+from danqing.dialects.genserve.errors import job_error, respond_error
+from danqing.dialects.genserve.forms import read_form
+from danqing.dialects.genserve.inputs import InputImages, StagedInputs
+from danqing.dialects.genserve.schemas import (
+    GenerateForm,
+    GenerateRequest,
+    GenerationResult,
+    ModelEntry,
+    ServiceStatus,
+    Wanted,
+)
+from danqing.dialects.genserve.translate_in import model_meant, to_order
+from danqing.dialects.genserve.translate_out import from_job, from_models, from_status, gpu_of
+from danqing.http.callers import known_caller
+from danqing.http.dialect import Services
+from danqing.http.waiting import wait_for_jobs
+
+# Each error of any path, with the words of the document where it has some.
+ERRORS = {
+    400: "参数验证失败",
+    401: "未授权",
+    403: "禁止访问",
+    404: "资源不存在",
+    405: "请求方法不允许",
+    408: "请求超时",
+    413: "请求体过大",
+    500: "内部服务器错误",
+    503: "服务未就绪",
+}
+
+
+class GenServeRoutes:
+    """Handlers and where they are mounted. Errors are left to the app."""
+
+    def __init__(self, services: Services) -> None:
+        self._studio = services.studio
+        self._artifacts = services.artifacts
+        self._options = services.options
+        self._inputs = InputImages(intake=services.intake, artifacts=services.artifacts)
+
+    def router(self) -> APIRouter:
+        """The routes, with what each answers."""
+        errors = {code: {"model": GenerationResult, "description": words} for code, words in ERRORS.items()}
+        # Naming 4XX keeps FastAPI from declaring its own 422.
+        router = APIRouter(tags=["genserve"], responses={**errors, "4XX": {"model": GenerationResult}})
+        form = {"schema": GenerateForm.model_json_schema()}
+        router.add_api_route(
+            "/generate",
+            self.generate,
+            methods=["POST"],
+            response_model=GenerationResult,
+            summary="生成图片 (JSON方式)",
+        )
+        router.add_api_route(
+            "/generate/img2img",
+            self.generate_from_form,
+            methods=["POST"],
+            response_model=GenerationResult,
+            openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": form}}},
+            summary="生成图片 (Form-data方式)",
+        )
+        router.add_api_route(
+            "/status", self.status, methods=["GET"], response_model=ServiceStatus, summary="获取服务状态信息"
+        )
+        router.add_api_route(
+            "/models", self.models, methods=["GET"], response_model=list[ModelEntry], summary="获取支持的模型列表"
+        )
+        return router
+
+    async def generate(self, request: Request, wire: GenerateRequest) -> Response:
+        """使用JSON格式和base64编码的图片数据生成图片"""
+        with echoing(Echo.of(wire)):
+            async with self._inputs.from_texts(wire) as inputs:
+                job = await self._submit(request, wire, inputs)
+        return await self._answer(request, wire, job)
+
+    async def generate_from_form(self, request: Request) -> Response:
+        """使用Form-data格式和文件上传生成图片（推荐用于大图片）"""
+        async with read_form(request) as form:
+            with echoing(Echo.of(form.wanted)):
+                async with self._inputs.from_files(form.files) as inputs:
+                    job = await self._submit(request, form.wanted, inputs)
+        return await self._answer(request, form.wanted, job)
+
+    async def status(self) -> ServiceStatus:
+        """获取服务状态信息"""
+        queue = await self._studio.queue_status()
+        return from_status(self._studio.pool_status(), waiting=queue.pending, draining=self._studio.is_draining)
+
+    async def models(self) -> list[ModelEntry]:
+        """获取支持的模型列表"""
+        return from_models(self._studio.catalogue, self._studio.pool_status())
+
+    async def _submit(self, request: Request, wanted: Wanted, inputs: StagedInputs) -> Job:
+        card = model_meant(wanted, self._studio.catalogue)
+        return await self._studio.submit(to_order(wanted, card, inputs), caller=known_caller(request))
+
+    async def _answer(self, request: Request, wanted: Wanted, accepted: Job) -> Response:
+        """Waits for the picture. A client that waits too long, or hangs up, has its job cancelled."""
+        echo = Echo.of(wanted, task_id=accepted.id)
+        with echoing(echo):
+            (job,) = await wait_for_jobs(
+                request,
+                self._studio,
+                [accepted],
+                caller=known_caller(request),
+                timeout_s=self._options.request_timeout_s,
+            )
+            if job.state is not JobState.COMPLETED:
+                return respond_error(*job_error(job), echo)
+            if job.original is None:
+                raise ArtifactNotFound
+            gpu_id = gpu_of(job, self._studio.pool_status())
+            # Reading, encoding and writing some ten megabytes of JSON would keep everybody else waiting.
+            content = await asyncio.to_thread(self._render, job, job.original, echo, gpu_id)
+            return Response(content, media_type="application/json")
+
+    def _render(self, job: Job, picture: Artifact, echo: Echo, gpu_id: str | None) -> str:
+        image_base64 = base64.b64encode(self._artifacts.path(picture.name).read_bytes()).decode("ascii")
+        return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()

@@ -1,0 +1,125 @@
+"""GenServe's wire models, in the vendor's field order and spelling.
+
+What its document leaves open, and what is done here:
+- Unknown fields of a request are ignored, as the vendor's server did. null, and in a form an empty field, mean "not
+  given"; so does an empty `input_image`, `mask_image` or `control_image`.
+- An integer is a JSON integer: true, "512" and 512.0 are refused. A form's numbers are written as JSON writes them.
+- Seeds go from 0 to 2**63 - 1, priorities are 32-bit integers; sizes and steps are what the model can do.
+- The defaults are the document's, whichever model is served. `cfg` of a model without guidance may only be the default,
+  and has no effect. `strength` belongs to img2img (default 0.8) and to fill, where the default is 1: what is white in
+  the mask is made from nothing. In the other modes it has no effect.
+- A picture that its mode does not use is refused.
+- An error has a new `task_id` unless its task was accepted; `model_id` and `mode` are the client's if they can be read.
+- `elapsed_time` is how long the picture was made, without waiting.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+DEFAULT_MODEL = "flux1-dev"
+DEFAULT_MODE = "text2img"
+DEFAULT_SIDE = 1024  # pixels
+DEFAULT_STEPS = 50
+DEFAULT_CFG = 3.5
+DEFAULT_SEED = 42
+DEFAULT_STRENGTH = 0.8
+MAX_CFG = 100
+MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
+SEEDS = 2**63  # 0 is the first
+MAX_IMAGE_BYTES = 50 * 1024**2
+
+ModeName = Literal["text2img", "img2img", "fill", "controlnet"]
+ImageName = Literal["input_image", "mask_image", "control_image"]
+IMAGE_NAMES: tuple[ImageName, ...] = ("input_image", "mask_image", "control_image")
+INTEGERS = frozenset({"height", "width", "num_inference_steps", "seed", "priority"})
+FLOATS = frozenset({"cfg", "strength"})
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "prompt": "A beautiful sunset over mountains",
+    "mode": "text2img",
+    "height": 1024,
+    "width": 1024,
+    "num_inference_steps": 50,
+    "cfg": 3.5,
+    "seed": 42,
+}
+
+
+class Wanted(BaseModel):
+    """What both ways of asking share. height, width: pixels."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"examples": [_EXAMPLE]})
+
+    prompt: str = Field(min_length=1, description="提示词")
+    model_id: str | None = Field(default=DEFAULT_MODEL, description="模型ID")
+    mode: ModeName | None = Field(default=DEFAULT_MODE, description="生成模式")
+    height: int | None = Field(default=DEFAULT_SIDE, description="图片高度")
+    width: int | None = Field(default=DEFAULT_SIDE, description="图片宽度")
+    num_inference_steps: int | None = Field(default=DEFAULT_STEPS, description="推理步数")
+    cfg: float | None = Field(default=DEFAULT_CFG, ge=0, le=MAX_CFG, allow_inf_nan=False, description="引导强度")
+    seed: int | None = Field(default=DEFAULT_SEED, ge=0, lt=SEEDS, description="随机种子")
+    priority: int | None = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="任务优先级")
+    strength: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="img2img强度 (img2img: 0.8, fill: 1.0)"
+    )
+
+
+class GenerateRequest(Wanted):
+    """Body of `POST /generate`. Pictures: base64 text or data URLs."""
+
+    input_image: str | None = Field(default=None, description="输入图片(base64)")
+    mask_image: str | None = Field(default=None, description="蒙版图片(base64)")
+    control_image: str | None = Field(default=None, description="控制图片(base64)")
+
+
+class GenerateForm(Wanted):
+    """Body of `POST /generate/img2img`, for its description only: `forms.py` reads it."""
+
+    input_image: str | None = Field(default=None, description="输入图片文件", json_schema_extra={"format": "binary"})
+    mask_image: str | None = Field(default=None, description="蒙版图片文件", json_schema_extra={"format": "binary"})
+    control_image: str | None = Field(default=None, description="控制图片文件", json_schema_extra={"format": "binary"})
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GenerationResult(_Answer):
+    """Every answer of the two endpoints, and every error. elapsed_time: seconds. image_base64: a PNG."""
+
+    success: bool
+    task_id: str
+    image_base64: str | None
+    error: str | None
+    elapsed_time: float
+    gpu_id: str | None
+    model_id: str
+    mode: str
+
+
+class ConcurrentManager(_Answer):
+    """Worker processes, and how often one was started again; tasks that wait."""
+
+    alive_processes: int
+    dead_processes: int
+    total_restarts: int
+    global_queue_size: int
+
+
+class ServiceStatus(_Answer):
+    """The vendor knows running only. starting: no model is loaded yet; failed: none can be loaded."""
+
+    status: Literal["running", "starting", "failed", "draining"]
+    concurrent_manager: ConcurrentManager
+
+
+class ModelEntry(_Answer):
+    """Processes: of workers that serve the model; available are those that have it loaded."""
+
+    model_id: str
+    model_name: str
+    description: str
+    total_gpu_processes: int
+    available_gpu_processes: int
+    supported_features: list[str]

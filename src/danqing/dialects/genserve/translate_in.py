@@ -1,0 +1,65 @@
+"""From GenServe's wire to the core. Pure."""
+
+from collections.abc import Mapping
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import MissingParameter, UnknownModel
+from danqing.core.images import StagedImage
+from danqing.core.ports import ModelCatalogue
+from danqing.core.studio import Order
+from danqing.core.types import Mode, RequestDraft
+from danqing.dialects.genserve.schemas import (
+    DEFAULT_CFG,
+    DEFAULT_MODE,
+    DEFAULT_MODEL,
+    DEFAULT_SEED,
+    DEFAULT_SIDE,
+    DEFAULT_STEPS,
+    DEFAULT_STRENGTH,
+    ImageName,
+    Wanted,
+)
+
+
+def model_meant(wanted: Wanted, catalogue: ModelCatalogue) -> ModelCard:
+    """The client's model. If he names none: the document's default, or the server's where that is unknown.
+
+    Raises UnknownModel.
+    """
+    if wanted.model_id and "model_id" in wanted.model_fields_set:
+        return catalogue.card(wanted.model_id)
+    try:
+        return catalogue.card(DEFAULT_MODEL)
+    except UnknownModel:
+        return catalogue.default()
+
+
+def to_order(wanted: Wanted, card: ModelCard, images: Mapping[ImageName, StagedImage]) -> Order:
+    """What is not given, or null, is the document's default. images: those that were sent. Raises MissingParameter."""
+    if not wanted.prompt.strip():
+        raise MissingParameter("prompt is required and must not be empty.", parameter="prompt")
+    mode = Mode(wanted.mode or DEFAULT_MODE)
+    first = images.get("input_image")
+    return Order(
+        draft=RequestDraft(
+            prompt=wanted.prompt,
+            mode=mode,
+            model=card.id,
+            height=DEFAULT_SIDE if wanted.height is None else wanted.height,
+            width=DEFAULT_SIDE if wanted.width is None else wanted.width,
+            num_inference_steps=DEFAULT_STEPS if wanted.num_inference_steps is None else wanted.num_inference_steps,
+            guidance_scale=_guidance(wanted, card),
+            seed=DEFAULT_SEED if wanted.seed is None else wanted.seed,
+            strength=DEFAULT_STRENGTH if wanted.strength is None and mode is Mode.IMG2IMG else wanted.strength,
+            input_images=() if first is None else (first,),
+            mask=images.get("mask_image"),
+            control_image=images.get("control_image"),
+        ),
+        priority=wanted.priority or 0,
+    )
+
+
+def _guidance(wanted: Wanted, card: ModelCard) -> float | None:
+    """None where the model knows no guidance and the client says only what he would have said of any model."""
+    cfg = DEFAULT_CFG if wanted.cfg is None else wanted.cfg
+    return None if cfg == DEFAULT_CFG and not card.capabilities.guidance else cfg

@@ -1,0 +1,135 @@
+"""What one connection is told: the jobs it follows, each in a task of its own, into one outbox."""
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+from danqing.core.callers import Caller
+from danqing.core.errors import DanqingError
+from danqing.core.studio import Studio
+from danqing.core.types import Job
+from danqing.dialects.live.errors import error_message
+from danqing.dialects.live.outbox import Letter, Outbox
+from danqing.dialects.live.schemas import Error, ServerMessage
+from danqing.dialects.live.translate_out import Sign, to_text
+from danqing.dialects.live.watching import Watch
+
+MAX_FOLLOWED = 1000  # jobs under way, counted once for each request_id
+TOO_MANY = f"This connection follows {MAX_FOLLOWED} jobs already; wait for some of them to end."
+SERVICE_RESTART, INTERNAL_ERROR = 1012, 1011  # close codes
+
+_log = structlog.get_logger(__name__)
+
+
+class Connection:
+    """A `clients.Recipient`. For one event loop; `close` it in the end.
+
+    recalled: set when the client may have missed how a job ended. ended: done, with the close code, when there is no
+    use in going on.
+    """
+
+    def __init__(self, *, studio: Studio, caller: Caller, outbox: Outbox, sign: Sign) -> None:
+        self._studio = studio
+        self._caller = caller
+        self._outbox = outbox
+        self._sign = sign
+        self._watches: dict[str, Watch] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # of the watches
+        self._running: set[asyncio.Task[None]] = set()  # those, and what takes only a moment
+        self._closed = False
+        self.recalled = asyncio.Event()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def recall(self) -> None:
+        """See `recalled`."""
+        self.recalled.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more can be followed now."""
+        return sum(len(watch.request_ids) for watch in self._watches.values()) >= MAX_FOLLOWED
+
+    def say(self, message: ServerMessage) -> None:
+        """Sends it after what waits already."""
+        self._outbox.put_letter(Letter(text=to_text(message)))
+
+    def follows(self, job: Job, request_id: str | None) -> bool:
+        """Whether the job is told under this id as it goes."""
+        watch = self._watches.get(job.id)
+        return watch is not None and request_id in watch.request_ids
+
+    def prepare(self, job: Job, *, previews: bool) -> None:
+        """From now on nothing that happens to the job is missed, but it is not told before `follow`.
+
+        Does nothing if nothing more can be followed.
+        """
+        if self._closed or self.is_full or job.state.is_final:
+            return
+        if job.id not in self._watches:
+            watch = Watch(job, outbox=self._outbox, sign=self._sign, previews=previews)
+            self._watches[job.id] = watch
+            task = self._run(self._watch(watch))
+            self._tasks[job.id] = task
+            task.add_done_callback(lambda _: self._forget(job.id, watch))
+        elif previews and not self._watches[job.id].previews:
+            self._watches[job.id].previews = True
+            self._run(self._turn_previews_on(job.id))
+
+    def abandon(self, job: Job) -> None:
+        """Undoes a `prepare` that no `follow` came after."""
+        watch = self._watches.get(job.id)
+        if watch is not None and not watch.request_ids:
+            self._tasks[job.id].cancel()
+            self._forget(job.id, watch)
+
+    def follow(self, job: Job, request_id: str | None, *, previews: bool = False) -> None:
+        """Tells the job as it is and, until it ends, all that happens to it. Does nothing once it is closed."""
+        if self._closed:
+            return
+        self.prepare(job, previews=previews)
+        watch = self._watches.get(job.id)
+        if watch is None and not job.state.is_final:
+            self.say(Error(type="error", message=TOO_MANY, request_id=request_id))
+            return
+        (watch or Watch(job, outbox=self._outbox, sign=self._sign)).tell(request_id)
+
+    def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _forget(self, job_id: str, watch: Watch) -> None:
+        if self._watches.get(job_id) is watch:
+            del self._watches[job_id], self._tasks[job_id]
+
+    async def _watch(self, watch: Watch) -> None:
+        try:
+            if not await watch.run(self._studio, self._caller):
+                self._end(SERVICE_RESTART)
+        except DanqingError as exc:
+            for request_id in watch.request_ids:
+                self.say(error_message(exc, request_id))
+
+    async def _turn_previews_on(self, job_id: str) -> None:
+        async with self._studio.watch(job_id, caller=self._caller, previews=True):
+            pass
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("watch_failed", error=type(error).__name__, exc_info=error)
+            self._end(INTERNAL_ERROR)
+
+    def _end(self, code: int) -> None:
+        if not self.ended.done():
+            self.ended.set_result(code)
+
+    async def close(self) -> None:
+        """Follows nothing any more."""
+        self._closed = True
+        tasks = tuple(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,103 @@
+"""What one connection has yet to be told, bounded: previews go first, then steps, never a state."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, replace
+
+from danqing.core.types import EncodedPicture, Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A frame that is never dropped. final_of: the id of the job whose final state it tells."""
+
+    text: str
+    final_of: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A finished step; its frame is made when it is sent. job_id: as on the wire."""
+
+    job_id: str
+    progress: Progress
+    preview: EncodedPicture | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxLimits:
+    """letters: held before the client is given up; steps, previews: held before the oldest is dropped.
+
+    ease: letters above which nothing more is read from the client.
+    """
+
+    letters: int = 5000
+    steps: int = 64
+    previews: int = 4
+    ease: int = 500
+
+
+class Outbox:
+    """First in, first out. For one event loop; one reader."""
+
+    def __init__(self, limits: OutboxLimits) -> None:
+        self._limits = limits
+        self._items: deque[Letter | Step] = deque()
+        self._letters = 0
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._eased = asyncio.Event()
+        self._eased.set()
+        self.overflowed = asyncio.Event()  # more letters than may be held: the client does not read
+
+    def put_letter(self, letter: Letter) -> None:
+        """Never blocks."""
+        self._items.append(letter)
+        self._letters += 1
+        if self._letters > self._limits.ease:
+            self._eased.clear()
+        if self._letters > self._limits.letters:
+            self.overflowed.set()
+        self._wake()
+
+    def put_step(self, step: Step) -> None:
+        """Never blocks."""
+        if step.preview is not None:
+            self._make_room_for_preview()
+        steps = len(self._items) - self._letters
+        if steps >= self._limits.steps:
+            self._items.remove(next(item for item in self._items if isinstance(item, Step)))
+        self._items.append(step)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._changed.set()
+
+    def _make_room_for_preview(self) -> None:
+        held = [index for index, item in enumerate(self._items) if isinstance(item, Step) and item.preview is not None]
+        if len(held) >= self._limits.previews:
+            oldest = self._items[held[0]]
+            assert isinstance(oldest, Step)
+            self._items[held[0]] = replace(oldest, preview=None)
+
+    async def take(self) -> Letter | Step:
+        """The next item; waits for one."""
+        while not self._items:
+            self._idle.set()
+            self._changed.clear()
+            await self._changed.wait()
+        item = self._items.popleft()
+        if isinstance(item, Letter):
+            self._letters -= 1
+            if self._letters <= self._limits.ease:
+                self._eased.set()
+        return item
+
+    async def eased(self) -> None:
+        """Returns once so little is held that the client may ask for more."""
+        await self._eased.wait()
+
+    async def idle(self) -> None:
+        """Returns once the reader has done with everything."""
+        await self._idle.wait()

@@ -1,0 +1,163 @@
+"""One WebSocket from its acceptance to its end: one task reads, one writes, and either may find that it is over."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from typing import NoReturn
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from danqing.core.callers import Caller
+from danqing.core.errors import DanqingError
+from danqing.dialects.live.clients import Client, Clients
+from danqing.dialects.live.connection import INTERNAL_ERROR, Connection
+from danqing.dialects.live.conversation import Conversation
+from danqing.dialects.live.errors import error_message
+from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits
+from danqing.dialects.live.translate_out import from_progress, to_text
+from danqing.http.dialect import Services
+
+SEND_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
+CLOSE_TIMEOUT_S = 2.0
+# What was sent this long before a connection broke may not have arrived: pings find a dead peer within it.
+UNCERTAIN_S = 60.0
+TRY_AGAIN_LATER = 1013
+_GOODBYES = (1000, 1001)  # close codes of a client that meant to go
+
+
+class Session:
+    """One connection of one client."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        *,
+        services: Services,
+        clients: Clients,
+        caller: Caller,
+        client: Client | None,
+        limits: OutboxLimits,
+    ) -> None:
+        self._websocket = websocket
+        self._services = services
+        self._clients = clients
+        self._client = client
+        self._outbox = Outbox(limits)
+        self._connection = Connection(
+            studio=services.studio, caller=caller, outbox=self._outbox, sign=services.links.sign
+        )
+        self._conversation = Conversation(
+            services=services, clients=clients, caller=caller, client=client, connection=self._connection
+        )
+        self._visit = 0
+        self._finals: deque[tuple[float, str]] = deque()  # when the end of which job was sent, lately
+
+    async def run(self) -> None:
+        """Returns when the connection is over."""
+        if self._client is not None:
+            self._visit = self._clients.enter(self._client, self._connection)
+        code = None
+        try:
+            code = await self._until_over()
+        finally:
+            await self._connection.close()
+            if self._client is not None:
+                self._clients.leave(self._client, self._connection)
+                if code not in _GOODBYES:
+                    self._clients.doubt(self._client, self._visit, [job_id for _, job_id in self._recent_finals()])
+
+    async def _until_over(self) -> int:
+        """The close code, the client's or ours."""
+        works = (self._read(), self._write(), self._recall(), self._overflow(), self._useless())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            next(task for task in tasks if task in done).result()
+        except WebSocketDisconnect as exc:
+            return exc.code
+        except _Over as exc:
+            await self._close(exc.code)
+            return exc.code
+        except Exception:
+            await self._close(INTERNAL_ERROR)
+            raise
+        raise AssertionError("each of them ends with an exception")
+
+    async def _read(self) -> NoReturn:
+        await self._resume()
+        while True:
+            await self._outbox.eased()
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"])
+            text = message.get("text")
+            if text is None:
+                self._conversation.refuse_binary()
+            else:
+                await self._conversation.answer(text)
+
+    async def _write(self) -> NoReturn:
+        while True:
+            item = await self._outbox.take()
+            text = (
+                item.text
+                if isinstance(item, Letter)
+                else to_text(from_progress(item.job_id, item.progress, item.preview))
+            )
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await self._websocket.send_text(text)
+            except TimeoutError:
+                raise _Over(TRY_AGAIN_LATER) from None
+            if isinstance(item, Letter) and item.final_of is not None and self._client is not None:
+                self._clients.delivered(self._client, self._visit, item.final_of)
+                self._finals.append((time.monotonic(), item.final_of))
+                self._recent_finals()
+
+    async def _recall(self) -> NoReturn:
+        while True:
+            await self._connection.recalled.wait()
+            self._connection.recalled.clear()
+            await self._resume()
+
+    async def _resume(self) -> None:
+        try:
+            await self._conversation.resume()
+        except DanqingError as exc:
+            self._connection.say(error_message(exc, None))
+
+    async def _overflow(self) -> NoReturn:
+        await self._outbox.overflowed.wait()
+        raise _Over(TRY_AGAIN_LATER)
+
+    async def _useless(self) -> NoReturn:
+        code = await self._connection.ended
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._outbox.idle()  # what is known already goes out first
+        raise _Over(code)
+
+    def _recent_finals(self) -> deque[tuple[float, str]]:
+        while self._finals and self._finals[0][0] < time.monotonic() - UNCERTAIN_S:
+            self._finals.popleft()
+        return self._finals
+
+    async def _close(self, code: int) -> None:
+        """A client that reads nothing cannot be told either; then the server drops the connection."""
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._websocket.close(code)
+
+
+class _Over(Exception):
+    """The connection is to be closed. code: the close code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code

@@ -1,0 +1,88 @@
+"""From live's wire to the core. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from danqing.core.types import ArtifactKind, RequestDraft
+from danqing.dialects.live.errors import Malformed, field_error
+from danqing.dialects.live.schemas import (
+    CLIENT_MESSAGES,
+    DEFAULT_GUIDANCE,
+    DEFAULT_MODEL_TYPE,
+    DEFAULT_SEED,
+    DEFAULT_SIDE,
+    DEFAULT_STEPS,
+    MODELS,
+    TASK_TYPE,
+    ClientMessage,
+    CreateJob,
+)
+
+MAX_MESSAGE_CHARS = 256 * 1024  # room for a prompt of 10,000 characters, however they are escaped
+_SHOWN_CHARS = 60  # of what a client sent, in a message about it
+
+
+def to_message(text: str) -> ClientMessage:
+    """What a client's frame says. Raises Malformed, with the request_id if the frame has one."""
+    if len(text) > MAX_MESSAGE_CHARS:
+        raise Malformed(f"The message is too large; the limit is {MAX_MESSAGE_CHARS} characters.")
+    try:
+        value: object = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise Malformed("The message is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise Malformed("The message must be a JSON object.")
+    fields = cast("dict[str, object]", value)
+    request_id = fields.get("request_id")
+    known = request_id if isinstance(request_id, str) else None
+    kind = fields.get("type")
+    if kind is None:
+        raise Malformed(f"type is required: {_types()}.", request_id=known)
+    if not isinstance(kind, str) or kind not in CLIENT_MESSAGES:
+        raise Malformed(f"Unknown type {_shown(kind)}; there is {_types()}.", request_id=known)
+    _check_task_type(fields, known)
+    try:
+        return CLIENT_MESSAGES[kind].model_validate(fields)
+    except ValidationError as exc:
+        raise Malformed(field_error(exc), request_id=known) from None
+
+
+def to_draft(message: CreateJob) -> RequestDraft:
+    """What is not given, or null, is the document's default."""
+    said = message.params
+    return RequestDraft(
+        prompt=said.prompt,
+        model=MODELS[said.model_type or DEFAULT_MODEL_TYPE],
+        width=DEFAULT_SIDE if said.width is None else said.width,
+        height=DEFAULT_SIDE if said.height is None else said.height,
+        num_inference_steps=DEFAULT_STEPS if said.steps is None else said.steps,
+        guidance_scale=DEFAULT_GUIDANCE if said.guidance_scale is None else said.guidance_scale,
+        seed=DEFAULT_SEED if said.seed is None else said.seed,
+        further=(ArtifactKind.UPSCALED,),
+    )
+
+
+def wants_previews(message: CreateJob) -> bool:
+    """Whether they are asked for in either place."""
+    return bool(message.previews or message.params.previews)
+
+
+def _check_task_type(fields: Mapping[str, object], request_id: str | None) -> None:
+    if fields.get("type") != "create_job" or fields.get("task_type") == TASK_TYPE:
+        return
+    if fields.get("task_type") is None:
+        raise Malformed(f'task_type is required: "{TASK_TYPE}".', request_id=request_id)
+    raise Malformed(f'Unknown task_type {_shown(fields["task_type"])}; there is "{TASK_TYPE}".', request_id=request_id)
+
+
+def _types() -> str:
+    return ", ".join(CLIENT_MESSAGES)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

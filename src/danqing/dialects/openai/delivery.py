@@ -1,0 +1,56 @@
+"""Hands finished pictures over: as base64 or by address, in the format asked for."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+
+from danqing.core.errors import ArtifactNotFound
+from danqing.core.ports import ArtifactStore
+from danqing.core.states import JobState
+from danqing.core.types import Job
+from danqing.dialects.openai.errors import failure_of
+from danqing.dialects.openai.picture_files import PictureFile
+from danqing.dialects.openai.pictures import converted
+from danqing.dialects.openai.schemas import OutputFormat, Picture
+from danqing.dialects.openai.translate_in import Delivery
+from danqing.dialects.openai.translate_out import adjustments_of
+from danqing.http.picture_links import PictureLinks
+
+
+async def handed_over(
+    artifacts: ArtifactStore, links: PictureLinks, jobs: Sequence[Job], delivery: Delivery, *, base_url: str
+) -> list[Picture]:
+    """jobs: ended. base_url: of this server, with a slash at its end. Raises GenerationFailed if one has no picture."""
+    failed = next((job for job in jobs if job.state is not JobState.COMPLETED), None)
+    if failed is not None:
+        raise failure_of(failed)
+    return [
+        Picture(url=_url(links, job, delivery, base_url), adjustments=adjustments_of(job))
+        if delivery.as_url
+        else Picture(
+            b64_json=await picture_base64(artifacts, job, delivery.output_format, delivery.compression),
+            adjustments=adjustments_of(job),
+        )
+        for job in jobs
+    ]
+
+
+async def picture_base64(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> str:
+    """Of a completed job. Raises ArtifactNotFound."""
+    content = await picture_bytes(artifacts, job, output_format, compression)
+    return await asyncio.to_thread(lambda: base64.b64encode(content).decode("ascii"))
+
+
+async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> bytes:
+    """Of a completed job. Raises ArtifactNotFound."""
+    original = job.original
+    if original is None:
+        raise ArtifactNotFound
+    return await asyncio.to_thread(
+        lambda: converted(artifacts.path(original.name).read_bytes(), output_format, compression)
+    )
+
+
+def _url(links: PictureLinks, job: Job, delivery: Delivery, base_url: str) -> str:
+    file = PictureFile(job_id=job.id, output_format=delivery.output_format, compression=delivery.compression)
+    return base_url.rstrip("/") + links.sign(file.path)

@@ -1,0 +1,182 @@
+"""The endpoints that make pictures."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from danqing.core.capabilities import ModelCard
+from danqing.dialects.openai.bodies import read_fields, read_json
+from danqing.dialects.openai.errors import note_openai_form
+from danqing.dialects.openai.making import Commission, Maker
+from danqing.dialects.openai.parameters import EDITS, GENERATIONS, VARIATIONS, check_parameters, given_parameters
+from danqing.dialects.openai.schemas import (
+    MAX_INPUT_IMAGES,
+    EditParameters,
+    GenerationParameters,
+    ImagesAnswer,
+    OpenAIError,
+    VariationParameters,
+    VendorError,
+)
+from danqing.dialects.openai.translate_in import (
+    check_prompt,
+    delivery_of,
+    edit_drafts,
+    generation_draft,
+    variation_draft,
+)
+from danqing.dialects.openai.uploads import edit_files, has_file, staging, variation_file
+from danqing.http.dialect import Services
+from danqing.http.forms import FORM_LIMITS
+
+_FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
+_FILES = {"type": "array", "items": _FILE, "maxItems": MAX_INPUT_IMAGES}
+_EVENT = {  # OpenAPI describes a stream by one event; `data` is JSON: PartialImage, CompletedImage or OpenAIError
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
+    "required": ["event", "data"],
+}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": _EVENT}},
+        "description": "All pictures, or with `stream` server-sent events.",
+    }
+}
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": OpenAIError | VendorError} for status in (400, 401, 403, 404, 405, 413, 429, 500, 503)
+}
+
+
+class ImageRoutes:
+    """Handlers and where they are mounted. Errors are left to the app."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._maker = Maker(services)
+
+    def router(self) -> APIRouter:
+        """The routes, with what each takes and answers."""
+        router = APIRouter(tags=["openai"], responses=FAILURES)
+        router.add_api_route(
+            "/v1/images/generations",
+            self.generations,
+            methods=["POST"],
+            response_model=ImagesAnswer,
+            responses=_STREAM,
+            openapi_extra=_body("application/json", GenerationParameters, {}, required=["prompt"]),
+            summary="Make pictures from a prompt",
+        )
+        router.add_api_route(
+            "/v1/images/edits",
+            self.edits,
+            methods=["POST"],
+            response_model=ImagesAnswer,
+            responses=_STREAM,
+            openapi_extra=_body(
+                "multipart/form-data",
+                EditParameters,
+                {"images": _FILES, "image": _FILE, "image[]": _FILES, "mask": _FILE},
+                required=["prompt"],
+            ),
+            summary="Edit pictures",
+        )
+        router.add_api_route(
+            "/v1/images/variations",
+            self.variations,
+            methods=["POST"],
+            response_model=ImagesAnswer,
+            openapi_extra=_body("multipart/form-data", VariationParameters, {"image": _FILE}, required=["image"]),
+            summary="Make variations of a picture",
+        )
+        return router
+
+    async def generations(self, request: Request) -> Response:
+        """Pictures from a prompt; as JSON, or with `stream` as server-sent events."""
+        began = time.monotonic()
+        wire = await read_json(request, GenerationParameters)
+        check_prompt(wire)
+        commission = Commission(
+            kind="image_generation",
+            drafts=[generation_draft(wire)],
+            variants=wire.n or 1,
+            warnings=check_parameters(given_parameters(wire), GENERATIONS),
+            delivery=delivery_of(wire),
+            input_images=0,
+            began=began,
+            streamed=_streamed(wire),
+        )
+        jobs = await self._maker.submit(request, commission)
+        return await self._maker.answer(request, commission, jobs)
+
+    async def edits(self, request: Request) -> Response:
+        """`images` repeated: each is edited on its own. `image` or `image[]`: one picture out of all of them."""
+        began = time.monotonic()
+        async with request.form(**FORM_LIMITS) as form:
+            if "image" in form or "image[]" in form:
+                note_openai_form(request)
+            files = edit_files(form)
+            wire = read_fields(form, EditParameters)
+            check_prompt(wire)
+            given = given_parameters(wire) | ({"markup": True} if has_file(form, "markup") else {})
+            warnings = check_parameters(given, EDITS)
+            delivery, card = delivery_of(wire), self._card(wire.model)
+            async with staging(self._services.intake, self._services.artifacts) as uploads:
+                images = await uploads.stage_all(files.images, parameter="image")
+                mask = await uploads.stage(files.mask, parameter="mask") if files.mask else None
+                commission = Commission(
+                    kind="image_edit",
+                    drafts=edit_drafts(wire, images, mask, together=files.together, card=card),
+                    variants=wire.n or 1,
+                    warnings=warnings,
+                    delivery=delivery,
+                    input_images=len(images),
+                    began=began,
+                    streamed=_streamed(wire),
+                )
+                jobs = await self._maker.submit(request, commission)
+        return await self._maker.answer(request, commission, jobs)
+
+    async def variations(self, request: Request) -> Response:
+        """Pictures that resemble one, made without a prompt."""
+        began = time.monotonic()
+        async with request.form(**FORM_LIMITS) as form:
+            file = variation_file(form)
+            wire = read_fields(form, VariationParameters)
+            warnings = check_parameters(given_parameters(wire), VARIATIONS)
+            delivery, card = delivery_of(wire), self._card(wire.model)
+            async with staging(self._services.intake, self._services.artifacts) as uploads:
+                image = await uploads.stage(file, parameter="image")
+                commission = Commission(
+                    kind="image_variation",
+                    drafts=[variation_draft(wire, image, card=card)],
+                    variants=wire.n or 1,
+                    warnings=warnings,
+                    delivery=delivery,
+                    input_images=1,
+                    began=began,
+                )
+                jobs = await self._maker.submit(request, commission)
+        return await self._maker.answer(request, commission, jobs)
+
+    def _card(self, model: str | None) -> ModelCard:
+        """Raises UnknownModel."""
+        catalogue = self._services.studio.catalogue
+        return catalogue.card(model) if model else catalogue.default()
+
+
+def _streamed(wire: GenerationParameters | EditParameters) -> int | None:
+    return wire.partial_images or 0 if wire.stream else None
+
+
+def _body(
+    media_type: str, parameters: type[BaseModel], files: Mapping[str, object], *, required: list[str]
+) -> dict[str, Any]:
+    """The request body in the OpenAPI document: these parameters, and these files."""
+    schema = parameters.model_json_schema()
+    schema |= {"properties": {**schema["properties"], **files}, "required": required}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

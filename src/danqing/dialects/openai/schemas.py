@@ -1,0 +1,231 @@
+"""OpenAI's and the vendor's wire models, in their field order and spelling.
+
+What their documents leave open, and what is done here:
+- Two forms of `POST /v1/images/edits`: the vendor's repeats `images`, a batch in which each picture is edited on its
+  own; OpenAI's has `image` or `image[]`, out of which one picture is made. Both in one request are refused.
+- null, and in a form an empty field, means "not given". In JSON a number must be a number.
+- Fields that neither document has are ignored, with a warning (`parameters.py`).
+- `quality` is told as asked for; where the choice is left to the server, `high`, the only one there is.
+- `usage` counts tokens as `translate_out.py` says, beside the vendor's three figures.
+Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` everywhere, `strength` where a
+picture is begun with; `adjustments` of each picture; `url` for every model; `image_index` in a stream of several.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_VARIANTS = 10
+MAX_INPUT_IMAGES = 16
+MAX_PARTIAL_IMAGES = 3
+DEFAULT_EDIT_SIZE = "1024x1024"  # of the vendor's form
+DEFAULT_EDIT_STEPS = 50  # of the vendor's form
+
+Variants = Annotated[int, Field(ge=1, le=MAX_VARIANTS)]
+OutputFormat = Literal["png", "jpeg", "webp"]
+StreamKind = Literal["image_generation", "image_edit"]
+PartialType = Literal["image_generation.partial_image", "image_edit.partial_image"]
+CompletedType = Literal["image_generation.completed", "image_edit.completed"]
+
+
+class _Parameters(BaseModel):
+    """What every request may carry; None is "not given". Sizes in pixels, as `WIDTHxHEIGHT` or `auto`."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    model: str | None = None
+    n: Variants | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    size: str | None = Field(
+        default=None,
+        examples=["1024x1024", "auto"],
+        json_schema_extra={"pattern": r"^(auto|[1-9][0-9]{1,3}x[1-9][0-9]{1,3})$"},
+    )
+    user: str | None = None
+    # Not OpenAI's.
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    num_inference_steps: int | None = Field(default=None, ge=1)
+    guidance_scale: float | None = Field(default=None, ge=0)
+    negative_prompt: str | None = None
+
+
+class _PromptedParameters(_Parameters):
+    """What generations and edits share."""
+
+    prompt: str | None = Field(default=None, description="Required.", examples=["a beautiful landscape"])
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    complexity: Literal["low", "medium", "high"] | None = None
+    frame_count: int | None = None
+    frame_duration_ms: int | None = None
+    output_compression: int | None = Field(default=None, ge=0, le=100, description="Of jpeg and webp; 100 is best.")
+    output_format: Literal["png", "jpeg", "webp", "gif", "svg"] | None = None
+    partial_images: int | None = Field(default=None, ge=0, le=MAX_PARTIAL_IMAGES)
+    quality: Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"] | None = None
+    safety_identifier: str | None = None
+    stream: bool | None = None
+    svg: dict[str, Any] | None = None
+
+
+class GenerationParameters(_PromptedParameters):
+    """Body of `POST /v1/images/generations`."""
+
+    moderation: Literal["low", "auto"] | None = None
+    style: Literal["vivid", "natural"] | None = None
+
+
+class EditParameters(_PromptedParameters):
+    """Fields of the form of `POST /v1/images/edits`, its files apart.
+
+    strength: 0 (the picture stays) to 1 (nothing of it does).
+    """
+
+    input_fidelity: Literal["high", "low"] | None = None
+    strength: float | None = Field(default=None, ge=0, le=1)
+
+
+class VariationParameters(_Parameters):
+    """Fields of the form of `POST /v1/images/variations`, its file apart. strength: as for edits."""
+
+    strength: float | None = Field(default=None, ge=0, le=1)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputTokens(_Answer):
+    """Of all input, by kind."""
+
+    image_tokens: int
+    text_tokens: int
+
+
+class OutputTokens(_Answer):
+    """Of all output, by kind."""
+
+    image_tokens: int
+    text_tokens: int
+
+
+class Usage(_Answer):
+    """The vendor's figures, then OpenAI's."""
+
+    processing_time_seconds: float
+    input_images: int
+    generated_images: int
+    input_tokens: int
+    input_tokens_details: InputTokens
+    output_tokens: int
+    output_tokens_details: OutputTokens
+    total_tokens: int
+
+
+class Picture(_Answer):
+    """Either of the first two."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    adjustments: list[str] | None = None
+
+
+class ImagesAnswer(_Answer):
+    """All pictures of a request; `size` of the first."""
+
+    created: int
+    data: list[Picture]
+    background: Literal["opaque"]
+    output_format: OutputFormat
+    quality: str
+    size: str
+    usage: Usage
+
+
+class PartialImage(_Answer):
+    """A stream's event: the picture as it is coming. partial_image_index counts from 0 within one picture."""
+
+    type: PartialType
+    b64_json: str
+    background: Literal["opaque"]
+    created_at: int
+    output_format: OutputFormat
+    partial_image_index: int
+    quality: str
+    size: str
+    image_index: int | None = None
+
+
+class CompletedImage(_Answer):
+    """A stream's event: a finished picture."""
+
+    type: CompletedType
+    b64_json: str
+    background: Literal["opaque"]
+    created_at: int
+    output_format: OutputFormat
+    quality: str
+    size: str
+    usage: Usage
+    image_index: int | None = None
+    adjustments: list[str] | None = None
+
+
+class ModelEntry(_Answer):
+    """A name under which a model is served. root: the model's own id."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    root: str
+
+
+class ModelList(_Answer):
+    """Every name that is told."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+class Health(_Answer):
+    """timestamp: UTC, without an offset."""
+
+    status: Literal["healthy"]
+    timestamp: str
+    version: str
+
+
+class Ready(_Answer):
+    """timestamp: UTC, without an offset."""
+
+    status: Literal["ready"] = "ready"
+    model_loaded: bool
+    timestamp: str
+
+
+class NotReady(_Answer):
+    """Of `GET /ready` alone."""
+
+    error: Literal["MODEL_NOT_READY"] = "MODEL_NOT_READY"
+    message: str
+
+
+class VendorError(_Answer):
+    """What the vendor's clients read: its code, and what it means here."""
+
+    error: str
+    message: str
+
+
+class OpenAIErrorDetail(_Answer):
+    """code: the vendor's, or OpenAI's where it has a better one. param: the wrong parameter, if one is."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(_Answer):
+    """What OpenAI's clients read."""
+
+    error: OpenAIErrorDetail

@@ -1,0 +1,140 @@
+"""From the wire to orders for the core. Pure, but for the ids of batches, which are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from danqing.core.batches import BatchPlace
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter
+from danqing.core.images import StagedImage
+from danqing.core.studio import Order
+from danqing.core.types import Mode, RequestDraft
+from danqing.dialects.openai.schemas import (
+    DEFAULT_EDIT_SIZE,
+    DEFAULT_EDIT_STEPS,
+    EditParameters,
+    GenerationParameters,
+    OutputFormat,
+    VariationParameters,
+)
+from danqing.dialects.openai.sizes import AUTO, parse_size, size_like
+
+VARIATION_STRENGTH = 0.6
+DEFAULT_VARIATION_SIZE = "1024x1024"
+BEST_COMPRESSION = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """How pictures are handed over. quality: as it is told. compression: 0 to 100, of jpeg and webp."""
+
+    output_format: OutputFormat
+    compression: int
+    as_url: bool
+    quality: str
+
+
+def check_prompt(wire: GenerationParameters | EditParameters) -> None:
+    """Before anything is done for the request. Raises MissingParameter."""
+    if not (wire.prompt or "").strip():
+        raise MissingParameter("Prompt is required", parameter="prompt")
+
+
+def generation_draft(wire: GenerationParameters) -> RequestDraft:
+    """`auto`, and no size, is the model's own."""
+    size = parse_size(wire.size or AUTO)
+    return _sized(_draft(wire, prompt=wire.prompt or "", mode=Mode.TEXT2IMG), size)
+
+
+def edit_drafts(
+    wire: EditParameters,
+    images: Sequence[StagedImage],
+    mask: StagedImage | None,
+    *,
+    together: bool,
+    card: ModelCard,
+) -> list[RequestDraft]:
+    """One for each picture that `n` is counted of. mask: of the first image. Raises InvalidRequest."""
+    if mask is not None and not mask.has_alpha:
+        raise InvalidImage(
+            "The mask has no transparent part; what is transparent in it is what is made anew.", parameter="mask"
+        )
+    draft = replace(_draft(wire, prompt=wire.prompt or "", mode=Mode.EDIT), strength=wire.strength)
+    if not together:
+        steps = draft.num_inference_steps or min(DEFAULT_EDIT_STEPS, card.capabilities.steps.maximum)
+        return [
+            _sized(
+                replace(draft, input_images=(image,), mask=mask, num_inference_steps=steps),
+                _size(wire.size or DEFAULT_EDIT_SIZE, image, card),
+            )
+            for image in images
+        ]
+    if mask is None and images[0].has_alpha:
+        mask = images[0]  # as OpenAI has it: its own transparent part is what is made anew
+    return [_sized(replace(draft, input_images=tuple(images), mask=mask), _size(wire.size or AUTO, images[0], card))]
+
+
+def variation_draft(wire: VariationParameters, image: StagedImage, *, card: ModelCard) -> RequestDraft:
+    """The picture is begun with, and no prompt says where to go."""
+    strength = VARIATION_STRENGTH if wire.strength is None else wire.strength
+    draft = replace(_draft(wire, prompt="", mode=Mode.IMG2IMG), input_images=(image,), strength=strength)
+    return _sized(draft, _size(wire.size or DEFAULT_VARIATION_SIZE, image, card))
+
+
+def orders_of(drafts: Sequence[RequestDraft], *, variants: int, batch_id: str) -> list[Order]:
+    """Each draft's variants side by side, in one batch if there are several. A given seed counts up with them."""
+    total = len(drafts) * variants
+    return [
+        Order(
+            draft=draft if draft.seed is None else replace(draft, seed=draft.seed + variant),
+            batch=BatchPlace(id=batch_id, index=index * variants + variant, size=total) if total > 1 else None,
+        )
+        for index, draft in enumerate(drafts)
+        for variant in range(variants)
+    ]
+
+
+def delivery_of(wire: GenerationParameters | EditParameters | VariationParameters) -> Delivery:
+    """Raises InvalidRequest for what does not go together."""
+    as_url = wire.response_format == "url"
+    if isinstance(wire, VariationParameters):
+        return Delivery(output_format="png", compression=BEST_COMPRESSION, as_url=as_url, quality="high")
+    compression = BEST_COMPRESSION if wire.output_compression is None else wire.output_compression
+    output_format = "png" if wire.output_format in (None, "gif", "svg") else wire.output_format
+    if output_format == "png" and compression != BEST_COMPRESSION:
+        raise InvalidRequest("output_compression is for jpeg and webp.", parameter="output_compression")
+    if wire.stream and as_url:
+        raise InvalidRequest("A stream carries b64_json only.", parameter="response_format")
+    if wire.partial_images and not wire.stream:
+        raise InvalidRequest("partial_images needs stream.", parameter="partial_images")
+    return Delivery(
+        output_format=output_format, compression=compression, as_url=as_url, quality=_told_quality(wire.quality)
+    )
+
+
+def _told_quality(asked: str | None) -> str:
+    """In the words that OpenAI's answers have."""
+    words = {"standard": "medium", "hd": "high", "auto": "high", None: "high"}
+    return words.get(asked, asked or "high")
+
+
+def _draft(
+    wire: GenerationParameters | EditParameters | VariationParameters, *, prompt: str, mode: Mode
+) -> RequestDraft:
+    return RequestDraft(
+        prompt=prompt,
+        mode=mode,
+        model=wire.model or None,
+        negative_prompt=wire.negative_prompt,
+        num_inference_steps=wire.num_inference_steps,
+        guidance_scale=wire.guidance_scale,
+        seed=wire.seed,
+    )
+
+
+def _size(text: str, image: StagedImage, card: ModelCard) -> tuple[int, int]:
+    return parse_size(text) or size_like((image.width, image.height), card)
+
+
+def _sized(draft: RequestDraft, size: tuple[int, int] | None) -> RequestDraft:
+    return draft if size is None else replace(draft, width=size[0], height=size[1])

@@ -1,0 +1,122 @@
+"""Which files of a form are which, and how they become pictures that may be trusted."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+
+from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, ParameterOutOfRange
+from danqing.core.images import StagedImage
+from danqing.core.ports import ArtifactStore, ImageIntake
+from danqing.dialects.openai.schemas import MAX_INPUT_IMAGES
+from danqing.http.uploads import stage_upload
+
+MAX_FILE_BYTES = 50 * 1024 * 1024
+_FIELD = re.compile(r"(image|images)(?:\[\d*\])?", re.ASCII)  # clients write lists in several ways
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditFiles:
+    """The files of an edit. together: OpenAI's form, one picture out of all images; else each is edited on its own."""
+
+    images: tuple[UploadFile, ...]
+    mask: UploadFile | None
+    together: bool
+
+
+def edit_files(form: FormData) -> EditFiles:
+    """Sorts out which form it is. Raises InvalidRequest for both at once, none, or too many."""
+    one_each, together = _images(form, "images"), _images(form, "image")
+    if one_each and together:
+        raise InvalidRequest("Send either image or images, not both.", parameter="image")
+    images = one_each or together
+    if not images:
+        raise MissingParameter("Image is required", parameter="image")
+    if len(images) > MAX_INPUT_IMAGES:
+        raise ParameterOutOfRange(f"At most {MAX_INPUT_IMAGES} images in one request.", parameter="image")
+    mask = _file(form, "mask")
+    if mask is not None and len(one_each) > 1:
+        raise InvalidRequest("A mask goes with one image, or with images sent as image[].", parameter="mask")
+    return EditFiles(images=tuple(images), mask=mask, together=not one_each)
+
+
+def variation_file(form: FormData) -> UploadFile:
+    """The one picture. Raises InvalidRequest."""
+    images = _images(form, "image")
+    if not images:
+        raise MissingParameter("Image is required", parameter="image")
+    if len(images) > 1:
+        raise InvalidRequest("Variations are made of one image.", parameter="image")
+    return images[0]
+
+
+def has_file(form: FormData, name: str) -> bool:
+    """Whether there is a file of that name."""
+    return _file(form, name) is not None
+
+
+def _images(form: FormData, name: str) -> list[UploadFile]:
+    files: list[UploadFile] = []
+    for field, value in form.multi_items():
+        match = _FIELD.fullmatch(field)
+        if match is None or match[1] != name:
+            continue
+        if not isinstance(value, UploadFile):
+            if value:
+                raise InvalidImage(f"{name} must be a file.", parameter=name)
+            continue
+        if not value.filename and not value.size:
+            continue  # what a browser sends for a file field that was left empty
+        files.append(value)
+    return files
+
+
+def _file(form: FormData, name: str) -> UploadFile | None:
+    values = [value for value in form.getlist(name) if value]
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidRequest(f"{name} is given more than once.", parameter=name)
+    if not isinstance(values[0], UploadFile):
+        raise InvalidImage(f"{name} must be a file.", parameter=name)
+    if not values[0].filename and not values[0].size:
+        return None
+    return values[0]
+
+
+class Staging:
+    """Stages the uploads of one request; what no job took over is removed at its end."""
+
+    def __init__(self, intake: ImageIntake, artifacts: ArtifactStore) -> None:
+        self._intake = intake
+        self._artifacts = artifacts
+        self._staged: list[StagedImage] = []
+
+    async def stage_all(self, uploads: Sequence[UploadFile], *, parameter: str) -> tuple[StagedImage, ...]:
+        """One after the other. Raises InvalidImage."""
+        return tuple([await self.stage(upload, parameter=parameter) for upload in uploads])
+
+    async def stage(self, upload: UploadFile, *, parameter: str) -> StagedImage:
+        """Raises InvalidImage or StorageFailure."""
+        image = await stage_upload(
+            upload, intake=self._intake, artifacts=self._artifacts, max_bytes=MAX_FILE_BYTES, parameter=parameter
+        )
+        self._staged.append(image)
+        return image
+
+    async def discard(self) -> None:
+        """Those that are left."""
+        await self._intake.discard(self._staged)
+
+
+@asynccontextmanager
+async def staging(intake: ImageIntake, artifacts: ArtifactStore) -> AsyncGenerator[Staging]:
+    """For the time in which a request's jobs are submitted."""
+    uploads = Staging(intake, artifacts)
+    try:
+        yield uploads
+    finally:
+        await asyncio.shield(uploads.discard())

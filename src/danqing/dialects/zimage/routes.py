@@ -1,0 +1,136 @@
+"""Zimage's endpoints: tasks and pictures. The history's are in `history_routes.py`."""
+
+from contextlib import suppress
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from danqing.core.callers import LOCAL, Caller
+from danqing.core.errors import ArtifactNotFound, JobNotCancellable, JobNotFound
+from danqing.core.types import ArtifactKind, Job
+from danqing.dialects.zimage.errors import declared
+from danqing.dialects.zimage.model_limits import limits_of
+from danqing.dialects.zimage.picture_names import (
+    FOLDER,
+    Shelf,
+    job_id_of,
+    parse,
+    picture_path,
+    relative_path,
+)
+from danqing.dialects.zimage.schemas import (
+    CancelTaskResponse,
+    GenerateImageRequest,
+    GenerateImageResponse,
+    TaskStatusResponse,
+)
+from danqing.dialects.zimage.translate_in import to_order
+from danqing.dialects.zimage.translate_out import from_cancelled, from_job, from_submitted, from_uncancellable
+from danqing.http.callers import caller_of, known_caller
+from danqing.http.dialect import Services
+from danqing.http.keys import key_in
+from danqing.http.pictures import picture_response
+
+
+class TaskRoutes:
+    """Handlers and where they are mounted. Errors are left to the app."""
+
+    def __init__(self, services: Services) -> None:
+        self._studio = services.studio
+        self._artifacts = services.artifacts
+        self._links = services.links
+        self._shelf = Shelf(location=services.artifacts.location, link=services.links.sign)
+
+    def add_to(self, router: APIRouter) -> None:
+        """The routes, with what each answers."""
+        add = router.add_api_route
+        add(
+            "/v1/images/generate",
+            self.generate,
+            methods=["POST"],
+            responses=declared(400, 401, 403, 413, 422, 500, 503),
+            openapi_extra=dict(limits_of(self._studio.catalogue.default())),
+            summary="Create a generation task",
+        )
+        add(
+            "/v1/tasks/{task_id}",
+            self.task,
+            methods=["GET"],
+            response_model_exclude_unset=True,
+            responses=declared(401, 403, 404, 422, 500),
+            summary="Get a task's status and result",
+        )
+        add(
+            "/v1/tasks/{task_id}/cancel",
+            self.cancel,
+            methods=["POST"],
+            responses=declared(401, 403, 404, 413, 422, 500),
+            summary="Cancel a task",
+        )
+        add(
+            f"{FOLDER}/{{relative_path:path}}",
+            self.picture,
+            methods=["GET"],
+            response_class=Response,
+            responses={
+                200: {"content": {"image/png": {}, "image/webp": {}}, "description": "The picture or its preview"},
+                **declared(403, 404, 422, 500),
+            },
+            summary="Get a generated picture",
+        )
+
+    async def generate(self, wire: GenerateImageRequest, request: Request) -> GenerateImageResponse:
+        """Answers as soon as the task is stored; its status is then asked for at `status_url`."""
+        return from_submitted(await self._studio.submit(to_order(wire), caller=known_caller(request)))
+
+    async def task(self, task_id: str, request: Request) -> TaskStatusResponse:
+        """The task as it is now."""
+        caller = known_caller(request)
+        job = await self._job(task_id, caller)
+        return from_job(
+            job, progress=self._studio.progress(job.id), shelf=self._shelf, auth_key=_auth_key(request, caller, job)
+        )
+
+    async def cancel(self, task_id: str, request: Request) -> CancelTaskResponse:
+        """A task that has ended already stays as it is, and the answer says so."""
+        caller = known_caller(request)
+        job = await self._job(task_id, caller)
+        with suppress(JobNotCancellable):
+            return from_cancelled(await self._studio.cancel(job.id, caller=caller))
+        return from_uncancellable(await self._job(task_id, caller))
+
+    async def picture(self, relative_path: str, request: Request) -> Response:
+        """Needs a key that may see the task, or the signature that the addresses in answers carry."""
+        job, kind = await self._pictured(relative_path)
+        signed = self._links.opens(picture_path(relative_path), request.query_params)
+        caller = caller_of(request)
+        artifact = job.artifact(kind)
+        if artifact is None or not (signed or (caller is not None and caller.may_see(job))):
+            raise ArtifactNotFound
+        return await picture_response(self._artifacts, artifact, filename=relative_path.rpartition("/")[2])
+
+    async def _job(self, task_id: str, caller: Caller) -> Job:
+        job_id = job_id_of(task_id)
+        if job_id is None:
+            raise JobNotFound
+        return await self._studio.get(job_id, caller=caller)
+
+    async def _pictured(self, path: str) -> tuple[Job, ArtifactKind]:
+        """The job whose picture has this path, whoever asks: who may see it is judged later."""
+        found = parse(path)
+        if found is None:
+            raise ArtifactNotFound
+        with suppress(JobNotFound):
+            job = await self._studio.get(found[0], caller=LOCAL)
+            if relative_path(job, found[1]) == path:
+                return job, found[1]
+        raise ArtifactNotFound
+
+
+def _auth_key(request: Request, caller: Caller, job: Job) -> str | None:
+    """See `ImageResult`. The key itself is nowhere but in this request's header."""
+    if job.owner != caller.owner:
+        return None if job.owner == LOCAL.owner else job.owner
+    key = key_in(request.headers)
+    return key.decode(errors="replace") if key else None

@@ -1,0 +1,89 @@
+"""The decoding process: `python -m danqing.intake.child LIMITS`, LIMITS being those of `IntakeLimits` as JSON.
+
+Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format"}, and answers
+each with a line that holds a `Verdict`. Ends when its input does. It never opens a connection, and may not start
+another process, hold more memory or compute longer than the limits say.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from danqing.intake.limits import MIB, IntakeLimits
+from danqing.intake.rebuild import Refused, rebuild
+from danqing.intake.verdict import Verdict
+
+READY = "ready"
+_MAX_FILE_BYTES = 512 * MIB  # far above what the largest picture takes as a PNG
+_MAX_OPEN_FILES = 32
+
+
+def main() -> None:
+    """Runs until the input ends."""
+    limits = IntakeLimits(**json.loads(sys.argv[1]))
+    answers = _own_output()
+    os.umask(0o077)
+    _confine(limits)
+    _say(answers, READY)
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        _limit_cpu(limits.cpu_s)
+        verdict = _judge(Path(request["source"]), Path(request["target"]), request["format"], limits)
+        _say(answers, verdict)
+        if verdict is Verdict.TOO_COSTLY:  # what is left of the memory may be in pieces; the next process begins anew
+            return
+
+
+def _judge(source: Path, target: Path, picture_format: str, limits: IntakeLimits) -> Verdict:
+    try:
+        rebuild(source, target, picture_format=picture_format, max_side=limits.max_side, max_pixels=limits.max_pixels)
+    except Refused as refused:
+        return refused.verdict
+    except MemoryError:
+        return Verdict.TOO_COSTLY
+    return Verdict.REBUILT
+
+
+def _own_output() -> BinaryIO:
+    """Standard output for answers alone: what a library prints goes nowhere."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return answers
+
+
+def _say(answers: BinaryIO, text: str) -> None:
+    answers.write(text.encode() + b"\n")
+
+
+def _confine(limits: IntakeLimits) -> None:
+    if not sys.platform.startswith("linux"):  # elsewhere these limits are missing or not kept; time is, by the parent
+        return
+    import resource
+
+    for kind, most in (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        resource.setrlimit(kind, (most, most))
+
+
+def _limit_cpu(seconds: int) -> None:
+    """For the picture that comes now: the limit counts from the process's start. Beyond it the kernel ends it."""
+    if not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Takes in clients' pictures by way of decoding processes. No picture is ever decoded in the server's own process."""
+
+import asyncio
+import hashlib
+import secrets
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from danqing.core.errors import InvalidImage, ShuttingDown, StorageFailure
+from danqing.core.images import StagedImage
+from danqing.core.ports import ArtifactStore
+from danqing.intake.decoder import Decoder, DecoderDied
+from danqing.intake.limits import IntakeLimits
+from danqing.intake.picture_format import HEAD_BYTES, picture_format
+from danqing.intake.verdict import Verdict, error_of, not_a_picture, too_many_bytes
+
+log = structlog.get_logger(__name__)
+
+TRIES = 2  # a decoder may die of somebody else's doing: the system's lack of memory, say
+_PNG_HEAD_BYTES = 33
+_RGBA = 6  # colour type of a PNG
+
+T = TypeVar("T")
+
+
+class SandboxedIntake:
+    """Implements `core.ports.ImageIntake`. For one event loop. Nothing is started before the first picture comes.
+
+    processes: pictures that are decoded at once; more wait. Each process is kept for the next picture, and replaced
+    when it dies or takes too long.
+    """
+
+    def __init__(self, artifacts: ArtifactStore, *, limits: IntakeLimits | None = None, processes: int = 1) -> None:
+        self._artifacts = artifacts
+        self._limits = limits or IntakeLimits()
+        self._places = asyncio.Semaphore(processes)
+        self._idle: list[Decoder] = []
+        self._busy: set[Decoder] = set()
+        self._closed = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the decoding processes there are now."""
+        return tuple(decoder.pid for decoder in (*self._idle, *self._busy))
+
+    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+        """See the port. Raises also StorageFailure, ShuttingDown once closed, InternalError if no decoder starts."""
+        async with self._places:
+            if self._closed:
+                raise ShuttingDown
+            token = secrets.token_hex(16)
+            folder = await asyncio.to_thread(self._artifacts.staging)
+            target, copy = folder / f"{token}.png", folder / f"{token}.upload"
+            try:
+                source = content if isinstance(content, Path) else copy
+                head = await _in_thread(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
+                kind = picture_format(head)
+                if kind is None:
+                    raise not_a_picture(parameter)
+                verdict = await self._rebuild(source, target, kind)
+                if verdict is not Verdict.REBUILT:
+                    raise error_of(verdict, self._limits, parameter=parameter)
+                return await _in_thread(lambda: _inspect(target))
+            except BaseException:
+                await _in_thread(lambda: _remove(target))
+                raise
+            finally:
+                await _in_thread(lambda: _remove(copy))
+
+    async def discard(self, images: Sequence[StagedImage]) -> None:
+        """See the port."""
+        await _in_thread(lambda: _remove(*(image.path for image in images)))
+
+    async def close(self) -> None:
+        """Ends the decoding processes; what is being staged is refused. Idempotent."""
+        self._closed = True
+        for decoder in (*self._idle, *self._busy):
+            await decoder.end()
+        self._idle.clear()
+
+    async def _rebuild(self, source: Path, target: Path, kind: str) -> Verdict:
+        for _ in range(TRIES):
+            decoder = await self._take()
+            self._busy.add(decoder)
+            is_fit = False
+            try:
+                verdict = await decoder.rebuild(source, target, kind)
+                is_fit = verdict not in (Verdict.TOO_SLOW, Verdict.TOO_COSTLY)
+            except DecoderDied:
+                log.warning("decoder_died", pid=decoder.pid)
+                continue
+            finally:
+                if not is_fit:
+                    await decoder.end()
+                self._busy.discard(decoder)
+            if is_fit:
+                self._idle.append(decoder)
+            return verdict
+        return Verdict.DAMAGED
+
+    async def _take(self) -> Decoder:
+        while self._idle:
+            decoder = self._idle.pop()
+            if decoder.is_alive:
+                return decoder
+            await decoder.end()
+        if self._closed:
+            raise ShuttingDown
+        return await Decoder.start(self._limits)
+
+
+def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) -> bytes:
+    """Returns the first bytes. What is not a file yet becomes one, at copy."""
+    try:
+        if isinstance(content, Path):
+            if content.stat().st_size > max_bytes:
+                raise too_many_bytes(parameter, max_bytes)
+            with content.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        else:
+            if len(content) > max_bytes:
+                raise too_many_bytes(parameter, max_bytes)
+            head = content[:HEAD_BYTES]
+            copy.write_bytes(content)
+    except OSError as exc:
+        log.error("image_not_staged", reason=exc.strerror)
+        raise StorageFailure from exc
+    if not head:
+        raise InvalidImage(f"{parameter} is empty.", parameter=parameter)
+    return head
+
+
+def _inspect(png: Path) -> StagedImage:
+    """By what the file itself says: a decoder that was taken over by a picture could say anything."""
+    try:
+        with png.open("rb") as file:
+            head = file.read(_PNG_HEAD_BYTES)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise StorageFailure from exc
+    if len(head) < _PNG_HEAD_BYTES or picture_format(head) != "PNG":
+        raise StorageFailure
+    width, height, _, colour_type = struct.unpack(">IIBB", head[16:26])
+    return StagedImage(path=png, sha256=digest, width=width, height=height, has_alpha=colour_type == _RGBA)
+
+
+def _remove(*paths: Path) -> None:
+    """What cannot be removed is left to the sweep at the next start."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Like `asyncio.to_thread`, but returns only when the thread has ended, also when the caller is cancelled: what it
+    writes must be there, to be removed.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))
+        raise

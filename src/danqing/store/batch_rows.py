@@ -1,0 +1,125 @@
+"""Batches in the database: which there are, which jobs they show, how a new job joins one. Over an open connection."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Integer, RowMapping, and_, bindparam, case, delete, insert, select, update
+
+from danqing.core.batches import Batch
+from danqing.core.types import Job
+from danqing.store import loading
+from danqing.store.schema import batches, jobs
+
+MAX_BATCHES_PER_QUERY = 500
+MAX_OFFSET = 2**63 - 1  # a database can count no further
+IS_THIS = and_(batches.c.id == bindparam("of_id"), batches.c.owner == bindparam("of_owner"))
+IS_SHOWN = and_(jobs.c.owner == batches.c.owner, jobs.c.batch_id == batches.c.id, jobs.c.sequence >= batches.c.sequence)
+
+NEWEST = select(batches).order_by(batches.c.sequence.desc())
+PAGE = NEWEST.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=Integer))
+OWNERS_PAGE = PAGE.where(batches.c.owner == bindparam("of_owner"))
+OF_ID = NEWEST.where(batches.c.id == bindparam("of_id")).limit(1)
+OWNERS_OF_ID = NEWEST.where(IS_THIS)
+SHOWN_IDS = (
+    select(batches.c.sequence, jobs.c.id)
+    .join_from(batches, jobs, IS_SHOWN)
+    .where(batches.c.sequence.in_(bindparam("sequences", expanding=True)))
+    .order_by(jobs.c.batch_index, jobs.c.sequence)
+)
+
+INSERT_BATCH = insert(batches)
+COUNT_WITH_NEW = batches.c.job_count + 1
+LEAST_SIZE = bindparam("least_size", type_=Integer)
+JOIN_BATCH = (
+    update(batches)
+    .where(IS_THIS)
+    .values(
+        job_count=COUNT_WITH_NEW,
+        size=case(
+            (and_(batches.c.size >= LEAST_SIZE, batches.c.size >= COUNT_WITH_NEW), batches.c.size),
+            (LEAST_SIZE >= COUNT_WITH_NEW, LEAST_SIZE),
+            else_=COUNT_WITH_NEW,
+        ),
+    )
+)
+FORGET_BATCH = delete(batches).where(IS_THIS)
+
+
+def page(connection: Connection, owner: str | None, limit: int, offset: int) -> list[Batch]:
+    """A page of the batches of this owner or, with None, of all; newest first.
+
+    A batch of which this version can read no job is left out.
+    """
+    values = {"page_limit": limit, "page_offset": min(offset, MAX_OFFSET)}
+    if owner is None:
+        found = connection.execute(PAGE, values)
+    else:
+        found = connection.execute(OWNERS_PAGE, {**values, "of_owner": owner})
+    return _whole(connection, found.mappings().all())
+
+
+def find(connection: Connection, batch_id: str, owner: str | None) -> Batch | None:
+    """The newest batch of this id, of this owner or, with None, of all."""
+    whole = _whole(connection, _rows_of_id(connection, batch_id, owner))
+    return whole[0] if whole else None
+
+
+def join(connection: Connection, job: Job, announced_size: int) -> None:
+    """Enters a new job, which has its sequence already, in its batch; begins the batch if there is none."""
+    of = {"of_id": job.batch_id, "of_owner": job.owner}
+    if connection.execute(JOIN_BATCH, {**of, "least_size": job.batch_index + 1}).rowcount:
+        return
+    size = max(announced_size, job.batch_index + 1)
+    connection.execute(
+        INSERT_BATCH,
+        {
+            "id": job.batch_id,
+            "owner": job.owner,
+            "sequence": job.sequence,
+            "created_at": job.created_at,
+            "size": size,
+            "job_count": 1,
+        },
+    )
+
+
+def forget(connection: Connection, batch_id: str, owner: str | None) -> bool:
+    """Removes the batch that `find` finds; its jobs stay. False if there is none."""
+    for row in _rows_of_id(connection, batch_id, owner):
+        connection.execute(FORGET_BATCH, {"of_id": row["id"], "of_owner": row["owner"]})
+        return True
+    return False
+
+
+def _rows_of_id(connection: Connection, batch_id: str, owner: str | None) -> Sequence[RowMapping]:
+    """One row or none."""
+    if owner is None:
+        found = connection.execute(OF_ID, {"of_id": batch_id})
+    else:
+        found = connection.execute(OWNERS_OF_ID, {"of_id": batch_id, "of_owner": owner})
+    return found.mappings().all()
+
+
+def _whole(connection: Connection, rows: Sequence[RowMapping]) -> list[Batch]:
+    """The batches of these rows, in their order, with the jobs that they show."""
+    ids_of = _shown_ids(connection, [row["sequence"] for row in rows])
+    shown = [job_id for ids in ids_of.values() for job_id in ids]
+    jobs_by_id = {job.id: job for job in loading.readable(connection, shown)}
+    whole: list[Batch] = []
+    for row in rows:
+        its_jobs = tuple(jobs_by_id[job_id] for job_id in ids_of[row["sequence"]] if job_id in jobs_by_id)
+        if its_jobs:
+            whole.append(
+                Batch(id=row["id"], owner=row["owner"], created_at=row["created_at"], size=row["size"], jobs=its_jobs)
+            )
+    return whole
+
+
+def _shown_ids(connection: Connection, sequences: Sequence[int]) -> defaultdict[int, list[str]]:
+    """The ids of the jobs that the batches of these sequences show, in the order of showing."""
+    ids_of: defaultdict[int, list[str]] = defaultdict(list)
+    for start in range(0, len(sequences), MAX_BATCHES_PER_QUERY):
+        chunk = sequences[start : start + MAX_BATCHES_PER_QUERY]
+        for sequence, job_id in connection.execute(SHOWN_IDS, {"sequences": chunk}):
+            ids_of[sequence].append(job_id)
+    return ids_of

@@ -1,0 +1,31 @@
+"""The BatchStore over a SQLite database."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from danqing.core.batches import Batch
+from danqing.core.errors import BatchNotFound
+from danqing.store import batch_rows
+from danqing.store.database import SqliteDatabase
+
+
+class SqliteBatchStore:
+    """Implements `core.ports.BatchStore`."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
+        """See the port; so for all below."""
+        return await self._database.read(partial(batch_rows.page, owner=owner, limit=limit, offset=offset))
+
+    async def batch(self, batch_id: str, owner: str | None) -> Batch:
+        batch = await self._database.read(partial(batch_rows.find, batch_id=batch_id, owner=owner))
+        if batch is None:
+            raise BatchNotFound
+        return batch
+
+    async def forget(self, batch_id: str, owner: str | None) -> None:
+        work = partial(batch_rows.forget, batch_id=batch_id, owner=owner)
+        if not await self._database.write(work, durable=True):
+            raise BatchNotFound

@@ -1,0 +1,82 @@
+"""Reading whole jobs: their rows with those of their attempts and artifacts, many in few queries."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, RowMapping, Select, bindparam, select
+
+from danqing.core.errors import StorageFailure
+from danqing.core.states import JobState
+from danqing.core.types import Job
+from danqing.store.rows import job_from
+from danqing.store.schema import artifacts, attempts, jobs
+
+log = structlog.get_logger(__name__)
+
+MAX_IDS_PER_QUERY = 500  # SQLite, and the memory of statements, have limits
+# A job in another state has no artifacts, and is spared the look for them.
+WITH_ARTIFACTS = (JobState.GENERATED.value, JobState.COMPLETED.value, JobState.FAILED.value)
+
+JOBS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+ATTEMPTS = select(attempts).where(attempts.c.job_id.in_(bindparam("ids", expanding=True))).order_by(attempts.c.number)
+ARTIFACTS = select(artifacts).where(artifacts.c.job_id.in_(bindparam("ids", expanding=True))).order_by(artifacts.c.kind)
+
+
+@dataclass(frozen=True)
+class JobRows:
+    """Everything that is stored of a job."""
+
+    row: RowMapping
+    attempts: Sequence[RowMapping]
+    artifacts: Sequence[RowMapping]
+
+    def job(self) -> Job:
+        """Raises StorageFailure if this version cannot read it."""
+        return job_from(self.row, self.attempts, self.artifacts)
+
+    def job_or_none(self) -> Job | None:
+        """None, which is logged, if this version cannot read it."""
+        try:
+            return self.job()
+        except StorageFailure as exc:
+            log.error("job_unreadable", job_id=self.row["id"], reason=type(exc.__cause__).__name__)
+            return None
+
+
+def find(connection: Connection, job_id: str) -> Job | None:
+    """The job of that id. Raises StorageFailure if this version cannot read it."""
+    rows = next(rows_of(connection, [job_id]), None)
+    return None if rows is None else rows.job()
+
+
+def readable(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs of these ids, in their order, without those that this version cannot read; each of them is logged."""
+    return [job for rows in rows_of(connection, job_ids) if (job := rows.job_or_none()) is not None]
+
+
+def rows_of(connection: Connection, job_ids: Sequence[str]) -> Iterator[JobRows]:
+    """The stored jobs of these ids, in their order."""
+    for start in range(0, len(job_ids), MAX_IDS_PER_QUERY):
+        chunk = job_ids[start : start + MAX_IDS_PER_QUERY]
+        found = {row["id"]: row for row in connection.execute(JOBS, {"ids": chunk}).mappings()}
+        tried = [job_id for job_id, row in found.items() if row["attempt_count"]]
+        made = [job_id for job_id, row in found.items() if row["state"] in WITH_ARTIFACTS]
+        attempts_of, artifacts_of = _by_job(connection, ATTEMPTS, tried), _by_job(connection, ARTIFACTS, made)
+        for job_id in chunk:
+            if job_id in found:
+                yield JobRows(found[job_id], attempts_of[job_id], artifacts_of[job_id])
+
+
+def _by_job(
+    connection: Connection,
+    statement: Select[Any],  # of rows of any kind, with a column job_id
+    job_ids: Sequence[str],
+) -> defaultdict[str, list[RowMapping]]:
+    found: defaultdict[str, list[RowMapping]] = defaultdict(list)
+    if job_ids:
+        for row in connection.execute(statement, {"ids": job_ids}).mappings():
+            found[row["job_id"]].append(row)
+    return found

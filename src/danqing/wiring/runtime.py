@@ -1,0 +1,180 @@
+"""Everything that runs behind the wire, opened in order and closed in the reverse one."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.config import Settings, without_effect
+from danqing.core.errors import ModelLoadFailure, StorageFailure
+from danqing.core.gallery import Gallery
+from danqing.core.ports import ArtifactStore
+from danqing.core.studio import Limits, Studio
+from danqing.core.types import WorkerState
+from danqing.events.in_process import InProcessEventBus
+from danqing.http.dialect import DialectOptions, Services
+from danqing.http.picture_links import PictureLinks
+from danqing.intake.sandboxed import SandboxedIntake
+from danqing.logs import LogStyle
+from danqing.queue.embedded import EmbeddedQueue
+from danqing.store.data_lock import DataDirectoryLock
+from danqing.store.server_secret import server_secret
+from danqing.store.sqlite import SqliteStores
+from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_specs
+from danqing.wiring.keys import keys_of
+from danqing.workers.dispatcher import Dispatcher
+from danqing.workers.factory import EngineFactory
+from danqing.workers.settlement import JobRules
+from danqing.workers.spec import WorkerRules
+from danqing.workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+DATABASE_NAME = "danqing.sqlite"
+READY_CHECK_S = 0.05
+
+
+def log_style(settings: Settings) -> LogStyle:
+    """How this process and its workers write log lines."""
+    return LogStyle(shape=settings.log_format, level="debug" if settings.debug else settings.log_level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Everything that runs behind the wire. For use from one event loop only."""
+
+    settings: Settings
+    services: Services
+    devices: tuple[str, ...]
+    dispatcher: Dispatcher
+    events: InProcessEventBus
+
+    @property
+    def studio(self) -> Studio:
+        """The use cases of jobs."""
+        return self.services.studio
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """The stored pictures."""
+        return self.services.artifacts
+
+    async def drain(self) -> None:
+        """Takes no more jobs, lets running ones end until the deadline, stops the workers."""
+        await self._stop(self.settings.drain_deadline_s)
+
+    async def halt(self) -> None:
+        """Stops the workers at once. Fine after `drain`, or after one that was cancelled.
+
+        Jobs that did not make it are pending in the store and are made after the next start.
+        """
+        await self._stop(0.0)
+
+    async def _stop(self, deadline_s: float) -> None:
+        self.studio.stop_accepting()
+        await self.dispatcher.stop(deadline_s=deadline_s)
+        self.events.close()
+
+    async def until_ready(self) -> None:
+        """Returns when a worker has its models loaded. Raises ModelLoadFailure once all are broken."""
+        while not self.studio.pool_status().model_loaded:
+            self._raise_if_broken()
+            await asyncio.sleep(READY_CHECK_S)
+
+    async def until_broken(self) -> NoReturn:
+        """Raises ModelLoadFailure once every worker is broken, though each goes on trying."""
+        while True:
+            self._raise_if_broken()
+            await asyncio.sleep(READY_CHECK_S)
+
+    def _raise_if_broken(self) -> None:
+        workers = self.studio.pool_status().workers
+        failures = [worker.failure for worker in workers if worker.state is WorkerState.BROKEN]
+        if len(failures) == len(workers):
+            raise ModelLoadFailure(next((failure.message for failure in failures if failure), None))
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, *, engine: EngineFactory | None = None, lock_wait_s: float = 0.0
+) -> AsyncGenerator[Runtime]:
+    """Lock, stores, recovery, sweep, workers, in this order; on leaving halts and closes in the reverse one.
+
+    engine: builds the engine in each worker; None for the one that the settings describe. Workers load their models in
+    the background: jobs are accepted once one is ready. lock_wait_s: how long an earlier server, which is about to
+    end, may still hold the data directory.
+    Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
+    """
+    catalogue = await asyncio.to_thread(build_catalogue, settings)
+    choice = device_choice(settings)
+    log.info("settings", **settings.masked())
+    for name in without_effect():
+        log.warning("variable_without_effect", variable=name, hint="this version keeps everything in the data dir")
+    if choice.remark:
+        log.warning("gpu_not_used", reason=choice.remark)
+    if engine is None:
+        await asyncio.to_thread(warn_of_obstacles, catalogue, choice.devices)
+    specs = worker_specs(settings, catalogue, choice.devices, log_style=log_style(settings), engine=engine)
+    async with AsyncExitStack() as stack:
+        _make_data_dir(settings)
+        lock = DataDirectoryLock(settings.data_dir)
+        await asyncio.to_thread(lock.acquire, wait_s=lock_wait_s)
+        stack.callback(lock.release)
+        secret = await asyncio.to_thread(server_secret, settings.data_dir) if keys_of(settings).enabled else b""
+        stores = await asyncio.to_thread(SqliteStores.open, settings.data_dir / DATABASE_NAME)
+        stack.push_async_callback(stores.close)
+        artifacts, queue, events = LocalArtifactStore(settings.outputs), EmbeddedQueue(), InProcessEventBus()
+        intake = SandboxedIntake(artifacts)
+        stack.push_async_callback(intake.close)
+        supervisor = Supervisor(specs, rules=WorkerRules(task_timeout_s=settings.task_timeout_s))
+        dispatcher = Dispatcher(
+            queue=queue,
+            store=stores.jobs,
+            supervisor=supervisor,
+            events=events,
+            artifacts=artifacts,
+            rules=JobRules(task_timeout_s=settings.task_timeout_s, max_attempts=settings.max_attempts),
+        )
+        studio = Studio(
+            store=stores.jobs,
+            queue=queue,
+            pool=supervisor,
+            events=events,
+            catalogue=catalogue,
+            artifacts=artifacts,
+            limits=Limits(max_queue_size=settings.max_queue_size),
+            secret=secret,
+        )
+        services = Services(
+            studio=studio,
+            gallery=Gallery(stores.batches),
+            subscriptions=stores.subscriptions,
+            artifacts=artifacts,
+            intake=intake,
+            links=PictureLinks(secret or None),
+            options=DialectOptions(request_timeout_s=settings.request_timeout_s, environment=settings.environment),
+        )
+        runtime = Runtime(
+            settings=settings,
+            services=services,
+            devices=tuple(spec.device for spec in specs),
+            dispatcher=dispatcher,
+            events=events,
+        )
+        recovered = await dispatcher.recover()
+        swept = await asyncio.to_thread(artifacts.sweep, await stores.jobs.without_artifacts())
+        log.info("store_opened", recovered_jobs=recovered, swept_files=swept)
+        stack.push_async_callback(runtime.halt)
+        dispatcher.start()
+        yield runtime
+
+
+def _make_data_dir(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageFailure(f"The data directory {settings.data_dir} cannot be made.") from exc

@@ -1,0 +1,89 @@
+"""What is held for a slow reader: bounded, and in which order it is given up."""
+
+import asyncio
+
+from danqing.core.types import EncodedPicture, Progress, Stage
+from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits, Step
+
+LIMITS = OutboxLimits(letters=5, steps=3, previews=2, ease=2)
+PICTURE = EncodedPicture(width=1, height=1, media_type="image/jpeg", content=b"x")
+
+
+def step(number: int, preview: EncodedPicture | None = None) -> Step:
+    progress = Progress(stage=Stage.DENOISING, step=number, total_steps=9)
+    return Step(job_id="j", progress=progress, preview=preview)
+
+
+async def all_of(outbox: Outbox) -> list[Letter | Step]:
+    taken: list[Letter | Step] = []
+    while True:
+        try:
+            async with asyncio.timeout(0.05):
+                taken.append(await outbox.take())
+        except TimeoutError:
+            return taken
+
+
+async def test_the_oldest_steps_go_and_letters_stay_in_their_place() -> None:
+    outbox = Outbox(LIMITS)
+    outbox.put_letter(Letter(text="first"))
+    for number in range(1, 6):
+        outbox.put_step(step(number))
+    outbox.put_letter(Letter(text="last"))
+
+    assert await all_of(outbox) == [Letter(text="first"), step(3), step(4), step(5), Letter(text="last")]
+
+
+async def test_a_preview_goes_before_the_step_it_came_with() -> None:
+    outbox = Outbox(LIMITS)
+    for number in range(1, 4):
+        outbox.put_step(step(number, PICTURE))
+
+    assert await all_of(outbox) == [step(1), step(2, PICTURE), step(3, PICTURE)]
+
+
+async def test_a_reader_that_keeps_up_gets_everything() -> None:
+    outbox, taken = Outbox(LIMITS), list[Letter | Step]()
+    for number in range(1, 50):
+        outbox.put_step(step(number, PICTURE))
+        taken.append(await outbox.take())
+
+    assert taken == [step(number, PICTURE) for number in range(1, 50)]
+
+
+async def test_letters_beyond_the_bound_are_kept_and_told_of() -> None:
+    outbox = Outbox(LIMITS)
+    for number in range(5):
+        outbox.put_letter(Letter(text=str(number)))
+    assert not outbox.overflowed.is_set()
+
+    outbox.put_letter(Letter(text="5"))
+
+    assert outbox.overflowed.is_set()
+    assert len(await all_of(outbox)) == 6
+
+
+async def test_a_client_may_ask_again_once_little_is_held() -> None:
+    outbox = Outbox(LIMITS)
+    for number in range(3):
+        outbox.put_letter(Letter(text=str(number)))
+    waiting = asyncio.create_task(outbox.eased())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await outbox.take()
+
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_idle_is_when_the_reader_came_back_for_more() -> None:
+    outbox = Outbox(LIMITS)
+    outbox.put_letter(Letter(text="x"))
+    idle = asyncio.create_task(outbox.idle())
+    await outbox.take()
+    await asyncio.sleep(0)
+    assert not idle.done()  # it may still be on its way
+
+    reader = asyncio.create_task(outbox.take())
+    await asyncio.wait_for(idle, 5)
+    reader.cancel()

@@ -1,0 +1,229 @@
+"""Whose tasks, batches and pictures are seen by whom: two keys, the administrator, nobody, authentication off."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from danqing.dialects.zimage.dialect import zimage
+from danqing.http.keys import Keys
+from tests.dialects.house import House
+from tests.dialects.zimage.asking import ADMIN, ANNE, BOB, KEYS, answered, ask, paint, submit_in_batch
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished task of a batch, and the unsigned path of its picture."""
+
+    task_id: str
+    batch_id: str
+    picture: str
+
+
+async def made_by(house: House, key: str | None, batch_id: str) -> Made:
+    task_id = await submit_in_batch(house, batch_id, 0, 1, key=key)
+    await paint(house, task_id)
+    result = (await answered(house, "GET", f"/v1/tasks/{task_id}", key=key))["result"]
+    return Made(task_id, batch_id, f"/generated-images/{result['relative_path']}")
+
+
+def everything(made: Made) -> list[tuple[str, str]]:
+    """The ways to what was made; deleting last."""
+    return [
+        ("GET", f"/v1/tasks/{made.task_id}"),
+        ("POST", f"/v1/tasks/{made.task_id}/cancel"),
+        ("GET", made.picture),
+        ("GET", f"/v1/history/{made.batch_id}"),
+        ("DELETE", f"/v1/history/{made.batch_id}"),
+    ]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path, keys=KEYS)
+
+
+@pytest.fixture
+def open_house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+async def batches(house: House, key: str | None) -> list[str]:
+    return [one["task_id"] for one in await answered(house, "GET", "/v1/history", key=key)]
+
+
+@pytest.mark.parametrize("key", [ANNE, ADMIN])
+async def test_the_owner_and_the_administrator_may_do_everything(house: House, key: str) -> None:
+    made = await made_by(house, ANNE, "b")
+
+    for method, path in everything(made):
+        assert (await ask(house, method, path, key=key)).status_code == 200, path
+
+
+async def test_to_another_key_it_is_as_if_it_were_not(house: House) -> None:
+    # Given what Anne made, and paths as they would be of what nobody made
+    made = await made_by(house, ANNE, "b")
+    nothing = Made("0" * 32, "no-such-batch", made.picture.replace(made.task_id, "0" * 32))
+
+    # Then Bob is told the same of both
+    for (method, path), (_, other) in zip(everything(made), everything(nothing), strict=True):
+        hidden, absent = await ask(house, method, path, key=BOB), await ask(house, method, other, key=BOB)
+        assert (hidden.status_code, hidden.json()) == (404, absent.json()), path
+        assert absent.status_code == 404
+    assert await batches(house, BOB) == []
+
+    # And nothing has become of it
+    assert await batches(house, ANNE) == ["b"]
+
+
+async def test_everybodys_history(house: House) -> None:
+    await made_by(house, ANNE, "of-anne")
+    await made_by(house, BOB, "of-bob")
+
+    assert await batches(house, ANNE) == ["of-anne"]
+    assert await batches(house, BOB) == ["of-bob"]
+    assert await batches(house, ADMIN) == ["of-bob", "of-anne"]
+
+
+async def test_one_id_of_two_owners_is_two_batches(house: House) -> None:
+    # Given both used the same id
+    await made_by(house, ANNE, "b")
+    bobs = await made_by(house, BOB, "b")
+
+    # When Anne deletes hers
+    await answered(house, "DELETE", "/v1/history/b", key=ANNE)
+
+    # Then Bob's is untouched, and holds his image only
+    items = (await answered(house, "GET", "/v1/history/b", key=BOB))["items"]
+    assert [item["task_id"] for item in items] == [bobs.task_id]
+    assert await batches(house, ADMIN) == ["b"]
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", ANNE.upper()])
+async def test_without_a_good_key_nothing_is_told(house: House, key: str | None) -> None:
+    made = await made_by(house, ANNE, "b")
+
+    guarded = [("GET", "/v1/history"), ("POST", "/v1/images/generate"), *everything(made)]
+    for method, path in guarded:
+        answer = await ask(house, method, path, key=key)
+        if path == made.picture:
+            assert (answer.status_code, answer.json()) == (404, {"detail": "Image not found"})
+        else:
+            assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid or missing API key"}), path
+            assert "www-authenticate" in answer.headers
+
+
+async def test_root_and_health_need_no_key(house: House) -> None:
+    assert await answered(house, "GET", "/") == {"message": "Z-Image API is running"}
+    assert (await answered(house, "GET", "/health"))["status"] == "ok"
+
+
+async def test_addresses_in_answers_open_their_picture_without_a_key_and_no_other(house: House) -> None:
+    # Given two pictures of Anne's
+    first, second = await made_by(house, ANNE, "b1"), await made_by(house, ANNE, "b2")
+    (_, summary) = await answered(house, "GET", "/v1/history", key=ANNE)
+    (item,) = (await answered(house, "GET", "/v1/history/b1", key=ANNE))["items"]
+    status = await answered(house, "GET", f"/v1/tasks/{first.task_id}", key=ANNE)
+
+    # Then each address that is told works in an <img> tag
+    for address in (summary["image_url"], item["image_url"], status["image_url"]):
+        assert (await ask(house, "GET", address)).headers["content-type"] == "image/webp"
+
+    # But its signature opens nothing else, and is needed whole
+    path, query = urlsplit(status["image_url"]).path, urlsplit(status["image_url"]).query
+    signature = parse_qs(query)["signature"][0]
+    for other in (
+        f"{second.picture}?{query}",
+        f"{first.picture}?{query}",  # the PNG, where the preview was signed
+        path,
+        f"{path}?{query.replace(signature, signature[::-1])}",
+        f"{path}?{query.replace('expires=', 'expires=9')}",
+        f"{path}?signature={signature}",
+    ):
+        assert (await ask(house, "GET", other)).status_code == 404, other
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Auth-Key": ANNE},
+        {"Authorization": f"Bearer {ANNE}"},
+        {"Authorization": "Basic " + base64.b64encode(f"anybody:{ANNE}".encode()).decode()},
+    ],
+)
+async def test_auth_key_is_the_callers_own_however_it_is_sent(house: House, headers: dict[str, str]) -> None:
+    made = await made_by(house, ANNE, "b")
+
+    status = await answered(house, "GET", f"/v1/tasks/{made.task_id}", headers=headers)
+
+    assert status["result"]["auth_key"] == ANNE
+
+
+async def test_nobody_is_told_anothers_key(house: House) -> None:
+    made = await made_by(house, ANNE, "b")
+
+    result = (await answered(house, "GET", f"/v1/tasks/{made.task_id}", key=ADMIN))["result"]
+
+    owner = (await house.store.get((await house.services.gallery.get("b")).jobs[0].id)).owner
+    assert result["auth_key"] == owner
+    assert ANNE not in owner
+
+
+async def test_no_key_is_stored(house: House) -> None:
+    await made_by(house, ANNE, "b")
+
+    assert ANNE not in repr((await house.services.gallery.get("b")).jobs)
+
+
+async def test_without_authentication_nobody_needs_a_key(open_house: House) -> None:
+    made = await made_by(open_house, None, "b")
+
+    status = await answered(open_house, "GET", f"/v1/tasks/{made.task_id}")
+    assert (status["result"]["auth_key"], urlsplit(status["image_url"]).query) == (None, "")
+    for method, path in everything(made):
+        assert (await ask(open_house, method, path)).status_code == 200, path
+
+
+async def test_without_authentication_who_gives_no_key_sees_everybodys(open_house: House) -> None:
+    # Given one image made without a key, and one with any key
+    await made_by(open_house, None, "of-nobody")
+    made = await made_by(open_house, "any key", "of-somebody")
+
+    # Then who gives a key sees only what was made with it, and no key sees all
+    assert await batches(open_house, None) == ["of-somebody", "of-nobody"]
+    assert await batches(open_house, "any key") == ["of-somebody"]
+    assert await batches(open_house, "another key") == []
+    assert (await ask(open_house, "GET", f"/v1/tasks/{made.task_id}", key="another key")).status_code == 404
+
+    # And the key is told to nobody else
+    mine = await answered(open_house, "GET", f"/v1/tasks/{made.task_id}", key="any key")
+    others = await answered(open_house, "GET", f"/v1/tasks/{made.task_id}")
+    assert mine["result"]["auth_key"] == "any key"
+    assert others["result"]["auth_key"].startswith("key-")
+
+
+async def test_without_a_list_any_key_is_one(tmp_path: Path) -> None:
+    # Given authentication without API_ALLOWED_KEYS
+    house = House(tmp_path, keys=Keys(enabled=True, ordinary=None, admin=ADMIN))
+
+    made = await made_by(house, "made up", "b")
+
+    assert await batches(house, "made up") == ["b"]
+    assert await batches(house, ADMIN) == ["b"]
+    assert await batches(house, "also made up") == []
+    assert (await ask(house, "GET", f"/v1/tasks/{made.task_id}")).status_code == 401
+
+
+async def test_on_the_shared_port_it_is_the_same(house: House) -> None:
+    made = await made_by(house, ANNE, "b")
+
+    async with house.client(zimage()) as client:
+        hidden = await client.get(f"/v1/tasks/{made.task_id}", headers={"X-Auth-Key": BOB})
+        keyless = await client.get("/v1/history")
+        root = await client.get("/", headers={"Accept": "application/json"})
+
+    assert (hidden.status_code, hidden.json()) == (404, {"detail": "Task not found"})
+    assert (keyless.status_code, keyless.json()) == (401, {"detail": "Invalid or missing API key"})
+    assert root.json() == {"message": "Z-Image API is running"}

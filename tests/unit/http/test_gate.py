@@ -1,0 +1,175 @@
+"""Who is let in, over the real app: by HTTP in this process, by WebSocket through a real port."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import websockets
+
+from danqing.http.gate import is_below
+from danqing.http.keys import Keys
+from danqing.http.origins import GateRules
+from danqing.http.server import Stop
+from tests.dialects.house import House
+from tests.unit.http.made_up import a_dialect
+from tests.unit.http.serving import serving
+
+RED = a_dialect("red", "/red", "/health", health={"status": "ok"}, open_paths=("/red/who",), root={"m": "runs"})
+KEYS = Keys(enabled=True, ordinary=frozenset({"ann", "bob"}), admin="chief")
+ANN = "key-" + hashlib.sha256(b"ann").hexdigest()[:32]
+
+
+def guarded(root: Path) -> House:
+    return House(root, keys=KEYS)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("headers", [{}, {"X-Auth-Key": "eve"}, {"Authorization": "Bearer eve"}])
+async def test_without_a_known_key_nothing_is_done(tmp_path: Path, headers: dict[str, str], alone: bool) -> None:
+    async with guarded(tmp_path).client(RED, alone=alone) as client:
+        answer = await client.post("/red/echo", content=b"x", headers=headers)
+
+        assert (answer.status_code, answer.json()) == (401, {"red": "Unauthorized"})
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert "x-request-id" in answer.headers
+        for path in ("/red/nothing", "/nothing", "/red/who/../echo", "//red/echo", "/docsx", "/tickets"):
+            assert (await client.post(path, headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{"X-Auth-Key": "ann"}, {"Authorization": "Bearer ann"}])
+async def test_with_one_the_caller_is_known(tmp_path: Path, headers: dict[str, str]) -> None:
+    async with guarded(tmp_path).client(RED) as client:
+        assert (await client.post("/red/echo", content=b"x", headers=headers)).content == b"x"
+        assert (await client.get("/red/who", headers=headers)).json() == {"owner": ANN, "sees_all": False}
+        basic = await client.get("/red/who", auth=("anybody", "chief"))
+        assert basic.json()["sees_all"] is True
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("headers", [{}, {"X-Auth-Key": "eve"}])
+async def test_open_paths_need_no_key(tmp_path: Path, headers: dict[str, str], alone: bool) -> None:
+    async with guarded(tmp_path).client(RED, alone=alone) as client:
+        for path in ("/", "/health", "/docs", "/openapi.json"):
+            assert (await client.get(path, headers=headers)).status_code == 200
+        assert (await client.get("/red/who", headers=headers)).json() == {"owner": None, "sees_all": None}
+
+
+async def test_while_keys_are_off_one_that_is_given_still_tells_callers_apart(tmp_path: Path) -> None:
+    async with House(tmp_path).client(RED) as client:
+        assert (await client.get("/red/who")).json() == {"owner": "local", "sees_all": True}
+        assert (await client.get("/red/who", headers={"X-Auth-Key": "ann"})).json() == {"owner": ANN, "sees_all": False}
+
+
+async def test_pages_of_strangers_are_refused_with_or_without_keys(tmp_path: Path) -> None:
+    for house in (House(tmp_path), guarded(tmp_path)):
+        async with house.client(RED) as client:
+            evil = {"Origin": "http://evil.example", "X-Auth-Key": "ann"}
+            for method in ("POST", "DELETE"):
+                answer = await client.request(method, "/red/who", headers=evil)
+                assert (answer.status_code, answer.json()) == (403, {"red": "Forbidden"})
+                assert "access-control-allow-origin" not in answer.headers
+            assert (await client.get("/red/who", headers=evil)).status_code == 200
+
+
+async def test_a_misled_browser_is_refused(tmp_path: Path) -> None:
+    house = House(tmp_path, rules=GateRules(loopback_only=True))
+    async with house.client(RED) as client:
+        assert (await client.get("/red/who", headers={"Host": "evil.example"})).status_code == 403
+        assert (await client.get("/red/who", headers={"Host": "localhost:8000"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "welcome"),
+    [
+        ("https://studio.example", True),
+        ("http://localhost:3000", True),
+        ("http://evil.example", False),
+        ("null", False),
+    ],
+)
+async def test_what_a_browser_may_show_to_a_page(tmp_path: Path, origin: str, welcome: bool) -> None:
+    house = House(
+        tmp_path,
+        keys=KEYS,
+        rules=GateRules(loopback_only=False, allowed_origins=frozenset({"https://studio.example"})),
+    )
+    async with house.client(RED) as client:
+        preflight = await client.options(
+            "/red/echo",
+            headers={
+                "Origin": origin,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "x-auth-key,x-stainless-os",
+            },
+        )
+        answers = [
+            preflight,
+            await client.post("/red/echo", headers={"Origin": origin, "X-Auth-Key": "ann"}),
+            await client.post("/red/echo", headers={"Origin": origin}),  # an error can be read too
+            await client.post("/red/echo", headers={"Origin": origin, "X-Auth-Key": "ann"}, content=b"x" * 101),
+        ]
+
+    assert [answer.headers.get("access-control-allow-origin") for answer in answers] == [
+        origin if welcome else None
+    ] * 4
+    assert all("Origin" in answer.headers["vary"] for answer in answers)
+    assert [answer.status_code for answer in answers] == ([204, 200, 401, 413] if welcome else [401, 403, 403, 403])
+    if welcome:
+        assert preflight.headers["access-control-allow-headers"] == "x-auth-key,x-stainless-os"
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+
+
+def test_what_lies_below() -> None:
+    assert is_below("/", ("/",)) and is_below("/docs/x", ("/docs",)) and is_below("/docs", ("/docs",))
+    assert not is_below("/docsx", ("/docs", "/")) and not is_below("/x", ("/",)) and not is_below("", ("/", "/docs"))
+
+
+@asynccontextmanager
+async def red_port(house: House) -> AsyncIterator[str]:
+    stop = Stop()
+    async with serving(house.app(RED), stop=stop) as ((listener,), _):
+        yield listener.url
+        stop.request()
+
+
+async def first_word(url: str, **headers: str) -> str | bytes:
+    async with websockets.connect(url.replace("http", "ws", 1), additional_headers=headers) as client:
+        return await client.recv()
+
+
+async def refusal(url: str, **headers: str) -> tuple[int, bytes]:
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await first_word(url, **headers)
+    return caught.value.response.status_code, bytes(caught.value.response.body or b"")
+
+
+async def test_a_websocket_needs_a_key_or_a_ticket(tmp_path: Path) -> None:
+    async with red_port(guarded(tmp_path)) as url, httpx2.AsyncClient(base_url=url) as client:
+        ws = f"{url}/red/ws"
+        assert await first_word(ws, **{"X-Auth-Key": "ann"}) == ANN
+        assert await refusal(ws) == (401, b'{"red":"Unauthorized"}')
+        assert await refusal(ws, **{"X-Auth-Key": "eve"}) == (401, b'{"red":"Unauthorized"}')
+        for query in ("key=ann", "token=ann", "ticket=ann", "ticket=", "X-Auth-Key=ann"):
+            assert (await refusal(f"{ws}?{query}"))[0] == 401
+
+        # Given a ticket
+        assert (await client.post("/tickets")).status_code == 401
+        issued = (await client.post("/tickets", headers={"Authorization": "Bearer ann"})).json()
+        assert issued["expires_in"] == 60
+
+        # Then it is good once, and not for requests
+        assert (await client.post(f"/red/echo?ticket={issued['ticket']}")).status_code == 401
+        assert await first_word(f"{ws}?client_id=x&ticket={issued['ticket']}") == ANN
+        assert (await refusal(f"{ws}?ticket={issued['ticket']}"))[0] == 401
+
+
+async def test_a_websocket_of_a_strangers_page_is_refused(tmp_path: Path) -> None:
+    async with red_port(House(tmp_path)) as url:
+        ws = f"{url}/red/ws"
+        assert await first_word(ws) == "local"
+        assert await first_word(ws, Origin=url) == "local"
+        for origin in ("http://evil.example", "null"):
+            assert await refusal(ws, Origin=origin) == (403, b'{"red":"Forbidden"}')

@@ -1,0 +1,100 @@
+"""Who a key makes of its bearer, and where it is looked for."""
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+from starlette.datastructures import Headers
+
+from danqing.core.callers import LOCAL, Caller
+from danqing.http import keys as module
+from danqing.http.keys import Keys, key_in
+
+LISTED = Keys(enabled=True, ordinary=frozenset({"one", "zwei-schlüssel"}), admin="chief")
+ANY = Keys(enabled=True, ordinary=None, admin="chief")
+OFF = Keys(enabled=False, ordinary=frozenset({"one"}), admin="chief")
+
+
+def owner(key: str) -> str:
+    return "key-" + hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "caller"),
+    [
+        (LISTED, "one", Caller(owner=owner("one"))),
+        (LISTED, "zwei-schlüssel", Caller(owner=owner("zwei-schlüssel"))),
+        (LISTED, "chief", Caller(owner=owner("chief"), sees_all=True)),
+        (LISTED, "on", None),
+        (LISTED, "one ", None),
+        (LISTED, "", None),
+        (ANY, "whatever", Caller(owner=owner("whatever"))),
+        (ANY, "chief", Caller(owner=owner("chief"), sees_all=True)),
+        (ANY, "", None),
+        (OFF, "", LOCAL),
+        (OFF, "whatever", Caller(owner=owner("whatever"))),
+        (OFF, "chief", Caller(owner=owner("chief"), sees_all=True)),
+        (Keys(enabled=True), "one", None),
+        (Keys(enabled=True, ordinary=frozenset({""}), admin=""), "", None),
+    ],
+)
+def test_who_bears_a_key(keys: Keys, key: str, caller: Caller | None) -> None:
+    assert keys.caller(key.encode()) == caller
+
+
+def test_no_key_is_like_an_empty_one() -> None:
+    assert LISTED.caller(None) is None
+    assert OFF.caller(None) is LOCAL
+
+
+@pytest.mark.parametrize("key", [b"one", b"chief", b"nobody's"])
+def test_every_key_is_compared_whichever_it_is(key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+    genuine = hmac.compare_digest
+
+    def compare(left: bytes, right: bytes) -> bool:
+        compared.append(right)
+        return genuine(left, right)
+
+    monkeypatch.setattr(module.hmac, "compare_digest", compare)
+    Keys(enabled=True, ordinary=frozenset({"one", "two", "three"}), admin="chief").caller(key)
+
+    assert len(compared) == 4
+
+
+def test_keys_do_not_show() -> None:
+    assert "one" not in repr(LISTED) and "chief" not in repr(LISTED)
+
+
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"X-Auth-Key": "k"}, "k"),
+        ({"X-Auth-Key": "  k "}, "k"),
+        ({"Authorization": "Bearer k"}, "k"),
+        ({"Authorization": "bearer   k"}, "k"),
+        ({"Authorization": basic("anybody:k")}, "k"),
+        ({"Authorization": basic(":k:with:colons")}, "k:with:colons"),
+        ({"Authorization": basic("user:schlüssel")}, "schlüssel"),
+        ({"X-Auth-Key": "own", "Authorization": "Bearer other"}, "own"),
+        ({"X-Auth-Key": "", "Authorization": "Bearer other"}, "other"),
+        ({}, None),
+        ({"X-Auth-Key": ""}, None),
+        ({"Authorization": "Bearer"}, None),
+        ({"Authorization": "Bearer "}, None),
+        ({"Authorization": basic("k")}, None),
+        ({"Authorization": basic("user:")}, None),
+        ({"Authorization": "Basic ***"}, None),
+        ({"Authorization": "Basic"}, None),
+        ({"Authorization": "Digest k"}, None),
+        ({"Authorization": "k"}, None),
+        ({"Cookie": "key=k"}, None),
+    ],
+)
+def test_where_a_key_is_found(headers: dict[str, str], key: str | None) -> None:
+    assert key_in(Headers(headers)) == (None if key is None else key.encode())

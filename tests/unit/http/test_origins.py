@@ -1,0 +1,110 @@
+"""Which pages may call, and under which names."""
+
+import pytest
+from starlette.datastructures import Headers
+
+from danqing.core.errors import Forbidden
+from danqing.http.origins import GateRules
+
+LOOPBACK = GateRules(loopback_only=True, allowed_hosts=frozenset({"Studio.example"}))
+OPEN = GateRules(loopback_only=False, allowed_origins=frozenset({"https://studio.example", "http://lan:8080"}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:8000", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "LOCALHOST", "a.localhost:1",
+     "studio.example", "STUDIO.example:8000"],
+)  # fmt: skip
+def test_names_of_this_machine_and_listed_ones_are_answered_to(host: str) -> None:
+    LOOPBACK.check_host(Headers({"host": host}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5", "0.0.0.0",
+     "", "[::1", "a@localhost", "localhost:x", "evil.example#localhost", "notlocalhost"],
+)  # fmt: skip
+def test_a_strange_name_is_refused_on_loopback(host: str) -> None:
+    with pytest.raises(Forbidden):
+        LOOPBACK.check_host(Headers({"host": host}))
+
+
+def test_of_two_names_both_count() -> None:
+    with pytest.raises(Forbidden):
+        LOOPBACK.check_host(Headers(raw=[(b"host", b"localhost"), (b"host", b"evil.example")]))
+
+
+def test_a_server_for_others_answers_to_any_name() -> None:
+    OPEN.check_host(Headers({"host": "whatever.example"}))
+
+
+WELCOME = [
+    ("http://here.example", "here.example"),
+    ("http://here.example:8000", "here.example:8000"),
+    ("https://here.example", "here.example"),  # a proxy ends TLS
+    ("https://here.example", "here.example:443"),
+    ("http://here.example", "HERE.example"),
+    ("http://localhost:3000", "here.example"),
+    ("http://127.0.0.1", "here.example"),
+    ("http://[::1]:5173", "here.example"),
+    ("https://studio.example", "here.example"),
+    ("http://lan:8080", "here.example"),
+]
+STRANGE = [
+    "null",
+    "",
+    "file://",
+    "http://evil.example",
+    "http://here.example:9000",
+    "http://here.example.evil.example",
+    "http://studio.example",
+    "https://studio.example:444",
+    "http://lan",
+    "http://here.example/",
+    "http://user@here.example",
+    "http://localhost@evil.example",
+    "http://localhost.evil.example",
+    "HTTP://here.example",
+    "ftp://here.example",
+    "http://here.example:port",
+    "http://[::1",
+    "here.example",
+    "http://here.example, http://evil.example",
+]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH", "BREW", None])
+@pytest.mark.parametrize(("origin", "host"), WELCOME)
+def test_welcome_pages(origin: str, host: str, method: str | None) -> None:
+    OPEN.check_origin(method, Headers({"host": host, "origin": origin}))
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH", "BREW", None])
+@pytest.mark.parametrize("origin", STRANGE)
+def test_pages_of_strangers_change_nothing(origin: str, method: str | None) -> None:
+    with pytest.raises(Forbidden):
+        OPEN.check_origin(method, Headers({"host": "here.example", "origin": origin}))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("origin", STRANGE)
+def test_pages_of_strangers_may_ask_and_are_not_shown_the_answer(origin: str, method: str) -> None:
+    headers = Headers({"host": "here.example", "origin": origin})
+
+    OPEN.check_origin(method, headers)
+    assert OPEN.may_read(headers) is None
+
+
+def test_programs_have_no_origin() -> None:
+    OPEN.check_origin("POST", Headers({"host": "here.example"}))
+
+
+def test_two_origins_are_one_too_many() -> None:
+    with pytest.raises(Forbidden):
+        OPEN.check_origin("POST", Headers(raw=[(b"origin", b"http://localhost"), (b"origin", b"http://localhost")]))
+
+
+@pytest.mark.parametrize("origin", ["*", "studio.example", "https://studio.example/", "null", "https://"])
+def test_a_list_that_would_never_match_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match="is not an origin"):
+        GateRules(loopback_only=False, allowed_origins=frozenset({origin}))

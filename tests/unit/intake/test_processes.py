@@ -1,0 +1,229 @@
+"""The decoding processes: when they come, what they may do, and what happens when they die, hang or lie."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.errors import InternalError, InvalidImage, ShuttingDown, StorageFailure
+from danqing.intake import decoder as module
+from danqing.intake.sandboxed import SandboxedIntake
+from tests.unit.intake.conftest import an_intake
+from tests.unit.intake.pictures import a_picture, encoded, noise
+
+DEADLINE_S = 60
+SMALL = encoded(a_picture(), "PNG")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel keeps these limits on Linux")
+
+
+@pytest.fixture(scope="module")
+def slow() -> bytes:
+    """Takes a second or more to rebuild."""
+    return encoded(noise(4000, 4000), "JPEG", quality=60, progressive=True)
+
+
+async def a_busy_pid(intake: SandboxedIntake, *, other_than: int | None = None) -> int:
+    """Of a process that has been given a picture: it computes."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for pid in intake.pids:
+                if pid != other_than and psutil.Process(pid).cpu_times().user > 0.2:
+                    return pid
+            await asyncio.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
+
+
+async def test_the_first_picture_starts_it_and_the_next_ones_use_it(intake: SandboxedIntake) -> None:
+    assert intake.pids == ()
+
+    pids = set[int]()
+    for _ in range(3):
+        await intake.stage(SMALL, parameter="image")
+        pids.update(intake.pids)
+
+    assert len(pids) == 1
+
+
+async def test_a_hundred_at_once(intake: SandboxedIntake, staged_files: Callable[[], list[Path]]) -> None:
+    contents = [SMALL, b"no picture", encoded(a_picture(), "JPEG"), SMALL[:-40]] * 25
+
+    results = await asyncio.gather(
+        *(intake.stage(content, parameter="image") for content in contents), return_exceptions=True
+    )
+
+    refused = [isinstance(result, InvalidImage) for result in results]
+    assert refused == [False, True, False, True] * 25
+    assert len(staged_files()) == 50
+    assert len(intake.pids) == 1
+
+
+async def test_several_processes_work_at_once(artifacts: LocalArtifactStore) -> None:
+    intake = SandboxedIntake(artifacts, processes=2)
+    try:
+        await asyncio.gather(*(intake.stage(SMALL, parameter="image") for _ in range(20)))
+        assert len(intake.pids) == 2
+    finally:
+        await intake.close()
+
+
+async def test_a_process_that_is_killed_in_the_middle_is_replaced(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], slow: bytes
+) -> None:
+    staging = asyncio.create_task(intake.stage(slow, parameter="image"))
+    pid = await a_busy_pid(intake)
+    os.kill(pid, signal.SIGKILL)
+
+    staged = await staging
+
+    assert (staged.width, staged.height) == (4000, 4000)
+    assert is_gone(pid) and pid not in intake.pids
+    assert staged_files() == [staged.path]
+
+
+async def test_a_picture_that_kills_every_process_is_refused(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], slow: bytes
+) -> None:
+    staging = asyncio.create_task(intake.stage(slow, parameter="image"))
+    first = await a_busy_pid(intake)
+    os.kill(first, signal.SIGKILL)
+    os.kill(await a_busy_pid(intake, other_than=first), signal.SIGKILL)
+
+    with pytest.raises(InvalidImage):
+        await staging
+
+    assert staged_files() == []
+    assert (await intake.stage(SMALL, parameter="image")).width == 40
+
+
+async def test_a_process_that_is_killed_between_pictures_is_replaced(intake: SandboxedIntake) -> None:
+    await intake.stage(SMALL, parameter="image")
+    (pid,) = intake.pids
+    os.kill(pid, signal.SIGKILL)
+
+    assert (await intake.stage(SMALL, parameter="image")).width == 40
+    assert is_gone(pid)
+
+
+@pytest.mark.parametrize("limits", [{"wall_s": 0.3}, pytest.param({"cpu_s": 0}, marks=linux_only)])
+async def test_a_picture_that_takes_too_long_is_refused(
+    artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]], limits: dict[str, float], slow: bytes
+) -> None:
+    async with an_intake(artifacts, **limits) as intake:
+        with pytest.raises(InvalidImage, match="takes too long"):
+            await intake.stage(encoded(noise(6000, 6000), "JPEG", quality=60, progressive=True), parameter="image")
+        assert intake.pids == ()
+        assert staged_files() == []
+
+
+async def test_a_process_that_hangs_is_ended(
+    artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHILD", "tests.unit.intake.silent_child")
+    async with an_intake(artifacts, wall_s=0.2) as intake:
+        with pytest.raises(InvalidImage, match="takes too long"):
+            await intake.stage(SMALL, parameter="image")
+        assert intake.pids == ()
+    assert staged_files() == []
+
+
+async def test_nothing_that_a_process_says_is_believed(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHILD", "tests.unit.intake.lying_child")
+
+    with pytest.raises(StorageFailure):  # there is no file
+        await intake.stage(SMALL, parameter="image")
+    with pytest.raises(InvalidImage):  # an answer without end
+        await intake.stage(SMALL + b"long", parameter="image")
+
+    assert staged_files() == []
+
+
+async def test_that_no_process_comes_up_is_no_picture_s_fault(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHILD", "tests.unit.intake.there_is_none")
+
+    with pytest.raises(InternalError):
+        await intake.stage(SMALL, parameter="image")
+
+    assert staged_files() == []
+
+
+async def test_who_is_cancelled_leaves_nothing(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], slow: bytes
+) -> None:
+    staging = asyncio.create_task(intake.stage(slow, parameter="image"))
+    pid = await a_busy_pid(intake)
+
+    staging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await staging
+
+    assert staged_files() == []
+    assert is_gone(pid)
+    assert (await intake.stage(SMALL, parameter="image")).width == 40
+
+
+@pytest.mark.parametrize("turns", range(0, 12, 2))
+async def test_at_whatever_moment_he_is_cancelled(
+    intake: SandboxedIntake, staged_files: Callable[[], list[Path]], turns: int
+) -> None:
+    staging = asyncio.create_task(intake.stage(SMALL, parameter="image"))
+    for _ in range(turns):
+        await asyncio.sleep(0.002)
+    staging.cancel()
+    (result,) = await asyncio.gather(staging, return_exceptions=True)
+
+    left = [] if isinstance(result, asyncio.CancelledError) else 1 * [getattr(result, "path", None)]
+    assert staged_files() == left
+    assert len(intake.pids) <= 1
+
+
+async def test_closing_ends_all_processes_also_in_the_middle(
+    artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]], slow: bytes
+) -> None:
+    intake = SandboxedIntake(artifacts)
+    staging = [asyncio.create_task(intake.stage(slow, parameter="image")) for _ in range(2)]
+    pid = await a_busy_pid(intake)
+
+    await intake.close()
+    results = await asyncio.gather(*staging, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ShuttingDown, ShuttingDown]
+    assert is_gone(pid) and intake.pids == ()
+    assert staged_files() == []
+    with pytest.raises(ShuttingDown):
+        await intake.stage(SMALL, parameter="image")
+    await intake.close()
+
+
+@linux_only
+async def test_a_process_is_confined(intake: SandboxedIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "of the server")
+    await intake.stage(SMALL, parameter="image")
+    (pid,) = intake.pids
+    process = psutil.Process(pid)
+
+    assert process.rlimit(psutil.RLIMIT_AS)[1] == 1536 * 1024 * 1024
+    assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    assert process.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
+    assert process.rlimit(psutil.RLIMIT_CPU)[0] < 120
+    assert set(process.environ()) <= {"PYTHONPATH", "LC_CTYPE"}
+    assert process.net_connections() == []
+
+
+def test_the_server_s_process_never_loads_a_decoder() -> None:
+    program = "import sys, danqing.intake.sandboxed; sys.exit('PIL' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,50 @@
+"""SqliteJobStore: the contract, and what only a database can show."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.states import JobState
+from danqing.store.job_store import SqliteJobStore
+from tests.contracts.job_store import JobStoreContract
+from tests.fakes.domain import NO_LIMIT, a_job, a_request, later
+
+
+class TestSqliteJobStore(JobStoreContract):
+    implementation = SqliteJobStore
+
+
+async def test_a_cancelled_caller_leaves_the_store_working(store: SqliteJobStore) -> None:
+    task = asyncio.ensure_future(store.add(a_job(), NO_LIMIT))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    job = await store.add(a_job(), NO_LIMIT)
+    assert await store.get(job.id) == job
+    # Whether the cancelled one was stored or not, figures and rows agree.
+    assert (await store.counts())[JobState.PENDING] == len(await store.unfinished())
+
+
+async def test_what_no_database_can_hold_fails_alone(store: SqliteJobStore) -> None:
+    bad = [
+        a_job(request=a_request(prompt="\ud83d")),  # half a pair
+        a_job(metadata={"\ud83d": 1}),
+        a_job(created_at=later().replace(tzinfo=None)),
+        a_job(priority=2**80),
+        a_job(batch_index=2**80),
+    ]
+    good = a_job()
+    # When all are added at once, in one transaction
+    answers = await asyncio.gather(*(store.add(job, NO_LIMIT) for job in (*bad, good)), return_exceptions=True)
+    # Then the good one is stored
+    assert [type(answer) for answer in answers[:-1]] == [StorageFailure] * len(bad)
+    assert answers[-1] == replace(good, sequence=(await store.get(good.id)).sequence)
+    assert (await store.counts())[JobState.PENDING] == 1
+
+
+async def test_get_of_a_name_that_no_text_can_hold(store: SqliteJobStore) -> None:
+    with pytest.raises((JobNotFound, StorageFailure)):
+        await store.get("\ud83d")

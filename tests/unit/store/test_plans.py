@@ -1,0 +1,76 @@
+"""How SQLite carries the statements out: each goes by an index, however long the history is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Select
+
+from danqing.store import batch_rows, loading, queries, subscriptions
+from danqing.store.sqlite import SqliteStores
+from tests.unit.store.files import plan_of
+
+BY_STATE = "ix_jobs_state_priority_sequence"
+BY_FINGERPRINT = "ix_jobs_fingerprint_owner_sequence"
+ARTIFACTS_OF = "sqlite_autoindex_artifacts_1"
+BATCH_OF = "sqlite_autoindex_batches_1"
+PREFIX = {"first": "ab", "after": "abg"}
+PAGE = {"page_limit": 20, "page_offset": 9980}
+CLIENT = {"owner": "a", "client": "b"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "ways"),
+    [
+        (queries.WAITING_BEFORE, {"priority": 0, "sequence": 1}, [f"{BY_STATE} (state=? AND priority>?)"]),
+        (queries.UNFINISHED_IDS, {}, [f"{BY_STATE} (state=?)"]),
+        (queries.PENDING_COUNT, {}, [f"{BY_STATE} (state=?)"]),
+        (queries.COUNTS, {}, [f"COVERING INDEX {BY_STATE}"]),
+        (queries.WITHOUT_ARTIFACTS, {}, [f"{BY_STATE} (state=?)", f"{ARTIFACTS_OF} (job_id=?)"]),
+        (
+            queries.EQUAL_ID,
+            {"owner": "a", "fingerprint": "b"},
+            [f"{BY_FINGERPRINT} (fingerprint=? AND owner=?)", f"{ARTIFACTS_OF} (job_id=?)"],
+        ),
+        (queries.IDS_WITH_FINGERPRINT, PREFIX, [f"{BY_FINGERPRINT} (fingerprint>? AND fingerprint<?)"]),
+        (
+            queries.OWNERS_IDS_WITH_FINGERPRINT,
+            {**PREFIX, "owner": "a"},
+            [f"{BY_FINGERPRINT} (fingerprint>? AND fingerprint<?)"],
+        ),
+        (loading.JOBS, {"ids": ["a", "b"]}, ["sqlite_autoindex_jobs_1 (id=?)"]),
+        (loading.ATTEMPTS, {"ids": ["a", "b"]}, ["sqlite_autoindex_attempts_1 (job_id=?)"]),
+        (loading.ARTIFACTS, {"ids": ["a", "b"]}, [f"{ARTIFACTS_OF} (job_id=?)"]),
+        (batch_rows.PAGE, PAGE, ["ix_batches_sequence"]),
+        (batch_rows.OWNERS_PAGE, {**PAGE, "of_owner": "a"}, ["ix_batches_owner_sequence (owner=?)"]),
+        (batch_rows.OF_ID, {"of_id": "a"}, [f"{BATCH_OF} (id=?)"]),
+        (batch_rows.OWNERS_OF_ID, {"of_id": "a", "of_owner": "b"}, [f"{BATCH_OF} (id=? AND owner=?)"]),
+        (
+            batch_rows.SHOWN_IDS,
+            {"sequences": [1, 2]},
+            [
+                "ix_batches_sequence (sequence=?)",
+                "ix_jobs_batch_id_owner_sequence (batch_id=? AND owner=? AND sequence>?)",
+            ],
+        ),
+        (
+            subscriptions.OF_CLIENT,
+            {**CLIENT, "newest": 9},
+            ["ix_subscriptions_owner_client_sequence (owner=? AND client=?)"],
+        ),
+        (
+            subscriptions.FIND,
+            {**CLIENT, "job_id": "c"},
+            ["ix_subscriptions_owner_client_job_id (owner=? AND client=? AND job_id=?)"],
+        ),
+    ],
+)
+async def test_no_query_reads_the_whole_history(
+    path: Path, stores: SqliteStores, statement: Select[Any], values: dict[str, object], ways: list[str]
+) -> None:
+    # Given SQLite's plan for the statement
+    plan = plan_of(path, statement, values)
+    # Then it goes by these indices and looks into nothing else
+    looks = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
+    assert len(looks) == len(ways)
+    assert all(look.endswith(way) for look, way in zip(looks, ways, strict=True)), plan

@@ -1,0 +1,83 @@
+"""From settings to listeners, keys and apps."""
+
+import pytest
+
+from danqing.config import DialectPort, InvalidSettings, Settings
+from danqing.core.callers import LOCAL
+from danqing.http.listeners import Listener
+from danqing.wiring import check_exposure, listeners
+from danqing.wiring.apps import DIALECTS
+from danqing.wiring.keys import keys_of
+
+
+def settings(**fields: object) -> Settings:
+    return Settings.model_validate(fields)
+
+
+def test_the_shared_port_comes_first_then_one_for_each_dialect_named() -> None:
+    shared, turbo = listeners(settings(host="0.0.0.0", listen=(DialectPort(dialect="turbo", port=5000),)))
+    assert shared == Listener(host="0.0.0.0", port=8000, dialect=None)
+    assert turbo == Listener(host="0.0.0.0", port=5000, dialect="turbo")
+
+
+def test_a_dialect_that_nobody_speaks_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="klingon is not a dialect; there is genserve, live, openai"):
+        listeners(settings(listen=(DialectPort(dialect="klingon", port=1),)))
+
+
+def test_every_dialect_is_mounted_under_its_own_name() -> None:
+    assert [build().name for build in DIALECTS.values()] == list(DIALECTS)
+
+
+def test_without_keys_everybody_is_let_in() -> None:
+    keys = keys_of(settings())
+    assert not keys.enabled
+    assert keys.caller(None) == LOCAL
+
+
+@pytest.mark.parametrize("named", [{"api_key": "a"}, {"allowed_keys": ("a", "b")}])
+def test_configured_keys_are_needed_and_each_is_a_caller_of_its_own(named: dict[str, object]) -> None:
+    keys = keys_of(settings(**named))
+    assert keys.enabled
+    assert keys.caller(None) is None
+    assert keys.caller(b"c") is None
+    caller = keys.caller(b"a")
+    assert caller is not None
+    assert not caller.sees_all
+
+
+def test_keys_can_be_configured_and_switched_off() -> None:
+    assert not keys_of(settings(api_key="a", enable_auth=False)).enabled
+
+
+def test_the_administrator_alone_lets_nobody_else_in() -> None:
+    keys = keys_of(settings(admin_key="root"))
+    admin = keys.caller(b"root")
+    assert keys.enabled
+    assert admin is not None
+    assert admin.sees_all
+    assert keys.caller(b"anything") is None
+
+
+def test_switched_on_without_a_list_any_key_is_an_ordinary_one() -> None:
+    # As the zimage vendor documents it
+    keys = keys_of(settings(admin_key="root", enable_auth=True))
+    caller = keys.caller(b"anything")
+    assert caller is not None
+    assert not caller.sees_all
+    assert keys.caller(b"") is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
+def test_this_machine_needs_no_keys(host: str) -> None:
+    assert not check_exposure(settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.20", "studio.example"])
+def test_other_machines_need_a_key_or_a_permission(host: str) -> None:
+    with pytest.raises(InvalidSettings, match="--allow-public"):
+        check_exposure(settings(host=host))
+    with pytest.raises(InvalidSettings, match="--allow-public"):
+        check_exposure(settings(host=host, api_key="k", enable_auth=False))
+    assert not check_exposure(settings(host=host, api_key="k"))
+    assert check_exposure(settings(host=host, allow_public=True))
