@@ -16,8 +16,10 @@ import torch
 from diffusers import ZImagePipeline
 from served import server
 
+from danqing.core.engine_port import Unwatched
+from danqing.core.images import ImageRef
 from danqing.core.resolve import resolve
-from danqing.core.types import RequestDraft
+from danqing.core.types import ArtifactKind, RequestDraft
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.spec import EngineSpec
@@ -37,6 +39,11 @@ def over_http(client: httpx2.Client, seed: int) -> bytes:
             raise RuntimeError("the job failed")
         time.sleep(POLL_S)
     return client.get(f"/api/result/{task_id}").content
+
+
+def no_image(ref: ImageRef) -> bytes:
+    """The pictures here begin with no other."""
+    raise AssertionError(ref)
 
 
 def timed(make: Callable[[int], object], seed: int) -> float:
@@ -62,9 +69,9 @@ def measure(rounds: int) -> dict[str, float]:
     def alone(seed: int) -> None:
         draft = RequestDraft(prompt=PROMPT, width=SIDE, height=SIDE, num_inference_steps=STEPS, seed=seed)
         request = resolve(draft, card)
-        raw = engine.denoise(request, on_step=lambda step, total: None, stopped=lambda: False)
+        raw = engine.denoise(request, read_image=no_image, observer=Unwatched())
         assert raw is not None
-        engine.finish(raw, request)
+        engine.encode(engine.finish(raw, request, read_image=no_image), request, ArtifactKind.ORIGINAL)
 
     times: dict[str, list[float]] = {"plain": [], "engine": [], "http": []}
     with (

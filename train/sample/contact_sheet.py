@@ -1,11 +1,12 @@
 """Makes the README's contact sheet: forty prompts, one fixed seed, each made at twice the size shown."""
 
 import argparse
-import io
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from danqing.core.engine_port import Unwatched
+from danqing.core.images import ImageRef
 from danqing.core.resolve import resolve
 from danqing.core.types import RequestDraft
 from danqing.engine.build import build_engine
@@ -57,6 +58,11 @@ PROMPTS = (
 CELL, LABEL, COLUMNS = 192, 34, 8
 
 
+def no_image(ref: ImageRef) -> bytes:
+    """The pictures here begin with no other."""
+    raise AssertionError(ref)
+
+
 def main() -> None:
     """Writes one PNG."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,11 +79,13 @@ def main() -> None:
     draw = ImageDraw.Draw(sheet)
     for index, prompt in enumerate(PROMPTS):
         request = resolve(RequestDraft(prompt=prompt, width=CELL * 2, height=CELL * 2, seed=7), card)
-        raw = engine.denoise(request, on_step=lambda step, total: None, stopped=lambda: False)
+        raw = engine.denoise(request, read_image=no_image, observer=Unwatched())
         assert raw is not None
-        made = engine.finish(raw, request)
+        made = engine.finish(raw, request, read_image=no_image)
         left, top = index % COLUMNS * CELL, index // COLUMNS * (CELL + LABEL)
-        picture = Image.open(io.BytesIO(made.content)).resize((CELL - 4, CELL - 4), Image.Resampling.LANCZOS)
+        picture = Image.frombytes("RGB", (made.width, made.height), made.rgb).resize(
+            (CELL - 4, CELL - 4), Image.Resampling.LANCZOS
+        )
         sheet.paste(picture, (left + 2, top + 2))
         line, lines = "", []
         for character in prompt:

@@ -27,6 +27,24 @@ class Observer(Protocol):
         ...
 
 
+class Unwatched:
+    """An observer that nobody stands behind: for one picture alone, to its end."""
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        """Told to nobody."""
+
+    def stopped(self) -> bool:
+        """Never."""
+        return False
+
+    def wants_preview(self) -> bool:
+        """Never."""
+        return False
+
+    def preview_made(self, step: int, total_steps: int, picture: EncodedPicture) -> None:
+        """Never called."""
+
+
 ReadImage = Callable[[ImageRef], bytes]  # the PNG of an input image; raises ArtifactNotFound
 
 

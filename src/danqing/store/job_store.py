@@ -1,15 +1,13 @@
 """The JobStore over a SQLite database."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Connection
 
-from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
+from danqing.core.errors import JobNotFound, QueueFull
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure
@@ -41,20 +39,6 @@ class SqliteJobStore:
             return queries.count_states(connection)
 
         return cls(database, database.submit(begin, durable=True).result())
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """The jobs of a database of their own. See `SqliteDatabase.open`."""
-        database = SqliteDatabase.open(path)
-        try:
-            return cls.over(database)
-        except StorageFailure:
-            database.close()
-            raise
-
-    async def close(self) -> None:
-        """Closes the database. See `SqliteDatabase.close`."""
-        await asyncio.to_thread(self._database.close)
 
     async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
         """See the port; so for all below."""

@@ -31,13 +31,16 @@ EQUAL_ID = (
     .order_by(jobs.c.sequence.desc())
     .limit(1)
 )
-IDS_WITH_FINGERPRINT = (
-    select(jobs.c.id)
+# Ordered and cut within the index, before any job is looked at: there may be many.
+WITH_FINGERPRINT = (
+    select(jobs.c.sequence)
     .where(jobs.c.fingerprint >= bindparam("first"), jobs.c.fingerprint < bindparam("after"))
     .order_by(jobs.c.sequence.desc())
     .limit(WITH_FINGERPRINT_AT_MOST)
 )
-OWNERS_IDS_WITH_FINGERPRINT = IDS_WITH_FINGERPRINT.where(jobs.c.owner == bindparam("owner"))
+IDS = select(jobs.c.id).order_by(jobs.c.sequence.desc())
+IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT))
+OWNERS_IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT.where(jobs.c.owner == bindparam("owner"))))
 PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.value)
 COUNTS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 WAITING_BEFORE = select(func.count()).where(

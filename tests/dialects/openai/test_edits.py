@@ -155,6 +155,19 @@ async def test_what_is_wrong_with_the_files(tmp_path: Path, sent: list[Any], par
     assert await requests_of(house) == []
 
 
+async def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    house = editing_house(tmp_path)
+
+    async with talking(house) as client:
+        answer = await client.post(
+            "/v1/images/edits", files=files(images=png() + bytes(50 * 2**20)), data={"prompt": "p"}
+        )
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "INVALID_INPUT")
+    assert "50 MiB" in answer.json()["message"]
+    assert staged_files(house) == []
+
+
 async def test_an_image_that_is_text_is_none(tmp_path: Path) -> None:
     async with talking(editing_house(tmp_path)) as client:
         answer = await client.post("/v1/images/edits", data={"prompt": "p", "image": "aGVsbG8="})

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import json
 from dataclasses import replace
@@ -160,7 +161,7 @@ async def test_a_silent_stream_is_kept_alive(tmp_path: Path, monkeypatch: pytest
     assert answer.text.startswith(": still at work\n\n")
 
 
-async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path) -> None:
+async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # Given a client that hangs up once the answer has begun
     house = editing_house(tmp_path, automatic=False)
     app = house.app(openai(), alone=True)
@@ -197,6 +198,9 @@ async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path) -> No
 
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert (await house.studio.queue_status()).cancelled == 3
+    # And no task is left behind to complain
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_an_unforeseen_fault_ends_the_stream_without_telling(tmp_path: Path) -> None:

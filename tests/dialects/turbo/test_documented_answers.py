@@ -15,12 +15,14 @@ from danqing.core.types import (
     JobFailure,
     PoolStatus,
     Progress,
+    Stage,
     WorkerState,
     WorkerStatus,
 )
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.turbo.envelope import success
 from danqing.dialects.turbo.translate_out import from_job, from_status, from_submitted, from_unfinished
+from danqing.http.dialect import DialectOptions
 from tests.dialects.turbo.seed_document import TASK_ID, example, section
 from tests.fakes.domain import a_job, a_request
 
@@ -84,7 +86,7 @@ def test_health() -> None:
     health = turbo().health
 
     assert health is not None
-    same(health.fields(READY), documented)
+    same(health.fields(READY, DialectOptions()), documented)
 
 
 def test_submit() -> None:
@@ -101,7 +103,7 @@ def test_pending() -> None:
 
 def test_processing_has_progress_last() -> None:
     # Given a job after four of nine steps
-    answer = task(PROCESSING, progress=Progress(stage="denoise", step=4, total_steps=9))
+    answer = task(PROCESSING, progress=Progress(stage=Stage.DENOISING, step=4, total_steps=9))
 
     # Then our one extension stands behind what the document has
     assert answer["data"].popitem() == ("progress", 44)
@@ -205,6 +207,6 @@ def test_health_by_worker_state(state: WorkerState, status: str, loaded: bool) -
     health = turbo().health
     assert health is not None
 
-    answer = health.fields(PoolStatus(workers=(replace(READY.workers[0], state=state),)))
+    answer = health.fields(PoolStatus(workers=(replace(READY.workers[0], state=state),)), DialectOptions())
 
     assert answer["data"] == {"status": status, "model_loaded": loaded}

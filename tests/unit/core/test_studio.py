@@ -26,7 +26,7 @@ from danqing.core.fingerprint import fingerprint
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
-from danqing.core.types import Job, Mode, Progress, RequestDraft, WorkerState
+from danqing.core.types import Job, Mode, Progress, RequestDraft, Stage, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from tests.fakes.domain import LOST, NOW, a_card, an_original, later
 from tests.fakes.job_store import InMemoryJobStore

@@ -14,6 +14,7 @@ BY_STATE = "ix_jobs_state_priority_sequence"
 BY_FINGERPRINT = "ix_jobs_fingerprint_owner_sequence"
 ARTIFACTS_OF = "sqlite_autoindex_artifacts_1"
 BATCH_OF = "sqlite_autoindex_batches_1"
+WAYS_OF_PREFIX = ["(rowid=?)", f"COVERING INDEX {BY_FINGERPRINT} (fingerprint>? AND fingerprint<?)"]
 PREFIX = {"first": "ab", "after": "abg"}
 PAGE = {"page_limit": 20, "page_offset": 9980}
 CLIENT = {"owner": "a", "client": "b"}
@@ -32,12 +33,8 @@ CLIENT = {"owner": "a", "client": "b"}
             {"owner": "a", "fingerprint": "b"},
             [f"{BY_FINGERPRINT} (fingerprint=? AND owner=?)", f"{ARTIFACTS_OF} (job_id=?)"],
         ),
-        (queries.IDS_WITH_FINGERPRINT, PREFIX, [f"{BY_FINGERPRINT} (fingerprint>? AND fingerprint<?)"]),
-        (
-            queries.OWNERS_IDS_WITH_FINGERPRINT,
-            {**PREFIX, "owner": "a"},
-            [f"{BY_FINGERPRINT} (fingerprint>? AND fingerprint<?)"],
-        ),
+        (queries.IDS_WITH_FINGERPRINT, PREFIX, WAYS_OF_PREFIX),
+        (queries.OWNERS_IDS_WITH_FINGERPRINT, {**PREFIX, "owner": "a"}, WAYS_OF_PREFIX),
         (loading.JOBS, {"ids": ["a", "b"]}, ["sqlite_autoindex_jobs_1 (id=?)"]),
         (loading.ATTEMPTS, {"ids": ["a", "b"]}, ["sqlite_autoindex_attempts_1 (job_id=?)"]),
         (loading.ARTIFACTS, {"ids": ["a", "b"]}, [f"{ARTIFACTS_OF} (job_id=?)"]),

@@ -30,7 +30,7 @@ from danqing.dialects.openai.translate_in import (
     generation_draft,
     variation_draft,
 )
-from danqing.dialects.openai.uploads import edit_files, has_file, staging, variation_file
+from danqing.dialects.openai.uploads import edit_files, has_file, is_openai_form, staging, variation_file
 from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
 
@@ -117,7 +117,7 @@ class ImageRoutes:
         """`images` repeated: each is edited on its own. `image` or `image[]`: one picture out of all of them."""
         began = time.monotonic()
         async with request.form(**FORM_LIMITS) as form:
-            if "image" in form or "image[]" in form:
+            if is_openai_form(form):
                 note_openai_form(request)
             files = edit_files(form)
             wire = read_fields(form, EditParameters)

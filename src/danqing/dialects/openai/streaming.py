@@ -89,7 +89,8 @@ class PictureStream(Response):
             for task in (gone, pulse, *followers):
                 task.cancel()
             await asyncio.shield(cancel_all(self._studio, self._plan.jobs, caller=self._plan.caller))
-            await asyncio.gather(gone, pulse, *followers, return_exceptions=True)
+            await asyncio.gather(*followers, return_exceptions=True)
+            await asyncio.gather(all_told, gone, pulse, return_exceptions=True)
 
     async def _follow(self, index: int, line: "_Line") -> None:
         """Tells of one job until it has ended. Raises GenerationFailed, or ShuttingDown."""

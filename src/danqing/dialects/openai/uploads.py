@@ -53,6 +53,11 @@ def variation_file(form: FormData) -> UploadFile:
     return images[0]
 
 
+def is_openai_form(form: FormData) -> bool:
+    """Whether an edit's pictures are named as OpenAI names them."""
+    return any((match := _FIELD.fullmatch(name)) is not None and match[1] == "image" for name in form)
+
+
 def has_file(form: FormData, name: str) -> bool:
     """Whether there is a file of that name."""
     return _file(form, name) is not None
