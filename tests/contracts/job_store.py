@@ -51,6 +51,20 @@ class JobStoreContract:
 
     # Adding and reading
 
+    async def test_several_jobs_are_added_all_or_none(self, store: JobStore) -> None:
+        # Given room for three
+        jobs = [a_job(batch_id="b", batch_index=index) for index in range(4)]
+        with pytest.raises(QueueFull):
+            await store.add_all(jobs, 3, batch_sizes=[4] * 4)
+        # Then of four none is there, and of three all, in their order
+        assert await store.unfinished() == []
+        added = await store.add_all(jobs[:3], 3, batch_sizes=[4] * 3)
+        assert [job.id for job in added] == [job.id for job in jobs[:3]]
+        assert await store.unfinished() == added
+        assert (await store.counts())[JobState.PENDING] == 3
+        with pytest.raises(QueueFull):
+            await store.add(jobs[3], 3)
+
     async def test_a_stored_job_reads_back_as_it_was(self, store: JobStore) -> None:
         # Given a job with everything a client can put into it
         job = a_job(

@@ -34,8 +34,7 @@ class PlainIntake:
                 image = opened.convert("RGBA")
         except (UnidentifiedImageError, OSError, ValueError) as exc:
             raise InvalidImage(f"{parameter} is not a PNG, JPEG or WebP image.", parameter=parameter) from exc
-        extrema = image.getchannel("A").getextrema()
-        has_alpha = extrema[0] < 255
+        has_alpha = any(value < 255 for value in image.getchannel("A").tobytes())
         file = io.BytesIO()
         (image if has_alpha else image.convert("RGB")).save(file, "PNG", compress_level=1)
         path = self._artifacts.staging() / f"{secrets.token_hex(16)}.png"

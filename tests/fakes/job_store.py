@@ -50,6 +50,15 @@ class InMemoryJobStore:
         self._join_batch(job, batch_size)
         return job
 
+    async def add_all(self, jobs: Sequence[Job], max_pending: int, *, batch_sizes: Sequence[int]) -> list[Job]:
+        pending = sum(other.state is JobState.PENDING for other in self._jobs.values())
+        if pending + len(jobs) > max_pending:
+            raise QueueFull
+        if any(job.id in self._jobs or not _is_json(job.metadata) for job in jobs):
+            raise StorageFailure
+        pairs = zip(jobs, batch_sizes, strict=True)
+        return [await self.add(job, max_pending, batch_size=size) for job, size in pairs]
+
     async def get(self, job_id: str) -> Job:
         try:
             return self._jobs[job_id]

@@ -47,6 +47,13 @@ class Zoo:
         return True
 
 
+@dataclass(frozen=True)
+class _FinishedPicture(RawPicture):
+    """prompt: for `enlarge`, which is not told one."""
+
+    prompt: str = ""
+
+
 def build_zoo(zoo: Zoo) -> "ZooEngine":
     """The factory's target."""
     return ZooEngine(zoo)
@@ -59,7 +66,6 @@ class ZooEngine:
 
     def __init__(self, zoo: Zoo) -> None:
         self._zoo = zoo
-        self._finished = ""  # the newest prompt, for `enlarge`, which is not told one
 
     def load(self) -> None:
         match self._zoo.load:
@@ -153,18 +159,22 @@ class ZooEngine:
                 pass
         if request.inputs:
             read_image(request.inputs[0])
-        self._finished = request.prompt
-        return RawPicture(
-            width=width, height=height, rgb=raw.rgb * (width * height), adjustments=("finished in a zoo",)
+        return _FinishedPicture(
+            width=width,
+            height=height,
+            rgb=raw.rgb * (width * height),
+            adjustments=("finished in a zoo",),
+            prompt=request.prompt,
         )
 
     def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
+        assert isinstance(picture, _FinishedPicture)
         for part in range(1, PARTS + 1):
             if part == 2:
-                self._misbehave_enlarging(self._finished)
+                self._misbehave_enlarging(picture.prompt)
             on_part(part, PARTS)
         width, height = 4 * picture.width, 4 * picture.height
-        if self._finished == "enlarges too little":
+        if picture.prompt == "enlarges too little":
             width -= 4
         return RawPicture(width=width, height=height, rgb=picture.rgb[:3] * (width * height))
 
@@ -174,6 +184,14 @@ class ZooEngine:
                 _wait(lambda: self._zoo.is_open("gate"))
             case "enlarging breaks":
                 raise OSError("a library's words")
+            case "enlarging exits once":
+                if self._zoo.first_time("exit"):
+                    sys.exit(0)
+            case "enlarging hangs":  # never comes to the end of the part
+                time.sleep(3600)
+            case "enlarging poisons the device once":
+                if self._zoo.first_time("poison"):
+                    _raise_sticky()
             case _:
                 pass
 

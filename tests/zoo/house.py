@@ -9,6 +9,7 @@ from pathlib import Path
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
+from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
 from danqing.core.types import ArtifactKind, Job, RequestDraft, Stage, WorkerStatus
 from danqing.events.in_process import InProcessEventBus
@@ -89,9 +90,19 @@ class House:
             lambda: (p := self.studio.progress(job.id)) is not None and p.stage is Stage.UPSCALING, "the first part"
         )
 
-    async def history(self, job: Job, *, previews: bool = False) -> list[Event]:
-        """Everything that happens to the job from now to its end."""
+    async def generated(self, job: Job) -> None:
+        """Waits until the job's original is stored, and the worker's hands show that."""
+        async with asyncio.timeout(DEADLINE_S), self.studio.watch(job.id) as events:
+            async for event in events:
+                if isinstance(event, StateChanged) and event.job.state is JobState.GENERATED:
+                    return
+        raise AssertionError("it ended")
+
+    async def history(self, job: Job, *, previews: bool = False, gate: str | None = None) -> list[Event]:
+        """Everything that happens to the job from now to its end. gate: opened as soon as it is watched."""
         async with asyncio.timeout(DEADLINE_S), self.studio.watch(job.id, previews=previews) as events:
+            if gate is not None:
+                self.zoo.open_gate(gate)
             return [event async for event in events]
 
 

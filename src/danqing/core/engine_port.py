@@ -52,7 +52,8 @@ class Engine(Protocol):
     """Models on one device, inside a worker process. Knows nothing of jobs.
 
     `denoise` is called from one thread only, one request at a time; `finish`, `enlarge` and `encode` from another,
-    while the next request is already denoising. Everything is blocking. Raises EngineFailure (OutOfMemory,
+    while the next request is already denoising. `enlarge`, and the `encode` of what it made, may run in a third one,
+    while the next picture is finished and encoded. Everything is blocking. Raises EngineFailure (OutOfMemory,
     ModelLoadFailure).
     """
 

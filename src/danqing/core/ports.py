@@ -30,6 +30,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def add_all(self, jobs: Sequence[Job], max_pending: int, *, batch_sizes: Sequence[int]) -> list[Job]:
+        """As `add` for several new jobs at once, each with its batch's size: all of them, or none and QueueFull."""
+        ...
+
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
         ...

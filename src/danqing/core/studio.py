@@ -3,14 +3,15 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import DanqingError, JobNotCancellable, JobNotFound, ModelNotReady, ShuttingDown
+from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ParameterOutOfRange, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.images import StagedImage, ref_of
@@ -18,6 +19,8 @@ from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, Mode
 from danqing.core.resolve import resolve
 from danqing.core.states import JobState
 from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -99,7 +102,7 @@ class Studio:
         self._clock = clock
         self._new_id = new_id
         self._draining = False
-        self._moves: set[asyncio.Task[Job]] = set()
+        self._moves: set[asyncio.Task[object]] = set()
 
     @property
     def catalogue(self) -> ModelCatalogue:
@@ -112,23 +115,37 @@ class Studio:
         The draft's staged pictures are taken over if a new job is made; otherwise they are left to the caller.
         Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
         """
+        job = self._new_job(order, caller)
+        if order.join_equal and (equal := await self._store.find_equal(caller.owner, job.fingerprint)) is not None:
+            return equal
+        self._check_ready()
+        return (await self._to_its_end(self._accept(job, order)))[0]
+
+    async def submit_all(self, orders: Sequence[Order], *, caller: Caller = LOCAL) -> list[Job]:
+        """Accepts all of them, each as a new job, or none: as `submit`, but `join_equal` means nothing here.
+
+        Raises ParameterOutOfRange for more than the queue ever holds.
+        """
+        if len(orders) > self._limits.max_queue_size:
+            most = self._limits.max_queue_size
+            raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
+        jobs = [self._new_job(order, caller) for order in orders]
+        self._check_ready()
+        return await self._to_its_end(self._accept_all(jobs, orders))
+
+    def _new_job(self, order: Order, caller: Caller) -> Job:
         draft = order.draft
         card = self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
         request = resolve(draft, card)
         if self._draining:
             raise ShuttingDown
-        mark = fingerprint(request, owner=caller.owner, secret=self._secret)
-        if order.join_equal and (equal := await self._store.find_equal(caller.owner, mark)) is not None:
-            return equal
-        if not self._pool.status().accepts_jobs:
-            raise ModelNotReady
         job_id = self._new_id()
         place = order.batch or BatchPlace(id=job_id)
-        job = Job(
+        return Job(
             id=job_id,
             owner=caller.owner,
             request=request,
-            fingerprint=mark,
+            fingerprint=fingerprint(request, owner=caller.owner, secret=self._secret),
             created_at=self._clock(),
             priority=order.priority,
             batch_id=place.id,
@@ -136,32 +153,32 @@ class Studio:
             metadata=order.metadata,
             adjustments=foreseen_adjustments(request, card),
         )
-        return await self._to_its_end(self._accept(job, order, place.size))
 
-    async def submit_all(self, orders: Sequence[Order], *, caller: Caller = LOCAL) -> list[Job]:
-        """All or none: if one is refused, those accepted before it are cancelled and its error is raised."""
-        jobs: list[Job] = []
-        try:
-            for order in orders:
-                jobs.append(await self.submit(order, caller=caller))
-        except DanqingError:
-            for job in jobs:
-                with suppress(DanqingError):
-                    await self.cancel(job.id, caller=caller)
-            raise
-        return jobs
+    def _check_ready(self) -> None:
+        if not self._pool.status().accepts_jobs:
+            raise ModelNotReady
 
-    async def _accept(self, new: Job, order: Order, batch_size: int) -> Job:
+    async def _accept(self, new: Job, order: Order) -> list[Job]:
         for image in order.draft.staged:
             await asyncio.to_thread(self._take_over, image)
-        job = await self._store.add(
-            new, self._limits.max_queue_size, batch_size=batch_size, join_equal=order.join_equal
-        )
-        if job.id != new.id:  # an equal one, accepted since the look at the store
-            return job
+        size = order.batch.size if order.batch else 1
+        job = await self._store.add(new, self._limits.max_queue_size, batch_size=size, join_equal=order.join_equal)
+        if job.id == new.id:  # else an equal one, accepted since the look at the store
+            await self._announce(job)
+        return [job]
+
+    async def _accept_all(self, new: Sequence[Job], orders: Sequence[Order]) -> list[Job]:
+        for image in dict.fromkeys(image for order in orders for image in order.draft.staged):
+            await asyncio.to_thread(self._take_over, image)
+        sizes = [order.batch.size if order.batch else 1 for order in orders]
+        jobs = await self._store.add_all(new, self._limits.max_queue_size, batch_sizes=sizes)
+        for job in jobs:
+            await self._announce(job)
+        return jobs
+
+    async def _announce(self, job: Job) -> None:
         self._events.publish(StateChanged(job=job))
         await self._queue.publish(job)
-        return job
 
     def _take_over(self, image: StagedImage) -> None:
         """Its file may be taken over already: several orders, or two places of one, can begin with the same picture."""
@@ -171,7 +188,7 @@ class Studio:
         else:
             self._artifacts.path(name)
 
-    async def _to_its_end(self, move: Coroutine[None, None, Job]) -> Job:
+    async def _to_its_end(self, move: Coroutine[None, None, T]) -> T:
         """Goes on even if the caller is cancelled (a client hung up): a job stored but not queued would never run."""
         task = asyncio.create_task(move)
         self._moves.add(task)  # the event loop alone would let it be collected

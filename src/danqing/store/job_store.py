@@ -48,6 +48,13 @@ class SqliteJobStore:
             raise QueueFull
         return added
 
+    async def add_all(self, jobs: Sequence[Job], max_pending: int, *, batch_sizes: Sequence[int]) -> list[Job]:
+        work = partial(moves.add_all, jobs=jobs, max_pending=max_pending, batch_sizes=batch_sizes)
+        changes = await self._database.write(work, durable=True, on_commit=self._count_all)
+        if changes is None:
+            raise QueueFull
+        return [change.job for change in changes]
+
     async def get(self, job_id: str) -> Job:
         job = await self._database.read(partial(loading.find, job_id=job_id))
         if job is None:
@@ -104,6 +111,10 @@ class SqliteJobStore:
     async def _move(self, work: Callable[[Connection], Change | None], *, durable: bool) -> Job | None:
         change = await self._database.write(work, durable=durable, on_commit=self._count)
         return None if change is None else change.job
+
+    def _count_all(self, changes: Sequence[Change] | None) -> None:
+        for change in changes or ():
+            self._count(change)
 
     def _count(self, change: Change | None) -> None:
         """Runs in the writing thread."""

@@ -55,6 +55,19 @@ def add(connection: Connection, job: Job, max_pending: int, batch_size: int, joi
         return Change(job=equal, before=equal.state)
     if queries.count_pending(connection) >= max_pending:
         return None
+    return _insert(connection, job, batch_size)
+
+
+def add_all(
+    connection: Connection, jobs: Sequence[Job], max_pending: int, batch_sizes: Sequence[int]
+) -> list[Change] | None:
+    """As `add` for several new jobs; None, and nothing stored, where there is no room for all of them."""
+    if queries.count_pending(connection) + len(jobs) > max_pending:
+        return None
+    return [_insert(connection, job, size) for job, size in zip(jobs, batch_sizes, strict=True)]
+
+
+def _insert(connection: Connection, job: Job, batch_size: int) -> Change:
     sequence: int = connection.execute(INSERT_JOB, job_values(job)).scalar_one()
     job = replace(job, sequence=sequence)
     batch_rows.join(connection, job, batch_size)

@@ -16,6 +16,7 @@ from danqing.core.types import Artifact, Job, JobFailure, Stage
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
 from danqing.workers.messages import (
+    EnlargingBegan,
     JobDone,
     JobFailed,
     JobGenerated,
@@ -27,7 +28,7 @@ from danqing.workers.messages import (
     RunJob,
     StepDone,
 )
-from danqing.workers.running import Running, StageMeter
+from danqing.workers.running import Deadline, Running, StageMeter
 from danqing.workers.settlement import JobRules, Settlement
 from danqing.workers.supervisor import Supervisor
 from danqing.workers.worker import Worker
@@ -148,7 +149,7 @@ class Dispatcher:
         previews = self._supervisor.wants_previews(job.id)
         message = RunJob(job_id=job.id, attempt=attempt.attempt, request=job.request, previews=previews)
         now = asyncio.get_running_loop().time()
-        running = Running(job, attempt, worker, now + self._rules.task_timeout_s, StageMeter(now))
+        running = Running(job, attempt, worker, Deadline(now + self._rules.task_timeout_s), StageMeter(now))
         match worker.run(message):
             case Handover.SENT:
                 self._running[attempt] = running
@@ -166,12 +167,12 @@ class Dispatcher:
         """A worker said something about a job; what concerns attempts that are settled already is dropped."""
         attempt = JobAttempt(message.job_id, message.attempt)
         match message:
-            case StepDone() | PreviewReady() | PartDone():
+            case StepDone() | PreviewReady() | EnlargingBegan() | PartDone():
                 if (running := self._running.get(attempt)) is not None:
                     self._advanced(running, message)
             case JobGenerated():
                 if (running := self._running.get(attempt)) is not None:
-                    running.meter.begin(Stage.UPSCALING, asyncio.get_running_loop().time())
+                    running.deadline.pause(asyncio.get_running_loop().time())  # others are enlarged before it
                     self._settle(running, lambda job: self._settlement.generated(job, message), "generated")
                 else:
                     self._discard(message.job_id, message.artifacts)
@@ -205,6 +206,10 @@ class Dispatcher:
                     )
             case StepDone():
                 self._progressed(running, message.step, message.total_steps)
+            case EnlargingBegan():
+                now = asyncio.get_running_loop().time()
+                running.deadline.resume(now)
+                running.meter.begin(Stage.UPSCALING, now)
             case PartDone():
                 self._progressed(running, message.part, message.parts)
 
@@ -229,8 +234,8 @@ class Dispatcher:
     def time_passed(self, now: float, stood_still_s: float) -> None:
         """Ends the jobs that are overdue; time that the server itself stood still does not count against them."""
         for running in list(self._running.values()):
-            running.deadline += stood_still_s
-            if now > running.deadline:
+            running.deadline.forgive(stood_still_s)
+            if running.deadline.is_over(now):
                 self._overdue(running.attempt)
 
     def _overdue(self, attempt: JobAttempt) -> None:
@@ -278,5 +283,5 @@ class Dispatcher:
 
 
 def _kill_holder(worker: Worker, attempt: JobAttempt) -> None:
-    if worker.holds(attempt):
+    if worker.works_on(attempt):
         worker.kill("overdue job not dropped")

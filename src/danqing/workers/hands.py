@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from danqing.workers.messages import DeviceFree, FromWorker, JobDone, JobFailed, JobStopped, RunJob
+from danqing.workers.messages import (
+    DeviceFree,
+    EnlargingBegan,
+    FromWorker,
+    JobDone,
+    JobFailed,
+    JobGenerated,
+    JobStopped,
+    RunJob,
+)
 
 
 @dataclass(frozen=True)
@@ -24,25 +33,36 @@ class Handover(Enum):
 
 
 class Hands:
-    """At most one job is reserved or on the device; a few more may be off the device and not stored yet."""
+    """At most one job is reserved or on the device; a few more may be off the device and not stored yet, and some more
+    stored and not enlarged yet.
+    """
 
-    def __init__(self, *, max_finishing: int) -> None:
+    def __init__(self, *, max_finishing: int, max_enlarging: int) -> None:
         self._max_finishing = max_finishing
+        self._max_enlarging = max_enlarging
         self._reserved: str | None = None
         self._stop_reserved = False
         self._on_device: JobAttempt | None = None
         self._finishing: set[JobAttempt] = set()
+        self._to_enlarge: set[JobAttempt] = set()
+        self._enlarging: set[JobAttempt] = set()
 
     @property
     def have_room(self) -> bool:
         """True when one more job may be reserved."""
         idle = self._reserved is None and self._on_device is None
-        return idle and len(self._finishing) < self._max_finishing
+        generated = len(self._to_enlarge) + len(self._enlarging)
+        return idle and len(self._finishing) < self._max_finishing and generated < self._max_enlarging
 
     @property
     def attempts(self) -> list[JobAttempt]:
         """Everything that was sent and has not ended, the one on the device last."""
-        return [*self._finishing, *([self._on_device] if self._on_device else [])]
+        off_device = (*self._enlarging, *self._to_enlarge, *self._finishing)
+        return [*off_device, *([self._on_device] if self._on_device else [])]
+
+    def awaits_enlarging(self, attempt: JobAttempt) -> bool:
+        """True while nothing is done about the attempt, for others are enlarged before it."""
+        return attempt in self._to_enlarge
 
     @property
     def device_busy(self) -> bool:
@@ -84,10 +104,20 @@ class Hands:
             case DeviceFree() if self._on_device is not None:
                 self._finishing.add(self._on_device)
                 self._on_device = None
+            case JobGenerated():
+                _move(JobAttempt(message.job_id, message.attempt), self._finishing, self._to_enlarge)
+            case EnlargingBegan():
+                _move(JobAttempt(message.job_id, message.attempt), self._to_enlarge, self._enlarging)
             case JobDone() | JobStopped() | JobFailed():
                 ended = JobAttempt(message.job_id, message.attempt)
-                self._finishing.discard(ended)
+                for off_device in (self._finishing, self._to_enlarge, self._enlarging):
+                    off_device.discard(ended)
                 if self._on_device == ended:
                     self._on_device = None
             case _:
                 pass
+
+
+def _move(attempt: JobAttempt, origin: set[JobAttempt], target: set[JobAttempt]) -> None:
+    origin.remove(attempt)
+    target.add(attempt)

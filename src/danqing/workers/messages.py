@@ -3,8 +3,9 @@
 Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`,
 each but the last with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was
 stopped, one `DeviceFree` (the next `RunJob` is welcome while this job's picture is finished). If the picture is to be
-enlarged as well, `JobGenerated` follows once the original is stored, and then a `PartDone` for each part. At last comes
-exactly one of `JobDone`, `JobStopped`, `JobFailed`. `Heartbeat` may come at any time.
+enlarged as well, `JobGenerated` follows once the original is stored, `EnlargingBegan` when those before it are
+enlarged, and then a `PartDone` for each part. At last comes exactly one of `JobDone`, `JobStopped`, `JobFailed`. That
+is the order for each job; news of one that is enlarged mix with those of later ones. `Heartbeat` may come at any time.
 """
 
 from dataclasses import dataclass
@@ -100,12 +101,20 @@ class DeviceFree:
 
 @dataclass(frozen=True, kw_only=True)
 class JobGenerated:
-    """The original picture is stored, and more is being made. adjustments: those of the engine's `RawPicture`s."""
+    """The original picture is stored, and will be enlarged. adjustments: those of the engine's `RawPicture`s."""
 
     job_id: str
     attempt: int
     artifacts: tuple[Artifact, ...]
     adjustments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnlargingBegan:
+    """The picture waits no longer to be enlarged."""
+
+    job_id: str
+    attempt: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +129,9 @@ class PartDone:
 
 @dataclass(frozen=True, kw_only=True)
 class JobDone:
-    """Everything is stored. artifacts, adjustments: those that `JobGenerated` did not tell. Times in seconds, by stage:
-    finish_s until the original is stored, upscale_s from there on.
+    """Everything is stored. artifacts, adjustments: those that `JobGenerated` did not tell. Times in seconds, by stage,
+    without the waits between them: finish_s until what is made of the picture's own size is stored, upscale_s from the
+    beginning of its enlarging.
     """
 
     job_id: str
@@ -157,6 +167,6 @@ class JobFailed:
 
 
 ToWorker = RunJob | StopJob | SendPreviews | Shutdown
-JobProgress = StepDone | PreviewReady | PartDone
+JobProgress = StepDone | PreviewReady | EnlargingBegan | PartDone
 JobNews = JobProgress | JobGenerated | JobDone | JobStopped | JobFailed
 FromWorker = WorkerReady | LoadFailed | Heartbeat | DeviceFree | JobNews

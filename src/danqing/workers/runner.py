@@ -10,13 +10,16 @@ from types import FrameType
 
 import structlog
 
-from danqing.core.engine_port import Engine, ReadImage
+from danqing.core.engine_port import Engine
 from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.ports import ArtifactStore
 from danqing.core.types import EncodedPicture, RawPicture
+from danqing.workers.enlarger import Enlarger
 from danqing.workers.failures import describe
 from danqing.workers.finisher import Finisher
 from danqing.workers.inbox import Inbox
 from danqing.workers.input_images import reader_of
+from danqing.workers.making import Making
 from danqing.workers.messages import (
     DeviceFree,
     FromWorker,
@@ -76,10 +79,7 @@ def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, hea
         return 1
     outbox.send(WorkerReady(models=spec.models, device=engine.device(), load_s=time.monotonic() - started))
     threading.Thread(target=_beat, args=(engine, outbox, heartbeat_s), name="heartbeat", daemon=True).start()
-    finisher = Finisher(engine=engine, artifacts=artifacts, inbox=inbox, outbox=outbox)
-    finisher.start()
-    runner = _Runner(engine=engine, read_image=reader_of(artifacts), finisher=finisher, inbox=inbox, outbox=outbox)
-    return runner.serve()
+    return _Runner(engine=engine, artifacts=artifacts, inbox=inbox, outbox=outbox).serve()
 
 
 class _JobObserver:
@@ -113,24 +113,32 @@ class _JobObserver:
 
 
 class _Runner:
-    """The main thread's loop: takes jobs, denoises them, hands the raw pictures to the finisher."""
+    """The main thread's loop: takes jobs, denoises them, hands the raw pictures to the finisher, and that to the
+    enlarger what is to be enlarged.
+    """
 
-    def __init__(
-        self, *, engine: Engine, read_image: ReadImage, finisher: Finisher, inbox: Inbox, outbox: Outbox
-    ) -> None:
+    def __init__(self, *, engine: Engine, artifacts: ArtifactStore, inbox: Inbox, outbox: Outbox) -> None:
         self._engine = engine
-        self._read_image = read_image
-        self._finisher = finisher
+        self._artifacts = artifacts
+        self._read_image = reader_of(artifacts)
         self._inbox = inbox
         self._outbox = outbox
+        self._enlarger = Enlarger(engine=engine, inbox=inbox)
+        self._finisher = Finisher(engine=engine, read_image=self._read_image, enlarger=self._enlarger, inbox=inbox)
 
     def serve(self) -> int:
-        """Runs jobs until told to end, or until the device cannot be trusted. Returns the exit status."""
+        """Runs jobs until told to end, or until the device cannot be trusted; then ends what it has begun.
+
+        Returns the exit status.
+        """
+        self._finisher.start()
+        self._enlarger.start()
         poisoned = False
         while not poisoned and (job := self._inbox.next_job()) is not None:
             poisoned = self._run(job)
         self._finisher.close()
-        return 1 if poisoned or self._finisher.poisoned else 0
+        self._enlarger.close()
+        return 1 if poisoned or self._finisher.poisoned or self._enlarger.poisoned else 0
 
     def _run(self, job: RunJob) -> bool:
         """True when the process must end."""
@@ -145,8 +153,18 @@ class _Runner:
             self._outbox.send(JobStopped(job_id=job.job_id, attempt=job.attempt))
         else:
             self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
-            self._finisher.add(job, picture, time.monotonic() - started)
+            self._finisher.add(self._making(job, denoise_s=time.monotonic() - started), picture)
         return False
+
+    def _making(self, job: RunJob, *, denoise_s: float) -> Making:
+        return Making(
+            job,
+            denoise_s=denoise_s,
+            engine=self._engine,
+            artifacts=self._artifacts,
+            inbox=self._inbox,
+            outbox=self._outbox,
+        )
 
     def _denoise(self, job: RunJob) -> RawPicture | None:
         observer = _JobObserver(job, self._inbox, self._outbox)

@@ -28,15 +28,42 @@ class StageMeter:
         return Progress(stage=self.stage, step=step, total_steps=total_steps, elapsed_s=now - self._began)
 
 
+class Deadline:
+    """When an attempt is overdue. Pure: every time is given in, in seconds."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+        self._paused_at: float | None = None
+
+    def pause(self, now: float) -> None:
+        """From here on nothing is done about the attempt, and time does not count."""
+        self._paused_at = now
+
+    def resume(self, now: float) -> None:
+        """Time counts again."""
+        if self._paused_at is not None:
+            self._at += now - self._paused_at
+            self._paused_at = None
+
+    def forgive(self, seconds: float) -> None:
+        """Does not count so much of the time that has passed; a pause did not count it anyway."""
+        if self._paused_at is None:
+            self._at += seconds
+
+    def is_over(self, now: float) -> bool:
+        """Never during a pause."""
+        return self._paused_at is None and now > self._at
+
+
 @dataclass
 class Running:
-    """job: as it was when claimed. deadline: loop time. told: the task that stores the newest news of it, if any came;
-    whatever comes later waits for it.
+    """job: as it was when claimed. told: the task that stores the newest news of it, if any came; whatever comes later
+    waits for it.
     """
 
     job: Job
     attempt: JobAttempt
     worker: Worker
-    deadline: float
+    deadline: Deadline
     meter: StageMeter
     told: asyncio.Task[None] | None = None

@@ -7,11 +7,12 @@ from typing import Protocol
 import structlog
 
 from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost
-from danqing.core.types import DeviceStatus, JobFailure, WorkerState, WorkerStatus
+from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
 from danqing.workers.backoff import Backoff
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, Hands, JobAttempt
 from danqing.workers.hang_watch import HangWatch
+from danqing.workers.health import Health
 from danqing.workers.messages import (
     FromWorker,
     Heartbeat,
@@ -57,18 +58,13 @@ class Worker:
         self._listener = listener
         self._process: WorkerProcess | None = None
         self._killed: WorkerProcess | None = None  # the last one that was
-        self._hands = Hands(max_finishing=rules.max_finishing)
+        self._hands = self._empty_hands()
+        self._health = Health(load_failures_until_broken=rules.load_failures_until_broken)
         self._watch: HangWatch | None = None
         self._device: DeviceStatus | None = None
-        self._failure: JobFailure | None = None
-        self._ready_at: float | None = None  # of the present process; loop time
-        self._was_ready = False
-        self._load_failure_told = False  # by the present process
         self._ending = False  # the present process takes no more jobs
         self._ended_by_us = False  # the last process was alive when `stop` ended it
-        self._given_up = False
         self._starts = 0
-        self._load_failures = 0
         self._free = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,24 +85,16 @@ class Worker:
         """As of now."""
         return WorkerStatus(
             id=self.id,
-            state=self._state(),
+            state=self._health.state(busy=bool(self._hands.attempts)),
             pid=self._process.pid if self._process else None,
             restarts=max(0, self._starts - 1),
             models=self.spec.models,
             device=self._device,
-            failure=self._failure,
+            failure=self._health.failure,
         )
 
-    @property
-    def _broken(self) -> bool:
-        return self._given_up or self._load_failures >= self._rules.load_failures_until_broken
-
-    def _state(self) -> WorkerState:
-        if self._broken:
-            return WorkerState.BROKEN
-        if self._ready_at is None:
-            return WorkerState.RESTARTING if self._was_ready else WorkerState.STARTING
-        return WorkerState.BUSY if self._hands.attempts else WorkerState.READY
+    def _empty_hands(self) -> Hands:
+        return Hands(max_finishing=self._rules.max_finishing, max_enlarging=self._rules.max_enlarging)
 
     # Jobs
 
@@ -158,9 +146,9 @@ class Worker:
         if self._process is not None and any(a.job_id == message.job_id for a in self._hands.attempts):
             self._process.send(message)
 
-    def holds(self, attempt: JobAttempt) -> bool:
-        """True while the attempt was sent and has not ended."""
-        return attempt in self._hands.attempts
+    def works_on(self, attempt: JobAttempt) -> bool:
+        """True while the attempt was sent and has not ended, and does not merely wait to be enlarged."""
+        return attempt in self._hands.attempts and not self._hands.awaits_enlarging(attempt)
 
     # Life and death
 
@@ -190,7 +178,7 @@ class Worker:
         self._changed()
         process, life = self._process, self._life
         if process is not None:
-            if self._ready_at is not None and (self._idle.is_set() or await within(deadline_s, self._idle.wait())):
+            if self._health.ready and (self._idle.is_set() or await within(deadline_s, self._idle.wait())):
                 process.send(Shutdown())
                 await within(self._rules.exit_grace_s, asyncio.shield(process.ended))
             self._ended_by_us = not process.ended.done()
@@ -222,14 +210,13 @@ class Worker:
             else:
                 self._begin(process, loop.time())
                 exit_status = await process.ended
-                ready_s = 0.0 if self._ready_at is None else loop.time() - self._ready_at
-                self._process_ended(process, exit_status)
-            pause_s = self._rules.max_backoff_s if self._broken else backoff.after(ready_s)
+                ready_s = self._process_ended(process, exit_status, loop.time())
+            pause_s = self._rules.max_backoff_s if self._health.broken else backoff.after(ready_s)
             await within(pause_s, self._stopping.wait())
 
     def _life_ended(self, life: asyncio.Task[None]) -> None:
         if not life.cancelled() and (error := life.exception()) is not None:
-            self._given_up = True
+            self._health.give_up()
             log.error("worker_given_up", worker=self.id, exc_info=error)
 
     def _begin(self, process: WorkerProcess, now: float) -> None:
@@ -237,22 +224,25 @@ class Worker:
         self._process = process
         self._watch = HangWatch(self._rules, now)
         self._ending = self._stopping.is_set()
-        self._load_failure_told = False
+        self._health.process_began()
         self._changed()
 
-    def _process_ended(self, process: WorkerProcess, exit_status: int | None) -> None:
+    def _process_ended(self, process: WorkerProcess, exit_status: int | None, now: float) -> float:
+        """Returns for how many seconds it was ready."""
         lost = self._hands.attempts
-        died_loading = self._ready_at is None and not self._load_failure_told
-        self._process, self._watch, self._ready_at, self._device = None, None, None, None
-        self._hands = Hands(max_finishing=self._rules.max_finishing)
+        died_loading = self._health.loading_in_silence
+        ready_s = self._health.process_ended(now)
+        self._process, self._watch, self._device = None, None, None
+        self._hands = self._empty_hands()
         self._changed()
         if not self._stopping.is_set():
             log.warning("worker_lost", worker=self.id, pid=process.pid, exit_status=exit_status, jobs=len(lost))
             if died_loading:  # the system was out of memory, say: nobody could tell
                 self._load_failed(describe(ModelLoadFailure("The process ended while loading the model.")))
-            self._failure = self._failure or describe(WorkerLost())
+            self._health.lost(describe(WorkerLost()))
         if lost:
             self._listener.jobs_lost(self, lost, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
+        return ready_s
 
     def _told(self, message: FromWorker) -> None:
         now = asyncio.get_running_loop().time()
@@ -262,7 +252,6 @@ class Worker:
             case WorkerReady():
                 self._became_ready(message, now)
             case LoadFailed():
-                self._load_failure_told = True
                 self._load_failed(message.failure)
             case Heartbeat():
                 self._device = message.device
@@ -271,17 +260,13 @@ class Worker:
 
     def _became_ready(self, message: WorkerReady, now: float) -> None:
         log.info("worker_ready", worker=self.id, models=message.models, load_s=round(message.load_s, 3))
-        self._ready_at = now
-        self._was_ready = True
-        self._load_failures = 0
-        self._failure = None
+        self._health.became_ready(now)
         self._device = message.device
         self._changed()
 
     def _load_failed(self, failure: JobFailure) -> None:
-        self._load_failures += 1
-        self._failure = failure
-        log.error("worker_load_failed", worker=self.id, tries=self._load_failures, broken=self._broken)
+        self._health.load_failed(failure)
+        log.error("worker_load_failed", worker=self.id, tries=self._health.load_failures, broken=self._health.broken)
 
     def _job_told(self, message: FromWorker, now: float) -> None:
         self._hands.told(message)
@@ -298,6 +283,6 @@ class Worker:
 
     def _changed(self) -> None:
         """Brings the two things that others wait for up to date."""
-        free = self._ready_at is not None and not self._ending and self._hands.have_room
+        free = self._health.ready and not self._ending and self._hands.have_room
         set_to(self._free, free)
         set_to(self._idle, not self._hands.attempts)

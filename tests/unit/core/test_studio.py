@@ -16,6 +16,7 @@ from danqing.core.errors import (
     JobNotCancellable,
     JobNotFound,
     ModelNotReady,
+    ParameterOutOfRange,
     QueueFull,
     ShuttingDown,
     StorageFailure,
@@ -419,12 +420,23 @@ async def test_a_refused_draft_leaves_its_pictures_to_the_caller(house: House) -
 
 
 async def test_of_several_orders_all_are_taken_or_none(house: House) -> None:
-    orders = [Order(draft=replace(DRAFT, seed=seed)) for seed in range(4)]
+    image = house.staged()
+    draft = replace(DRAFT, mode=Mode.IMG2IMG, input_images=(image,))
+    orders = [Order(draft=replace(draft, seed=seed)) for seed in range(3)]
+    first = await house.submit(DRAFT)
     with pytest.raises(QueueFull):
         await house.studio.submit_all(orders)
-    assert (await house.studio.queue_status()).pending == 0
-    jobs = await house.studio.submit_all(orders[:3])
+    assert await house.store.unfinished() == [first]
+    # When there is room, the one picture that all begin with is theirs
+    await house.take(first)
+    jobs = await house.studio.submit_all(orders)
     assert [job.request.seed for job in jobs] == [0, 1, 2]
+    assert house.queue.ids[1:] == [job.id for job in jobs]
+
+
+async def test_more_than_the_queue_ever_holds_is_no_matter_of_waiting(house: House) -> None:
+    with pytest.raises(ParameterOutOfRange, match="At most 3 pictures"):
+        await house.studio.submit_all([Order(draft=DRAFT)] * 4)
 
 
 async def test_a_job_without_a_batch_is_a_batch_of_its_own(house: House) -> None:

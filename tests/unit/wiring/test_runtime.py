@@ -59,11 +59,11 @@ async def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 async def test_fingerprints_and_addresses_are_keyed_only_where_keys_are_needed(tmp_path: Path) -> None:
     # Given a server that asks for keys, started twice
     keyed = settings(tmp_path, api_key="k")
+    draft = RequestDraft(prompt="a plain one", width=64, height=64, seed=1)
     marks: list[str] = []
     for _ in range(2):
         async with open_runtime(keyed, engine=zoo_engine(tmp_path)) as runtime:
             await runtime.until_ready()
-            draft = RequestDraft(prompt="a plain one", width=64, height=64, seed=1)
             job = await runtime.studio.submit(Order(draft=draft))
             marks.append(job.fingerprint)
             # Then its addresses are signed

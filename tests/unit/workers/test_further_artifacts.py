@@ -24,8 +24,7 @@ async def test_everything_asked_for_is_made(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
         # When a picture is asked for with a preview and an upscaled copy
         job = await waiting(house, "a tea pot", PREVIEW, UPSCALED)
-        house.zoo.open_gate("gate")
-        history = await house.history(job)
+        history = await house.history(job, gate="gate")
         # Then it goes through all states, with the steps of each stage in theirs
         assert states(history) == ["pending", "processing", "generated", "completed"]
         assert steps(history) == list(range(1, STEPS + 1))
@@ -63,8 +62,7 @@ async def test_everything_asked_for_is_made(tmp_path: Path) -> None:
 async def test_a_preview_needs_no_further_state(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
         job = await waiting(house, "a tea pot", PREVIEW)
-        house.zoo.open_gate("gate")
-        assert states(await house.history(job)) == ["pending", "processing", "completed"]
+        assert states(await house.history(job, gate="gate")) == ["pending", "processing", "completed"]
         assert files(tmp_path, job) == [f"{job.id}.png", f"{job.id}.webp"]
         assert [told.kind for told in (await house.studio.get(job.id)).artifacts] == [ArtifactKind.ORIGINAL, PREVIEW]
 
@@ -205,9 +203,8 @@ async def test_a_failing_store_delays_what_is_generated_and_keeps_the_order(
 
         monkeypatch.setattr(house.store, "generate", failing)
         job = await waiting(house, "a tea pot", UPSCALED)
-        house.zoo.open_gate("gate")
         # When it takes everything at last
-        history = await house.history(job)
+        history = await house.history(job, gate="gate")
         # Then watchers were told everything in order, and it took one attempt
         assert states(history) == ["pending", "processing", "generated", "completed"]
         upscaling = [n for n, event in enumerate(history) if steps([event], Stage.UPSCALING)]
@@ -229,18 +226,6 @@ async def test_a_generated_job_is_made_again_after_a_restart_of_the_server(tmp_p
         # Then everything is made anew
         assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 2)
         assert [(told.kind, told.width) for told in done.artifacts] == [(ArtifactKind.ORIGINAL, 64), (UPSCALED, 256)]
-
-
-async def test_stopping_lets_a_picture_be_enlarged_to_the_end(tmp_path: Path) -> None:
-    async with a_house(tmp_path) as house:
-        # Given a job whose picture is being enlarged
-        job = await house.submit("enlarging waits at the gate", UPSCALED)
-        await house.enlarging(job)
-        house.zoo.open_gate("gate")
-        # When the server is stopped, with time
-        await house.dispatcher.stop(deadline_s=DEADLINE_S)
-        # Then it is complete
-        assert (await house.store.get(job.id)).state is JobState.COMPLETED
 
 
 async def waiting(house: House, prompt: str, *further: ArtifactKind) -> Job:

@@ -4,6 +4,7 @@ from danqing.core.types import JobFailure
 from danqing.workers.hands import Hands, JobAttempt
 from danqing.workers.messages import (
     DeviceFree,
+    EnlargingBegan,
     JobDone,
     JobFailed,
     JobGenerated,
@@ -14,7 +15,11 @@ from danqing.workers.messages import (
 )
 from tests.fakes.domain import a_request
 
-A, B = JobAttempt("a", 1), JobAttempt("b", 2)
+A, B, C = JobAttempt("a", 1), JobAttempt("b", 2), JobAttempt("c", 1)
+
+
+def empty_hands() -> Hands:
+    return Hands(max_finishing=2, max_enlarging=2)
 
 
 def send(hands: Hands, attempt: JobAttempt) -> None:
@@ -26,12 +31,20 @@ def device_free(attempt: JobAttempt) -> DeviceFree:
     return DeviceFree(job_id=attempt.job_id, attempt=attempt.attempt)
 
 
+def generated(attempt: JobAttempt) -> JobGenerated:
+    return JobGenerated(job_id=attempt.job_id, attempt=attempt.attempt, artifacts=())
+
+
+def enlarging(attempt: JobAttempt) -> EnlargingBegan:
+    return EnlargingBegan(job_id=attempt.job_id, attempt=attempt.attempt)
+
+
 def done(attempt: JobAttempt) -> JobDone:
     return JobDone(job_id=attempt.job_id, attempt=attempt.attempt, artifacts=(), denoise_s=0, finish_s=0)
 
 
 def test_a_reservation_takes_the_room_until_it_is_released() -> None:
-    hands = Hands(max_finishing=2)
+    hands = empty_hands()
     assert hands.have_room
     hands.reserve("a")
     assert not hands.have_room
@@ -42,7 +55,7 @@ def test_a_reservation_takes_the_room_until_it_is_released() -> None:
 
 def test_a_job_goes_over_the_device_to_its_end() -> None:
     # Given a job that was sent
-    hands = Hands(max_finishing=2)
+    hands = empty_hands()
     send(hands, A)
     assert (hands.have_room, hands.device_busy, hands.attempts) == (False, True, [A])
     # When a step ends, nothing changes; when it is off the device, there is room for another
@@ -57,24 +70,62 @@ def test_a_job_goes_over_the_device_to_its_end() -> None:
 
 def test_a_picture_that_is_enlarged_stays_in_the_hands_to_its_end() -> None:
     # Given a job off the device
-    hands = Hands(max_finishing=1)
+    hands = empty_hands()
     send(hands, A)
     hands.told(device_free(A))
-    # When its original is stored, and a part of it enlarged, it is still in the process's hands
-    for message in (
-        JobGenerated(job_id="a", attempt=1, artifacts=()),
-        PartDone(job_id="a", attempt=1, part=1, parts=1),
-    ):
-        hands.told(message)
-        assert (hands.have_room, hands.attempts) == (False, [A])
+    assert not hands.awaits_enlarging(A)
+    # When its original is stored, it waits to be enlarged, until that begins
+    hands.told(generated(A))
+    assert hands.awaits_enlarging(A)
+    assert hands.attempts == [A]
+    hands.told(enlarging(A))
+    hands.told(PartDone(job_id="a", attempt=1, part=1, parts=1))
+    assert not hands.awaits_enlarging(A)
+    assert hands.attempts == [A]
     # When it is done, they are empty
     hands.told(done(A))
-    assert (hands.have_room, hands.attempts) == (True, [])
+    assert hands.attempts == []
+
+
+def test_pictures_to_be_enlarged_take_no_room_until_they_are_too_many() -> None:
+    # Given hands in which nothing more than one picture may be finished
+    hands = Hands(max_finishing=1, max_enlarging=2)
+    send(hands, A)
+    hands.told(device_free(A))
+    assert not hands.have_room
+    # When it only waits to be enlarged, and then is enlarged, there is room for another
+    for message in (generated(A), enlarging(A)):
+        hands.told(message)
+        assert hands.have_room
+    # When that one waits to be enlarged as well, two are the limit
+    send(hands, B)
+    for message in (device_free(B), generated(B)):
+        hands.told(message)
+        assert not hands.have_room
+    # When the first is done, the device works again, and its job counts for itself
+    hands.told(done(A))
+    assert hands.have_room
+    send(hands, C)
+    assert hands.attempts == [B, C]
+
+
+def test_a_picture_may_end_before_it_is_enlarged() -> None:
+    # Given a picture that waits for another to be enlarged
+    hands = empty_hands()
+    for attempt in (A, B):
+        send(hands, attempt)
+        hands.told(device_free(attempt))
+        hands.told(generated(attempt))
+    hands.told(enlarging(A))
+    # When it is dropped, it is gone, and the other one stays
+    hands.told(JobStopped(job_id="b", attempt=2))
+    assert not hands.awaits_enlarging(B)
+    assert (hands.have_room, hands.attempts) == (True, [A])
 
 
 def test_there_is_no_room_while_too_many_pictures_are_finished() -> None:
     # Given two pictures that are finished, two being the limit
-    hands = Hands(max_finishing=2)
+    hands = empty_hands()
     for attempt in (A, B):
         send(hands, attempt)
         hands.told(device_free(attempt))
@@ -88,14 +139,14 @@ def test_there_is_no_room_while_too_many_pictures_are_finished() -> None:
 def test_a_job_that_fails_or_is_stopped_on_the_device_frees_it() -> None:
     failed = JobFailed(job_id="a", attempt=1, failure=JobFailure(code="engine_failure", message="No."))
     for end in (failed, JobStopped(job_id="a", attempt=1)):
-        hands = Hands(max_finishing=2)
+        hands = empty_hands()
         send(hands, A)
         hands.told(end)
         assert (hands.have_room, hands.device_busy, hands.attempts) == (True, False, [])
 
 
 def test_the_end_of_one_job_leaves_the_other_on_the_device() -> None:
-    hands = Hands(max_finishing=2)
+    hands = empty_hands()
     send(hands, A)
     hands.told(device_free(A))
     send(hands, B)
@@ -104,7 +155,7 @@ def test_the_end_of_one_job_leaves_the_other_on_the_device() -> None:
 
 
 def test_a_stop_is_remembered_for_the_reserved_job_only() -> None:
-    hands = Hands(max_finishing=2)
+    hands = empty_hands()
     hands.reserve("a")
     assert not hands.stop_reserved("b")
     assert not hands.reserved_was_stopped

@@ -12,6 +12,7 @@ from danqing.core.images import ImageRef
 from danqing.core.types import ArtifactKind, JobFailure, Mode
 from danqing.workers.factory import ArtifactStoreFactory, SetupFactory
 from danqing.workers.messages import (
+    EnlargingBegan,
     FromWorker,
     Heartbeat,
     JobDone,
@@ -76,6 +77,7 @@ def run(job_id: str, prompt: str = "a tea pot", *further: ArtifactKind, previews
 
 
 STEPS = ["StepDone"] * 4
+ENLARGED_TO_PART_1 = ["JobGenerated", "EnlargingBegan", "PartDone"]
 PREVIEW, UPSCALED = ArtifactKind.PREVIEW, ArtifactKind.UPSCALED
 
 
@@ -179,11 +181,12 @@ async def test_further_pictures_are_told_as_they_come(tmp_path: Path) -> None:
         # When a job asks for everything
         worker.process.send(run("a", "a tea pot", PREVIEW, UPSCALED))
         # Then it is told when the first pictures are stored, each part, and the end
-        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobGenerated", *["PartDone"] * 3, "JobDone")
-        generated, *parts, done = worker.said[-5:]
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", *ENLARGED_TO_PART_1, *["PartDone"] * 2, "JobDone")
+        generated, began, *parts, done = worker.said[-6:]
         assert isinstance(generated, JobGenerated)
         assert [told.name for told in generated.artifacts] == ["a.png", "a.webp"]
         assert generated.adjustments == ("made in a zoo", "finished in a zoo")
+        assert began == EnlargingBegan(job_id="a", attempt=1)
         assert parts == [PartDone(job_id="a", attempt=1, part=part, parts=3) for part in (1, 2, 3)]
         # And nothing is told twice
         assert isinstance(done, JobDone)
@@ -196,17 +199,77 @@ async def test_a_job_stopped_between_two_parts_is_dropped(tmp_path: Path) -> Non
     async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
         # Given a picture that is being enlarged
         worker.process.send(run("a", "enlarging waits at the gate", UPSCALED))
-        said = ("WorkerReady", *STEPS, "DeviceFree", "JobGenerated", "PartDone")
+        said = ["WorkerReady", *STEPS, "DeviceFree", *ENLARGED_TO_PART_1]
         await worker.until_said(*said)
         # When its job is stopped, which a later message shows to have been heard
         worker.process.send(StopJob(job_id="a"))
         worker.process.send(run("b"))
-        await worker.until_said(*said, *STEPS, "DeviceFree")
+        said += [*STEPS, "DeviceFree", "JobDone"]
+        await worker.until_said(*said)
         (tmp_path / "gate").touch()
         # Then the part is ended and the rest dropped; what was stored has been told
-        await worker.until_said(*said, *STEPS, "DeviceFree", "PartDone", "JobStopped", "JobDone")
-        assert worker.said[-2] == JobStopped(job_id="a", attempt=1)
+        await worker.until_said(*said, "PartDone", "JobStopped")
+        assert worker.said[-1] == JobStopped(job_id="a", attempt=1)
         assert not (tmp_path / "outputs" / "a-upscaled.png").exists()
+
+
+async def test_pictures_are_enlarged_in_order_and_those_stopped_meanwhile_are_left_out(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # Given a picture that is being enlarged, and two that wait for it with their originals stored and told
+        worker.process.send(run("a", "enlarging waits at the gate", UPSCALED))
+        worker.process.send(run("b", "a tea pot", UPSCALED))
+        worker.process.send(run("c", "a tea pot", UPSCALED))
+        await until(lambda: worker.names.count("JobGenerated") == 3 and "PartDone" in worker.names, "three originals")
+        assert worker.names.count("EnlargingBegan") == 1
+        # When the first of those is stopped, which a later message shows to have been heard
+        worker.process.send(StopJob(job_id="b"))
+        worker.process.send(run("d"))
+        await until(lambda: worker.names[-1] == "JobDone", "another picture")
+        (tmp_path / "gate").touch()
+        # Then it is dropped at its turn, and the other one enlarged
+        await until(lambda: worker.names.count("JobDone") == 3, "two copies")
+        assert news_of(worker, "a")[-4:] == ["PartDone", "PartDone", "PartDone", "JobDone"]
+        assert news_of(worker, "b")[-2:] == ["JobGenerated", "JobStopped"]
+        assert news_of(worker, "c")[-6:] == [*ENLARGED_TO_PART_1, "PartDone", "PartDone", "JobDone"]
+        copies = {path.name for path in (tmp_path / "outputs").glob("*-upscaled.png")}
+        assert copies == {"a-upscaled.png", "c-upscaled.png"}
+
+
+async def test_a_shutdown_ends_the_process_after_everything_is_enlarged(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # Given a picture that is being enlarged, one that waits for it, one that is finished, and a shutdown
+        worker.process.send(run("a", "enlarging waits at the gate", UPSCALED))
+        worker.process.send(run("b", "a tea pot", UPSCALED))
+        worker.process.send(run("c", "finish waits at the gate", UPSCALED))
+        worker.process.send(Shutdown())
+        await until(lambda: worker.names.count("DeviceFree") == 3, "all off the device")
+        # When it can go on
+        (tmp_path / "gate").touch()
+        # Then everything is there before the process ends in order
+        assert await worker.exit_status() == 0
+        assert worker.names.count("JobDone") == 3
+        assert len(list((tmp_path / "outputs").glob("*-upscaled.png"))) == 3
+
+
+async def test_a_process_poisoned_while_it_enlarges_ends_itself_after_storing_what_it_had(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        # Given a job on the device while an enlargement shows that the device cannot be trusted
+        await worker.until_said("WorkerReady")
+        worker.process.send(run("a", "enlarging poisons the device once", UPSCALED))
+        worker.process.send(run("b", "waits at the gate", UPSCALED))
+        await until(lambda: "JobFailed" in worker.names, "the failure")
+        (tmp_path / "gate").touch()
+        # Then the process ends by itself, with an error, and the other job has everything
+        assert await worker.exit_status() == 1
+        failed = next(message for message in worker.said if isinstance(message, JobFailed))
+        assert (failed.job_id, failed.poisoned, failed.failure.retryable) == ("a", True, True)
+        assert news_of(worker, "b")[-1] == "JobDone"
+        assert (tmp_path / "outputs" / "b-upscaled.png").exists()
+
+
+def news_of(worker: Talk, job_id: str) -> list[str]:
+    """The names of the messages about one job."""
+    return [type(message).__name__ for message in worker.said if getattr(message, "job_id", None) == job_id]
 
 
 async def test_what_was_stored_and_not_told_is_told_at_the_end(tmp_path: Path) -> None:

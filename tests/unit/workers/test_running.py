@@ -1,7 +1,7 @@
 """How far an attempt is."""
 
 from danqing.core.types import Progress, Stage
-from danqing.workers.running import StageMeter
+from danqing.workers.running import Deadline, StageMeter
 
 
 def test_steps_are_measured_from_the_beginning_of_their_stage() -> None:
@@ -22,3 +22,29 @@ def test_steps_are_measured_from_the_beginning_of_their_stage() -> None:
     expected = Progress(stage=Stage.UPSCALING, step=1, total_steps=9, elapsed_s=0.5)
     assert meter.advance(1, 9, 110.5) == expected
     assert meter.advance(1, 9, 111.0) is None
+
+
+def test_a_deadline_is_over_after_its_time() -> None:
+    deadline = Deadline(100.0)
+    assert not deadline.is_over(100.0)
+    assert deadline.is_over(100.1)
+    # And later by what is forgiven
+    deadline.forgive(5.0)
+    assert not deadline.is_over(105.0)
+    assert deadline.is_over(105.1)
+
+
+def test_a_pause_moves_the_deadline_by_its_length_and_is_never_over() -> None:
+    # Given ten seconds left when a pause begins
+    deadline = Deadline(100.0)
+    deadline.pause(90.0)
+    assert not deadline.is_over(1000.0)
+    # When time is forgiven within it, and it ends
+    deadline.forgive(50.0)
+    deadline.resume(500.0)
+    # Then ten seconds are left
+    assert not deadline.is_over(510.0)
+    assert deadline.is_over(510.1)
+    # And an end without a pause changes nothing
+    deadline.resume(600.0)
+    assert deadline.is_over(510.1)
