@@ -96,7 +96,7 @@ class BatchStoreContract:
         assert list(batch.jobs) == [await store.get(job.id) for job in batch.jobs]
         assert [len(job.artifacts) for job in batch.jobs] == [0, 2, 0, 0, 2]
         assert batch.jobs[2].failure == FATAL
-        assert batch.state is BatchState.RUNNING
+        assert batch.state_at(NOW) is BatchState.RUNNING
         assert await batches.batches(None, limit=1, offset=0) == [batch]
 
     async def test_batches_come_newest_first_by_their_first_job(self, store: JobStore, batches: BatchStore) -> None:
@@ -179,6 +179,14 @@ class BatchStoreContract:
         assert (again.jobs, again.size) == (tuple(later_ones), 2)
         assert again.created_at == later_ones[0].created_at
         assert await shown(batches) == ["b", "c"]
+
+    async def test_who_has_a_batch_of_an_id(self, store: JobStore, batches: BatchStore) -> None:
+        for owner in ("a", "b"):
+            await store.add(a_job(owner=owner, batch_id="same"), NO_LIMIT)
+        assert sorted(await batches.owners("same")) == ["a", "b"]
+        await batches.forget("same", "a")
+        assert list(await batches.owners("same")) == ["b"]
+        assert list(await batches.owners("nobody's")) == []
 
     async def test_an_owner_forgets_his_own_batch_only(self, store: JobStore, batches: BatchStore) -> None:
         # Given three owners with batches of one id

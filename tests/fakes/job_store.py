@@ -202,6 +202,9 @@ class InMemoryBatchStore:
                 return batch
         raise BatchNotFound
 
+    async def owners(self, batch_id: str) -> Sequence[str]:
+        return [batch.owner for batch in self._jobs.shown_batches(None) if batch.id == batch_id]
+
     async def forget(self, batch_id: str, owner: str | None) -> None:
         self._jobs.forget_batch(await self.batch(batch_id, owner))
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from danqing.core.states import JobState
 from danqing.core.types import Job
+
+PATIENCE = timedelta(minutes=10)  # for the next job of a batch that was announced to be larger
 
 
 class BatchState(StrEnum):
@@ -14,8 +16,8 @@ class BatchState(StrEnum):
 
     PENDING = "pending"  # none of its jobs has begun
     RUNNING = "running"
-    SUCCESS = "success"  # every job has its picture
-    PARTIAL = "partial"  # all have ended, some with a picture
+    SUCCESS = "success"  # every picture that was announced is there
+    PARTIAL = "partial"  # all that came have ended, some with a picture
     ERROR = "error"  # all have ended, none with a picture
     CANCELLED = "cancelled"  # all were cancelled
 
@@ -44,13 +46,15 @@ class Batch:
         """Jobs by state."""
         return Counter(job.state for job in self.jobs)
 
-    @property
-    def state(self) -> BatchState:
-        """Judged by the jobs that have come so far."""
+    def state_at(self, now: datetime) -> BatchState:
+        """Judged by the jobs that have come; while more are announced, and the last came not long ago, it goes on."""
         counts, total = self.counts, len(self.jobs)
-        if any(not job.state.is_final for job in self.jobs):
-            return BatchState.PENDING if counts[JobState.PENDING] == total else BatchState.RUNNING
-        if counts[JobState.COMPLETED] == total:
+        if counts[JobState.PENDING] == total:
+            return BatchState.PENDING
+        awaited = total < self.size and now - max(job.created_at for job in self.jobs) < PATIENCE
+        if awaited or any(not job.state.is_final for job in self.jobs):
+            return BatchState.RUNNING
+        if counts[JobState.COMPLETED] >= self.size:
             return BatchState.SUCCESS
         if counts[JobState.COMPLETED]:
             return BatchState.PARTIAL

@@ -7,10 +7,14 @@ from danqing.core.types import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """owner: to whom the jobs that he submits belong; never a key itself. sees_all: an administrator."""
+    """owner: to whom the jobs that he submits belong; never a key itself. sees_all: he may see everybody's jobs.
+
+    own_history: his history lists his own all the same: he named a key where none is needed.
+    """
 
     owner: str
     sees_all: bool = False
+    own_history: bool = False
 
     def may_see(self, job: Job) -> bool:
         """Whether the job exists, as far as this caller is concerned."""
@@ -20,6 +24,11 @@ class Caller:
     def scope(self) -> str | None:
         """The owner whose jobs he may see; None for everybody's."""
         return None if self.sees_all else self.owner
+
+    @property
+    def history(self) -> str | None:
+        """The owner whose batches he is shown; None for everybody's."""
+        return self.owner if self.own_history else self.scope
 
 
 LOCAL = Caller(owner="local", sees_all=True)  # everybody who names no key while authentication is off

@@ -19,7 +19,8 @@
     │   └── ShuttingDown
     ├── RequestTimeout            waited as long as the server waits; the job was cancelled
     ├── Conflict
-    │   └── JobNotCancellable
+    │   ├── JobNotCancellable
+    │   └── AmbiguousBatch
     └── InternalError             our fault; details are in the log only
         ├── EngineFailure         a picture could not be made
         │   ├── OutOfMemory
@@ -180,6 +181,13 @@ class JobNotCancellable(Conflict):
 
     code = "job_not_cancellable"
     default_message = "The job has already ended."
+
+
+class AmbiguousBatch(Conflict):
+    """Several owners have a batch of this id, and the caller, who sees them all, named none."""
+
+    code = "ambiguous_batch"
+    default_message = "Several owners have a batch of this id; name the owner."
 
 
 class InternalError(DanqingError):

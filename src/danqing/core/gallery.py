@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from danqing.core.batches import Batch
 from danqing.core.callers import LOCAL, Caller
+from danqing.core.errors import AmbiguousBatch, BatchNotFound
 from danqing.core.ports import BatchStore
 
 
@@ -15,15 +16,29 @@ class Gallery:
 
     async def newest(self, *, limit: int, offset: int = 0, caller: Caller = LOCAL) -> Sequence[Batch]:
         """Newest first. Raises StorageFailure."""
-        return await self._batches.batches(caller.scope, limit=limit, offset=offset)
+        return await self._batches.batches(caller.history, limit=limit, offset=offset)
 
-    async def get(self, batch_id: str, *, caller: Caller = LOCAL) -> Batch:
-        """Raises BatchNotFound, also for a batch that the caller may not see."""
-        return await self._batches.batch(batch_id, caller.scope)
-
-    async def forget(self, batch_id: str, *, caller: Caller = LOCAL) -> None:
-        """Takes the batch out of the history; its pictures stay, and what is being made goes on.
+    async def get(self, batch_id: str, *, caller: Caller = LOCAL, owner: str | None = None) -> Batch:
+        """owner: whose batch, for a caller who sees several owners'; of those that have one of this id, the newest.
 
         Raises BatchNotFound, also for a batch that the caller may not see.
         """
-        await self._batches.forget(batch_id, caller.scope)
+        return await self._batches.batch(batch_id, _within(caller, owner))
+
+    async def forget(self, batch_id: str, *, caller: Caller = LOCAL, owner: str | None = None) -> None:
+        """Takes the batch out of the history; its pictures stay, and what is being made goes on.
+
+        Raises BatchNotFound, also for a batch that the caller may not see, and AmbiguousBatch where several owners have
+        one of this id and none is named.
+        """
+        scope = _within(caller, owner)
+        if scope is None and len(await self._batches.owners(batch_id)) > 1:
+            raise AmbiguousBatch
+        await self._batches.forget(batch_id, scope)
+
+
+def _within(caller: Caller, owner: str | None) -> str | None:
+    """The owner to look at; None for all. Raises BatchNotFound for one that the caller may not see."""
+    if owner is not None and caller.scope not in (None, owner):
+        raise BatchNotFound
+    return owner if owner is not None else caller.history

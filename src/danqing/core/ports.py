@@ -114,6 +114,10 @@ class BatchStore(Protocol):
         """Raises BatchNotFound. Of several owners' batches of one id the newest."""
         ...
 
+    async def owners(self, batch_id: str) -> Sequence[str]:
+        """Who has a batch of this id."""
+        ...
+
     async def forget(self, batch_id: str, owner: str | None) -> None:
         """Takes the batch, as `batch` finds it, out of the history; its jobs go on, and are still found by their ids.
 

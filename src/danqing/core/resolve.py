@@ -81,7 +81,9 @@ def _check_images(draft: RequestDraft, can: Capabilities) -> None:
     """Each mode has the pictures that it needs, and no others."""
     count = len(draft.input_images)
     if draft.mode is Mode.TEXT2IMG and draft.staged:
-        raise InvalidRequest(f"{Mode.TEXT2IMG} takes no input image; choose another mode.", parameter="mode")
+        raise InvalidRequest(
+            f"Mode {Mode.TEXT2IMG} takes no input image; ask for {Mode.IMG2IMG}, or another mode.", parameter="mode"
+        )
     if draft.mode is not Mode.TEXT2IMG and not count:
         raise MissingParameter(f"input_image is required for mode {draft.mode}.", parameter="input_image")
     most = max(1, can.max_input_images) if draft.mode is Mode.EDIT else 1

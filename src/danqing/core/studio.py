@@ -14,10 +14,10 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ParameterOutOfRange, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
-from danqing.core.images import StagedImage, ref_of
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
 from danqing.core.states import JobState
+from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Studio:
         self._pool = pool
         self._events = events
         self._catalogue = catalogue
-        self._artifacts = artifacts
+        self._inputs = InputImages(artifacts)
         self._limits = limits
         self._secret = secret
         self._clock = clock
@@ -112,7 +112,7 @@ class Studio:
     async def submit(self, order: Order, *, caller: Caller = LOCAL) -> Job:
         """Accepts a request as a job; once this returns, the job survives any crash.
 
-        The draft's staged pictures are taken over if a new job is made; otherwise they are left to the caller.
+        The draft's staged pictures are stored if a job has them then; files that are still there are the caller's.
         Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
         """
         job = self._new_job(order, caller)
@@ -159,19 +159,19 @@ class Studio:
             raise ModelNotReady
 
     async def _accept(self, new: Job, order: Order) -> list[Job]:
-        for image in order.draft.staged:
-            await asyncio.to_thread(self._take_over, image)
         size = order.batch.size if order.batch else 1
-        job = await self._store.add(new, self._limits.max_queue_size, batch_size=size, join_equal=order.join_equal)
+        async with self._inputs.taken_over(order.draft.staged) as inputs:
+            job = await self._store.add(new, self._limits.max_queue_size, batch_size=size, join_equal=order.join_equal)
+            inputs.keep()
         if job.id == new.id:  # else an equal one, accepted since the look at the store
             await self._announce(job)
         return [job]
 
     async def _accept_all(self, new: Sequence[Job], orders: Sequence[Order]) -> list[Job]:
-        for image in dict.fromkeys(image for order in orders for image in order.draft.staged):
-            await asyncio.to_thread(self._take_over, image)
         sizes = [order.batch.size if order.batch else 1 for order in orders]
-        jobs = await self._store.add_all(new, self._limits.max_queue_size, batch_sizes=sizes)
+        async with self._inputs.taken_over([image for order in orders for image in order.draft.staged]) as inputs:
+            jobs = await self._store.add_all(new, self._limits.max_queue_size, batch_sizes=sizes)
+            inputs.keep()
         for job in jobs:
             await self._announce(job)
         return jobs
@@ -179,14 +179,6 @@ class Studio:
     async def _announce(self, job: Job) -> None:
         self._events.publish(StateChanged(job=job))
         await self._queue.publish(job)
-
-    def _take_over(self, image: StagedImage) -> None:
-        """Its file may be taken over already: several orders, or two places of one, can begin with the same picture."""
-        name = ref_of(image).name
-        if image.path.exists():
-            self._artifacts.adopt(image.path, name)
-        else:
-            self._artifacts.path(name)
 
     async def _to_its_end(self, move: Coroutine[None, None, T]) -> T:
         """Goes on even if the caller is cancelled (a client hung up): a job stored but not queued would never run."""

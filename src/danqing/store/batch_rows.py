@@ -20,6 +20,7 @@ PAGE = NEWEST.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("pa
 OWNERS_PAGE = PAGE.where(batches.c.owner == bindparam("of_owner"))
 OF_ID = NEWEST.where(batches.c.id == bindparam("of_id")).limit(1)
 OWNERS_OF_ID = NEWEST.where(IS_THIS)
+WHO_HAS_ID = select(batches.c.owner).where(batches.c.id == bindparam("of_id"))
 SHOWN_IDS = (
     select(batches.c.sequence, jobs.c.id)
     .join_from(batches, jobs, IS_SHOWN)
@@ -62,6 +63,11 @@ def find(connection: Connection, batch_id: str, owner: str | None) -> Batch | No
     """The newest batch of this id, of this owner or, with None, of all."""
     whole = _whole(connection, _rows_of_id(connection, batch_id, owner))
     return whole[0] if whole else None
+
+
+def owners(connection: Connection, batch_id: str) -> list[str]:
+    """Who has a batch of this id."""
+    return list(connection.execute(WHO_HAS_ID, {"of_id": batch_id}).scalars())
 
 
 def join(connection: Connection, job: Job, announced_size: int) -> None:

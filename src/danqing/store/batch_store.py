@@ -25,6 +25,9 @@ class SqliteBatchStore:
             raise BatchNotFound
         return batch
 
+    async def owners(self, batch_id: str) -> Sequence[str]:
+        return await self._database.read(partial(batch_rows.owners, batch_id=batch_id))
+
     async def forget(self, batch_id: str, owner: str | None) -> None:
         work = partial(batch_rows.forget, batch_id=batch_id, owner=owner)
         if not await self._database.write(work, durable=True):

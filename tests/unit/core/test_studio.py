@@ -420,18 +420,27 @@ async def test_a_refused_draft_leaves_its_pictures_to_the_caller(house: House) -
 
 
 async def test_of_several_orders_all_are_taken_or_none(house: House) -> None:
-    image = house.staged()
-    draft = replace(DRAFT, mode=Mode.IMG2IMG, input_images=(image,))
-    orders = [Order(draft=replace(draft, seed=seed)) for seed in range(3)]
+    def orders() -> list[Order]:
+        draft = replace(DRAFT, mode=Mode.IMG2IMG, input_images=(house.staged(),))
+        return [Order(draft=replace(draft, seed=seed)) for seed in range(3)]
+
     first = await house.submit(DRAFT)
     with pytest.raises(QueueFull):
-        await house.studio.submit_all(orders)
+        await house.studio.submit_all(orders())
     assert await house.store.unfinished() == [first]
     # When there is room, the one picture that all begin with is theirs
     await house.take(first)
-    jobs = await house.studio.submit_all(orders)
+    jobs = await house.studio.submit_all(orders())
     assert [job.request.seed for job in jobs] == [0, 1, 2]
     assert house.queue.ids[1:] == [job.id for job in jobs]
+
+
+async def test_a_refused_submit_leaves_no_picture_behind(house: House) -> None:
+    for _ in range(3):
+        await house.submit(DRAFT)
+    with pytest.raises(QueueFull):
+        await house.submit(replace(DRAFT, mode=Mode.IMG2IMG, input_images=(house.staged(),)))
+    assert list((house.root / "outputs").glob("input-*")) == []
 
 
 async def test_more_than_the_queue_ever_holds_is_no_matter_of_waiting(house: House) -> None:

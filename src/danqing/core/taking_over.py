@@ -1,0 +1,75 @@
+"""Input images on their way from staged files to a job: taken over, and given up again if no job came of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from danqing.core.errors import ArtifactNotFound
+from danqing.core.images import StagedImage, ref_of
+from danqing.core.ports import ArtifactStore
+
+
+@dataclass
+class _Name:
+    """An input image that submits are busy with. fresh: it was not there before; kept: a job has it."""
+
+    takers: int = 0
+    fresh: bool = False
+    kept: bool = False
+
+
+class TakenOver:
+    """What `InputImages.taken_over` yields."""
+
+    def __init__(self) -> None:
+        self.kept = False
+
+    def keep(self) -> None:
+        """A job has the pictures now."""
+        self.kept = True
+
+
+class InputImages:
+    """Names are made from content, so several submits at once may be busy with one. For one event loop."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._names: dict[str, _Name] = {}
+
+    @asynccontextmanager
+    async def taken_over(self, images: Sequence[StagedImage]) -> AsyncGenerator[TakenOver]:
+        """Inside, the pictures are stored. Afterwards those are removed again that came with it and nobody kept.
+
+        Raises StorageFailure, or ArtifactNotFound for a staged file that is gone.
+        """
+        result, names = TakenOver(), list(dict.fromkeys(ref_of(image).name for image in images))
+        for name in names:
+            self._names.setdefault(name, _Name()).takers += 1
+        try:
+            for image in dict.fromkeys(images):
+                name = ref_of(image).name
+                self._names[name].fresh |= await asyncio.to_thread(self._take, image, name)
+            yield result
+        finally:
+            for name in names:
+                await self._leave(name, result.kept)
+
+    def _take(self, image: StagedImage, name: str) -> bool:
+        """True if the picture was not there before. The staged file is left where it was already."""
+        try:
+            self._artifacts.path(name)
+        except ArtifactNotFound:
+            self._artifacts.adopt(image.path, name)
+            return True
+        return False
+
+    async def _leave(self, name: str, kept: bool) -> None:
+        state = self._names[name]
+        state.kept |= kept
+        state.takers -= 1
+        if state.takers:
+            return
+        del self._names[name]
+        if state.fresh and not state.kept:
+            await asyncio.to_thread(self._artifacts.remove, name)
