@@ -1,5 +1,5 @@
 # The server with everything that it needs, a small model included. Takes GPUs where the container has them:
-# docker run --gpus all -p 8000:8000 -v danqing-data:/data danqing
+# docker run --gpus all -p 127.0.0.1:8000:8000 -v danqing-data:/data danqing
 FROM python:3.11-slim
 
 # curl asks for /health.

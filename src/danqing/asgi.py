@@ -2,8 +2,8 @@
 
 `app` speaks every dialect, each of the others one, as on its own port.
 
-The process manager chooses address and ports; everything else is a setting. One process only: a second one on the same
-data dir is refused.
+The process manager chooses address and ports; everything else is a setting. Without keys only clients on this machine
+are served, unless `DANQING_ALLOW_PUBLIC=true`. One process only: a second one on the same data dir is refused.
 """
 
 from contextlib import AsyncExitStack
@@ -12,8 +12,9 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.config import Settings, load_settings
+from danqing.http.uvicorn_log import quieten_refusals
 from danqing.logs import configure_logging
-from danqing.wiring import build_app_of, log_style, open_runtime
+from danqing.wiring import build_managed_app, log_style, open_runtime
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ def openai() -> ASGIApp:
 def _started_late(dialect: str | None) -> ASGIApp:
     settings = load_settings()
     configure_logging(log_style(settings))
+    quieten_refusals()
     return LateApp(settings, dialect)
 
 
@@ -80,11 +82,11 @@ class LateApp:
                 # A process manager that restarts us starts the new process before the old one has drained.
                 wait_s = self._settings.drain_deadline_s + CLOSING_S
                 runtime = await stack.enter_async_context(open_runtime(self._settings, lock_wait_s=wait_s))
+                self._app = build_managed_app(runtime, self._dialect)
             except Exception as exc:  # the server ends the process and shows only the message
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {exc}"})
                 return
-            self._app = build_app_of(runtime, self._dialect)
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown
             await runtime.drain()

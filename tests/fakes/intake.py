@@ -20,7 +20,7 @@ class PlainIntake:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
-    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
         return await asyncio.to_thread(self._stage, content, parameter)
 
     async def discard(self, images: Sequence[StagedImage]) -> None:

@@ -171,6 +171,36 @@ def test_model_aliases_are_pairs() -> None:
         load({"DANQING_MODEL_ALIASES": "flux1-dev"})
 
 
+@pytest.mark.parametrize("name", ["API_KEY", "API_ADMIN_KEY", "API_ALLOWED_KEYS"])
+def test_blanks_around_a_key_are_none_of_it(name: str) -> None:
+    settings = load({name: "  open sesame\n"})
+    keys = [settings.api_key, settings.admin_key, *settings.allowed_keys]
+    assert [key.get_secret_value() for key in keys if key is not None] == ["open sesame"]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://studio.example", "https://studio.example/"),
+        ("https://studio.example/", "https://studio.example/"),
+        (" http://10.0.0.1:8000/pictures/ ", "http://10.0.0.1:8000/pictures/"),
+        ("https://[2001:db8::1]/a/b", "https://[2001:db8::1]/a/b/"),
+    ],
+)
+def test_the_public_address_ends_with_a_slash(text: str, url: str) -> None:
+    assert load({"DANQING_PUBLIC_URL": text}).public_url == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["studio.example", "ftp://studio.example", "https://", "https:///x", "https://a@studio.example", "https://a/?b=c",
+     "https://a/#b", "https://a:port", "https://a:99999", "https://a b/", "https://a/b c"],
+)  # fmt: skip
+def test_a_public_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="DANQING_PUBLIC_URL"):
+        load({"DANQING_PUBLIC_URL": text})
+
+
 def test_settings_never_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # pyright: ignore[reportAttributeAccessIssue]

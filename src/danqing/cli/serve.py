@@ -26,7 +26,7 @@ def serve(
         typer.Option("--listen", metavar="DIALECT=PORT", help="A further port for one dialect; may be repeated."),
     ] = None,
     allow_public: Annotated[
-        bool, typer.Option("--allow-public", help="Let other machines in although no key is needed.")
+        bool, typer.Option("--allow-public", help="Let other machines in although no keys are listed.")
     ] = False,
     log_format: Annotated[
         str | None, typer.Option("--log-format", help="auto, console or json. [default: auto]")
@@ -93,7 +93,7 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
         async with open_runtime(settings, engine=engine) as runtime:
             _print_summary(runtime, opened)
             if open_to_all:
-                log.warning("open_to_the_network", host=settings.host, hint="no key is needed; see SECURITY.md")
+                log.warning("open_to_the_network", host=settings.host, hint="no listed key is needed; see SECURITY.md")
             here = RunningServer.of(opened[0].url, model=runtime.studio.catalogue.default().id)
             with announced(settings.data_dir, here):
                 await answer_requests(build_apps(runtime, opened), stop=stop, drain=runtime.drain)

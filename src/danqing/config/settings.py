@@ -12,7 +12,9 @@ from danqing.config.values import (
     dtype_name,
     parse_dialect_port,
     parse_model_alias,
+    parse_public_url,
     split_list,
+    strip_blanks,
 )
 
 
@@ -34,13 +36,18 @@ class Settings(BaseModel):
     ] = ()
     """Further ports that speak one dialect each, such as `turbo=5000,genserve=12411`."""
 
-    allow_public: Annotated[bool, Variable(read_by="cli: serve")] = False
-    """Lets the server start without keys on an address that other machines reach."""
+    allow_public: Annotated[bool, Variable(read_by="cli: serve; wiring: gate")] = False
+    """Lets other machines use the server although it lists no keys."""
+
+    public_url: Annotated[str | None, BeforeValidator(parse_public_url), Variable(read_by="dialects")] = None
+    """Address by which clients find the server, such as `https://a.example/`; not set: the one each request came to."""
 
     enable_auth: Annotated[bool | None, Variable(aliases=("API_ENABLE_AUTH",), read_by="wiring: gate")] = None
     """Whether requests need a key; not set: they do as soon as one is configured."""
 
-    admin_key: Annotated[SecretStr | None, Variable(aliases=("API_ADMIN_KEY",), read_by="wiring: gate")] = None
+    admin_key: Annotated[
+        SecretStr | None, BeforeValidator(strip_blanks), Variable(aliases=("API_ADMIN_KEY",), read_by="wiring: gate")
+    ] = None
     """Key that may see and delete everybody's pictures."""
 
     allowed_keys: Annotated[
@@ -50,14 +57,16 @@ class Settings(BaseModel):
     ] = ()
     """Keys of ordinary callers, each of which sees its own pictures; none configured: any key is an ordinary one."""
 
-    api_key: Annotated[SecretStr | None, Variable(aliases=("API_KEY",), read_by="wiring: gate")] = None
+    api_key: Annotated[
+        SecretStr | None, BeforeValidator(strip_blanks), Variable(aliases=("API_KEY",), read_by="wiring: gate")
+    ] = None
     """One more key of an ordinary caller."""
 
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
     """Origins of web pages, beside this machine's own, whose scripts may use the server, such as `https://a.example`."""
 
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
-    """Host names, beside this machine's own, that a server listening on this machine only is asked by."""
+    """Host names, beside this machine's own, that the server answers to; none: any, or none on this machine only."""
 
     environment: Annotated[str, Field(min_length=1), Variable(aliases=("ENVIRONMENT",), read_by="dialects")] = "dev"
     """What this installation is called in `/health`."""
@@ -137,7 +146,7 @@ class Settings(BaseModel):
     task_timeout_s: Annotated[
         float, Field(gt=0), Variable(aliases=("TASK_TIMEOUT",), read_by="wiring: dispatcher", unit="seconds")
     ] = 300.0
-    """Time that one attempt at a job may take; then the job fails."""
+    """Time that one attempt at a job may take, waiting to be enlarged left out; then the job fails."""
 
     request_timeout_s: Annotated[float, Field(gt=0), Variable(read_by="dialects", unit="seconds")] = 600.0
     """Time that a request which is answered with its pictures waits for them; then its jobs are cancelled."""

@@ -1,6 +1,7 @@
 """How single settings are written: what a value may look like before it is one."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +42,23 @@ class ModelAlias(BaseModel):
 def split_list(text: object) -> object:
     """`a, b` as a list."""
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def strip_blanks(text: object) -> object:
+    """Keys are pasted, and a blank that came with one would keep its bearer out."""
+    return text.strip() if isinstance(text, str) else text
+
+
+def parse_public_url(text: object) -> object:
+    """`https://studio.example/base`, with a slash at its end. Raises ValueError."""
+    if not isinstance(text, str):
+        return text
+    parts = urlsplit(text.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("write it like https://studio.example/, with or without a path")
+    if "@" in parts.netloc or parts.query or parts.fragment or any(sign.isspace() for sign in text.strip()):
+        raise ValueError("it can have no user, query, fragment or blank")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
 def dtype_name(text: object) -> object:

@@ -16,6 +16,7 @@
     ├── Unavailable               right request, wrong moment
     │   ├── ModelNotReady
     │   ├── QueueFull
+    │   ├── TooBusy               as many requests are being read as the server reads at once
     │   └── ShuttingDown
     ├── RequestTimeout            waited as long as the server waits; the job was cancelled
     ├── Conflict
@@ -154,6 +155,13 @@ class QueueFull(Unavailable):
 
     code = "queue_full"
     default_message = "The queue is full; try again later."
+
+
+class TooBusy(Unavailable):
+    """Others' requests and pictures take all the room there is to read and check them in."""
+
+    code = "too_busy"
+    default_message = "The server is busy reading other requests; try again in a moment."
 
 
 class ShuttingDown(Unavailable):

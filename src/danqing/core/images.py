@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_IMAGE_BYTES = 50 * 1024 * 1024  # of a picture file that a client sends
+
 
 @dataclass(frozen=True, kw_only=True)
 class StagedImage:

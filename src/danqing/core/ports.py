@@ -240,10 +240,11 @@ class ModelCatalogue(Protocol):
 class ImageIntake(Protocol):
     """Turns what clients send as pictures into pictures that may be trusted."""
 
-    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
         """content: the file's bytes, or where it lies. Decoded apart from this process, with limits.
 
-        parameter: its name in the client's request, for the message. Raises InvalidImage.
+        parameter: its name in the client's request, for the message. owner: whose turn it takes; owners take turns.
+        Raises InvalidImage, or TooBusy if too many wait. Cancelled, it leaves nothing.
         """
         ...
 

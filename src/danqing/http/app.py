@@ -26,7 +26,7 @@ HOUSE_BODY_BYTES = 64 * 1024  # on paths of no dialect
 def build_app(services: Services, *, gate: GateParts, dialects: Sequence[Dialect]) -> FastAPI:
     """The shared port: every dialect, the start page, `/health` for all of them, `/livez` and `/readyz`."""
     app = _build(services, gate=gate, dialects=tuple(dialects), alone=False)
-    app.include_router(StartPage(studio=services.studio, dialects=dialects).router())
+    app.include_router(_start_page(services, dialects).router())
     app.include_router(ProbeRoutes(studio=services.studio).router())
     return app
 
@@ -37,6 +37,10 @@ def build_dialect_app(services: Services, *, gate: GateParts, dialect: Dialect) 
     if dialect.root is not None:
         app.include_router(RootAnswer(dialect.root).router())
     return app
+
+
+def _start_page(services: Services, dialects: Sequence[Dialect]) -> StartPage:
+    return StartPage(studio=services.studio, dialects=dialects, public_url=services.options.public_url)
 
 
 def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:

@@ -1,7 +1,7 @@
 """What a dialect is to the rest of the house: a value that `app.py` mounts. One wire API each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from danqing.core.gallery import Gallery
 from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
 from danqing.core.studio import Studio
 from danqing.core.types import PoolStatus
+from danqing.http.body_budget import BodyBudget
 from danqing.http.picture_links import PictureLinks
 
 
@@ -19,15 +20,18 @@ class DialectOptions:
     """request_timeout_s: seconds that a request waits for its pictures, where it is answered with them.
 
     environment: what the operator calls this installation ("dev", "prod").
+    public_url: where clients find the server, with a slash at its end, for absolute addresses in answers; None: where
+    the request came to (`Request.base_url`).
     """
 
     request_timeout_s: float = 600.0
     environment: str = "dev"
+    public_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What routes may use."""
+    """What routes may use. bodies: one for all ports of the process."""
 
     studio: Studio
     gallery: Gallery
@@ -36,6 +40,7 @@ class Services:
     intake: ImageIntake
     links: PictureLinks
     options: DialectOptions
+    bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from danqing.core.errors import (
 )
 from danqing.http.dialect import Dialect, dialect_of
 from danqing.http.joint_answer import join
+from danqing.http.methods import methods_of
 from danqing.http.waiting import ClientGone
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +71,8 @@ class ErrorDesk:
         response = render_jointly(error, self._dialects) if dialect is None else dialect.render_error(error)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            response.headers["Allow"] = ", ".join(methods_of(request.scope))
         if isinstance(error, Unavailable):
             response.headers["Retry-After"] = str(error.retry_after_s)
         if isinstance(error, Unauthorized):

@@ -1,4 +1,4 @@
-"""Lets requests in: from welcome origins, under the server's own names, with a key where one is needed.
+"""Lets requests in: from welcome machines and pages, under the server's own names, with a key where one is needed.
 
 Paths are judged by `scope["path"]`, which is what routes are chosen by; never by the URL, which a Host header can bend.
 """
@@ -19,6 +19,7 @@ from danqing.http.callers import STATE_KEY
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
 from danqing.http.tickets import Tickets
+from danqing.http.uvicorn_log import websocket_refused
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +74,8 @@ class Gate:
         """Notes the caller in the scope. Returns the whole answer to a preflight. Raises Forbidden or Unauthorized."""
         headers = Headers(scope=scope)
         method: str | None = scope.get("method")
-        self._rules.check_host(headers)
+        self._rules.check_client(scope)
+        self._rules.check_host(scope, headers)
         self._rules.check_origin(method, headers)
         if method == "OPTIONS" and "access-control-request-method" in headers and self._rules.may_read(headers):
             return Response(status_code=204, headers=preflight_headers(headers))
@@ -88,12 +90,14 @@ class Gate:
         if scope["type"] == "websocket":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
             for ticket in query.get("ticket", ())[:1]:
-                return self._tickets.redeem(ticket)
+                if caller := self._tickets.redeem(ticket):
+                    return caller
         return self._keys.caller(key_in(headers))
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:
         if scope["type"] == "websocket":
             _log.info("websocket_refused", code=refusal.code)
+            websocket_refused.set(True)
             if "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.code})
                 return

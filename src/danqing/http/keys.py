@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from danqing.core.callers import LOCAL, Caller
 
 _OWNER_DIGITS = 32
+_BLANKS = " \t"  # of a header; what else looks blank in latin-1 may be a byte of a letter in UTF-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class Keys:
     """The keys of this server.
 
     enabled: whether a request needs one. ordinary: those of callers who see only their own jobs; None: any key that is
-    not empty is one. admin: its bearer sees everybody's; None: there is no administrator.
+    not empty is one. admin: its bearer sees everybody's; None: there is no administrator. While none is needed, who
+    gives one sees everybody's jobs, as all do, and his own history.
     """
 
     enabled: bool
@@ -39,9 +41,14 @@ class Keys:
         is_ordinary = any([hmac.compare_digest(digest, known) for known in self._ordinary_digests])
         if is_admin:
             return Caller(owner=owner, sees_all=True)
-        if is_ordinary or self.ordinary is None or not self.enabled:
-            return Caller(owner=owner)
-        return None
+        if not self.enabled:
+            return Caller(owner=owner, sees_all=True, own_history=True)
+        return Caller(owner=owner) if is_ordinary or self.ordinary is None else None
+
+    @property
+    def let_anybody_in(self) -> bool:
+        """Whether they keep nobody out: none is needed, or any will do."""
+        return not self.enabled or self.ordinary is None
 
     @cached_property
     def _admin_digests(self) -> tuple[bytes, ...]:
@@ -59,10 +66,10 @@ def _digest(key: str) -> bytes:
 
 def key_in(headers: Headers) -> bytes | None:
     """The key in `X-Auth-Key`, else in `Authorization`: Bearer, or the password of Basic. None if there is none."""
-    if own := headers.get("x-auth-key", "").strip():
+    if own := headers.get("x-auth-key", "").strip(_BLANKS):
         return own.encode("latin-1")
-    scheme, _, value = headers.get("authorization", "").strip().partition(" ")
-    value = value.strip()
+    scheme, _, value = headers.get("authorization", "").strip(_BLANKS).partition(" ")
+    value = value.strip(_BLANKS)
     if scheme.lower() == "bearer":
         return value.encode("latin-1") or None
     if scheme.lower() == "basic":

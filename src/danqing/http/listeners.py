@@ -37,7 +37,12 @@ class OpenListener:
     def url(self) -> str:
         """Address for a client on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listener.host, self.listener.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return f"http://{_with_port(host, self.port)}"
+
+    @property
+    def bound(self) -> str:
+        """Address and port that the socket has, which tell who can reach it: `0.0.0.0:8000`."""
+        return _with_port(str(self.socket.getsockname()[0]), self.port)
 
 
 @contextmanager
@@ -68,6 +73,10 @@ def _open(listener: Listener) -> socket.socket:
         opened.close()
         raise CannotListen(_explain(listener, exc)) from exc
     return opened
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _explain(listener: Listener, error: OSError) -> str:

@@ -1,10 +1,12 @@
-"""FastAPI whose OpenAPI document states bounds as they are (it writes each as a float, 64.0 for 64), and keys."""
+"""FastAPI whose OpenAPI document states bounds and examples as they are, and keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from fastapi import FastAPI
+from pydantic import JsonValue
 
+_NULL = "\0null"
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": "X-Auth-Key"},
@@ -14,7 +16,8 @@ _SCHEMES = {
 
 
 class ExactFastAPI(FastAPI):
-    """Whole bounds are integers. A bound that a float cannot hold (2**63 - 1) is lost before; say `lt=2**63`.
+    """Whole bounds are integers, where FastAPI writes each as a float, 64.0 for 64. A bound that a float cannot hold
+    (2**63 - 1) is lost before; say `lt=2**63`. Examples may hold null: see `example`.
 
     is_open: which paths need no key, if the others do; None: none does.
     """
@@ -32,7 +35,18 @@ class ExactFastAPI(FastAPI):
         return self._exact_schema
 
 
+def example(value: object) -> JsonValue:
+    """JSON as an example in what FastAPI is told of a route or a model, which would leave out members that are null."""
+    if isinstance(value, Mapping):
+        return {key: example(member) for key, member in cast("Mapping[str, object]", value).items()}
+    if isinstance(value, list):
+        return [example(member) for member in cast("list[object]", value)]
+    return _NULL if value is None else cast("JsonValue", value)
+
+
 def _exact(node: object) -> object:
+    if node == _NULL:
+        return None
     if isinstance(node, dict):
         items = cast("dict[str, object]", node).items()
         return {key: _bound(value) if key in _BOUNDS else _exact(value) for key, value in items}

@@ -1,50 +1,69 @@
-"""From where requests are taken: which pages may call this server, and under which names it may be called.
+"""From where requests are taken: which machines and pages may call this server, and under which names.
 
 A browser lets any page send requests to any address. `Origin` says which page it was, and `Host` under which name the
 server was found; a hostile page that had its own name point at this machine shows there.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from danqing.core.errors import Forbidden
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFLIGHT_AGE_S = 600
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")  # as it is sent: of other alphabets in its ASCII form
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateRules:
-    """loopback_only: the server listens on loopback addresses only, so who names it otherwise was misled.
+    """loopback_only: the server listens on loopback addresses only, so who names it otherwise was misled; None: others
+    chose the address, and each connection is judged by the one that it came to.
 
-    allowed_hosts: names that it answers to besides, without a port. allowed_origins: pages of these origins
-    ("https://studio.example", without a path) may call it, besides its own and those of this machine.
+    allowed_hosts: names, without a port, that it answers to besides those of this machine; if there are any, it answers
+    to no others, whatever the address. allowed_origins: pages of these origins ("https://studio.example", without a
+    path) may call it, besides its own and those of this machine. local_clients_only: other machines may not.
     """
 
-    loopback_only: bool
+    loopback_only: bool | None
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
+    local_clients_only: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an allowed origin that no browser would send so; the message is for who wrote it."""
+        """Raises ValueError for a host or an origin that no client would send so; the message is for who wrote it."""
+        for host in self.allowed_hosts:
+            if not _NAME.fullmatch(_plain(host)) and not _is_address(_plain(host)):
+                raise ValueError(f"{host} is not a host name; write it like studio.example, without scheme and port.")
         for origin in self.allowed_origins:
             if _parse(origin) is None:
                 raise ValueError(
                     f"{origin} is not an origin; write it like https://studio.example:8443, without a path."
                 )
 
-    def check_host(self, headers: Headers) -> None:
+    def check_client(self, scope: Scope) -> None:
         """Raises Forbidden."""
-        if not self.loopback_only:
+        if self.local_clients_only and not _is_local(scope):
+            raise Forbidden(
+                "Other machines may not use this server without a key. Whoever runs it can set DANQING_API_KEY "
+                "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, DANQING_ALLOW_PUBLIC=true."
+            )
+
+    def check_host(self, scope: Scope, headers: Headers) -> None:
+        """Raises Forbidden."""
+        loopback = _came_to_loopback(scope) if self.loopback_only is None else self.loopback_only
+        if not (loopback or self.allowed_hosts):
             return
         for host in headers.getlist("host"):
             name = _host_name(host)
-            if name is None or not (_is_loopback(name) or name in map(str.lower, self.allowed_hosts)):
+            if name is None or not (_is_loopback(name) or name in self._hosts):
                 raise Forbidden("The server does not answer to this name; see the setting allowed_hosts.")
 
     def check_origin(self, method: str | None, headers: Headers) -> None:
@@ -59,6 +78,10 @@ class GateRules:
         """The origin whose pages a browser may show answers to; None if there is none, or it needs no leave."""
         origins = headers.getlist("origin")
         return origins[0] if len(origins) == 1 and self._is_listed(origins[0]) else None
+
+    @cached_property
+    def _hosts(self) -> frozenset[str]:
+        return frozenset(map(_plain, self.allowed_hosts))
 
     def _is_welcome(self, origin: str, headers: Headers) -> bool:
         return self._is_listed(origin) or _is_own(origin, headers.getlist("host"))
@@ -110,14 +133,44 @@ def _is_own(origin: str, hosts: list[str]) -> bool:
 
 
 def _host_name(host: str) -> str | None:
+    """Without port and brackets, and without the dot with which a whole name may end."""
     parsed = _parse(f"http://{host.lower()}")
-    return parsed[1] if parsed else None
+    return _plain(parsed[1]) if parsed else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".").removeprefix("[").removesuffix("]")
 
 
 def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
+    return name == "localhost" or name.endswith(".localhost") or is_loopback_address(name)
+
+
+def is_loopback_address(text: str) -> bool:
+    """Whether this is an IP address that leads to the machine itself. A name is none."""
+    if not _is_address(text):
+        return False
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_address(text: str) -> bool:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(text)
     except ValueError:
         return False
+    return True
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether the client is on this machine. One at a Unix socket has no address, and the server no port."""
+    client, server = scope.get("client"), scope.get("server")
+    if client is None:
+        return server is not None and server[1] is None
+    return is_loopback_address(client[0])
+
+
+def _came_to_loopback(scope: Scope) -> bool:
+    server = scope.get("server")
+    return server is not None and is_loopback_address(server[0])

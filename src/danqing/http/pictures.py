@@ -1,13 +1,18 @@
-"""Answers with a stored picture."""
+"""Who may fetch a stored picture, and the answer that has it."""
 
 import asyncio
 from pathlib import Path
 
+from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
+from danqing.core.callers import LOCAL, Caller
+from danqing.core.errors import ArtifactNotFound
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Artifact
+from danqing.http.callers import caller_of
+from danqing.http.picture_links import PictureLinks
 
 _CACHE = "private, max-age=86400, immutable"  # a job's picture never changes
 
@@ -31,6 +36,16 @@ class PictureResponse(FileResponse):
         """ASGI 3."""
         headers = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
         await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+def viewer_of(request: Request, links: PictureLinks, path: str) -> Caller:
+    """In whose name the picture's job is to be looked up: who has the signed address of this (decoded) path sees it
+    whosever it is, others what is theirs. Raises ArtifactNotFound for somebody who has neither signature nor key.
+    """
+    caller = LOCAL if links.opens(path, request.query_params) else caller_of(request)
+    if caller is None:
+        raise ArtifactNotFound
+    return caller
 
 
 async def picture_response(artifacts: ArtifactStore, artifact: Artifact, *, filename: str) -> PictureResponse:

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from danqing.http.listeners import OpenListener
+from danqing.http.uvicorn_log import quieten_refusals
 
 _log = structlog.get_logger(__name__)
 WS_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -63,10 +64,11 @@ async def serve(
     While drain runs, requests are still answered, so that clients can fetch what is being finished; drain says what
     is refused meanwhile and how long it lasts. After it, open connections have close_deadline_s seconds to end.
     """
+    quieten_refusals()
     servers = {listener: _server(app, close_deadline_s) for listener, app in apps.items()}
     running = [asyncio.create_task(server.serve(sockets=[listener.socket])) for listener, server in servers.items()]
     for listener in servers:
-        _log.info("listening", url=listener.url, dialect=listener.listener.dialect or "all")
+        _log.info("listening", url=listener.url, bound=listener.bound, dialect=listener.listener.dialect or "all")
     await _first_of(stop.gracefully.wait(), *running)
     _log.info("stopping")
     await _first_of(drain(), stop.at_once.wait())

@@ -39,8 +39,10 @@ class StartPage:
     The page loads nothing from anywhere and runs no script.
     """
 
-    def __init__(self, *, studio: Studio, dialects: Sequence[Dialect]) -> None:
+    def __init__(self, *, studio: Studio, dialects: Sequence[Dialect], public_url: str | None = None) -> None:
+        """public_url: see `DialectOptions`."""
         self._studio = studio
+        self._public_url = public_url
         self._dialects = dialects
         self._root = next((dialect.root for dialect in dialects if dialect.root is not None), None)
         style_hash = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -56,13 +58,13 @@ class StartPage:
         return router
 
     async def show(self, request: Request) -> Response:
-        """The address shown is the one the browser used."""
+        """The address shown is the public one, or else the one that the browser used."""
         response = self._page(request) if self._root is None or _wants_page(request) else JSONResponse(self._root)
         response.headers["Vary"] = "Accept"
         return response
 
     def _page(self, request: Request) -> Response:
-        url = f"{request.url.scheme}://{request.url.netloc}"
+        url = (self._public_url or str(request.base_url)).rstrip("/")
         examples = [
             _DIALECT.format(title=escape(d.title), example=escape(d.curl_example.replace("{url}", url)))
             for d in self._dialects

@@ -1,27 +1,104 @@
-"""Pictures that arrive as files of a form: they go from the form's temporary file to the intake, disk to disk."""
+"""The pictures of a request on their way to a job: checked by the intake, removed again if no job took them over.
+
+Files of a form go from the form's temporary file to the intake, disk to disk.
+"""
 
 import asyncio
 import secrets
 import shutil
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
 from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
 from danqing.core.errors import InvalidImage, StorageFailure
-from danqing.core.images import StagedImage
+from danqing.core.images import MAX_IMAGE_BYTES, StagedImage
 from danqing.core.ports import ArtifactStore, ImageIntake
+from danqing.core.threads import in_thread_to_its_end
+from danqing.http.base64_images import decode_base64_image
+from danqing.http.callers import known_caller
+from danqing.http.dialect import Services
+from danqing.http.waiting import while_connected
 
 _IN_MEMORY_BYTES = 1024 * 1024  # up to this the form kept the file in memory anyway
 _COPY_BYTES = 1024 * 1024  # at a time
 
 
+class Staging:
+    """Brings in the pictures of one request, in its owner's turn. Use `staging`.
+
+    All methods raise InvalidImage, StorageFailure or TooBusy; RequestTimeout or ClientGone if the client's time is up
+    before the picture is there.
+    """
+
+    def __init__(self, request: Request, services: Services) -> None:
+        self._request = request
+        self._intake = services.intake
+        self._artifacts = services.artifacts
+        self._owner = known_caller(request).owner
+        self._ends = asyncio.get_running_loop().time() + services.options.request_timeout_s
+        self._staged: list[StagedImage] = []
+
+    async def upload(self, upload: UploadFile, *, parameter: str) -> StagedImage:
+        """A file of a form. parameter: its name in the client's request, for the message."""
+
+        async def stage() -> StagedImage:
+            return await stage_upload(
+                upload, intake=self._intake, artifacts=self._artifacts, parameter=parameter, owner=self._owner
+            )
+
+        return await self._in_time(stage)
+
+    async def base64(self, text: str, *, parameter: str) -> StagedImage:
+        """Base64 or a data URL. parameter: as above."""
+
+        async def stage() -> StagedImage:
+            nonlocal text
+            content = await decode_base64_image(text, max_bytes=MAX_IMAGE_BYTES, parameter=parameter)
+            text = ""  # the memory is somebody else's while this waits for its turn
+            return await self._intake.stage(content, parameter=parameter, owner=self._owner)
+
+        return await self._in_time(stage)
+
+    async def _in_time(self, stage: Callable[[], Coroutine[None, None, StagedImage]]) -> StagedImage:
+        async def stage_and_note() -> StagedImage:
+            image = await stage()
+            self._staged.append(image)  # here, so that none is lost of which nobody learns any more
+            return image
+
+        left_s = self._ends - asyncio.get_running_loop().time()
+        return await while_connected(self._request, stage_and_note(), timeout_s=max(0.0, left_s))
+
+    async def discard(self) -> None:
+        """Those that no job took over."""
+        await self._intake.discard(self._staged)
+
+
+@asynccontextmanager
+async def staging(request: Request, services: Services) -> AsyncGenerator[Staging]:
+    """For the time in which a request's jobs are submitted. The request's body must have been read."""
+    pictures = Staging(request, services)
+    try:
+        yield pictures
+    finally:
+        await asyncio.shield(pictures.discard())
+
+
 async def stage_upload(
-    upload: UploadFile, *, intake: ImageIntake, artifacts: ArtifactStore, max_bytes: int, parameter: str
+    upload: UploadFile,
+    *,
+    intake: ImageIntake,
+    artifacts: ArtifactStore,
+    parameter: str,
+    owner: str,
+    max_bytes: int = MAX_IMAGE_BYTES,
 ) -> StagedImage:
     """The checked picture. A large file is never in memory as a whole.
 
-    parameter: its name in the client's request, for the message. Raises InvalidImage or StorageFailure.
+    Raises InvalidImage, StorageFailure or TooBusy.
     """
     size = upload.size or 0
     if size == 0:
@@ -31,13 +108,13 @@ async def stage_upload(
             f"{parameter} is larger than {max_bytes // 1024**2} MiB, which is what is taken.", parameter=parameter
         )
     if size <= _IN_MEMORY_BYTES:
-        return await intake.stage(await upload.read(), parameter=parameter)
+        return await intake.stage(await upload.read(), parameter=parameter, owner=owner)
     copy = (await asyncio.to_thread(artifacts.staging)) / f"upload-{secrets.token_hex(16)}"
     try:
-        await asyncio.to_thread(_copy, upload.file, copy)
-        return await intake.stage(copy, parameter=parameter)
+        await in_thread_to_its_end(lambda: _copy(upload.file, copy))
+        return await intake.stage(copy, parameter=parameter, owner=owner)
     finally:
-        await asyncio.to_thread(copy.unlink, missing_ok=True)
+        await in_thread_to_its_end(lambda: copy.unlink(missing_ok=True))
 
 
 def _copy(source: IO[bytes], target: Path) -> None:

@@ -1,8 +1,9 @@
-"""For requests that are answered with their pictures: waits for jobs, not for ever, and not for a client that left."""
+"""For requests that take a while: waits for what they need, not for ever, and not for a client that left."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -10,6 +11,8 @@ from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
 from danqing.core.studio import Studio
 from danqing.core.types import Job
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -24,20 +27,33 @@ async def wait_for_jobs(
     Raises RequestTimeout, or ClientGone, and in any case that it does not return has cancelled the jobs.
     """
     waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
-    ended = asyncio.gather(*waits)
-    gone = asyncio.create_task(_until_gone(request))
     try:
-        await asyncio.wait((ended, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            raise ClientGone if gone.done() else RequestTimeout
-        return ended.result()
+        return await while_connected(request, asyncio.gather(*waits), timeout_s=timeout_s)
     except BaseException:
         await asyncio.shield(cancel_all(studio, jobs, caller=caller))
         raise
     finally:
-        for task in (gone, *waits):
+        for task in waits:
             task.cancel()
-        await asyncio.wait((gone, *waits))  # leaves no task behind, and no watcher of a job
+        await asyncio.gather(*waits, return_exceptions=True)  # leaves no task behind, and no watcher of a job
+
+
+async def while_connected(request: Request, work: Awaitable[T], *, timeout_s: float) -> T:
+    """What work returns or raises. The request's body must have been read.
+
+    Raises RequestTimeout, or ClientGone, and in any case that it does not return has cancelled work, which has ended.
+    """
+    doing = asyncio.ensure_future(work)
+    gone = asyncio.create_task(_until_gone(request))
+    try:
+        await asyncio.wait((doing, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise ClientGone if gone.done() else RequestTimeout
+        return doing.result()
+    finally:
+        gone.cancel()
+        doing.cancel()
+        await asyncio.wait((gone, doing))
 
 
 async def cancel_all(studio: Studio, jobs: Sequence[Job], *, caller: Caller) -> None:

@@ -1,8 +1,10 @@
-"""The decoding process: `python -m danqing.intake.child LIMITS`, LIMITS being those of `IntakeLimits` as JSON.
+"""The decoding process: `python -m danqing.intake.child PARENT LIMITS`.
+
+PARENT is the server's process id, LIMITS those of `IntakeLimits` as JSON.
 
 Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format"}, and answers
-each with a line that holds a `Verdict`. Ends when its input does. It never opens a connection, and may not start
-another process, hold more memory or compute longer than the limits say.
+each with a line that holds a `Verdict`. Ends when its input does, and with the server. It never opens a connection, and
+may not start another process, hold more memory or compute longer than the limits say.
 """
 
 import json
@@ -14,6 +16,7 @@ from typing import BinaryIO
 from danqing.intake.limits import MIB, IntakeLimits
 from danqing.intake.rebuild import Refused, rebuild
 from danqing.intake.verdict import Verdict
+from danqing.parentage import die_with_parent
 
 READY = "ready"
 _MAX_FILE_BYTES = 512 * MIB  # far above what the largest picture takes as a PNG
@@ -22,7 +25,8 @@ _MAX_OPEN_FILES = 32
 
 def main() -> None:
     """Runs until the input ends."""
-    limits = IntakeLimits(**json.loads(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))  # what it wrote for a server that is gone, nobody would remove
+    limits = IntakeLimits(**json.loads(sys.argv[2]))
     answers = _own_output()
     os.umask(0o077)
     _confine(limits)
@@ -38,7 +42,7 @@ def main() -> None:
 
 def _judge(source: Path, target: Path, picture_format: str, limits: IntakeLimits) -> Verdict:
     try:
-        rebuild(source, target, picture_format=picture_format, max_side=limits.max_side, max_pixels=limits.max_pixels)
+        rebuild(source, target, picture_format=picture_format, limits=limits)
     except Refused as refused:
         return refused.verdict
     except MemoryError:

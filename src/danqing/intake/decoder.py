@@ -50,7 +50,7 @@ class Decoder:
         answers, requests = await asyncio.open_connection(sock=ours, limit=_MAX_ANSWER_BYTES)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", CHILD, json.dumps(asdict(limits))),
+                *(sys.executable, "-P", "-s", "-m", CHILD, str(os.getpid()), json.dumps(asdict(limits))),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=DEVNULL,

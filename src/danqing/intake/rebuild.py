@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from danqing.intake.jpeg_scans import count_scans
+from danqing.intake.limits import IntakeLimits
 from danqing.intake.verdict import Verdict
 
 _PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)  # imported now: later there may be no memory for it
@@ -32,13 +34,13 @@ class Refused(Exception):
         self.verdict = verdict
 
 
-def rebuild(source: Path, target: Path, *, picture_format: str, max_side: int, max_pixels: int) -> None:
+def rebuild(source: Path, target: Path, *, picture_format: str, limits: IntakeLimits) -> None:
     """Writes target as an upright RGB PNG, or RGBA if some pixel is not opaque. Of an animation the first picture.
 
     Raises Refused, or MemoryError.
     """
     try:
-        picture = _read(source, picture_format, max_side, max_pixels)
+        picture = _read(source, picture_format, limits)
     except (Refused, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -52,14 +54,16 @@ def rebuild(source: Path, target: Path, *, picture_format: str, max_side: int, m
         raise Refused(Verdict.NOT_STORED) from exc
 
 
-def _read(source: Path, picture_format: str, max_side: int, max_pixels: int) -> Image.Image:
-    Image.MAX_IMAGE_PIXELS = max_pixels
+def _read(source: Path, picture_format: str, limits: IntakeLimits) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(source, formats=(picture_format,)) as opened:
             width, height = opened.size
-            if max(width, height) > max_side or width * height > max_pixels:
+            if max(width, height) > limits.max_side or width * height > limits.max_pixels:
                 raise Refused(Verdict.TOO_LARGE)
+            if picture_format == "JPEG" and count_scans(source, most=limits.max_scans) > limits.max_scans:
+                raise Refused(Verdict.TOO_MANY_SCANS)
             opened.load()
             turn = _turn(opened)
             picture = _plain(opened)

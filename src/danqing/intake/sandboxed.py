@@ -4,19 +4,20 @@ import asyncio
 import hashlib
 import secrets
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from danqing.core.errors import InvalidImage, ShuttingDown, StorageFailure
 from danqing.core.images import StagedImage
 from danqing.core.ports import ArtifactStore
+from danqing.core.threads import in_thread_to_its_end
 from danqing.intake.decoder import Decoder, DecoderDied
 from danqing.intake.limits import IntakeLimits
 from danqing.intake.picture_format import HEAD_BYTES, picture_format
+from danqing.intake.turns import Turns
 from danqing.intake.verdict import Verdict, error_of, not_a_picture, too_many_bytes
 
 log = structlog.get_logger(__name__)
@@ -25,20 +26,26 @@ TRIES = 2  # a decoder may die of somebody else's doing: the system's lack of me
 _PNG_HEAD_BYTES = 33
 _RGBA = 6  # colour type of a PNG
 
-T = TypeVar("T")
-
 
 class SandboxedIntake:
     """Implements `core.ports.ImageIntake`. For one event loop. Nothing is started before the first picture comes.
 
-    processes: pictures that are decoded at once; more wait. Each process is kept for the next picture, and replaced
-    when it dies or takes too long.
+    processes: pictures that are decoded at once. Each process is kept for the next picture, and replaced when it dies
+    or takes too long. most_waiting, most_waiting_of_one: pictures that wait for one, in all and of one owner.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, limits: IntakeLimits | None = None, processes: int = 1) -> None:
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        *,
+        limits: IntakeLimits | None = None,
+        processes: int = 2,
+        most_waiting: int = 256,
+        most_waiting_of_one: int = 64,
+    ) -> None:
         self._artifacts = artifacts
         self._limits = limits or IntakeLimits()
-        self._places = asyncio.Semaphore(processes)
+        self._turns = Turns(processes, most_waiting=most_waiting, most_waiting_of_one=most_waiting_of_one)
         self._idle: list[Decoder] = []
         self._busy: set[Decoder] = set()
         self._closed = False
@@ -48,33 +55,23 @@ class SandboxedIntake:
         """Of the decoding processes there are now."""
         return tuple(decoder.pid for decoder in (*self._idle, *self._busy))
 
-    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
         """See the port. Raises also StorageFailure, ShuttingDown once closed, InternalError if no decoder starts."""
-        async with self._places:
+        async with self._turns.turn(owner):
             if self._closed:
                 raise ShuttingDown
             token = secrets.token_hex(16)
             folder = await asyncio.to_thread(self._artifacts.staging)
             target, copy = folder / f"{token}.png", folder / f"{token}.upload"
             try:
-                source = content if isinstance(content, Path) else copy
-                head = await _in_thread(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
-                kind = picture_format(head)
-                if kind is None:
-                    raise not_a_picture(parameter)
-                verdict = await self._rebuild(source, target, kind)
-                if verdict is not Verdict.REBUILT:
-                    raise error_of(verdict, self._limits, parameter=parameter)
-                return await _in_thread(lambda: _inspect(target))
+                return await self._make(content, target, copy, parameter)
             except BaseException:
-                await _in_thread(lambda: _remove(target))
+                await in_thread_to_its_end(lambda: _remove(target))
                 raise
-            finally:
-                await _in_thread(lambda: _remove(copy))
 
     async def discard(self, images: Sequence[StagedImage]) -> None:
         """See the port."""
-        await _in_thread(lambda: _remove(*(image.path for image in images)))
+        await in_thread_to_its_end(lambda: _remove(*(image.path for image in images)))
 
     async def close(self) -> None:
         """Ends the decoding processes; what is being staged is refused. Idempotent."""
@@ -82,6 +79,20 @@ class SandboxedIntake:
         for decoder in (*self._idle, *self._busy):
             await decoder.end()
         self._idle.clear()
+
+    async def _make(self, content: bytes | Path, target: Path, copy: Path, parameter: str) -> StagedImage:
+        """Leaves no copy."""
+        try:
+            head = await in_thread_to_its_end(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
+            kind = picture_format(head)
+            if kind is None:
+                raise not_a_picture(parameter)
+            verdict = await self._rebuild(content if isinstance(content, Path) else copy, target, kind)
+            if verdict is not Verdict.REBUILT:
+                raise error_of(verdict, self._limits, parameter=parameter)
+            return await asyncio.to_thread(_inspect, target)
+        finally:
+            await in_thread_to_its_end(lambda: _remove(copy))
 
     async def _rebuild(self, source: Path, target: Path, kind: str) -> Verdict:
         for _ in range(TRIES):
@@ -155,17 +166,3 @@ def _remove(*paths: Path) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Like `asyncio.to_thread`, but returns only when the thread has ended, also when the caller is cancelled: what it
-    writes must be there, to be removed.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((task,))
-        raise

@@ -11,6 +11,7 @@ class Verdict(StrEnum):
 
     REBUILT = "rebuilt"
     TOO_LARGE = "too_large"  # in pixels
+    TOO_MANY_SCANS = "too_many_scans"
     DAMAGED = "damaged"  # also whatever kills the decoder time after time
     TOO_COSTLY = "too_costly"  # in memory
     TOO_SLOW = "too_slow"
@@ -26,6 +27,7 @@ def error_of(verdict: Verdict, limits: IntakeLimits, *, parameter: str) -> Danqi
             f"{parameter} is too large: at most {limits.max_side} pixels a side, "
             f"and {limits.max_pixels / 1e6:g} megapixels in all."
         ),
+        Verdict.TOO_MANY_SCANS: f"{parameter} has more than {limits.max_scans} scans; save it as an ordinary JPEG.",
         Verdict.TOO_COSTLY: f"{parameter} takes too much memory to decode; send a smaller image.",
         Verdict.TOO_SLOW: f"{parameter} takes too long to decode; send a smaller image.",
     }

@@ -1,14 +1,14 @@
 """Puts the parts together; the only package that knows every concrete class."""
 
-from danqing.wiring.apps import build_app_of, build_apps, check_exposure, listeners
+from danqing.wiring.apps import build_apps, build_managed_app, check_exposure, listeners
 from danqing.wiring.hardware import build_catalogue, device_choice
 from danqing.wiring.runtime import Runtime, log_style, open_runtime
 
 __all__ = [
     "Runtime",
-    "build_app_of",
     "build_apps",
     "build_catalogue",
+    "build_managed_app",
     "check_exposure",
     "device_choice",
     "listeners",

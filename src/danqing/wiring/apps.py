@@ -1,8 +1,6 @@
 """From settings to listeners, and to the app that answers on each of them."""
 
-import ipaddress
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -17,7 +15,7 @@ from danqing.http.app import build_app, build_dialect_app
 from danqing.http.dialect import Dialect
 from danqing.http.gate import GateParts
 from danqing.http.listeners import Listener, OpenListener
-from danqing.http.origins import GateRules
+from danqing.http.origins import GateRules, is_loopback_address
 from danqing.wiring.keys import keys_of
 from danqing.wiring.runtime import Runtime
 
@@ -38,12 +36,14 @@ def listeners(settings: Settings) -> tuple[Listener, ...]:
 
 
 def check_exposure(settings: Settings) -> bool:
-    """True if other machines may use the server without a key. Raises InvalidSettings if nobody said that they may."""
-    if is_loopback(settings.host) or keys_of(settings).enabled:
+    """True if whoever reaches the server from another machine may use it. Raises InvalidSettings if nobody said so."""
+    keys = keys_of(settings)
+    if is_loopback(settings.host) or not keys.let_anybody_in:
         return False
     if not settings.allow_public:
+        needed = "any key is let in" if keys.enabled else "no key is needed"
         raise InvalidSettings(
-            f"{settings.host} is reached from other machines, and no key is needed. Set DANQING_API_KEY "
+            f"{settings.host} is reached from other machines, and {needed}. Set DANQING_API_KEY "
             "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, --allow-public."
         )
     return True
@@ -51,13 +51,25 @@ def check_exposure(settings: Settings) -> bool:
 
 def build_apps(runtime: Runtime, opened: Sequence[OpenListener]) -> Mapping[OpenListener, FastAPI]:
     """The app that answers on each listener."""
-    build = partial(build_app_of, runtime, gate=_gate(runtime.settings, local=is_loopback(runtime.settings.host)))
-    return {one: build(one.listener.dialect) for one in opened}
+    settings = runtime.settings
+    gate = gate_of(settings, loopback_only=is_loopback(settings.host), local_clients_only=False)
+    return {one: _build_app(runtime, one.listener.dialect, gate) for one in opened}
 
 
-def build_app_of(runtime: Runtime, dialect: str | None, *, gate: GateParts | None = None) -> FastAPI:
-    """The app that speaks one dialect, or all for None. gate: without one, any Host is answered."""
-    gate = gate or _gate(runtime.settings, local=False)
+def build_managed_app(runtime: Runtime, dialect: str | None) -> FastAPI:
+    """The app that speaks one dialect, or all for None, where somebody else chooses the address.
+
+    So `check_exposure` cannot judge it: without keys, other machines are refused one by one, unless they may come.
+    """
+    settings = runtime.settings
+    open_to_all = keys_of(settings).let_anybody_in and settings.allow_public
+    if open_to_all:
+        log.warning("open_to_whoever_reaches_it", hint="no listed key is needed; see SECURITY.md")
+    local_clients_only = keys_of(settings).let_anybody_in and not open_to_all
+    return _build_app(runtime, dialect, gate_of(settings, loopback_only=None, local_clients_only=local_clients_only))
+
+
+def _build_app(runtime: Runtime, dialect: str | None, gate: GateParts) -> FastAPI:
     if dialect is None:
         return build_app(runtime.services, gate=gate, dialects=build_dialects())
     return build_dialect_app(runtime.services, gate=gate, dialect=DIALECTS[dialect]())
@@ -70,22 +82,21 @@ def build_dialects() -> tuple[Dialect, ...]:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server on this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost" or is_loopback_address(host)
 
 
-def _gate(settings: Settings, *, local: bool) -> GateParts:
+def gate_of(settings: Settings, *, loopback_only: bool | None, local_clients_only: bool) -> GateParts:
+    """One for all apps of a server; see `GateRules`. Raises InvalidSettings."""
     keys = keys_of(settings)
     if keys.enabled and keys.ordinary is None:
         log.warning("any_key_is_let_in", hint="API_ENABLE_AUTH is on, and API_ALLOWED_KEYS names no keys")
     try:
         rules = GateRules(
-            loopback_only=local,
+            loopback_only=loopback_only,
+            local_clients_only=local_clients_only,
             allowed_hosts=frozenset(settings.allowed_hosts),
             allowed_origins=frozenset(settings.allowed_origins),
         )
     except ValueError as exc:
-        raise InvalidSettings(f"DANQING_ALLOWED_ORIGINS: {exc}") from exc
+        raise InvalidSettings(f"DANQING_ALLOWED_ORIGINS or DANQING_ALLOWED_HOSTS: {exc}") from exc
     return GateParts(keys=keys, rules=rules)

@@ -156,7 +156,11 @@ async def open_runtime(
             artifacts=artifacts,
             intake=intake,
             links=PictureLinks(secret or None),
-            options=DialectOptions(request_timeout_s=settings.request_timeout_s, environment=settings.environment),
+            options=DialectOptions(
+                request_timeout_s=settings.request_timeout_s,
+                environment=settings.environment,
+                public_url=settings.public_url,
+            ),
         )
         runtime = Runtime(
             settings=settings,

@@ -1,5 +1,6 @@
 """The worker process: one engine, one job on the device at a time. Knows nothing of the store of jobs."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from danqing.core.engine_port import Engine
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import EncodedPicture, RawPicture
+from danqing.parentage import die_with_parent
 from danqing.workers.enlarger import Enlarger
 from danqing.workers.failures import describe
 from danqing.workers.finisher import Finisher
@@ -33,7 +35,6 @@ from danqing.workers.messages import (
     WorkerReady,
 )
 from danqing.workers.outbox import Outbox
-from danqing.workers.parentage import die_with_parent
 from danqing.workers.spec import WorkerSpec
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,8 @@ def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, hea
     # blocked while it starts a worker, so that it cannot strike before this line.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    die_with_parent()
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        die_with_parent(parent.pid)
     if spec.setup is not None:
         spec.setup.build()
     threading.excepthook = _end_after_thread

@@ -26,7 +26,7 @@ WRONG_PICTURES = [
     ("img2img", [], "input_image is required for mode img2img."),
     ("fill", ["input_image"], "mask_image is required for mode fill."),
     ("fill", ["mask_image"], "input_image is required for mode fill."),
-    ("text2img", ["input_image"], "text2img takes no input image; choose another mode."),
+    ("text2img", ["input_image"], "Mode text2img takes no input image; ask for img2img, or another mode."),
     ("img2img", ["input_image", "mask_image"], "mask_image has no meaning for mode img2img."),
     ("fill", ["input_image", "mask_image", "control_image"], "control_image has no meaning for mode fill."),
 ]

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from danqing.core.images import MAX_IMAGE_BYTES
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.dialects.genserve.dialect import MAX_BODY_BYTES, genserve
-from danqing.dialects.genserve.schemas import MAX_IMAGE_BYTES
 from danqing.http.dialect import DialectOptions
 from tests.dialects.genserve.parts import a_house, a_picture, painted
 from tests.dialects.house import House, served

@@ -37,6 +37,11 @@ def test_the_services_settings_are_settings(tmp_path: Path) -> None:
     assert load_settings(environ=environment, env_file=tmp_path / "none").port == 8000
 
 
+def test_a_port_that_is_published_on_loopback_only_answers_to_its_names_only() -> None:
+    assert service()["ports"] == ["127.0.0.1:8000:8000"]
+    assert service()["environment"]["DANQING_ALLOWED_HOSTS"] == "${DANQING_ALLOWED_HOSTS:-localhost}"
+
+
 def test_health_is_checked_as_documented() -> None:
     documented = re.search(r"^```yaml\n(healthcheck:.*?)^```$", SEED.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert documented is not None

@@ -14,7 +14,8 @@ from starlette.types import Message
 
 from danqing.core.errors import DanqingError, InternalError, InvalidRequest, OutOfMemory, UnknownModel, WorkerLost
 from danqing.core.states import JobState
-from danqing.core.types import JobFailure, WorkerState
+from danqing.core.studio import Order
+from danqing.core.types import JobFailure, RequestDraft, WorkerState
 from danqing.dialects.openai.errors import CORE_ERRORS, GenerationFailed, failure_of, problem_of, render_error
 from danqing.http.errors import BodyTooLarge
 from danqing.http.keys import Keys
@@ -270,7 +271,7 @@ async def test_an_unknown_model(tmp_path: Path) -> None:
 
 async def test_a_model_that_is_not_ready_and_a_full_queue(tmp_path: Path) -> None:
     starting = editing_house(tmp_path / "1", state=WorkerState.STARTING)
-    full = editing_house(tmp_path / "2", automatic=False, max_queue_size=1)
+    full = editing_house(tmp_path / "2", automatic=False, max_queue_size=2)
 
     async with talking(starting) as client:
         answer = await client.post("/v1/images/generations", json={"prompt": "p"})
@@ -279,10 +280,35 @@ async def test_a_model_that_is_not_ready_and_a_full_queue(tmp_path: Path) -> Non
         assert answer.headers["Retry-After"] == "5"
 
     async with talking(full) as client:
+        await full.studio.submit(Order(draft=RequestDraft(prompt="before")))
         answer = await client.post("/v1/images/generations", json={"prompt": "p", "n": 2})
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "QUEUE_FULL")
         assert answer.json()["error"]["type"] == "rate_limit_error"
-        assert (await full.studio.queue_status()).pending == 0  # the first of the two was taken back
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await full.studio.queue_status()).pending == 1  # not the first of the two
+
+
+async def test_more_pictures_than_the_queue_ever_holds(tmp_path: Path) -> None:
+    house = editing_house(tmp_path, max_queue_size=5)
+
+    async with talking(house) as client:
+        of_text = await client.post("/v1/images/generations", json={"prompt": "p", "n": 6})
+        data = {"prompt": "p", "n": "2"}
+        of_pictures = await client.post("/v1/images/edits", files=files(images=[png()] * 3), data=data)
+        fewer = await client.post("/v1/images/edits", files=files(images=[png()] * 2), data=data)
+
+    # Then it says how many there may be, and does not ask to try again
+    assert of_text.status_code == of_pictures.status_code == 400
+    assert of_text.json()["error"] == {
+        "message": "At most 5 pictures in one request.",
+        "type": "invalid_request_error",
+        "param": "n",
+        "code": "INVALID_INPUT",
+    }
+    assert of_pictures.json() == {"error": "INVALID_INPUT", "message": "At most 5 pictures in one request."}
+    assert of_text.headers["x-should-retry"] == of_pictures.headers["x-should-retry"] == "false"
+    assert len(fewer.json()["data"]) == 4
+    assert (await house.studio.queue_status()).total == 4
 
 
 async def test_a_failed_generation(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from danqing.core.studio import Order
-from danqing.core.types import Mode, RequestDraft, WorkerState
+from danqing.core.types import GenerationRequest, Job, Mode, RequestDraft, WorkerState
 from danqing.dialects.openai.dialect import openai
 from danqing.http.dialect import DialectOptions
 from danqing.http.keys import Keys
@@ -26,10 +26,15 @@ async def generated(client: httpx2.AsyncClient, **body: Any) -> httpx2.Response:
     return answer
 
 
-async def requests_of(house: House) -> list[Any]:
-    """Every job's request, in the order of acceptance."""
+async def jobs_of(house: House) -> list[Job]:
+    """Every job, in the order of acceptance."""
     batches = await house.services.gallery.newest(limit=100)
-    return [job.request for batch in reversed(batches) for job in batch.jobs]
+    return [job for batch in reversed(batches) for job in batch.jobs]
+
+
+async def requests_of(house: House) -> list[GenerationRequest]:
+    """Every job's request, in the order of acceptance."""
+    return [job.request for job in await jobs_of(house)]
 
 
 async def test_one_picture_as_the_document_shows_it(tmp_path: Path) -> None:
@@ -125,6 +130,46 @@ async def test_addresses_instead_of_pictures(tmp_path: Path) -> None:
             assert picture.headers["content-type"] == f"image/{output_format}"
             with Image.open(io.BytesIO(picture.content)) as image:
                 assert (image.format, image.size) == (output_format.upper(), (128, 128))
+
+
+async def test_addresses_are_where_the_operator_says_that_clients_find_the_server(tmp_path: Path) -> None:
+    house = editing_house(tmp_path, options=DialectOptions(public_url="https://studio.example/images/"))
+
+    async with talking(house) as client:
+        (datum,) = (await generated(client, response_format="url")).json()["data"]
+
+        assert datum["url"].startswith("https://studio.example/images/v1/files/images/")
+        assert (await client.get(datum["url"].removeprefix("https://studio.example/images"))).status_code == 200
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+async def test_a_picture_by_address_has_a_name_and_a_tag(tmp_path: Path, output_format: str) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        (datum,) = (await generated(client, response_format="url", output_format=output_format)).json()["data"]
+        first, again = [await client.get(datum["url"]) for _ in range(2)]
+
+    name = datum["url"].rpartition("/")[2]
+    assert first.headers["content-disposition"] == f'inline; filename="{name}"'
+    assert first.headers["etag"] == again.headers["etag"]
+    assert first.headers["etag"].strip('"')
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+async def test_a_picture_by_address_is_encoded_once(tmp_path: Path, output_format: str) -> None:
+    house = editing_house(tmp_path)
+
+    async with talking(house) as client:
+        answer = await generated(client, response_format="url", output_format=output_format, seed=1)
+        address = answer.json()["data"][0]["url"]
+        first = await client.get(address)
+
+        # When the file that it was encoded from is not there any more
+        (job,) = await jobs_of(house)
+        house.artifacts.remove(f"{job.id}.png")
+
+        # Then it is there all the same, for those only who may see it
+        assert (await client.get(address)).content == first.content
+        assert (await client.get(address.replace("-100.", "-99."))).status_code == 404
 
 
 async def test_addresses_work_without_a_key_until_they_are_changed(tmp_path: Path) -> None:

@@ -225,14 +225,19 @@ def test_a_right_key(tmp_path: Path) -> None:
 
 
 def test_a_full_queue(tmp_path: Path) -> None:
+    # Given a queue of one, taken by a request whose picture is not made yet
     with (
         client_of(tmp_path, automatic=False, max_queue_size=1) as client,
-        pytest.raises(openai.RateLimitError) as refused,
+        client.images.generate(prompt="before", stream=True),
     ):
-        client.images.generate(prompt="p", n=2)
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.images.generate(prompt="p")
+        with pytest.raises(openai.BadRequestError) as too_many:
+            client.images.generate(prompt="p", n=2)
 
     assert refused.value.code == "QUEUE_FULL"
     assert refused.value.response.headers["Retry-After"] == "5"
+    assert (too_many.value.code, too_many.value.param) == ("INVALID_INPUT", "n")
 
 
 def test_a_failure_that_would_come_again_is_not_tried_again(tmp_path: Path) -> None:

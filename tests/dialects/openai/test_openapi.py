@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from danqing.dialects.openai.dialect import openai
 from tests.dialects.house import served
 from tests.dialects.openai.parts import editing_house, mask, png
+from tests.dialects.openai.seed_document import CURL, example
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -82,6 +84,56 @@ def test_good_answers_are_declared(
     case = schema[path][method].Case(body=body, media_type=media_type)
 
     assert case.call_and_validate(base_url=url, checks=CHECKS, timeout=60).status_code == 200
+
+
+def shown(described: dict[str, Any]) -> list[Any]:
+    """The examples of a media type."""
+    return [one["value"] for one in described.get("examples", {}).values()] or [described["example"]]
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/edits", "/v1/images/variations"])
+def test_bodies_and_answers_have_examples_that_are_as_described(schema: schemathesis.BaseSchema, path: str) -> None:
+    document = schema.raw_schema
+    operation = document["paths"][path]["post"]
+
+    for part in (operation["requestBody"], *operation["responses"].values()):
+        for media_type, described in part["content"].items():
+            whole = {**described["schema"], "components": document["components"]}
+            check = jsonschema_rs.Draft202012Validator(whole)
+            assert shown(described)
+            for value in shown(described):
+                assert not list(check.iter_errors(value)), (media_type, value)
+
+
+def test_an_edit_needs_a_picture_under_one_of_its_names(schema: schemathesis.BaseSchema) -> None:
+    body = schema.raw_schema["paths"]["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    check = jsonschema_rs.Draft202012Validator(body["schema"])
+
+    assert not check.is_valid({"prompt": "p", "mask": "m"})
+    for name, pictures in [("image", "a"), ("images", ["a"]), ("image[]", ["a", "b"])]:
+        assert check.is_valid({"prompt": "p", name: pictures})
+
+
+def test_the_examples_are_the_vendors(schema: schemathesis.BaseSchema) -> None:
+    edits = schema.raw_schema["paths"]["/v1/images/edits"]["post"]
+    bodies = shown(edits["requestBody"]["content"]["multipart/form-data"])
+
+    def answers(status: int) -> list[Any]:
+        return shown(edits["responses"][str(status)]["content"]["application/json"])
+
+    # Then the requests are those of its commands
+    for body, command in zip(bodies, (CURL[1], CURL[2]), strict=False):
+        told = [f"prompt={body['prompt']}", *(f"images=@{file}" for file in body["images"]), f"n={body['n']}"]
+        assert [f'-F "{field}"' in command for field in told] == [True] * len(told)
+
+    # And the answers those that it shows
+    documented = example('  -H "Authorization: Basic')
+    assert answers(200)[0]["data"] == documented["data"]
+    assert set(documented["usage"]) <= set(answers(200)[0]["usage"])
+    assert answers(401)[0] == example("401 - 未授权:")
+    assert answers(400)[0] == example("400 - 无效输入:")
+    assert answers(500)[0]["error"] == example("500 - 服务器错误:")["error"]
+    assert answers(503)[0] == example("**错误响应** (503):")
 
 
 def test_the_document_has_every_parameter_and_file(schema: schemathesis.BaseSchema) -> None:

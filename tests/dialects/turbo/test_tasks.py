@@ -141,9 +141,9 @@ async def test_an_unknown_path(house: House, method: str, path: str) -> None:
     [
         ("GET", "/api/generate", "POST"),
         ("PUT", "/api/generate", "POST"),
-        ("POST", "/api/status", "GET"),
-        ("DELETE", f"/api/task/{UNKNOWN}", "GET"),
-        ("POST", "/health", "GET"),
+        ("POST", "/api/status", "GET, HEAD"),
+        ("DELETE", f"/api/task/{UNKNOWN}", "GET, HEAD"),
+        ("POST", "/health", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_is_not_there(house: House, method: str, path: str, allowed: str) -> None:

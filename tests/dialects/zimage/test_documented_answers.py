@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from danqing.core.batches import Batch, BatchState
+from danqing.core.batches import PATIENCE, Batch, BatchState
+from danqing.core.callers import LOCAL
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Attempt, Job, JobFailure, PoolStatus, Progress, Stage
 from danqing.dialects.zimage.dialect import zimage
@@ -217,7 +218,10 @@ def test_what_cannot_be_cancelled_says_why(job: Job, status: str, message: str) 
 
 
 def test_history() -> None:
-    same([told(one) for one in from_batches([full_batch()], SHELF)], with_our_names(example("4.1")))
+    same(
+        [told(one) for one in from_batches([full_batch()], SHELF, now=NOON, caller=LOCAL)],
+        with_our_names(example("4.1")),
+    )
 
 
 def test_batch() -> None:
@@ -225,7 +229,7 @@ def test_batch() -> None:
     documented = with_our_names(example("4.2"))
     documented["items"][1] |= {"task_id": SECOND_ID, "error_code": None, "error_hint": None}
 
-    answer = told(from_batch(full_batch(), SHELF))
+    answer = told(from_batch(full_batch(), SHELF, now=NOON, caller=LOCAL))
 
     answer["items"] = answer["items"][:2]
     same(answer, documented)
@@ -260,8 +264,8 @@ def test_failed_and_cancelled_images_count_as_failed() -> None:
     fourth = replace(SECOND, batch_index=3, state=JobState.PENDING, artifacts=())
     batch = a_batch(FAILED, SECOND, replace(CANCELLED, batch_index=2), fourth, size=5)
 
-    (summary,) = (told(one) for one in from_batches([batch], SHELF))
-    items = told(from_batch(batch, SHELF))["items"]
+    (summary,) = (told(one) for one in from_batches([batch], SHELF, now=NOON, caller=LOCAL))
+    items = told(from_batch(batch, SHELF, now=NOON, caller=LOCAL))["items"]
 
     # Then the numbers add up, and the picture shown is the first that there is
     assert (summary["batch_size"], summary["success_count"], summary["failed_count"]) == (5, 1, 2)
@@ -275,9 +279,18 @@ def test_failed_and_cancelled_images_count_as_failed() -> None:
 
 
 def test_a_batch_without_pictures_has_no_address() -> None:
-    (summary,) = (told(one) for one in from_batches([a_batch(FAILED)], SHELF))
+    for batch, status in ((a_batch(FAILED), "PENDING"), (a_batch(FAILED, size=1), "FAILURE")):
+        (summary,) = (told(one) for one in from_batches([batch], SHELF, now=NOON, caller=LOCAL))
 
-    assert (summary["status"], summary["relative_path"], summary["image_url"]) == ("FAILURE", None, None)
+        assert (summary["status"], summary["relative_path"], summary["image_url"]) == (status, None, None)
+
+
+def test_images_that_do_not_come_are_not_waited_for_for_ever() -> None:
+    now = NOON + PATIENCE
+
+    (summary,) = (told(one) for one in from_batches([a_batch(COMPLETED)], SHELF, now=now, caller=LOCAL))
+
+    assert (summary["status"], summary["batch_size"], summary["success_count"]) == ("SUCCESS", 4, 1)
 
 
 def test_times_have_microseconds_and_an_offset_whatever_they_are() -> None:

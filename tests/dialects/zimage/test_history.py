@@ -49,6 +49,17 @@ async def test_a_batch_grows_as_its_images_come(house: House) -> None:
     assert {k: v for k, v in summary.items() if k != "relative_path"} == detail["batch"]
 
 
+async def test_a_batch_is_a_success_when_all_images_that_were_announced_are_there(house: House) -> None:
+    # Given a client that sends the images of a batch one after the other, each when the one before is there
+    for index, status in enumerate(["PENDING", "PENDING", "SUCCESS"]):
+        await paint(house, await submit_in_batch(house, "b", index, 3))
+
+        # Then the batch is pending until the last
+        (summary,) = await history(house)
+        assert (summary["status"], summary["success_count"]) == (status, index + 1)
+        assert (await answered(house, "GET", "/v1/history/b"))["batch"]["status"] == status
+
+
 async def test_a_task_without_a_batch_is_one(house: House) -> None:
     task_id = await submit(house)
 
@@ -98,7 +109,7 @@ async def test_pages_that_cannot_be(house: House, name: str, value: str, kind: s
     assert (answer.status_code, wrong["loc"], wrong["type"]) == (422, ["query", name], kind)
 
 
-@pytest.mark.parametrize("batch_id", ["a/b", "../x", "50%", "批次 1", "?&#", "x" * 128])
+@pytest.mark.parametrize("batch_id", ["a/b", "..x/.y/z..", "...", "50%", "批次 1", "?&#", "x" * 128])
 async def test_any_batch_id_can_be_asked_for_and_deleted(house: House, batch_id: str) -> None:
     await submit_in_batch(house, batch_id, 0, 1)
     (summary,) = await history(house)

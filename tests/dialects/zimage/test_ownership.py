@@ -101,6 +101,63 @@ async def test_one_id_of_two_owners_is_two_batches(house: House) -> None:
     assert await batches(house, ADMIN) == ["b"]
 
 
+async def test_the_administrator_tells_one_id_of_two_owners_apart(house: House) -> None:
+    # Given both used the same id
+    annes, bobs = await made_by(house, ANNE, "b"), await made_by(house, BOB, "b")
+    (of_bob, of_anne) = await answered(house, "GET", "/v1/history", key=ADMIN)
+    assert of_bob["owner"] != of_anne["owner"]
+
+    # Then an owner that is named leads to that one's batch, and none to the newest, which says whose it is
+    async def shown(**query: str) -> tuple[str, list[str]]:
+        detail = await answered(house, "GET", "/v1/history/b", key=ADMIN, params=query)
+        return detail["batch"]["owner"], [item["task_id"] for item in detail["items"]]
+
+    assert await shown(owner=of_anne["owner"]) == (of_anne["owner"], [annes.task_id])
+    assert await shown(owner=of_bob["owner"]) == await shown() == (of_bob["owner"], [bobs.task_id])
+    assert (await ask(house, "GET", "/v1/history/b", key=ADMIN, params={"owner": "nobody"})).status_code == 404
+
+    # And nothing is deleted before it is said whose
+    unclear = await ask(house, "DELETE", "/v1/history/b", key=ADMIN)
+    assert (unclear.status_code, unclear.json()) == (
+        409,
+        {"detail": "Several owners have a batch of this id; say whose with ?owner=, as /v1/history tells it"},
+    )
+    await answered(house, "DELETE", "/v1/history/b", key=ADMIN, params={"owner": of_anne["owner"]})
+    assert (await batches(house, ANNE), await batches(house, BOB)) == ([], ["b"])
+    await answered(house, "DELETE", "/v1/history/b", key=ADMIN)
+    assert await batches(house, ADMIN) == []
+
+
+async def test_who_owns_a_batch_is_for_the_administrator(house: House) -> None:
+    # Given the owner of Anne's batch, as the administrator reads it
+    await made_by(house, ANNE, "b")
+    (summary,) = await answered(house, "GET", "/v1/history", key=ADMIN)
+    owner = {"owner": summary["owner"]}
+
+    # Then Anne's own history does not tell it, and the name opens nothing to Bob
+    assert "owner" not in (await answered(house, "GET", "/v1/history", key=ANNE))[0]
+    assert "owner" not in (await answered(house, "GET", "/v1/history/b", key=ANNE))["batch"]
+    for method in ("GET", "DELETE"):
+        hidden = await ask(house, method, "/v1/history/b", key=BOB, params=owner)
+        assert (hidden.status_code, hidden.json()) == (404, {"detail": "Batch not found"})
+    assert await batches(house, ANNE) == ["b"]
+
+
+async def test_without_authentication_one_id_with_and_without_a_key(open_house: House) -> None:
+    # Given the same id without a key, and with one
+    await made_by(open_house, None, "b")
+    await made_by(open_house, "any key", "b")
+
+    with_key, without = await answered(open_house, "GET", "/v1/history")
+
+    # Then what has no owner's name is to be had as `local`
+    assert with_key["owner"].startswith("key-")
+    assert "owner" not in without
+    assert (await ask(open_house, "DELETE", "/v1/history/b")).status_code == 409
+    await answered(open_house, "DELETE", "/v1/history/b", params={"owner": "local"})
+    assert await answered(open_house, "GET", "/v1/history") == [with_key]
+
+
 @pytest.mark.parametrize("key", [None, "", "wrong", ANNE.upper()])
 async def test_without_a_good_key_nothing_is_told(house: House, key: str | None) -> None:
     made = await made_by(house, ANNE, "b")
@@ -191,11 +248,11 @@ async def test_without_authentication_who_gives_no_key_sees_everybodys(open_hous
     await made_by(open_house, None, "of-nobody")
     made = await made_by(open_house, "any key", "of-somebody")
 
-    # Then who gives a key sees only what was made with it, and no key sees all
+    # Then who gives a key is listed only what was made with it, who gives none all, and everybody sees every task
     assert await batches(open_house, None) == ["of-somebody", "of-nobody"]
     assert await batches(open_house, "any key") == ["of-somebody"]
     assert await batches(open_house, "another key") == []
-    assert (await ask(open_house, "GET", f"/v1/tasks/{made.task_id}", key="another key")).status_code == 404
+    assert (await ask(open_house, "GET", f"/v1/tasks/{made.task_id}", key="another key")).status_code == 200
 
     # And the key is told to nobody else
     mine = await answered(open_house, "GET", f"/v1/tasks/{made.task_id}", key="any key")

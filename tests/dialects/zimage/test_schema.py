@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -38,6 +40,36 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
     root: Path = tmp_path_factory.mktemp("outputs")
     with served(lambda: House(root, max_queue_size=10_000), [zimage()]) as url:
         yield schemathesis.openapi.from_url(f"{url}/openapi.json")
+
+
+def examples(node: object, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, object]]:
+    """Where, the schema, and the example, of every one in the document."""
+    if isinstance(node, dict):
+        found = cast("dict[str, Any]", node)
+        if "schema" in found and "example" in found:
+            yield way, found["schema"], found["example"]
+        if "properties" in found:
+            yield from ((way, found, example) for example in found.get("examples", []))
+        for name, member in found.items():
+            yield from examples(member, (*way, name))
+
+
+def test_the_documents_examples_are_as_it_says(schema: BaseSchema) -> None:
+    document = schema.raw_schema
+
+    found = list(examples(document))
+
+    for way, described, example in found:
+        problems = jsonschema_rs.Draft202012Validator({**described, "components": document["components"]})
+        assert not list(problems.iter_errors(example)), way
+    assert {way[1] for way, _, _ in found if way[0] == "paths"} == {
+        "/v1/images/generate",
+        "/v1/tasks/{task_id}",
+        "/v1/tasks/{task_id}/cancel",
+        "/v1/history",
+        "/v1/history/{batch_id}",
+    }
+    assert ("components", "schemas", "GenerateImageRequest") in {way for way, _, _ in found}
 
 
 @pytest.mark.parametrize(("mode", "method", "path"), PATHS)

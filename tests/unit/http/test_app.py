@@ -99,3 +99,21 @@ async def test_the_document_tells_that_keys_are_needed(tmp_path: Path) -> None:
     assert set(document["components"]["securitySchemes"]) == {"header", "bearer", "basic"}
     assert document["paths"]["/red/who"]["get"]["security"] == []
     assert "security" not in document["paths"]["/red/echo"]["post"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", "/red/who", "GET, HEAD, POST, DELETE"),  # three routes
+        ("DELETE", "/docs", "GET, HEAD"),
+        ("HEAD", "/tickets", "POST"),
+        ("OPTIONS", "/red/echo", "POST"),
+    ],
+)
+async def test_a_wrong_method_names_those_of_every_route(
+    tmp_path: Path, method: str, path: str, allowed: str, alone: bool
+) -> None:
+    answer = await ask(tmp_path, method, path, RED, alone=alone)
+
+    assert answer.headers["allow"] == allowed

@@ -60,7 +60,7 @@ async def test_open_paths_need_no_key(tmp_path: Path, headers: dict[str, str], a
 async def test_while_keys_are_off_one_that_is_given_still_tells_callers_apart(tmp_path: Path) -> None:
     async with House(tmp_path).client(RED) as client:
         assert (await client.get("/red/who")).json() == {"owner": "local", "sees_all": True}
-        assert (await client.get("/red/who", headers={"X-Auth-Key": "ann"})).json() == {"owner": ANN, "sees_all": False}
+        assert (await client.get("/red/who", headers={"X-Auth-Key": "ann"})).json() == {"owner": ANN, "sees_all": True}
 
 
 async def test_pages_of_strangers_are_refused_with_or_without_keys(tmp_path: Path) -> None:
@@ -79,6 +79,20 @@ async def test_a_misled_browser_is_refused(tmp_path: Path) -> None:
     async with house.client(RED) as client:
         assert (await client.get("/red/who", headers={"Host": "evil.example"})).status_code == 403
         assert (await client.get("/red/who", headers={"Host": "localhost:8000"})).status_code == 200
+
+
+async def test_other_machines_are_told_what_to_set(tmp_path: Path) -> None:
+    app = House(tmp_path, rules=GateRules(loopback_only=None, local_clients_only=True)).app(RED)
+
+    async def ask(address: str, path: str) -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=app, client=(address, 50000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return await client.get(path)
+
+    assert (await ask("127.0.0.1", "/red/who")).status_code == 200
+    refused = await ask("192.0.2.7", "/red/who")
+    assert (refused.status_code, refused.json()) == (403, {"red": "Forbidden"})
+    assert "DANQING_API_KEY" in (await ask("192.0.2.7", "/livez")).json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +178,22 @@ async def test_a_websocket_needs_a_key_or_a_ticket(tmp_path: Path) -> None:
         assert (await client.post(f"/red/echo?ticket={issued['ticket']}")).status_code == 401
         assert await first_word(f"{ws}?client_id=x&ticket={issued['ticket']}") == ANN
         assert (await refusal(f"{ws}?ticket={issued['ticket']}"))[0] == 401
+
+        # And a stale one takes nothing from who has a key
+        assert await first_word(f"{ws}?ticket={issued['ticket']}", **{"X-Auth-Key": "ann"}) == ANN
+
+
+async def test_a_stale_ticket_matters_to_nobody_while_keys_are_off(tmp_path: Path) -> None:
+    async with red_port(House(tmp_path)) as url:
+        assert await first_word(f"{url}/red/ws?ticket=stale") == "local"
+
+
+async def test_refusing_websockets_does_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with red_port(guarded(tmp_path)) as url:
+        for _ in range(3):
+            assert (await refusal(f"{url}/red/ws"))[0] == 401
+
+    assert [record.message for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 async def test_a_websocket_of_a_strangers_page_is_refused(tmp_path: Path) -> None:

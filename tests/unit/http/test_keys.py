@@ -33,7 +33,8 @@ def owner(key: str) -> str:
         (ANY, "chief", Caller(owner=owner("chief"), sees_all=True)),
         (ANY, "", None),
         (OFF, "", LOCAL),
-        (OFF, "whatever", Caller(owner=owner("whatever"))),
+        (OFF, "whatever", Caller(owner=owner("whatever"), sees_all=True, own_history=True)),
+        (OFF, "one", Caller(owner=owner("one"), sees_all=True, own_history=True)),
         (OFF, "chief", Caller(owner=owner("chief"), sees_all=True)),
         (Keys(enabled=True), "one", None),
         (Keys(enabled=True, ordinary=frozenset({""}), admin=""), "", None),
@@ -83,6 +84,7 @@ def basic(text: str) -> str:
         ({"Authorization": basic("user:schlüssel")}, "schlüssel"),
         ({"X-Auth-Key": "own", "Authorization": "Bearer other"}, "own"),
         ({"X-Auth-Key": "", "Authorization": "Bearer other"}, "other"),
+        ({"X-Auth-Key": " \t", "Authorization": "Bearer other"}, "other"),
         ({}, None),
         ({"X-Auth-Key": ""}, None),
         ({"Authorization": "Bearer"}, None),
@@ -98,3 +100,18 @@ def basic(text: str) -> str:
 )
 def test_where_a_key_is_found(headers: dict[str, str], key: str | None) -> None:
     assert key_in(Headers(headers)) == (None if key is None else key.encode())
+
+
+@pytest.mark.parametrize("header", ["X-Auth-Key", "Authorization"])
+def test_a_letters_last_byte_is_no_blank(header: str) -> None:
+    # à ends in a byte that is a blank in latin-1
+    value = "voilà".encode() if header == "X-Auth-Key" else b"Bearer " + "voilà".encode()
+    assert key_in(Headers(raw=[(header.lower().encode(), value)])) == "voilà".encode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "anybody"),
+    [(LISTED, False), (Keys(enabled=True, admin="chief"), False), (ANY, True), (OFF, True)],
+)
+def test_whether_they_keep_anybody_out(keys: Keys, anybody: bool) -> None:
+    assert keys.let_anybody_in == anybody

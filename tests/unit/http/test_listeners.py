@@ -57,3 +57,9 @@ def test_the_same_port_twice() -> None:
 def test_the_address_shown_can_be_opened(host: str, url: str) -> None:
     with open_listeners([Listener(host=host, port=0)]) as (opened,):
         assert opened.url.startswith(url)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_the_address_that_is_bound_is_told_too(host: str) -> None:
+    with open_listeners([Listener(host=host, port=0)]) as (opened,):
+        assert opened.bound == f"{host}:{opened.port}"

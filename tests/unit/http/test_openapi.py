@@ -1,10 +1,10 @@
-"""Bounds in the OpenAPI document are the ones that hold."""
+"""Bounds in the OpenAPI document are the ones that hold, and examples are whole."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from danqing.http.openapi import ExactFastAPI
+from danqing.http.openapi import ExactFastAPI, example
 
 
 class Asked(BaseModel):
@@ -35,3 +35,12 @@ def test_whole_bounds_are_integers_and_the_rest_is_left_alone() -> None:
     assert (large["minimum"], large["exclusiveMaximum"]) == (-(2**63), 2**63)
     assert type(large["exclusiveMaximum"]) is int
     assert repr(fields["minimum"]["minimum"]) == "3"
+
+
+def test_examples_keep_what_is_null() -> None:
+    app, shown = ExactFastAPI(), {"a": None, "b": [{"c": None}, None, 1.5], "d": {}}
+    content = {"application/json": {"example": example(shown)}}
+
+    app.add_api_route("/ask", ask, methods=["POST"], responses={200: {"content": content}})
+
+    assert app.openapi()["paths"]["/ask"]["post"]["responses"]["200"]["content"]["application/json"]["example"] == shown

@@ -1,4 +1,4 @@
-"""Which pages may call, and under which names."""
+"""Which machines and pages may call, and under which names."""
 
 import pytest
 from starlette.datastructures import Headers
@@ -13,29 +13,31 @@ OPEN = GateRules(loopback_only=False, allowed_origins=frozenset({"https://studio
 @pytest.mark.parametrize(
     "host",
     ["localhost", "localhost:8000", "127.0.0.1:8000", "127.1.2.3", "[::1]:8000", "LOCALHOST", "a.localhost:1",
-     "studio.example", "STUDIO.example:8000"],
+     "studio.example", "STUDIO.example:8000", "localhost.", "localhost.:8000", "studio.example.",
+     "[::ffff:127.0.0.1]:8000"],
 )  # fmt: skip
 def test_names_of_this_machine_and_listed_ones_are_answered_to(host: str) -> None:
-    LOOPBACK.check_host(Headers({"host": host}))
+    LOOPBACK.check_host({}, Headers({"host": host}))
 
 
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5", "0.0.0.0",
-     "", "[::1", "a@localhost", "localhost:x", "evil.example#localhost", "notlocalhost"],
+     "", "[::1", "a@localhost", "localhost:x", "evil.example#localhost", "notlocalhost",
+     "evil.example.", "localhost..", "."],
 )  # fmt: skip
 def test_a_strange_name_is_refused_on_loopback(host: str) -> None:
     with pytest.raises(Forbidden):
-        LOOPBACK.check_host(Headers({"host": host}))
+        LOOPBACK.check_host({}, Headers({"host": host}))
 
 
 def test_of_two_names_both_count() -> None:
     with pytest.raises(Forbidden):
-        LOOPBACK.check_host(Headers(raw=[(b"host", b"localhost"), (b"host", b"evil.example")]))
+        LOOPBACK.check_host({}, Headers(raw=[(b"host", b"localhost"), (b"host", b"evil.example")]))
 
 
 def test_a_server_for_others_answers_to_any_name() -> None:
-    OPEN.check_host(Headers({"host": "whatever.example"}))
+    OPEN.check_host({}, Headers({"host": "whatever.example"}))
 
 
 WELCOME = [
@@ -108,3 +110,66 @@ def test_two_origins_are_one_too_many() -> None:
 def test_a_list_that_would_never_match_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match="is not an origin"):
         GateRules(loopback_only=False, allowed_origins=frozenset({origin}))
+
+
+def test_listed_names_are_the_only_ones_whatever_the_address() -> None:
+    listed = GateRules(loopback_only=False, allowed_hosts=frozenset({"Studio.example.", "2001:db8::1"}))
+
+    for host in ("studio.example:8000", "localhost:8000", "127.0.0.1", "[2001:db8::1]:8000"):
+        listed.check_host({}, Headers({"host": host}))
+    with pytest.raises(Forbidden):
+        listed.check_host({}, Headers({"host": "evil.example"}))
+
+
+@pytest.mark.parametrize("host", ["https://studio.example", "studio.example:8000", "*", "studio.example/", "a b"])
+def test_a_host_that_would_never_match_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a host name"):
+        GateRules(loopback_only=True, allowed_hosts=frozenset({host}))
+
+
+MANAGED = GateRules(loopback_only=None, local_clients_only=True)
+
+
+@pytest.mark.parametrize(
+    ("server", "checked"),
+    [
+        (("127.0.0.1", 8000), True),
+        (("::1", 8000), True),
+        (("192.168.1.5", 8000), False),
+        (("0.0.0.0", 8000), False),
+        (("/run/danqing.sock", None), False),
+        (None, False),
+    ],
+)
+def test_where_others_chose_the_address_the_connection_tells(server: object, checked: bool) -> None:
+    strange, own = Headers({"host": "evil.example"}), Headers({"host": "localhost:8000"})
+
+    MANAGED.check_host({"server": server}, own)
+    if checked:
+        with pytest.raises(Forbidden):
+            MANAGED.check_host({"server": server}, strange)
+    else:
+        MANAGED.check_host({"server": server}, strange)
+
+
+HERE, SOCKET = ("127.0.0.1", 8000), ("/run/danqing.sock", None)
+
+
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [(("127.0.0.1", 1), HERE), (("127.8.8.8", 1), HERE), (("::1", 1), ("::1", 8000)),
+     (("::ffff:127.0.0.1", 1), ("::ffff:127.0.0.1", 8000)), (None, SOCKET)],
+)  # fmt: skip
+def test_clients_of_this_machine(client: object, server: object) -> None:
+    MANAGED.check_client({"client": client, "server": server})
+
+
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [(("192.168.1.20", 1), HERE), (("2001:db8::1", 1), HERE), (("::ffff:192.0.2.1", 1), HERE), (("localhost", 1), HERE),
+     (("", 0), SOCKET), (None, HERE), (None, None), (("192.0.2.1", 1), SOCKET)],
+)  # fmt: skip
+def test_clients_of_other_machines_and_of_nobody_knows_where(client: object, server: object) -> None:
+    with pytest.raises(Forbidden, match="DANQING_ALLOW_PUBLIC=true"):
+        MANAGED.check_client({"client": client, "server": server})
+    OPEN.check_client({"client": client, "server": server})

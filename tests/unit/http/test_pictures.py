@@ -4,12 +4,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from danqing.blobs.local import LocalArtifactStore
+from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.types import Artifact, ArtifactKind
-from danqing.http.pictures import PictureResponse, picture_response
+from danqing.http.callers import STATE_KEY
+from danqing.http.picture_links import PictureLinks
+from danqing.http.pictures import PictureResponse, picture_response, viewer_of
 
 CONTENT = bytes(range(256)) * 12_000  # about three of the chunks that are read at a time
 
@@ -57,3 +61,29 @@ async def test_ranges_are_not_served(artifacts: LocalArtifactStore, asked: str) 
 async def test_a_picture_that_is_not_there(artifacts: LocalArtifactStore, name: str) -> None:
     with pytest.raises(ArtifactNotFound):
         await picture_response(artifacts, an_artifact(name), filename="task.png")
+
+
+LINKS = PictureLinks(b"secret", now=lambda: 1_000_000.0)
+ANN = Caller(owner="ann")
+
+
+def a_request(path: str, caller: Caller | None) -> Request:
+    state = {} if caller is None else {STATE_KEY: caller}
+    query = path.partition("?")[2].encode()
+    return Request({"type": "http", "path": path, "query_string": query, "headers": [], "state": state})
+
+
+@pytest.mark.parametrize("caller", [None, ANN])
+def test_a_signed_address_shows_the_picture_whosever_it_is(caller: Caller | None) -> None:
+    assert viewer_of(a_request(LINKS.sign("/p/a.png"), caller), LINKS, "/p/a.png").sees_all
+
+
+@pytest.mark.parametrize("address", ["/p/a.png", LINKS.sign("/p/b.png")])
+def test_without_one_a_caller_sees_what_he_may(address: str) -> None:
+    assert viewer_of(a_request(address, ANN), LINKS, "/p/a.png") == ANN
+    with pytest.raises(ArtifactNotFound):
+        viewer_of(a_request(address, None), LINKS, "/p/a.png")
+
+
+def test_while_keys_are_off_every_address_does() -> None:
+    assert viewer_of(a_request("/p/a.png", None), PictureLinks(None), "/p/a.png") is LOCAL

@@ -6,6 +6,7 @@ import signal
 
 import httpx2
 import pytest
+import structlog
 import websockets
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,6 +31,18 @@ async def test_each_listener_has_its_app() -> None:
         assert await get(first.url) == "one"
         assert await get(second.url) == "two"
         stop.request()
+
+
+async def test_what_is_listened_on_is_told() -> None:
+    stop = Stop()
+    with structlog.testing.capture_logs() as lines:
+        async with serving(saying("one"), stop=stop) as ((listener,), _):
+            assert await get(listener.url) == "one"
+            stop.request()
+
+    assert [(line["url"], line["bound"]) for line in lines if line["event"] == "listening"] == [
+        (listener.url, f"127.0.0.1:{listener.port}")
+    ]
 
 
 async def test_while_draining_requests_are_still_answered() -> None:

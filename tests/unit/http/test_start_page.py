@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from danqing.core.types import WorkerState
+from danqing.http.dialect import DialectOptions
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
 
@@ -23,6 +24,14 @@ async def test_it_says_what_runs_and_how_to_ask(tmp_path: Path) -> None:
     assert "curl http://danqing.test/red -d &#x27;{&quot;a&quot;: 1}&#x27;" in answer.text
     assert "grey" not in answer.text
     assert '<a href="/docs">' in answer.text
+
+
+async def test_it_shows_the_public_address(tmp_path: Path) -> None:
+    house = House(tmp_path, options=DialectOptions(public_url="https://studio.example/base/"))
+
+    answer = await ask(tmp_path, "GET", "/", RED, house=house)
+
+    assert "curl https://studio.example/base/red -d" in answer.text
 
 
 async def test_it_says_when_the_model_still_loads(tmp_path: Path) -> None:

@@ -1,17 +1,28 @@
 """Files of a form on their way to the intake: small ones from memory, large ones from disk to disk."""
 
+import asyncio
+import base64
 import hashlib
+import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.errors import InvalidImage
+from danqing.core.callers import Caller
+from danqing.core.errors import DanqingError, InvalidImage, RequestTimeout
 from danqing.core.images import StagedImage
-from danqing.http.uploads import stage_upload
+from danqing.http.dialect import DialectOptions
+from danqing.http.uploads import Staging, stage_upload, staging
+from danqing.http.waiting import ClientGone
+from tests.dialects.house import House
 
 MEBIBYTE = 1024 * 1024
 
@@ -22,11 +33,13 @@ class LookingIntake:
     def __init__(self, *, refuses: bool = False) -> None:
         self.given: list[bytes | Path] = []
         self.digests: list[str] = []
+        self.owners: list[str] = []
         self._refuses = refuses
 
-    async def stage(self, content: bytes | Path, *, parameter: str) -> StagedImage:
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
         self.given.append(content)
         self.digests.append(digest_of(content))
+        self.owners.append(owner)
         if self._refuses:
             raise InvalidImage(parameter=parameter)
         return StagedImage(path=Path("staged"), sha256=self.digests[-1], width=1, height=1)
@@ -54,7 +67,12 @@ def an_upload(content: bytes) -> UploadFile:
 async def stage(upload: UploadFile, intake: LookingIntake, root: Path, max_bytes: int = 9 * MEBIBYTE) -> StagedImage:
     try:
         return await stage_upload(
-            upload, intake=intake, artifacts=LocalArtifactStore(root), max_bytes=max_bytes, parameter="mask_image"
+            upload,
+            intake=intake,
+            artifacts=LocalArtifactStore(root),
+            max_bytes=max_bytes,
+            parameter="mask_image",
+            owner="ann",
         )
     finally:
         await upload.close()
@@ -68,6 +86,7 @@ async def test_large_files_go_from_disk_to_disk(tmp_path: Path, size: int, kind:
 
     assert isinstance(intake.given[0], kind)
     assert intake.digests == [digest_of(content[:size])]
+    assert intake.owners == ["ann"]
     assert files_below(tmp_path) == []
 
 
@@ -92,3 +111,92 @@ async def test_what_is_never_looked_at(tmp_path: Path, size: int, message: str) 
         await stage(an_upload(bytes(size)), intake, tmp_path, max_bytes=3 * MEBIBYTE)
 
     assert (caught.value.public_message, caught.value.parameter, intake.given) == (message, "mask_image", [])
+
+
+class SlowIntake(LookingIntake):
+    """Takes one picture, and has not enough time for the second."""
+
+    def __init__(self, first: Path) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.given_up = False
+        self._first = first
+
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+        staged = await super().stage(content, parameter=parameter, owner=owner)
+        if len(self.given) == 1:
+            self._first.write_bytes(b"a picture")
+            return replace(staged, path=self._first)
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up = True
+        raise AssertionError
+
+    async def discard(self, images: Sequence[StagedImage]) -> None:
+        for image in images:
+            await asyncio.to_thread(image.path.unlink)
+
+
+def a_request(gone: asyncio.Event) -> Request:
+    async def receive() -> dict[str, object]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "headers": [], "state": {"caller": Caller(owner="ann")}}, receive)
+
+
+@asynccontextmanager
+async def staging_at(root: Path, intake: LookingIntake, gone: asyncio.Event, time_s: float) -> AsyncIterator[Staging]:
+    house = House(root, options=DialectOptions(request_timeout_s=time_s))
+    async with staging(a_request(gone), replace(house.services, intake=intake)) as pictures:
+        yield pictures
+
+
+@pytest.mark.parametrize(("time_s", "error"), [(600.0, ClientGone), (0.5, RequestTimeout)])
+async def test_who_leaves_or_waits_too_long_leaves_nothing(tmp_path: Path, time_s: float, error: type) -> None:
+    # Given a request whose first picture is there, and whose second takes long
+    intake, gone, root = SlowIntake(tmp_path / "first"), asyncio.Event(), tmp_path / "outputs"
+    uploads = [an_upload(bytes(10)), an_upload(bytes(3 * MEBIBYTE))]
+
+    async def stage_two() -> None:
+        async with staging_at(root, intake, gone, time_s) as pictures:
+            for upload in uploads:
+                await pictures.upload(upload, parameter="image")
+
+    asking = asyncio.create_task(stage_two())
+    await intake.begun.wait()
+    assert len(files_below(tmp_path)) == 2
+
+    # When the client hangs up, or its time is over
+    if error is ClientGone:
+        gone.set()
+    with pytest.raises(error):
+        await asking
+    for upload in uploads:
+        await upload.close()
+
+    assert intake.given_up
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["file", "base64"])
+async def test_a_picture_that_no_job_takes_over_is_removed(tmp_path: Path, way: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(buffer, "PNG")
+    house, file = House(tmp_path), an_upload(buffer.getvalue())
+
+    with pytest.raises(DanqingError):
+        async with staging(a_request(asyncio.Event()), house.services) as pictures:
+            if way == "file":
+                image = await pictures.upload(file, parameter="image")
+            else:
+                text = base64.b64encode(buffer.getvalue()).decode()
+                image = await pictures.base64(text, parameter="image")
+            assert (image.width, image.height) == (8, 6)
+            assert files_below(tmp_path) == [image.path]
+            raise DanqingError
+
+    await file.close()
+    assert files_below(tmp_path) == []

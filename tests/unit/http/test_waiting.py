@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
 from danqing.core.states import JobState
 from danqing.core.studio import Order
@@ -19,7 +20,7 @@ from danqing.core.types import RequestDraft
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Dialect, Services
 from danqing.http.server import Stop
-from danqing.http.waiting import wait_for_jobs
+from danqing.http.waiting import ClientGone, wait_for_jobs, while_connected
 from tests.dialects.house import House
 from tests.unit.http.serving import DEADLINE_S, serving
 
@@ -149,8 +150,7 @@ async def test_a_wait_that_the_server_ends_cancels_the_jobs_and_leaves_nothing_b
 async def test_a_wait_that_breaks_cancels_the_jobs(tmp_path: Path) -> None:
     # Given two jobs, of which one is not there for this caller
     house = House(tmp_path)
-    mine, others = house.gate.keys.caller(b"ann"), house.gate.keys.caller(b"bob")
-    assert mine is not None and others is not None
+    mine, others = Caller(owner="ann"), Caller(owner="bob")
     order = Order(draft=RequestDraft(prompt="x", width=SIZE, height=SIZE))
     jobs = [await house.studio.submit(order, caller=mine), await house.studio.submit(order, caller=others)]
     never = asyncio.Event()
@@ -166,3 +166,62 @@ async def test_a_wait_that_breaks_cancels_the_jobs(tmp_path: Path) -> None:
 
     assert (await house.store.get(jobs[0].id)).state is JobState.CANCELLED
     assert (await house.store.get(jobs[1].id)).state is JobState.PENDING
+
+
+class Work:
+    """Takes its time, and some more to end."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._enough = asyncio.Event()
+
+    async def do(self) -> str:
+        try:
+            await self._enough.wait()
+            return "done"
+        finally:
+            await asyncio.sleep(0)
+            self.ended = True
+
+    def finish(self) -> None:
+        self._enough.set()
+
+
+def a_connection(gone: asyncio.Event) -> Request:
+    """Of a client that hangs up when gone is set."""
+
+    async def receive() -> dict[str, object]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+async def test_work_is_given_up_when_its_client_leaves_or_its_time_is_over() -> None:
+    gone = asyncio.Event()
+    for timeout_s, error in ((600.0, ClientGone), (0.0, RequestTimeout)):
+        work, before = Work(), asyncio.all_tasks()
+        asking = asyncio.create_task(while_connected(a_connection(gone), work.do(), timeout_s=timeout_s))
+        await asyncio.sleep(0)
+        if error is ClientGone:
+            gone.set()
+
+        with pytest.raises(error):
+            await asking
+        assert work.ended
+        assert asyncio.all_tasks() == before
+        gone.clear()
+
+
+async def test_work_that_is_done_is_answered_and_so_is_its_failure() -> None:
+    work, request = Work(), a_connection(asyncio.Event())
+    asking = asyncio.create_task(while_connected(request, work.do(), timeout_s=600))
+    await asyncio.sleep(0)
+    work.finish()
+    assert await asking == "done"
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await while_connected(request, fail(), timeout_s=600)

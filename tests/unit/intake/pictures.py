@@ -26,6 +26,14 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.effect_noise((width, height), 90).convert("RGB")
 
 
+def many_scans(more: int, *, side: int = 40, filling: bytes = b"") -> bytes:
+    """A progressive JPEG whose second scan comes so many times more. filling: what each of these ends with."""
+    content = encoded(a_picture(side, side), "JPEG", progressive=True)
+    start = content.index(b"\xff\xda", content.index(b"\xff\xda") + 2)
+    end = content.index(b"\xff\xc4", start)  # the tables of the third
+    return content[:end] + (content[start:end] + filling) * more + content[end:]
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.errors import InternalError, InvalidImage, ShuttingDown, StorageFailure
+from danqing.core.errors import InternalError, InvalidImage, ShuttingDown, StorageFailure, TooBusy
 from danqing.intake import decoder as module
 from danqing.intake.sandboxed import SandboxedIntake
 from tests.unit.intake.conftest import an_intake
@@ -55,16 +56,57 @@ async def test_the_first_picture_starts_it_and_the_next_ones_use_it(intake: Sand
 
 
 async def test_a_hundred_at_once(intake: SandboxedIntake, staged_files: Callable[[], list[Path]]) -> None:
+    owners = [f"owner {number % 5}" for number in range(100)]
     contents = [SMALL, b"no picture", encoded(a_picture(), "JPEG"), SMALL[:-40]] * 25
 
     results = await asyncio.gather(
-        *(intake.stage(content, parameter="image") for content in contents), return_exceptions=True
+        *(
+            intake.stage(content, parameter="image", owner=owner)
+            for content, owner in zip(contents, owners, strict=True)
+        ),
+        return_exceptions=True,
     )
 
     refused = [isinstance(result, InvalidImage) for result in results]
     assert refused == [False, True, False, True] * 25
     assert len(staged_files()) == 50
-    assert len(intake.pids) == 1
+    assert len(intake.pids) == 2
+
+
+async def test_a_picture_beyond_those_that_may_wait_is_refused_at_once(
+    artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]]
+) -> None:
+    intake = SandboxedIntake(artifacts, processes=1, most_waiting=8, most_waiting_of_one=5)
+    try:
+        results = await asyncio.gather(
+            *(intake.stage(SMALL, parameter="image", owner=owner) for owner in "a" * 9 + "b" * 9),
+            return_exceptions=True,
+        )
+    finally:
+        await intake.close()
+
+    # Then of the first owner one was served at once and five waited, and of the second as many as there was room for
+    assert [type(result) is TooBusy for result in results] == 6 * [False] + 3 * [True] + 3 * [False] + 6 * [True]
+    assert len(staged_files()) == 9
+
+
+async def test_one_owner_s_slow_pictures_do_not_stop_the_others(artifacts: LocalArtifactStore, slow: bytes) -> None:
+    intake = SandboxedIntake(artifacts, processes=1)
+    done: list[str] = []
+
+    async def stage(content: bytes, owner: str) -> None:
+        await intake.stage(content, parameter="image", owner=owner)
+        done.append(owner)
+
+    # Given somebody who sends four slow pictures, and then somebody else with one
+    try:
+        async with asyncio.TaskGroup() as group:
+            for content, owner in [(slow, "many")] * 4 + [(SMALL, "one")]:
+                group.create_task(stage(content, owner))
+    finally:
+        await intake.close()
+
+    assert done == ["many", "many", "one", "many", "many"]
 
 
 async def test_several_processes_work_at_once(artifacts: LocalArtifactStore) -> None:
@@ -194,13 +236,13 @@ async def test_closing_ends_all_processes_also_in_the_middle(
     artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]], slow: bytes
 ) -> None:
     intake = SandboxedIntake(artifacts)
-    staging = [asyncio.create_task(intake.stage(slow, parameter="image")) for _ in range(2)]
+    staging = [asyncio.create_task(intake.stage(slow, parameter="image")) for _ in range(3)]
     pid = await a_busy_pid(intake)
 
     await intake.close()
     results = await asyncio.gather(*staging, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ShuttingDown, ShuttingDown]
+    assert [type(result) for result in results] == [ShuttingDown] * 3
     assert is_gone(pid) and intake.pids == ()
     assert staged_files() == []
     with pytest.raises(ShuttingDown):
@@ -221,6 +263,40 @@ async def test_a_process_is_confined(intake: SandboxedIntake, monkeypatch: pytes
     assert process.rlimit(psutil.RLIMIT_CPU)[0] < 120
     assert set(process.environ()) <= {"PYTHONPATH", "LC_CTYPE"}
     assert process.net_connections() == []
+
+
+@linux_only
+def test_it_does_not_outlive_a_server_that_is_killed(tmp_path: Path, slow: bytes) -> None:
+    # Given a server whose decoder is at work
+    (tmp_path / "slow").write_bytes(slow)
+    program = (
+        "import asyncio, pathlib, sys\n"
+        "from danqing.blobs.local import LocalArtifactStore\n"
+        "from danqing.intake.sandboxed import SandboxedIntake\n"
+        "async def main(root):\n"
+        "    intake = SandboxedIntake(LocalArtifactStore(root / 'outputs'))\n"
+        "    while True:\n"
+        "        await intake.stage(root / 'slow', parameter='image')\n"
+        "asyncio.run(main(pathlib.Path(sys.argv[1])))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as server:
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while not any(child.cpu_times().user > 0.5 for child in psutil.Process(server.pid).children()):
+                assert time.monotonic() < deadline and server.poll() is None
+                time.sleep(0.02)
+            (decoder,) = psutil.Process(server.pid).children()
+
+            # When the server has no time for anything
+            decoder.suspend()  # so that it cannot finish by itself and end with its input
+            server.kill()
+            server.wait(DEADLINE_S)
+
+            # Then its decoder is gone too
+            psutil.wait_procs([decoder], timeout=DEADLINE_S)
+            assert not decoder.is_running() or decoder.status() == psutil.STATUS_ZOMBIE
+        finally:
+            server.kill()
 
 
 def test_the_server_s_process_never_loads_a_decoder() -> None:

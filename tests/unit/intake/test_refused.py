@@ -14,7 +14,7 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import InvalidImage
 from danqing.intake.sandboxed import SandboxedIntake
 from tests.unit.intake.conftest import an_intake
-from tests.unit.intake.pictures import a_picture, chunk, encoded, noise, png
+from tests.unit.intake.pictures import a_picture, chunk, encoded, many_scans, noise, png
 
 NOT_TAKEN = "mask is not a PNG, JPEG or WebP image."
 DAMAGED = "mask is damaged or incomplete."
@@ -106,6 +106,20 @@ async def test_what_unpacks_to_more_than_the_picture_holds_costs_nothing(intake:
             assert (staged.width, staged.height) in ((2, 2), (40, 30))
         pids.update(intake.pids)
     assert len(pids) == 1
+
+
+async def test_a_few_bytes_do_not_buy_thousands_of_passes_over_the_picture(intake: SandboxedIntake) -> None:
+    # Given a small file that would keep a decoder busy for long
+    content = many_scans(1500, side=4000)
+    assert len(content) < 4_000_000
+
+    with pytest.raises(InvalidImage, match=r"^mask has more than 100 scans; save it as an ordinary JPEG\.$"):
+        await intake.stage(content, parameter="mask")
+
+    # Then the process was not given up for it, and a file with a few scans more than usual is taken
+    (pid,) = intake.pids
+    assert (await intake.stage(many_scans(60), parameter="mask")).width == 40
+    assert intake.pids == (pid,)
 
 
 async def test_too_much_memory_is_a_reason(

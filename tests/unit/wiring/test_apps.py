@@ -1,13 +1,19 @@
 """From settings to listeners, keys and apps."""
 
+from pathlib import Path
+
+import httpx2
 import pytest
+import structlog
 
 from danqing.config import DialectPort, InvalidSettings, Settings
 from danqing.core.callers import LOCAL
 from danqing.http.listeners import Listener
-from danqing.wiring import check_exposure, listeners
-from danqing.wiring.apps import DIALECTS
+from danqing.wiring import build_managed_app, check_exposure, listeners, open_runtime
+from danqing.wiring.apps import DIALECTS, gate_of
 from danqing.wiring.keys import keys_of
+from danqing.workers.factory import EngineFactory
+from tests.zoo.engines import Zoo
 
 
 def settings(**fields: object) -> Settings:
@@ -81,3 +87,58 @@ def test_other_machines_need_a_key_or_a_permission(host: str) -> None:
         check_exposure(settings(host=host, api_key="k", enable_auth=False))
     assert not check_exposure(settings(host=host, api_key="k"))
     assert check_exposure(settings(host=host, allow_public=True))
+
+
+@pytest.mark.parametrize("admin", [{}, {"admin_key": "root"}])
+def test_keys_of_which_any_will_do_are_none(admin: dict[str, object]) -> None:
+    with pytest.raises(InvalidSettings, match="any key is let in"):
+        check_exposure(settings(host="0.0.0.0", enable_auth=True, **admin))
+    assert check_exposure(settings(host="0.0.0.0", enable_auth=True, allow_public=True, **admin))
+    assert not check_exposure(settings(host="0.0.0.0", enable_auth=True, allowed_keys=("k",), **admin))
+    assert not check_exposure(settings(host="127.0.0.1", enable_auth=True, **admin))
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 403),
+        ({"enable_auth": True, "admin_key": "root"}, 403),
+        ({"allow_public": True}, 200),
+        ({"api_key": "k"}, 200),
+    ],
+)
+async def test_behind_a_process_manager_each_client_is_judged(
+    tmp_path: Path, fields: dict[str, object], status: int
+) -> None:
+    # Given an app for which somebody else has chosen the address
+    here = settings(data_dir=tmp_path / "data", cuda_available=False, **fields)
+    engine = EngineFactory(target="tests.zoo.engines:build_zoo", argument=Zoo(folder=tmp_path))
+    async with open_runtime(here, engine=engine) as runtime:
+        app = build_managed_app(runtime, None)
+        for client, expected in (("192.0.2.7", status), ("127.0.0.1", 200)):
+            # When a client from elsewhere, or from here, asks
+            transport = httpx2.ASGITransport(app=app, client=(client, 50000))
+            async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+                answer = await http.get("/livez", headers={"X-Auth-Key": "k"})
+                misled = await http.get("/livez", headers={"X-Auth-Key": "k", "Host": "evil.example"})
+            # Then it is let in only if it may be, and under a name of ours
+            assert answer.status_code == expected
+            assert misled.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"allowed_hosts": ("https://a.example",)}, "ALLOWED_HOSTS.*https://a.example is not a host name"),
+        ({"allowed_origins": ("a.example",)}, "ALLOWED_ORIGINS.*a.example is not an origin"),
+    ],
+)
+def test_a_list_that_would_never_match_is_named(fields: dict[str, object], told: str) -> None:
+    with pytest.raises(InvalidSettings, match=told):
+        gate_of(settings(**fields), loopback_only=True, local_clients_only=False)
+
+
+def test_with_any_key_let_in_the_log_warns() -> None:
+    with structlog.testing.capture_logs() as lines:
+        gate_of(settings(enable_auth=True, admin_key="root"), loopback_only=True, local_clients_only=False)
+    assert [line["event"] for line in lines] == ["any_key_is_let_in"]

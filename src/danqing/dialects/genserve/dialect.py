@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
+from danqing.core.images import MAX_IMAGE_BYTES
 from danqing.dialects.genserve.errors import render_error
 from danqing.dialects.genserve.routes import GenServeRoutes
-from danqing.dialects.genserve.schemas import IMAGE_NAMES, MAX_IMAGE_BYTES
+from danqing.dialects.genserve.schemas import IMAGE_NAMES
 from danqing.http.dialect import Dialect, Services
 
 # As many pictures as a request can have, as base64, and something for the rest of the request.

@@ -2,18 +2,21 @@
 
 import asyncio
 import base64
+from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job
+from danqing.dialects.genserve.bodies import read_body
 from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.errors import job_error, respond_error
 from danqing.dialects.genserve.forms import read_form
-from danqing.dialects.genserve.inputs import InputImages, StagedInputs
+from danqing.dialects.genserve.inputs import StagedInputs, stage_files, stage_texts
 from danqing.dialects.genserve.schemas import (
     GenerateForm,
     GenerateRequest,
@@ -26,6 +29,7 @@ from danqing.dialects.genserve.translate_in import model_meant, to_order
 from danqing.dialects.genserve.translate_out import from_job, from_models, from_status, gpu_of
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.uploads import staging
 from danqing.http.waiting import wait_for_jobs
 
 # Each error of any path, with the words of the document where it has some.
@@ -46,22 +50,21 @@ class GenServeRoutes:
     """Handlers and where they are mounted. Errors are left to the app."""
 
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._studio = services.studio
         self._artifacts = services.artifacts
-        self._options = services.options
-        self._inputs = InputImages(intake=services.intake, artifacts=services.artifacts)
 
     def router(self) -> APIRouter:
         """The routes, with what each answers."""
         errors = {code: {"model": GenerationResult, "description": words} for code, words in ERRORS.items()}
         # Naming 4XX keeps FastAPI from declaring its own 422.
         router = APIRouter(tags=["genserve"], responses={**errors, "4XX": {"model": GenerationResult}})
-        form = {"schema": GenerateForm.model_json_schema()}
         router.add_api_route(
             "/generate",
             self.generate,
             methods=["POST"],
             response_model=GenerationResult,
+            openapi_extra=_body("application/json", GenerateRequest),
             summary="生成图片 (JSON方式)",
         )
         router.add_api_route(
@@ -69,7 +72,7 @@ class GenServeRoutes:
             self.generate_from_form,
             methods=["POST"],
             response_model=GenerationResult,
-            openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": form}}},
+            openapi_extra=_body("multipart/form-data", GenerateForm),
             summary="生成图片 (Form-data方式)",
         )
         router.add_api_route(
@@ -80,19 +83,21 @@ class GenServeRoutes:
         )
         return router
 
-    async def generate(self, request: Request, wire: GenerateRequest) -> Response:
+    async def generate(self, request: Request) -> Response:
         """使用JSON格式和base64编码的图片数据生成图片"""
-        with echoing(Echo.of(wire)):
-            async with self._inputs.from_texts(wire) as inputs:
-                job = await self._submit(request, wire, inputs)
-        return await self._answer(request, wire, job)
+        async with read_body(request, self._services) as body:
+            wanted = body.wanted
+            with echoing(Echo.of(wanted)):
+                async with staging(request, self._services) as pictures:
+                    job = await self._submit(request, wanted, await stage_texts(body.texts, pictures))
+        return await self._answer(request, wanted, job)
 
     async def generate_from_form(self, request: Request) -> Response:
         """使用Form-data格式和文件上传生成图片（推荐用于大图片）"""
         async with read_form(request) as form:
             with echoing(Echo.of(form.wanted)):
-                async with self._inputs.from_files(form.files) as inputs:
-                    job = await self._submit(request, form.wanted, inputs)
+                async with staging(request, self._services) as pictures:
+                    job = await self._submit(request, form.wanted, await stage_files(form.files, pictures))
         return await self._answer(request, form.wanted, job)
 
     async def status(self) -> ServiceStatus:
@@ -117,7 +122,7 @@ class GenServeRoutes:
                 self._studio,
                 [accepted],
                 caller=known_caller(request),
-                timeout_s=self._options.request_timeout_s,
+                timeout_s=self._services.options.request_timeout_s,
             )
             if job.state is not JobState.COMPLETED:
                 return respond_error(*job_error(job), echo)
@@ -131,3 +136,8 @@ class GenServeRoutes:
     def _render(self, job: Job, picture: Artifact, echo: Echo, gpu_id: str | None) -> str:
         image_base64 = base64.b64encode(self._artifacts.path(picture.name).read_bytes()).decode("ascii")
         return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()
+
+
+def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    """A request body in the OpenAPI document: FastAPI knows nothing of those that are read here."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": model.model_json_schema()}}}}

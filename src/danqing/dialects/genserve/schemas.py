@@ -27,7 +27,6 @@ DEFAULT_STRENGTH = 0.8
 MAX_CFG = 100
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 SEEDS = 2**63  # 0 is the first
-MAX_IMAGE_BYTES = 50 * 1024**2
 
 ModeName = Literal["text2img", "img2img", "fill", "controlnet"]
 ImageName = Literal["input_image", "mask_image", "control_image"]

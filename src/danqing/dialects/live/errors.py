@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from danqing.core.errors import (
+    AmbiguousBatch,
     ArtifactNotFound,
     BatchNotFound,
     Conflict,
@@ -23,6 +24,7 @@ from danqing.core.errors import (
     RequestTimeout,
     ShuttingDown,
     StorageFailure,
+    TooBusy,
     Unauthorized,
     Unavailable,
     UnknownModel,
@@ -36,7 +38,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InvalidRequest: (400, OWN_WORDS),
     UnknownModel: (400, "This server has no model of that model_type."),
     Unauthorized: (401, "Invalid API key."),
-    Forbidden: (403, "Not allowed."),
+    Forbidden: (403, OWN_WORDS),
     NotFound: (404, "Not found."),
     JobNotFound: (404, "Job not found."),
     BatchNotFound: (404, "Not found."),
@@ -44,9 +46,11 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     RequestTimeout: (408, "The request took too long."),
     Conflict: (409, "The job is not in a state that allows this."),
     JobNotCancellable: (409, "Only a pending or processing job can be cancelled."),
+    AmbiguousBatch: (409, "Several owners have a batch of this id."),
     Unavailable: (503, "The server cannot take the request now; try again later."),
     ModelNotReady: (503, "The model is still loading; try again in a moment."),
     QueueFull: (503, "The queue is full; try again later."),
+    TooBusy: (503, "Too many images are being taken in; try again in a moment."),
     ShuttingDown: (503, "The server is shutting down."),
     InternalError: (500, "Internal server error."),
     StorageFailure: (500, "The server could not store the job; try again later."),

@@ -5,7 +5,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from danqing.core.callers import LOCAL
 from danqing.core.errors import ArtifactNotFound
 from danqing.dialects.live.clients import Client, Clients
 from danqing.dialects.live.names import fingerprint_prefix, named_picture
@@ -14,9 +13,9 @@ from danqing.dialects.live.schemas import Detail, Error, Health
 from danqing.dialects.live.session import Session
 from danqing.dialects.live.socket_description import SOCKET_DESCRIPTION
 from danqing.dialects.live.translate_out import IMAGE_PATH, to_text
-from danqing.http.callers import caller_of, known_caller
+from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
-from danqing.http.pictures import picture_response
+from danqing.http.pictures import picture_response, viewer_of
 
 HEALTH_PATH, SOCKET_PATH = "/api/health", "/api/ws"
 MAX_CLIENT_ID_CHARS = 128
@@ -62,10 +61,9 @@ class LiveRoutes:
 
     async def image(self, filename: str, request: Request) -> Response:
         """返回生成的图片文件（PNG）"""
-        path = f"{IMAGE_PATH}/{filename}"
-        caller = LOCAL if self._services.links.opens(path, request.query_params) else caller_of(request)
+        caller = viewer_of(request, self._services.links, f"{IMAGE_PATH}/{filename}")
         prefix = fingerprint_prefix(filename)
-        if caller is None or prefix is None:
+        if prefix is None:
             raise ArtifactNotFound
         for job in await self._services.studio.with_fingerprint(prefix, caller=caller):
             if picture := named_picture(job, filename):

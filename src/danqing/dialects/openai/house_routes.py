@@ -7,17 +7,16 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from danqing.core.callers import LOCAL
 from danqing.core.errors import ArtifactNotFound, ModelNotReady, UnknownModel
 from danqing.core.states import JobState
 from danqing.dialects.openai.delivery import picture_bytes
+from danqing.dialects.openai.described import failures
+from danqing.dialects.openai.picture_cache import PictureCache
 from danqing.dialects.openai.picture_files import FOLDER, MEDIA_TYPES, parse_name
-from danqing.dialects.openai.routes import FAILURES
 from danqing.dialects.openai.schemas import ModelEntry, ModelList, NotReady, Ready
 from danqing.dialects.openai.translate_out import OPENAI_NAMES, model_entry, timestamp
-from danqing.http.callers import caller_of
 from danqing.http.dialect import Services
-from danqing.http.pictures import picture_response
+from danqing.http.pictures import picture_response, viewer_of
 
 NOT_READY = "Model is not ready yet"
 _CACHE = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -29,20 +28,35 @@ class HouseRoutes:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._studio = services.studio
+        self._cache = PictureCache()
         self._created = int(time.time())
 
     def router(self) -> APIRouter:
         """The routes, with what each answers."""
-        router = APIRouter(tags=["openai"], responses=FAILURES)
+        router = APIRouter(tags=["openai"])
         add = router.add_api_route
-        add("/v1/models", self.models, methods=["GET"], response_model=ModelList, summary="The models")
-        add("/v1/models/{model:path}", self.model, methods=["GET"], response_model=ModelEntry, summary="One model")
+        add(
+            "/v1/models",
+            self.models,
+            methods=["GET"],
+            response_model=ModelList,
+            responses=failures(),
+            summary="The models",
+        )
+        add(
+            "/v1/models/{model:path}",
+            self.model,
+            methods=["GET"],
+            response_model=ModelEntry,
+            responses=failures(),
+            summary="One model",
+        )
         add(
             f"{FOLDER}/{{name}}",
             self.picture,
             methods=["GET"],
             response_class=Response,
-            responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}}},
+            responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}}, **failures()},
             summary="A picture that was answered with `url`",
         )
         add(
@@ -50,7 +64,7 @@ class HouseRoutes:
             self.ready,
             methods=["GET"],
             response_model=Ready,
-            responses={503: {"model": NotReady}},
+            responses={**failures(), 503: {"model": NotReady}},
             summary="Whether a model is loaded",
         )
         return router
@@ -91,14 +105,14 @@ class HouseRoutes:
         file = parse_name(name)
         if file is None:
             raise ArtifactNotFound
-        opened = self._services.links.opens(file.path, request.query_params)
-        caller = LOCAL if opened else caller_of(request)
-        if caller is None:
-            raise ArtifactNotFound
+        caller = viewer_of(request, self._services.links, file.path)
         job = await self._studio.get(file.job_id, caller=caller)
         if job.state is not JobState.COMPLETED or job.original is None:
             raise ArtifactNotFound
         if file.output_format == "png":
             return await picture_response(self._services.artifacts, job.original, filename=file.name)
-        content = await picture_bytes(self._services.artifacts, job, file.output_format, file.compression)
-        return Response(content, media_type=MEDIA_TYPES[file.output_format], headers=_CACHE)
+        picture = await self._cache.get(
+            file.name, lambda: picture_bytes(self._services.artifacts, job, file.output_format, file.compression)
+        )
+        headers = {**_CACHE, "ETag": picture.etag, "Content-Disposition": f'inline; filename="{file.name}"'}
+        return Response(picture.content, media_type=MEDIA_TYPES[file.output_format], headers=headers)

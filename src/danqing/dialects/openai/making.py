@@ -75,9 +75,8 @@ class Maker:
             caller=known_caller(request),
             timeout_s=services.options.request_timeout_s,
         )
-        pictures = await handed_over(
-            services.artifacts, services.links, ended, commission.delivery, base_url=str(request.base_url)
-        )
+        base_url = services.options.public_url or str(request.base_url)
+        pictures = await handed_over(services.artifacts, services.links, ended, commission.delivery, base_url=base_url)
         seconds = time.monotonic() - commission.began
         answer = ImagesAnswer(
             created=int(time.time()),

@@ -1,27 +1,23 @@
 """The endpoints that make pictures."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.capabilities import ModelCard
+from danqing.dialects.openai import examples
 from danqing.dialects.openai.bodies import read_fields, read_json
+from danqing.dialects.openai.described import edit_body, failures, generation_body, pictures, variation_body
 from danqing.dialects.openai.errors import note_openai_form
 from danqing.dialects.openai.making import Commission, Maker
 from danqing.dialects.openai.parameters import EDITS, GENERATIONS, VARIATIONS, check_parameters, given_parameters
 from danqing.dialects.openai.schemas import (
-    MAX_INPUT_IMAGES,
     EditParameters,
     GenerationParameters,
     ImagesAnswer,
-    OpenAIError,
     VariationParameters,
-    VendorError,
 )
 from danqing.dialects.openai.translate_in import (
     check_prompt,
@@ -30,26 +26,10 @@ from danqing.dialects.openai.translate_in import (
     generation_draft,
     variation_draft,
 )
-from danqing.dialects.openai.uploads import edit_files, has_file, is_openai_form, staging, variation_file
+from danqing.dialects.openai.uploads import edit_files, has_file, is_openai_form, variation_file
 from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
-
-_FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
-_FILES = {"type": "array", "items": _FILE, "maxItems": MAX_INPUT_IMAGES}
-_EVENT = {  # OpenAPI describes a stream by one event; `data` is JSON: PartialImage, CompletedImage or OpenAIError
-    "type": "object",
-    "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
-    "required": ["event", "data"],
-}
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"text/event-stream": {"schema": _EVENT}},
-        "description": "All pictures, or with `stream` server-sent events.",
-    }
-}
-FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAIError | VendorError} for status in (400, 401, 403, 404, 405, 413, 429, 500, 503)
-}
+from danqing.http.uploads import staging
 
 
 class ImageRoutes:
@@ -61,14 +41,14 @@ class ImageRoutes:
 
     def router(self) -> APIRouter:
         """The routes, with what each takes and answers."""
-        router = APIRouter(tags=["openai"], responses=FAILURES)
+        router = APIRouter(tags=["openai"])
         router.add_api_route(
             "/v1/images/generations",
             self.generations,
             methods=["POST"],
             response_model=ImagesAnswer,
-            responses=_STREAM,
-            openapi_extra=_body("application/json", GenerationParameters, {}, required=["prompt"]),
+            responses=pictures(examples.GENERATED, event=examples.GENERATED_EVENT) | failures(),
+            openapi_extra=generation_body(),
             summary="Make pictures from a prompt",
         )
         router.add_api_route(
@@ -76,13 +56,8 @@ class ImageRoutes:
             self.edits,
             methods=["POST"],
             response_model=ImagesAnswer,
-            responses=_STREAM,
-            openapi_extra=_body(
-                "multipart/form-data",
-                EditParameters,
-                {"images": _FILES, "image": _FILE, "image[]": _FILES, "mask": _FILE},
-                required=["prompt"],
-            ),
+            responses=pictures(examples.EDITED, event=examples.EDITED_EVENT) | failures(),
+            openapi_extra=edit_body(),
             summary="Edit pictures",
         )
         router.add_api_route(
@@ -90,7 +65,8 @@ class ImageRoutes:
             self.variations,
             methods=["POST"],
             response_model=ImagesAnswer,
-            openapi_extra=_body("multipart/form-data", VariationParameters, {"image": _FILE}, required=["image"]),
+            responses=pictures(examples.VARIED) | failures(),
+            openapi_extra=variation_body(),
             summary="Make variations of a picture",
         )
         return router
@@ -125,9 +101,9 @@ class ImageRoutes:
             given = given_parameters(wire) | ({"markup": True} if has_file(form, "markup") else {})
             warnings = check_parameters(given, EDITS)
             delivery, card = delivery_of(wire), self._card(wire.model)
-            async with staging(self._services.intake, self._services.artifacts) as uploads:
-                images = await uploads.stage_all(files.images, parameter="image")
-                mask = await uploads.stage(files.mask, parameter="mask") if files.mask else None
+            async with staging(request, self._services) as pictures:
+                images = [await pictures.upload(image, parameter="image") for image in files.images]
+                mask = await pictures.upload(files.mask, parameter="mask") if files.mask else None
                 commission = Commission(
                     kind="image_edit",
                     drafts=edit_drafts(wire, images, mask, together=files.together, card=card),
@@ -149,8 +125,8 @@ class ImageRoutes:
             wire = read_fields(form, VariationParameters)
             warnings = check_parameters(given_parameters(wire), VARIATIONS)
             delivery, card = delivery_of(wire), self._card(wire.model)
-            async with staging(self._services.intake, self._services.artifacts) as uploads:
-                image = await uploads.stage(file, parameter="image")
+            async with staging(request, self._services) as pictures:
+                image = await pictures.upload(file, parameter="image")
                 commission = Commission(
                     kind="image_variation",
                     drafts=[variation_draft(wire, image, card=card)],
@@ -171,12 +147,3 @@ class ImageRoutes:
 
 def _streamed(wire: GenerationParameters | EditParameters) -> int | None:
     return wire.partial_images or 0 if wire.stream else None
-
-
-def _body(
-    media_type: str, parameters: type[BaseModel], files: Mapping[str, object], *, required: list[str]
-) -> dict[str, Any]:
-    """The request body in the OpenAPI document: these parameters, and these files."""
-    schema = parameters.model_json_schema()
-    schema |= {"properties": {**schema["properties"], **files}, "required": required}
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

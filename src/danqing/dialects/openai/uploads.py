@@ -1,20 +1,13 @@
-"""Which files of a form are which, and how they become pictures that may be trusted."""
+"""Which files of a form are which."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
 
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, ParameterOutOfRange
-from danqing.core.images import StagedImage
-from danqing.core.ports import ArtifactStore, ImageIntake
 from danqing.dialects.openai.schemas import MAX_INPUT_IMAGES
-from danqing.http.uploads import stage_upload
 
-MAX_FILE_BYTES = 50 * 1024 * 1024
 _FIELD = re.compile(r"(image|images)(?:\[\d*\])?", re.ASCII)  # clients write lists in several ways
 
 
@@ -90,38 +83,3 @@ def _file(form: FormData, name: str) -> UploadFile | None:
     if not values[0].filename and not values[0].size:
         return None
     return values[0]
-
-
-class Staging:
-    """Stages the uploads of one request; what no job took over is removed at its end."""
-
-    def __init__(self, intake: ImageIntake, artifacts: ArtifactStore) -> None:
-        self._intake = intake
-        self._artifacts = artifacts
-        self._staged: list[StagedImage] = []
-
-    async def stage_all(self, uploads: Sequence[UploadFile], *, parameter: str) -> tuple[StagedImage, ...]:
-        """One after the other. Raises InvalidImage."""
-        return tuple([await self.stage(upload, parameter=parameter) for upload in uploads])
-
-    async def stage(self, upload: UploadFile, *, parameter: str) -> StagedImage:
-        """Raises InvalidImage or StorageFailure."""
-        image = await stage_upload(
-            upload, intake=self._intake, artifacts=self._artifacts, max_bytes=MAX_FILE_BYTES, parameter=parameter
-        )
-        self._staged.append(image)
-        return image
-
-    async def discard(self) -> None:
-        """Those that are left."""
-        await self._intake.discard(self._staged)
-
-
-@asynccontextmanager
-async def staging(intake: ImageIntake, artifacts: ArtifactStore) -> AsyncGenerator[Staging]:
-    """For the time in which a request's jobs are submitted."""
-    uploads = Staging(intake, artifacts)
-    try:
-        yield uploads
-    finally:
-        await asyncio.shield(uploads.discard())

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from danqing.core.capabilities import Range
 from danqing.core.errors import (
+    AmbiguousBatch,
     ArtifactNotFound,
     BatchNotFound,
     Conflict,
@@ -36,6 +37,7 @@ from danqing.core.errors import (
     ServerRestarted,
     ShuttingDown,
     StorageFailure,
+    TooBusy,
     Unauthorized,
     Unavailable,
     UnknownModel,
@@ -45,7 +47,8 @@ from danqing.dialects.turbo.envelope import failure, respond
 from danqing.dialects.turbo.schemas import SEED, SIDE, STEPS
 from danqing.http.errors import BodyTooLarge
 
-# Class of a core error, nearest ancestor first: status and message; {parameter} is the wrong parameter's name.
+# Class of a core error, nearest ancestor first: status and message. {parameter} is the wrong parameter's name, {said}
+# what the error says itself.
 CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InvalidRequest: (400, "请求参数错误"),
     MissingParameter: (400, "{parameter}参数必填且不能为空"),
@@ -54,7 +57,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InvalidImage: (400, "{parameter}参数不是有效的图像"),
     UnknownModel: (400, "模型不存在"),
     Unauthorized: (401, "API密钥缺失或无效"),
-    Forbidden: (403, "不允许的请求来源"),
+    Forbidden: (403, "不允许的请求来源：{said}"),
     NotFound: (404, "资源不存在"),
     JobNotFound: (404, "任务不存在"),
     BatchNotFound: (404, "批次不存在"),
@@ -66,6 +69,8 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     RequestTimeout: (408, "等待生成结果超时，任务已取消"),
     Conflict: (400, "任务当前状态不允许此操作"),
     JobNotCancellable: (400, "任务已结束，无法取消"),
+    AmbiguousBatch: (400, "多个用户有同名批次，请指明所有者"),
+    TooBusy: (503, "正在接收的图像过多，请稍后重试"),
     InternalError: (500, "服务器内部错误"),
     StorageFailure: (500, "服务器内部错误：数据存储失败"),
     DanqingError: (500, "服务器内部错误"),
@@ -132,7 +137,7 @@ def core_error(error: DanqingError) -> tuple[int, str]:
     """Status and message of the nearest ancestor in the table."""
     status, message = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
     parameter = error.parameter if isinstance(error, InvalidRequest) else None
-    return status, message.format(parameter=parameter or "")
+    return status, message.format(parameter=parameter or "", said=error.public_message)
 
 
 def failure_message(code: str) -> str:

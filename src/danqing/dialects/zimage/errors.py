@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from danqing.core.errors import (
+    AmbiguousBatch,
     ArtifactNotFound,
     BatchNotFound,
     Conflict,
@@ -24,6 +25,7 @@ from danqing.core.errors import (
     RequestTimeout,
     ShuttingDown,
     StorageFailure,
+    TooBusy,
     Unauthorized,
     Unavailable,
 )
@@ -33,7 +35,7 @@ from danqing.http.errors import BodyTooLarge
 # Class of a core error, nearest ancestor first: status and detail. An InvalidRequest says what is wrong by itself.
 CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     Unauthorized: (401, "Invalid or missing API key"),
-    Forbidden: (403, "Requests from this page, or under this server name, are not allowed"),
+    Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     JobNotFound: (404, "Task not found"),
     BatchNotFound: (404, "Batch not found"),
@@ -41,9 +43,14 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     RequestTimeout: (408, "The image was not ready in time"),
     Conflict: (409, "The task's status does not allow this"),
     JobNotCancellable: (409, "The task has already ended"),
+    AmbiguousBatch: (
+        409,
+        "Several owners have a batch of this id; say whose with ?owner=, as /v1/history tells it",
+    ),
     Unavailable: (503, "The server cannot take requests now; try again later"),
     ModelNotReady: (503, "The model is not loaded yet; try again in a moment"),
     QueueFull: (503, "The queue is full; try again later"),
+    TooBusy: (503, "Too many images are being taken in; try again in a moment"),
     ShuttingDown: (503, "The server is shutting down; try again later"),
     InternalError: (500, "Internal Server Error"),
     StorageFailure: (500, "The server could not store or read its data"),

@@ -10,6 +10,7 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound, JobNotCancellable, JobNotFound
 from danqing.core.types import ArtifactKind, Job
 from danqing.dialects.zimage.errors import declared
+from danqing.dialects.zimage.examples import CANCELLED, SUBMITTED, TASK, shown
 from danqing.dialects.zimage.model_limits import limits_of
 from danqing.dialects.zimage.picture_names import (
     FOLDER,
@@ -27,10 +28,10 @@ from danqing.dialects.zimage.schemas import (
 )
 from danqing.dialects.zimage.translate_in import to_order
 from danqing.dialects.zimage.translate_out import from_cancelled, from_job, from_submitted, from_uncancellable
-from danqing.http.callers import caller_of, known_caller
+from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.keys import key_in
-from danqing.http.pictures import picture_response
+from danqing.http.pictures import picture_response, viewer_of
 
 
 class TaskRoutes:
@@ -49,7 +50,7 @@ class TaskRoutes:
             "/v1/images/generate",
             self.generate,
             methods=["POST"],
-            responses=declared(400, 401, 403, 413, 422, 500, 503),
+            responses=shown(SUBMITTED) | declared(400, 401, 403, 413, 422, 500, 503),
             openapi_extra=dict(limits_of(self._studio.catalogue.default())),
             summary="Create a generation task",
         )
@@ -58,14 +59,14 @@ class TaskRoutes:
             self.task,
             methods=["GET"],
             response_model_exclude_unset=True,
-            responses=declared(401, 403, 404, 422, 500),
+            responses=shown(TASK) | declared(401, 403, 404, 422, 500),
             summary="Get a task's status and result",
         )
         add(
             "/v1/tasks/{task_id}/cancel",
             self.cancel,
             methods=["POST"],
-            responses=declared(401, 403, 404, 413, 422, 500),
+            responses=shown(CANCELLED) | declared(401, 403, 404, 413, 422, 500),
             summary="Cancel a task",
         )
         add(
@@ -102,11 +103,10 @@ class TaskRoutes:
 
     async def picture(self, relative_path: str, request: Request) -> Response:
         """Needs a key that may see the task, or the signature that the addresses in answers carry."""
-        job, kind = await self._pictured(relative_path)
-        signed = self._links.opens(picture_path(relative_path), request.query_params)
-        caller = caller_of(request)
+        viewer = viewer_of(request, self._links, picture_path(relative_path))
+        job, kind = await self._pictured(relative_path, viewer)
         artifact = job.artifact(kind)
-        if artifact is None or not (signed or (caller is not None and caller.may_see(job))):
+        if artifact is None:
             raise ArtifactNotFound
         return await picture_response(self._artifacts, artifact, filename=relative_path.rpartition("/")[2])
 
@@ -116,13 +116,13 @@ class TaskRoutes:
             raise JobNotFound
         return await self._studio.get(job_id, caller=caller)
 
-    async def _pictured(self, path: str) -> tuple[Job, ArtifactKind]:
-        """The job whose picture has this path, whoever asks: who may see it is judged later."""
+    async def _pictured(self, path: str, caller: Caller) -> tuple[Job, ArtifactKind]:
+        """The job whose picture has this path."""
         found = parse(path)
         if found is None:
             raise ArtifactNotFound
         with suppress(JobNotFound):
-            job = await self._studio.get(found[0], caller=LOCAL)
+            job = await self._studio.get(found[0], caller=caller)
             if relative_path(job, found[1]) == path:
                 return job, found[1]
         raise ArtifactNotFound

@@ -11,15 +11,18 @@ What its document leaves open, and what is done here:
 - In answers about a batch, `height` to `guidance_scale`, `seed` and `base_seed` are those of its image of the lowest
   index, `relative_path` and `image_url` those of the first successful one, null while there is none.
 - A picture without a preview (a task of another dialect) is shown as the PNG.
-Beyond the document: `adjustments` of a result.
+Beyond the document: `adjustments` of a result; `owner` of a batch, for those who see everybody's.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from danqing.dialects.zimage.batch_ids import BatchId
+from danqing.http.openapi import example
 
 DEFAULT_SIDE = 1024  # pixels
 DEFAULT_STEPS = 9
@@ -34,7 +37,6 @@ def _whole(value: object) -> object:
 
 
 WHOLE = BeforeValidator(_whole)
-BatchId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Metadata(BaseModel):
@@ -91,19 +93,21 @@ class GenerateImageRequest(BaseModel):
         allow_inf_nan=False,
         json_schema_extra={
             "examples": [
-                {
-                    "prompt": "a cat sitting on the chair",
-                    "height": 1024,
-                    "width": 1024,
-                    "num_inference_steps": 9,
-                    "guidance_scale": 0.0,
-                    "seed": 42,
-                    "negative_prompt": "",
-                    "cfg_normalization": None,
-                    "cfg_truncation": None,
-                    "max_sequence_length": None,
-                    "metadata": {"batch_id": "uuid-string-of-batch", "batch_index": 0, "batch_size": 4},
-                }
+                example(
+                    {
+                        "prompt": "a cat sitting on the chair",
+                        "height": 1024,
+                        "width": 1024,
+                        "num_inference_steps": 9,
+                        "guidance_scale": 0.0,
+                        "seed": 42,
+                        "negative_prompt": "",
+                        "cfg_normalization": None,
+                        "cfg_truncation": None,
+                        "max_sequence_length": None,
+                        "metadata": {"batch_id": "uuid-string-of-batch", "batch_index": 0, "batch_size": 4},
+                    }
+                )
             ]
         },
     )
@@ -193,7 +197,7 @@ BatchStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
 
 
 class BatchHeader(_Answer):
-    """`batch` of `BatchDetail`. task_id: the batch's id."""
+    """`batch` of `BatchDetail`. task_id: the batch's id. owner: as in `TaskSummary`."""
 
     task_id: str
     status: BatchStatus
@@ -209,10 +213,15 @@ class BatchHeader(_Answer):
     success_count: int
     failed_count: int
     base_seed: int
+    owner: str | None = None
 
 
 class TaskSummary(_Answer):
-    """A batch in the history. task_id: the batch's id."""
+    """A batch in the history. task_id: the batch's id.
+
+    owner: what the server calls whose batch it is; absent unless the caller sees everybody's, and for a batch that was
+    made without a key, whose owner is `local`.
+    """
 
     task_id: str
     status: BatchStatus
@@ -229,6 +238,7 @@ class TaskSummary(_Answer):
     success_count: int
     failed_count: int
     base_seed: int
+    owner: str | None = None
 
 
 class BatchItem(_Answer):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypedDict
 
 from danqing.core.batches import Batch, BatchState
+from danqing.core.callers import LOCAL, Caller
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Job, Progress, Stage
 from danqing.dialects.zimage.failure_texts import failure_text
@@ -96,14 +97,14 @@ def from_uncancellable(job: Job) -> CancelTaskResponse:
     return CancelTaskResponse(task_id=task_id_of(job), status=status, message=NOT_CANCELLABLE.get(status, ALMOST_DONE))
 
 
-def from_batches(batches: Sequence[Batch], shelf: Shelf) -> list[TaskSummary]:
-    """A page of the history."""
-    return [_summary(batch, shelf) for batch in batches]
+def from_batches(batches: Sequence[Batch], shelf: Shelf, *, now: datetime, caller: Caller) -> list[TaskSummary]:
+    """A page of the history, as it is now, for this caller."""
+    return [_summary(batch, shelf, now, caller) for batch in batches]
 
 
-def from_batch(batch: Batch, shelf: Shelf) -> BatchDetail:
-    """A batch with its images."""
-    header = _summary(batch, shelf).model_dump(exclude={"relative_path"})
+def from_batch(batch: Batch, shelf: Shelf, *, now: datetime, caller: Caller) -> BatchDetail:
+    """A batch with its images, as it is now, for this caller."""
+    header = _summary(batch, shelf, now, caller).model_dump(exclude={"relative_path"}, exclude_unset=True)
     return BatchDetail(batch=BatchHeader(**header), items=[_item(job, shelf) for job in batch.jobs])
 
 
@@ -137,13 +138,13 @@ def _result(job: Job, original: Artifact, shelf: Shelf, auth_key: str | None) ->
     )
 
 
-def _summary(batch: Batch, shelf: Shelf) -> TaskSummary:
+def _summary(batch: Batch, shelf: Shelf, now: datetime, caller: Caller) -> TaskSummary:
     first, counts = batch.jobs[0], batch.counts
     request = first.request
     shown = next((job for job in batch.jobs if job.state is JobState.COMPLETED), None)
     return TaskSummary(
         task_id=batch.id,
-        status=BATCH_STATUS[batch.state],
+        status=BATCH_STATUS[batch.state_at(now)],
         created_at=_time(batch.created_at),
         prompt=request.prompt,
         height=request.height,
@@ -157,6 +158,7 @@ def _summary(batch: Batch, shelf: Shelf) -> TaskSummary:
         success_count=counts[JobState.COMPLETED],
         failed_count=counts[JobState.FAILED] + counts[JobState.CANCELLED],
         base_seed=request.seed,
+        **_owner(batch, caller),
     )
 
 
@@ -200,6 +202,15 @@ def _percentage(job: Job, progress: Progress | None) -> int | None:
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class _Owner(TypedDict, total=False):
+    owner: str
+
+
+def _owner(batch: Batch, caller: Caller) -> _Owner:
+    """See `TaskSummary`."""
+    return {"owner": batch.owner} if caller.history is None and batch.owner != LOCAL.owner else {}
 
 
 class _Adjustments(TypedDict, total=False):

@@ -70,7 +70,9 @@ def _spans(length: int, tile: int) -> Iterator[_Span]:
 
 
 class RealEsrgan:
-    """An `Upscaler`. Beside both pictures, memory use is bounded by the tile. Not for two threads at once."""
+    """An `Upscaler`. Beside both pictures, memory use is bounded by the tile. Threads may share it: every tile has an
+    extractor of its own, and the net is only read.
+    """
 
     def __init__(self, *, weights: Path | None = None, threads: int = 1, tile: int = TILE) -> None:
         """weights: folder of the .param and .bin file; None is the bundled one. tile: longest side, not enlarged.

@@ -1,0 +1,161 @@
+"""JSON bodies with pictures in them are large: how long they are kept, and what happens when there is no room."""
+
+import asyncio
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from danqing.core.errors import TooBusy
+from danqing.core.images import StagedImage
+from danqing.core.states import JobState
+from danqing.dialects.genserve import bodies
+from danqing.dialects.genserve.dialect import genserve
+from danqing.dialects.genserve.schemas import GenerateForm, GenerateRequest
+from danqing.http.body_budget import BodyBudget
+from tests.dialects.genserve.asking import checked, staged_files
+from tests.dialects.genserve.parts import a_house, a_picture, text_of
+from tests.fakes.intake import PlainIntake
+
+DEADLINE_S = 60.0
+
+
+def a_large_picture() -> bytes:
+    """Some hundred kilobytes."""
+    noise = Image.frombytes("RGB", (300, 300), os.urandom(300 * 300 * 3))
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+    return file.getvalue()
+
+
+class WaitingIntake(PlainIntake):
+    """Begins when it may."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - as its parent
+        super().__init__(*args)
+        self.may_begin = asyncio.Event()
+        self.waiting: list[str] = []
+
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+        self.waiting.append(owner)
+        await self.may_begin.wait()
+        return await super().stage(content, parameter=parameter, owner=owner)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_takes_its_room_until_its_pictures_are_staged_and_no_longer(tmp_path: Path) -> None:
+    # Given a request whose picture waits for its turn
+    house = a_house(tmp_path, automatic=False)
+    intake = WaitingIntake(house.artifacts)
+    house.services = replace(house.services, intake=intake)
+    body = {"prompt": "p", "mode": "img2img", "input_image": text_of(a_large_picture())}
+
+    async with house.client(genserve()) as client:
+        asking = asyncio.create_task(client.post("/generate", json=body))
+        await until(lambda: bool(intake.waiting))
+        assert house.services.bodies.held_bytes > 200_000
+
+        # Then it takes none while it waits for its job
+        intake.may_begin.set()
+        await until(lambda: bool(house.store.matching(lambda _: True)))
+        await until(lambda: house.services.bodies.held_bytes == 0)
+        (job,) = house.store.matching(lambda _: True)
+        assert job.state is JobState.PENDING
+        assert intake.waiting == [job.owner]
+        await house.studio.cancel(job.id)
+        await asking
+
+
+async def test_a_large_body_is_refused_while_there_is_no_room_and_a_small_one_is_taken(tmp_path: Path) -> None:
+    house = a_house(tmp_path)
+    house.services = replace(house.services, bodies=BodyBudget(100_000))
+    large = {"prompt": "p", "mode": "img2img", "input_image": text_of(a_large_picture())}
+
+    async with house.client(genserve(), alone=True) as client:
+        refused = await client.post("/generate", json=large)
+        taken = await client.post("/generate", json={"prompt": "p"})
+
+    assert refused.status_code == 503
+    assert checked(refused.json(), 503)["error"] == f"服务未就绪: {TooBusy.default_message}"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert taken.status_code == 200
+    assert (staged_files(house), house.services.bodies.held_bytes) == ([], 0)
+
+
+async def test_bodies_are_parsed_outside_the_event_loop(tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
+    loops: list[bool] = []
+    parsed = bodies._parsed
+
+    def looking(body: bytearray) -> object:
+        try:
+            asyncio.get_running_loop()
+            loops.append(True)
+        except RuntimeError:
+            loops.append(False)
+        return parsed(body)
+
+    monkeypatch.setattr(bodies, "_parsed", looking)
+    async with a_house(tmp_path).client(genserve()) as client:
+        assert (await client.post("/generate", json={"prompt": "p"})).status_code == 200
+    assert loops == [False]
+
+
+async def test_bodies_in_other_encodings_of_unicode_are_read(tmp_path: Path) -> None:
+    async with a_house(tmp_path).client(genserve()) as client:
+        for encoding in ("utf-8-sig", "utf-16", "utf-32-le"):
+            answer = await client.post(
+                "/generate",
+                content=json.dumps({"prompt": "一只猫"}, ensure_ascii=False).encode(encoding),
+                headers={"Content-Type": "application/json; charset=x"},
+            )
+            assert answer.status_code == 200, encoding
+
+
+async def test_the_bodies_are_in_the_openapi_document(tmp_path: Path) -> None:
+    async with a_house(tmp_path).client(genserve(), alone=True) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+
+    for path, kind, model in (
+        ("/generate", "application/json", GenerateRequest),
+        ("/generate/img2img", "multipart/form-data", GenerateForm),
+    ):
+        body = paths[path]["post"]["requestBody"]
+        assert body["required"] is True
+        assert list(body["content"]) == [kind]
+        schema = body["content"][kind]["schema"]
+        assert list(schema["properties"]) == list(model.model_fields)
+        assert (schema["required"], schema["examples"][0]["seed"]) == (["prompt"], 42)
+
+
+async def test_one_who_waits_too_long_for_his_picture_to_be_checked_is_told_so(tmp_path: Path) -> None:
+    house = a_house(tmp_path)
+    options = replace(house.services.options, request_timeout_s=0.2)
+    house.services = replace(house.services, intake=WaitingIntake(house.artifacts), options=options)
+
+    async with house.client(genserve()) as client:
+        answers = [
+            await client.post(
+                "/generate", json={"prompt": "p", "mode": "img2img", "input_image": text_of(a_picture())}
+            ),
+            await client.post(
+                "/generate/img2img",
+                data={"prompt": "p", "mode": "img2img"},
+                files={"input_image": a_picture()},
+            ),
+        ]
+
+    for answer in answers:
+        assert answer.status_code == 408
+        assert checked(answer.json(), 408)["mode"] == "img2img"
+    assert (await house.studio.queue_status()).total == 0
+    assert staged_files(house) == []
