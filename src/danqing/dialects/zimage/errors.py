@@ -95,6 +95,8 @@ def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationE
             place = ["body"] if error.parameter is None else ["body", error.parameter]
             wrong = FieldError(type=error.code, loc=[*place], msg=error.public_message)
             return INVALID, ValidationErrors(detail=[wrong])
+        case Forbidden():  # what it says is for whoever runs the server
+            return CORE_ERRORS[Forbidden][0], ErrorDetail(detail=error.public_message)
         case DanqingError():
             status, detail = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
             return status, ErrorDetail(detail=detail)
