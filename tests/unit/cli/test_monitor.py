@@ -33,9 +33,15 @@ def test_a_port_that_speaks_only_genserve_tells_less(tmp_path: Path) -> None:
     assert done.output.count("not told on this port") == 2
 
 
+# Tests that run in a shell's background have SIGINT ignored, and so would their children.
+WITH_CTRL_C = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from danqing.cli.main import main; main()"
+)
+
+
 def test_it_looks_again_until_ctrl_c(tmp_path: Path) -> None:
     with a_server(tmp_path) as (url, _):
-        command = [sys.executable, "-m", "danqing", "monitor", "--continuous", "0.1", "--url", url]
+        command = [sys.executable, "-c", WITH_CTRL_C, "monitor", "--continuous", "0.1", "--url", url]
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
