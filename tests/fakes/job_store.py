@@ -159,7 +159,7 @@ class InMemoryJobStore:
         entry = self._batches.get((job.owner, job.batch_id)) or _BatchEntry(
             id=job.batch_id, owner=job.owner, sequence=job.sequence, created_at=job.created_at, size=batch_size
         )
-        size = max(entry.size, job.batch_index + 1, len(self._batch(entry).jobs))
+        size = max(entry.size, batch_size, len(self._batch(entry).jobs))
         self._batches[entry.owner, entry.id] = replace(entry, size=size)
 
     def _batch(self, entry: _BatchEntry) -> Batch:

@@ -127,7 +127,7 @@ def _measured(asked: "Sequence[Asked]") -> Measured:
 
 def _spread(seconds: Sequence[float]) -> str:
     middle = f"{statistics.median(seconds):.3f}"
-    return middle if len(seconds) == 1 else f"{middle} ({min(seconds):.3f} to {max(seconds):.3f})"
+    return middle if len(seconds) == 1 else f"{middle} ({min(seconds):.3f}-{max(seconds):.3f})"
 
 
 def _ratios(text: Measured, file: Measured) -> tuple[str, str, str]:

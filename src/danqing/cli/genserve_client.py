@@ -43,7 +43,7 @@ class GenServeClient:
     """Talks to one server. Blocking. Every method raises UserError when the server does not answer as Danqing does."""
 
     def __init__(self, base_url: str, *, key: str | None = None) -> None:
-        self._url = base_url.rstrip("/")
+        self._url = (base_url if "://" in base_url else f"http://{base_url}").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._http = httpx2.Client(base_url=self._url, headers=headers, timeout=ANSWER_TIMEOUT_S, trust_env=False)

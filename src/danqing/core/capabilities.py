@@ -1,8 +1,11 @@
 """What a model can do, as data: read by the Studio before a job is accepted, and by the engine while making it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from danqing.core.types import Mode
+
+Precision = Literal["native", "sdnq-uint4", "sdnq-int8", "torchao-int8", "torchao-fp8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,25 @@ class ModelDefaults:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Companion:
+    """Weights that a mode needs beside the model's own; brought into memory when the mode is first asked for.
+
+    source, revision: as in `ModelCard`. file: the one of its safetensors files that is meant; None: a diffusers folder.
+    """
+
+    mode: Mode
+    source: str
+    revision: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """A loadable checkpoint under the id clients use. source: a local directory or a hub id, revision its commit."""
+    """A loadable checkpoint under the id clients use. source: a local directory or a hub id, revision its commit.
+
+    precision: how its weights are kept in memory: as the engine's number format says, or quantised while they load (a
+    checkpoint that is quantised already says so itself). companions: at most one a mode.
+    """
 
     id: str
     family: str
@@ -83,3 +103,9 @@ class ModelCard:
     title: str
     capabilities: Capabilities
     defaults: ModelDefaults
+    precision: Precision = "native"
+    companions: tuple[Companion, ...] = ()
+
+    def companion(self, mode: Mode) -> Companion | None:
+        """What the mode needs beside the model's own weights."""
+        return next((companion for companion in self.companions if companion.mode is mode), None)

@@ -11,7 +11,7 @@ from danqing.core.types import GenerationRequest, Mode, RequestDraft
 SEED_BITS = 32  # drawn seeds; clients may send up to MAX_SEED
 MAX_SEED = 2**63 - 1
 MAX_GUIDANCE = 100
-STARTS_FROM_IMAGE = frozenset({Mode.IMG2IMG, Mode.FILL, Mode.EDIT})  # and so has a strength
+HAS_STRENGTH = frozenset({Mode.IMG2IMG, Mode.FILL, Mode.CONTROLNET, Mode.EDIT})  # begins with an image, or may
 
 
 def draw_seed() -> int:
@@ -48,9 +48,7 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
         ),
         guidance_scale=_share("guidance_scale", draft.guidance_scale, defaults.guidance_scale, MAX_GUIDANCE),
         seed=seed,
-        strength=_share("strength", draft.strength, _strength(draft, card), 1)
-        if draft.mode in STARTS_FROM_IMAGE
-        else None,
+        strength=_strength(draft, card),
         input_images=tuple(ref_of(image) for image in draft.input_images),
         mask=ref_of(draft.mask) if draft.mask else None,
         control_image=ref_of(draft.control_image) if draft.control_image else None,
@@ -61,8 +59,16 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
     )
 
 
-def _strength(draft: RequestDraft, card: ModelCard) -> float:
-    return 1.0 if draft.mode is Mode.FILL else card.defaults.strength
+def _strength(draft: RequestDraft, card: ModelCard) -> float | None:
+    """None where no picture is begun with: an instruction's pictures are looked at instead."""
+    if draft.mode not in HAS_STRENGTH or _follows_instruction(draft, card.capabilities):
+        return None
+    anew = draft.mode in (Mode.FILL, Mode.CONTROLNET)
+    return _share("strength", draft.strength, 1.0 if anew else card.defaults.strength, 1)
+
+
+def _follows_instruction(draft: RequestDraft, can: Capabilities) -> bool:
+    return draft.mode is Mode.EDIT and can.instruction_edit and draft.mask is None
 
 
 def _check_support(draft: RequestDraft, card: ModelCard) -> None:
@@ -74,6 +80,10 @@ def _check_support(draft: RequestDraft, card: ModelCard) -> None:
     if draft.guidance_scale and not can.guidance:
         raise NotSupported(
             f"Not supported: guidance_scale other than 0 by model {card.id}.", parameter="guidance_scale"
+        )
+    if draft.strength is not None and _follows_instruction(draft, can):
+        raise NotSupported(
+            f"Not supported: strength for edits by model {card.id}, which follows the prompt.", parameter="strength"
         )
 
 

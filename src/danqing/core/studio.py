@@ -46,7 +46,8 @@ class Order:
 
     priority: higher first, within a signed 32-bit integer. batch: where the history shows it; None for a batch of its
     own. metadata: JSON values told again in answers. join_equal: an equal request of the same owner that is done or
-    under way is returned instead of a new job, also while no model is loaded or the queue is full.
+    under way is returned instead of a new job, also while no model is loaded or the queue is full. waits_for_model:
+    accepted also before the models are loaded for the first time, to wait for that.
     """
 
     draft: RequestDraft
@@ -54,6 +55,7 @@ class Order:
     batch: BatchPlace | None = None
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     join_equal: bool = False
+    waits_for_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class Studio:
         job = self._new_job(order, caller)
         if order.join_equal and (equal := await self._store.find_equal(caller.owner, job.fingerprint)) is not None:
             return equal
-        self._check_ready()
+        self._check_ready(waits=order.waits_for_model)
         return (await self._to_its_end(self._accept(job, order)))[0]
 
     async def submit_all(self, orders: Sequence[Order], *, caller: Caller = LOCAL) -> list[Job]:
@@ -130,7 +132,7 @@ class Studio:
             most = self._limits.max_queue_size
             raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
         jobs = [self._new_job(order, caller) for order in orders]
-        self._check_ready()
+        self._check_ready(waits=all(order.waits_for_model for order in orders))
         return await self._to_its_end(self._accept_all(jobs, orders))
 
     def _new_job(self, order: Order, caller: Caller) -> Job:
@@ -154,8 +156,9 @@ class Studio:
             adjustments=foreseen_adjustments(request, card),
         )
 
-    def _check_ready(self) -> None:
-        if not self._pool.status().accepts_jobs:
+    def _check_ready(self, *, waits: bool) -> None:
+        pool = self._pool.status()
+        if not (pool.accepts_jobs or (waits and pool.is_coming_up)):
             raise ModelNotReady
 
     async def _accept(self, new: Job, order: Order) -> list[Job]:

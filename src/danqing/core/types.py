@@ -276,3 +276,8 @@ class PoolStatus:
     def accepts_jobs(self) -> bool:
         """Loaded, or only away for a restart: what is accepted now will be made."""
         return self.model_loaded or any(w.state is WorkerState.RESTARTING for w in self.workers)
+
+    @property
+    def is_coming_up(self) -> bool:
+        """True while some worker loads its models for the first time."""
+        return any(w.state is WorkerState.STARTING for w in self.workers)

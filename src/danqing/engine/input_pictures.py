@@ -55,7 +55,7 @@ def shown_input(request: GenerationRequest, size: Size, *, read_image: ReadImage
     """
     if not request.input_images:
         return None
-    frame = request.width, request.height
+    frame = _frame(request)
     if request.mask is None:
         pictures = [_read_rgb(ref, read_image) for ref in request.input_images]
         return InputPicture(
@@ -68,6 +68,23 @@ def shown_input(request: GenerationRequest, size: Size, *, read_image: ReadImage
         mask=_cover_mask(_read_mask(request.mask, read_image), size, frame),
         adjustments=left_out,
     )
+
+
+def control_picture(request: GenerationRequest, plan: SizePlan, *, read_image: ReadImage) -> Pixels | None:
+    """The control image at the model's size, uint8 (H, W, 3), laid over the picture as an input is. Errors as above."""
+    if request.control_image is None:
+        return None
+    image = _read_rgb(request.control_image, read_image)
+    return _drawn_out(_cover(image, plan.kept, _frame(request)), plan.native)
+
+
+def reference_pictures(request: GenerationRequest, *, read_image: ReadImage) -> tuple[Pixels, ...]:
+    """The input images as they are, each uint8 (h, w, 3). Errors as above."""
+    return tuple(np.array(_read_rgb(ref, read_image)) for ref in request.input_images)
+
+
+def _frame(request: GenerationRequest) -> Size:
+    return request.width, request.height
 
 
 def _read(ref: ImageRef, read_image: ReadImage) -> Image.Image:

@@ -17,14 +17,14 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.engine_port import Observer, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
-from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, Mode, RawPicture
 from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
 from danqing.engine.codecs.request_texts import request_texts
 from danqing.engine.codecs.small import encode_webp
 from danqing.engine.device import Device, choose_attention, default_cpu_threads, is_out_of_memory
-from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter, MadePicture
+from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter, MadePicture, Order
 from danqing.engine.families.registry import FamilyRegistry
-from danqing.engine.input_pictures import shown_input, start_picture
+from danqing.engine.input_pictures import control_picture, reference_pictures, shown_input, start_picture
 from danqing.engine.masks import keep_masked
 from danqing.engine.picture import finish_picture, pixels_of, raw_picture
 from danqing.engine.previews import PreviewingWatcher
@@ -109,19 +109,33 @@ class ResidentEngine:
         if observer.stopped():
             return None
         with _translated("read_inputs", request.model, EngineFailure()):
-            start = start_picture(request, plan, read_image=read_image)
-        watcher = PreviewingWatcher(observer, plan, start)
+            order = self._order(request, plan, read_image)
+        watcher = PreviewingWatcher(observer, plan, order.start)
 
         def make(spare_memory: bool) -> MadePicture | None:
             adapter = self._adapters[request.model]
-            return adapter.make(request, plan.native, start=start, watcher=watcher, spare_memory=spare_memory)
+            (made,) = adapter.make([order], plan.native, watchers=[watcher], spare_memory=spare_memory)
+            return made
 
         with _translated("denoise", request.model, EngineFailure()):
             made = self._try_twice(make, request.model)
         if made is None:
             return None
-        adjustments = (*(start.adjustments if start else ()), *made.adjustments)
+        adjustments = (*(order.start.adjustments if order.start else ()), *made.adjustments)
         return raw_picture(made.rgb, adjustments)
+
+    def _order(self, request: GenerationRequest, plan: SizePlan, read_image: ReadImage) -> Order:
+        """With a strength a picture begins with its input, under a ControlNet only below 1; an instruction's inputs are
+        looked at as they are.
+        """
+        begins = request.strength is not None and (request.mode is not Mode.CONTROLNET or request.strength < 1)
+        instructed = request.mode is Mode.EDIT and self._cards[request.model].capabilities.instruction_edit
+        return Order(
+            request=request,
+            start=start_picture(request, plan, read_image=read_image) if begins else None,
+            control=control_picture(request, plan, read_image=read_image),
+            references=reference_pictures(request, read_image=read_image) if instructed else (),
+        )
 
     def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
         """See `Engine`. At strength 0 it is the input itself, which so does not pass through the model's size."""

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 CHILD = "danqing.intake.child"
 READY_LINE = b"ready\n"
 START_DEADLINE_S = 60.0
+END_DEADLINE_S = 2.0  # for one that has closed its output; the kernel is quick, even when the machine is not
 _MAX_ANSWER_BYTES = 1024
 
 
@@ -110,6 +111,11 @@ class Decoder:
             return await self._why_it_ended()
 
     async def _why_it_ended(self) -> Verdict:
+        # It closed its output, so it is on its way out. To kill it now would race with asyncio for its exit status:
+        # `Popen.kill` collects the status itself, and asyncio, finding none, makes one up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_DEADLINE_S):
+                await self._process.wait()
         await self.end()
         if self._process.returncode == -signal.SIGXCPU:
             return Verdict.TOO_SLOW

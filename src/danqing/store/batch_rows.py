@@ -30,15 +30,15 @@ SHOWN_IDS = (
 
 INSERT_BATCH = insert(batches)
 COUNT_WITH_NEW = batches.c.job_count + 1
-LEAST_SIZE = bindparam("least_size", type_=Integer)
+ANNOUNCED = bindparam("announced", type_=Integer)
 JOIN_BATCH = (
     update(batches)
     .where(IS_THIS)
     .values(
         job_count=COUNT_WITH_NEW,
         size=case(
-            (and_(batches.c.size >= LEAST_SIZE, batches.c.size >= COUNT_WITH_NEW), batches.c.size),
-            (LEAST_SIZE >= COUNT_WITH_NEW, LEAST_SIZE),
+            (and_(batches.c.size >= ANNOUNCED, batches.c.size >= COUNT_WITH_NEW), batches.c.size),
+            (ANNOUNCED >= COUNT_WITH_NEW, ANNOUNCED),
             else_=COUNT_WITH_NEW,
         ),
     )
@@ -71,11 +71,14 @@ def owners(connection: Connection, batch_id: str) -> list[str]:
 
 
 def join(connection: Connection, job: Job, announced_size: int) -> None:
-    """Enters a new job, which has its sequence already, in its batch; begins the batch if there is none."""
+    """Enters a new job, which has its sequence already, in its batch; begins the batch if there is none.
+
+    The batch is as large as the largest size that was announced, and as the number of its jobs. Indexes say nothing of
+    that: some clients count from 1.
+    """
     of = {"of_id": job.batch_id, "of_owner": job.owner}
-    if connection.execute(JOIN_BATCH, {**of, "least_size": job.batch_index + 1}).rowcount:
+    if connection.execute(JOIN_BATCH, {**of, "announced": announced_size}).rowcount:
         return
-    size = max(announced_size, job.batch_index + 1)
     connection.execute(
         INSERT_BATCH,
         {
@@ -83,7 +86,7 @@ def join(connection: Connection, job: Job, announced_size: int) -> None:
             "owner": job.owner,
             "sequence": job.sequence,
             "created_at": job.created_at,
-            "size": size,
+            "size": announced_size,
             "job_count": 1,
         },
     )

@@ -1,4 +1,4 @@
-"""What is special to forms: texts, strictly written numbers, files."""
+"""What is special to forms: texts, numbers written as text, files."""
 
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ def house(tmp_path: Path) -> House:
 # Fields of a form and what the answer says.
 WRONG_FORM_FIELDS = [
     ({"prompt": ""}, "prompt is required."),
-    ({"height": "512.0"}, "height must be an integer."),
-    ({"height": " 512"}, "height must be an integer."),
+    ({"height": "512.5"}, "height must be an integer."),
+    ({"height": "5 12"}, "height must be an integer."),
     ({"height": "0x200"}, "height must be an integer."),
     ({"width": "１２８"}, "width must be an integer."),
     ({"seed": "1_000"}, "seed must be an integer."),
@@ -48,6 +48,30 @@ async def test_a_refused_form_is_told_its_model_and_mode(house: House) -> None:
     answer = await post_form(house, {"prompt": "p", "model_id": "mine", "mode": "bogus"}, status=400)
 
     assert (answer["model_id"], answer["mode"]) == ("mine", "bogus")
+
+
+async def test_so_is_one_whose_fields_cannot_be_read(house: House) -> None:
+    fields = {"prompt": "p", "model_id": "tiny", "mode": "img2img", "input_image": "iVBORw0KGgo="}
+
+    answer = await post_form(house, fields, status=400)
+
+    assert (answer["model_id"], answer["mode"]) == ("tiny", "img2img")
+
+
+@pytest.mark.parametrize(
+    ("texts", "height", "seed", "cfg"),
+    [
+        ({"height": " 512", "seed": "+7\n", "cfg": ".5"}, 512, 7, 0.5),
+        ({"height": "512.0", "seed": "007", "cfg": "2."}, 512, 7, 2.0),
+    ],
+)
+async def test_numbers_as_python_reads_them(
+    house: House, texts: dict[str, str], height: int, seed: int, cfg: float
+) -> None:
+    answer = await post_form(house, {"prompt": "p"} | texts)
+
+    request = (await house.studio.get(answer["task_id"])).request
+    assert (request.height, request.seed, request.guidance_scale) == (height, seed, cfg)
 
 
 async def test_numbers_of_a_form_and_empty_fields(house: House) -> None:

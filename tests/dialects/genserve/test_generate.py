@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from danqing.core.types import DeviceStatus, Mode
+from danqing.dialects.genserve.dialect import genserve
 from tests.dialects.genserve.asking import INVALID, made, post, post_form, staged_files
 from tests.dialects.genserve.parts import MODES, RED, a_house, a_model, a_picture, painted, text_of
 from tests.dialects.genserve.seed_document import example, table
@@ -60,6 +61,43 @@ async def test_the_documented_defaults(house: House, way: str) -> None:
         "mask_image": None,
         "control_image": None,
     } == defaults
+
+
+# Mode, what is sent, what of it is not used.
+UNUSED_PICTURES = [
+    (None, ["input_image"], ["input_image"]),
+    ("img2img", ["input_image", "mask_image"], ["mask_image"]),
+    ("fill", ["input_image", "mask_image", "control_image"], ["control_image"]),
+]
+
+
+@pytest.mark.parametrize(("mode", "names", "unused"), UNUSED_PICTURES)
+@pytest.mark.parametrize("way", ["JSON", "form"])
+async def test_a_picture_that_the_mode_does_not_use_is_ignored_with_a_warning(
+    house: House, mode: str | None, names: list[str], unused: list[str], way: str
+) -> None:
+    fields = {"prompt": "p"} | ({"mode": mode} if mode else {})
+    async with house.client(genserve(), alone=True) as client:
+        if way == "JSON":
+            pictures = {name: text_of(a_picture()) for name in names}
+            answer = await client.post("/generate", json=fields | pictures)
+        else:
+            files = {name: a_picture() for name in names}
+            answer = await client.post("/generate/img2img", data=fields, files=files)
+
+    request = (await house.studio.get(answer.json()["task_id"])).request
+    used = (request.input_images, request.mask, request.control_image)
+    assert (answer.status_code, answer.json()["mode"]) == (200, mode or "text2img")
+    assert sum(1 for picture in used if picture) == len(names) - len(unused)
+    for name in names:
+        assert (f"{name} ignored" in answer.headers.get("X-Danqing-Warning", "")) == (name in unused)
+    assert staged_files(house) == []
+
+
+async def test_whole_numbers_of_json(house: House) -> None:
+    request = (await made(house, {"prompt": "p", "height": 512.0, "seed": 7.0})).request
+
+    assert (request.height, request.seed) == (512, 7)
 
 
 async def test_the_default_strength_is_that_of_img2img(house: House) -> None:

@@ -76,13 +76,24 @@ async def test_all_images_of_a_batch_at_once_are_one_batch(house: House) -> None
         assert [(item["index"], item["task_id"]) for item in items] == sorted(mine.items())
 
 
-async def test_more_images_than_announced_make_the_batch_larger(house: House) -> None:
-    for index in (0, 1, 4):
-        await submit_in_batch(house, "b", index, 2, key=ANNE)
+@pytest.mark.parametrize(
+    ("images", "size"),
+    [
+        ([(0, 2), (1, 2), (4, 2)], 3),  # more of them than announced
+        ([(1, 2), (2, 2)], 2),  # counted from 1
+        ([(0, 1), (1, 4)], 4),  # more of them announced later
+        ([(0, 4), (1, 1)], 4),
+    ],
+)
+async def test_a_batch_is_as_large_as_announced_and_as_it_is(
+    house: House, images: list[tuple[int, int]], size: int
+) -> None:
+    for index, announced in images:
+        await submit_in_batch(house, "b", index, announced, key=ANNE)
 
     (summary,) = await answered(house, "GET", "/v1/history", key=ANNE)
 
-    assert summary["batch_size"] == 5
+    assert summary["batch_size"] == size
 
 
 async def test_deleting_while_images_arrive_loses_no_task(house: House) -> None:

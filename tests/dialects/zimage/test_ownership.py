@@ -177,6 +177,17 @@ async def test_root_and_health_need_no_key(house: House) -> None:
     assert (await answered(house, "GET", "/health"))["status"] == "ok"
 
 
+async def test_the_address_of_a_preview_is_that_of_its_picture_but_for_the_suffix(house: House) -> None:
+    # Given a client that shows the preview, and downloads the picture by putting .png for .webp before the query
+    made = await made_by(house, ANNE, "b")
+    path, _, query = (await answered(house, "GET", f"/v1/tasks/{made.task_id}", key=ANNE))["image_url"].partition("?")
+    assert path.endswith(".webp")
+
+    picture = await ask(house, "GET", f"{path.removesuffix('.webp')}.png?{query}")
+
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
+
+
 async def test_addresses_in_answers_open_their_picture_without_a_key_and_no_other(house: House) -> None:
     # Given two pictures of Anne's
     first, second = await made_by(house, ANNE, "b1"), await made_by(house, ANNE, "b2")
@@ -193,7 +204,8 @@ async def test_addresses_in_answers_open_their_picture_without_a_key_and_no_othe
     signature = parse_qs(query)["signature"][0]
     for other in (
         f"{second.picture}?{query}",
-        f"{first.picture}?{query}",  # the PNG, where the preview was signed
+        f"{path}.png?{query}",
+        f"{path.removesuffix('.webp')}?{query}",
         path,
         f"{path}?{query.replace(signature, signature[::-1])}",
         f"{path}?{query.replace('expires=', 'expires=9')}",

@@ -24,6 +24,9 @@ def test_both_ways_side_by_side(tmp_path: Path, extent: str, monkeypatch: pytest
     ratios = [float(found) for found in re.findall(r"JSON / form +([0-9.]+) x", done.output)]
     assert len(ratios) == {"simple": 1, "full": 2}[extent]
     assert all(1.25 < ratio < 1.4 for ratio in ratios)
+    # And no line is wider than a terminal, which would break it
+    assert len([line for line in done.output.splitlines() if line.startswith("128x128 ")]) == 1
+    assert not re.search(r"^ +[0-9.]+\)", done.output, re.MULTILINE)
     # And each picture was sent as often as said, after one that does not count
     requests = {"simple": 1 + 2, "full": 1 + 2 * 2 * bench.FULL_REPEATS}[extent]
     assert len(house.store.matching(lambda job: job.request.mode is Mode.IMG2IMG)) == requests

@@ -25,6 +25,13 @@ def test_one_look(tmp_path: Path) -> None:
     assert "flux1-dev (FLUX.1-dev): 0 of 0 processes, text-to-image, image-to-image, fill" in done.output
 
 
+def test_an_address_may_lack_its_scheme(tmp_path: Path) -> None:
+    with a_server(tmp_path) as (url, _):
+        done = danqing("monitor", "--url", url.removeprefix("http://"))
+
+    assert done.exit_code == 0, done.output
+
+
 def test_a_port_that_speaks_only_genserve_tells_less(tmp_path: Path) -> None:
     with a_server(tmp_path, with_turbo=False) as (url, _):
         done = danqing("monitor", "--url", url)

@@ -137,7 +137,7 @@ def test_pictures_are_named_by_their_content() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "strength"), [(Mode.IMG2IMG, 0.8), (Mode.EDIT, 0.8), (Mode.FILL, 1.0), (Mode.CONTROLNET, None)]
+    ("mode", "strength"), [(Mode.IMG2IMG, 0.8), (Mode.EDIT, 0.8), (Mode.FILL, 1.0), (Mode.CONTROLNET, 1.0)]
 )
 def test_strength_belongs_to_modes_that_begin_with_a_picture(mode: Mode, strength: float | None) -> None:
     draft = with_images(
@@ -147,6 +147,15 @@ def test_strength_belongs_to_modes_that_begin_with_a_picture(mode: Mode, strengt
     )
     assert resolve(draft, ABLE).strength == strength
     assert resolve(RequestDraft(prompt="pizza", strength=0.5), ABLE).strength is None
+
+
+def test_who_follows_an_instruction_has_no_strength_unless_it_fills_a_mask() -> None:
+    card = replace(ABLE, capabilities=replace(ABLE.capabilities, instruction_edit=True))
+    assert resolve(with_images(mode=Mode.EDIT), card).strength is None
+    assert resolve(with_images(mode=Mode.EDIT, mask=MASK, strength=0.6), card).strength == 0.6
+    with pytest.raises(NotSupported, match="strength") as caught:
+        resolve(with_images(mode=Mode.EDIT, strength=0.6), card)
+    assert caught.value.parameter == "strength"
 
 
 def test_only_a_picture_that_is_begun_with_needs_no_prompt() -> None:

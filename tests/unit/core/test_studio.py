@@ -90,8 +90,11 @@ class House:
         priority: int = 0,
         join_equal: bool = False,
         batch: BatchPlace | None = None,
+        waits_for_model: bool = False,
     ) -> Job:
-        order = Order(draft=draft, priority=priority, join_equal=join_equal, batch=batch)
+        order = Order(
+            draft=draft, priority=priority, join_equal=join_equal, batch=batch, waits_for_model=waits_for_model
+        )
         return await self.studio.submit(order, caller=caller)
 
     def staged(self, *, width: int = 8, height: int = 8) -> StagedImage:
@@ -162,6 +165,15 @@ async def test_submit_waits_for_a_model_and_for_no_restart(house: House) -> None
         await house.submit(DRAFT)
     house.pool.state = WorkerState.RESTARTING
     assert await house.submit(DRAFT)
+
+
+async def test_who_waits_for_the_model_is_taken_before_it_is_loaded(house: House) -> None:
+    house.pool.state = WorkerState.STARTING
+    assert (await house.submit(DRAFT, waits_for_model=True)).state is JobState.PENDING
+    # But not when it does not load
+    house.pool.state = WorkerState.BROKEN
+    with pytest.raises(ModelNotReady):
+        await house.submit(replace(DRAFT, seed=2), waits_for_model=True)
 
 
 async def test_a_full_queue_takes_no_more_until_one_is_taken(house: House) -> None:

@@ -6,20 +6,20 @@ from torch import Tensor
 from danqing.engine.prompt_cache import PromptCache, PromptKey
 
 
-def key(text: str, *, model: str = "m", length: int = 512) -> PromptKey:
-    return PromptKey(model=model, text=text, max_sequence_length=length)
+def key(text: str, *, model: str = "m", length: int = 512, pictures: tuple[str, ...] = ()) -> PromptKey:
+    return PromptKey(model=model, text=text, max_sequence_length=length, pictures=pictures)
 
 
 class Encoder:
-    """Makes float32 tensors of so many bytes and counts."""
+    """Makes two float32 tensors of so many bytes in all and counts."""
 
     def __init__(self, nbytes: int = 400) -> None:
         self.calls = 0
         self._count = nbytes // 4
 
-    def __call__(self) -> Tensor:
+    def __call__(self) -> tuple[Tensor, Tensor]:
         self.calls += 1
-        return torch.zeros(self._count)
+        return torch.zeros(1), torch.zeros(self._count - 1)
 
 
 def test_an_equal_key_is_encoded_once_and_any_other_again() -> None:
@@ -27,9 +27,9 @@ def test_an_equal_key_is_encoded_once_and_any_other_again() -> None:
     first = cache.get(key("a"), encode)
     assert cache.get(key("a"), encode) is first
     assert encode.calls == 1
-    for other in (key("b"), key("a", model="n"), key("a", length=256)):
+    for other in (key("b"), key("a", model="n"), key("a", length=256), key("a", pictures=("f00d",))):
         cache.get(other, encode)
-    assert encode.calls == 4
+    assert encode.calls == 5
 
 
 def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:

@@ -1,4 +1,4 @@
-"""Reads the form of `POST /generate/img2img`: texts, strictly written numbers, and files that lie on the disk."""
+"""Reads the form of `POST /generate/img2img`: texts, numbers written as text, and files that lie on the disk."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from danqing.core.errors import InvalidRequest
+from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.schemas import FLOATS, IMAGE_NAMES, INTEGERS, ImageName, Wanted
 from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, FormLimits
 
 _LIMITS = FormLimits(max_files=len(IMAGE_NAMES), max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,39})")
-_FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_FLOAT = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,17 @@ async def read_form(request: Request) -> AsyncGenerator[ReadForm]:
     """The form; its files are gone after the context. Raises InvalidRequest or RequestValidationError."""
     form = await _received(request)
     try:
-        given = {name: value for name, value in _once(form).items() if not _is_empty(value)}
-        files: dict[ImageName, UploadFile] = {
-            name: _file(name, given.pop(name)) for name in IMAGE_NAMES if name in given
-        }
-        yield ReadForm(wanted=_validated(given), files=files)
+        with echoing(Echo.of_body(dict(form))):
+            read = _read(form)
+        yield read
     finally:
         await form.close()
+
+
+def _read(form: FormData) -> ReadForm:
+    given = {name: value for name, value in _once(form).items() if not _is_empty(value)}
+    files: dict[ImageName, UploadFile] = {name: _file(name, given.pop(name)) for name in IMAGE_NAMES if name in given}
+    return ReadForm(wanted=_validated(given), files=files)
 
 
 async def _received(request: Request) -> FormData:
@@ -96,6 +101,7 @@ def _validated(given: dict[str, str | UploadFile]) -> Wanted:
 
 def _number(text: str) -> int | float | str:
     """What is no number stays text, which the wire model refuses."""
+    text = text.strip()
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,14 +19,16 @@ from danqing.dialects.genserve.errors import job_error, respond_error
 from danqing.dialects.genserve.forms import read_form
 from danqing.dialects.genserve.inputs import StagedInputs, stage_files, stage_texts
 from danqing.dialects.genserve.schemas import (
+    DEFAULT_MODE,
     GenerateForm,
     GenerateRequest,
     GenerationResult,
+    ImageName,
     ModelEntry,
     ServiceStatus,
     Wanted,
 )
-from danqing.dialects.genserve.translate_in import model_meant, to_order
+from danqing.dialects.genserve.translate_in import ignored_images, model_meant, to_order
 from danqing.dialects.genserve.translate_out import from_job, from_models, from_status, gpu_of
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
@@ -44,6 +47,9 @@ ERRORS = {
     500: "内部服务器错误",
     503: "服务未就绪",
 }
+
+
+WARNING_HEADER = "X-Danqing-Warning"
 
 
 class GenServeRoutes:
@@ -86,11 +92,11 @@ class GenServeRoutes:
     async def generate(self, request: Request) -> Response:
         """使用JSON格式和base64编码的图片数据生成图片"""
         async with read_body(request, self._services) as body:
-            wanted = body.wanted
+            wanted, sent = body.wanted, tuple(body.texts)
             with echoing(Echo.of(wanted)):
                 async with staging(request, self._services) as pictures:
                     job = await self._submit(request, wanted, await stage_texts(body.texts, pictures))
-        return await self._answer(request, wanted, job)
+        return await self._answer(request, wanted, sent, job)
 
     async def generate_from_form(self, request: Request) -> Response:
         """使用Form-data格式和文件上传生成图片（推荐用于大图片）"""
@@ -98,7 +104,7 @@ class GenServeRoutes:
             with echoing(Echo.of(form.wanted)):
                 async with staging(request, self._services) as pictures:
                     job = await self._submit(request, form.wanted, await stage_files(form.files, pictures))
-        return await self._answer(request, form.wanted, job)
+        return await self._answer(request, form.wanted, tuple(form.files), job)
 
     async def status(self) -> ServiceStatus:
         """获取服务状态信息"""
@@ -113,8 +119,11 @@ class GenServeRoutes:
         card = model_meant(wanted, self._studio.catalogue)
         return await self._studio.submit(to_order(wanted, card, inputs), caller=known_caller(request))
 
-    async def _answer(self, request: Request, wanted: Wanted, accepted: Job) -> Response:
-        """Waits for the picture. A client that waits too long, or hangs up, has its job cancelled."""
+    async def _answer(self, request: Request, wanted: Wanted, sent: Sequence[ImageName], accepted: Job) -> Response:
+        """Waits for the picture. A client that waits too long, or hangs up, has its job cancelled.
+
+        sent: names of the pictures that came with the request.
+        """
         echo = Echo.of(wanted, task_id=accepted.id)
         with echoing(echo):
             (job,) = await wait_for_jobs(
@@ -131,11 +140,17 @@ class GenServeRoutes:
             gpu_id = gpu_of(job, self._studio.pool_status())
             # Reading, encoding and writing some ten megabytes of JSON would keep everybody else waiting.
             content = await asyncio.to_thread(self._render, job, job.original, echo, gpu_id)
-            return Response(content, media_type="application/json")
+            return Response(content, headers=_warnings(wanted, sent), media_type="application/json")
 
     def _render(self, job: Job, picture: Artifact, echo: Echo, gpu_id: str | None) -> str:
         image_base64 = base64.b64encode(self._artifacts.path(picture.name).read_bytes()).decode("ascii")
         return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()
+
+
+def _warnings(wanted: Wanted, sent: Sequence[ImageName]) -> dict[str, str]:
+    """Headers that tell what of a request had no effect."""
+    texts = [f"{name} ignored: mode {wanted.mode or DEFAULT_MODE} uses none" for name in ignored_images(wanted, sent)]
+    return {WARNING_HEADER: "; ".join(texts)} if texts else {}
 
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -3,19 +3,19 @@
 What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. null, and in a form an empty field, mean "not
   given"; so does an empty `input_image`, `mask_image` or `control_image`.
-- An integer is a JSON integer: true, "512" and 512.0 are refused. A form's numbers are written as JSON writes them.
+- An integer is a whole JSON number, such as 512 or 512.0; true and "512" are refused. A form's numbers are text.
 - Seeds go from 0 to 2**63 - 1, priorities are 32-bit integers; sizes and steps are what the model can do.
 - The defaults are the document's, whichever model is served. `cfg` of a model without guidance may only be the default,
   and has no effect. `strength` belongs to img2img (default 0.8) and to fill, where the default is 1: what is white in
   the mask is made from nothing. In the other modes it has no effect.
-- A picture that its mode does not use is refused.
+- A picture that its mode does not use is checked and then ignored, which a header says.
 - An error has a new `task_id` unless its task was accepted; `model_id` and `mode` are the client's if they can be read.
 - `elapsed_time` is how long the picture was made, without waiting.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 DEFAULT_MODEL = "flux1-dev"
 DEFAULT_MODE = "text2img"
@@ -45,6 +45,13 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Int = Annotated[int, BeforeValidator(_whole)]
+
+
 class Wanted(BaseModel):
     """What both ways of asking share. height, width: pixels."""
 
@@ -53,12 +60,12 @@ class Wanted(BaseModel):
     prompt: str = Field(min_length=1, description="提示词")
     model_id: str | None = Field(default=DEFAULT_MODEL, description="模型ID")
     mode: ModeName | None = Field(default=DEFAULT_MODE, description="生成模式")
-    height: int | None = Field(default=DEFAULT_SIDE, description="图片高度")
-    width: int | None = Field(default=DEFAULT_SIDE, description="图片宽度")
-    num_inference_steps: int | None = Field(default=DEFAULT_STEPS, description="推理步数")
+    height: _Int | None = Field(default=DEFAULT_SIDE, description="图片高度")
+    width: _Int | None = Field(default=DEFAULT_SIDE, description="图片宽度")
+    num_inference_steps: _Int | None = Field(default=DEFAULT_STEPS, description="推理步数")
     cfg: float | None = Field(default=DEFAULT_CFG, ge=0, le=MAX_CFG, allow_inf_nan=False, description="引导强度")
-    seed: int | None = Field(default=DEFAULT_SEED, ge=0, lt=SEEDS, description="随机种子")
-    priority: int | None = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="任务优先级")
+    seed: _Int | None = Field(default=DEFAULT_SEED, ge=0, lt=SEEDS, description="随机种子")
+    priority: _Int | None = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="任务优先级")
     strength: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="img2img强度 (img2img: 0.8, fill: 1.0)"
     )

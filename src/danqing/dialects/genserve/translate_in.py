@@ -1,6 +1,6 @@
 """From GenServe's wire to the core. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import MissingParameter, UnknownModel
@@ -20,6 +20,14 @@ from danqing.dialects.genserve.schemas import (
     Wanted,
 )
 
+# What else is sent is ignored, so that a client may always send all that it has.
+USED_IMAGES: Mapping[Mode, frozenset[ImageName]] = {
+    Mode.TEXT2IMG: frozenset(),
+    Mode.IMG2IMG: frozenset({"input_image"}),
+    Mode.FILL: frozenset({"input_image", "mask_image"}),
+    Mode.CONTROLNET: frozenset({"input_image", "control_image"}),
+}
+
 
 def model_meant(wanted: Wanted, catalogue: ModelCatalogue) -> ModelCard:
     """The client's model. If he names none: the document's default, or the server's where that is unknown.
@@ -34,11 +42,20 @@ def model_meant(wanted: Wanted, catalogue: ModelCatalogue) -> ModelCard:
         return catalogue.default()
 
 
+def ignored_images(wanted: Wanted, sent: Iterable[ImageName]) -> list[ImageName]:
+    """Those that the mode does not use."""
+    return [name for name in sent if name not in USED_IMAGES[_mode(wanted)]]
+
+
 def to_order(wanted: Wanted, card: ModelCard, images: Mapping[ImageName, StagedImage]) -> Order:
-    """What is not given, or null, is the document's default. images: those that were sent. Raises MissingParameter."""
+    """What is not given, or null, is the document's default. images: those that were sent; the mode's own are used.
+
+    Raises MissingParameter.
+    """
     if not wanted.prompt.strip():
         raise MissingParameter("prompt is required and must not be empty.", parameter="prompt")
-    mode = Mode(wanted.mode or DEFAULT_MODE)
+    mode = _mode(wanted)
+    images = {name: image for name, image in images.items() if name in USED_IMAGES[mode]}
     first = images.get("input_image")
     return Order(
         draft=RequestDraft(
@@ -57,6 +74,10 @@ def to_order(wanted: Wanted, card: ModelCard, images: Mapping[ImageName, StagedI
         ),
         priority=wanted.priority or 0,
     )
+
+
+def _mode(wanted: Wanted) -> Mode:
+    return Mode(wanted.mode or DEFAULT_MODE)
 
 
 def _guidance(wanted: Wanted, card: ModelCard) -> float | None:

@@ -14,7 +14,7 @@ from danqing.dialects.zimage.translate_out import from_batch, from_batches, from
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 
-MAX_PAGE = 100  # batches
+MAX_PAGE = 1000  # batches
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Offset = Annotated[int, Query(ge=0, lt=2**31)]
 Owner = Annotated[

@@ -17,10 +17,15 @@ _NAME = re.compile(r"\d{8}/\d{6}_(?P<task_id>[0-9a-f]{32})\.(?P<suffix>png|webp)
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
-    """Where pictures are: location, of an artifact's name, for people; link, from a path, for browsers."""
+    """Where pictures are: location, of an artifact's name, for people; link signs a path for browsers."""
 
     location: Callable[[str], str]
     link: Callable[[str], str]
+
+    def address(self, relative: str) -> str:
+        """Of the picture with this relative path, for browsers."""
+        path, mark, query = self.link(signed_path(relative)).partition("?")
+        return f"{path}.{relative.rpartition('.')[2]}{mark}{query}"
 
 
 def task_id_of(job: Job) -> str:
@@ -45,6 +50,9 @@ def parse(relative: str) -> tuple[str, ArtifactKind] | None:
     return (str(uuid.UUID(found["task_id"])), _KINDS[found["suffix"]]) if found else None
 
 
-def picture_path(relative: str) -> str:
-    """The path of its address."""
-    return f"{FOLDER}/{relative}"
+def signed_path(relative: str) -> str:
+    """What a signature is of: the path without its suffix, so that it opens the picture and its preview alike.
+
+    Clients make the address of the one from that of the other: the vendor's web page puts .png for .webp to download.
+    """
+    return f"{FOLDER}/{relative.rpartition('.')[0]}"

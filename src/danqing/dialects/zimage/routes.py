@@ -17,8 +17,8 @@ from danqing.dialects.zimage.picture_names import (
     Shelf,
     job_id_of,
     parse,
-    picture_path,
     relative_path,
+    signed_path,
 )
 from danqing.dialects.zimage.schemas import (
     CancelTaskResponse,
@@ -103,7 +103,7 @@ class TaskRoutes:
 
     async def picture(self, relative_path: str, request: Request) -> Response:
         """Needs a key that may see the task, or the signature that the addresses in answers carry."""
-        viewer = viewer_of(request, self._links, picture_path(relative_path))
+        viewer = viewer_of(request, self._links, signed_path(relative_path))
         job, kind = await self._pictured(relative_path, viewer)
         artifact = job.artifact(kind)
         if artifact is None:

@@ -1,8 +1,8 @@
 """Zimage's wire models, in the vendor's field order and spelling.
 
 What its document leaves open, and what is done here:
-- Unknown fields of a request are ignored, as the vendor's server did. null is taken where the document shows it, and
-  for `metadata` and what is in it.
+- Unknown fields of a request are ignored, as the vendor's server did. null is taken where the document shows it, for
+  `negative_prompt`, which is then empty, and for `metadata` and what is in it.
 - Numbers are JSON numbers: "512" and true are refused, 512.0 is 512. Seeds go from 0 to 2**63 - 1, every other number
   as far as the model can (`model_limits.py`).
 - The defaults are the document's, whichever model is served.
@@ -118,7 +118,7 @@ class GenerateImageRequest(BaseModel):
     num_inference_steps: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_STEPS
     guidance_scale: float = Field(default=0.0, ge=0)
     seed: Annotated[int, Field(ge=0, lt=2**SEED_BITS), WHOLE] | None = None
-    negative_prompt: str = ""
+    negative_prompt: str | None = ""
     cfg_normalization: bool | Annotated[float, Field(ge=0)] | None = None
     cfg_truncation: Annotated[float, Field(ge=0, le=1)] | None = None
     max_sequence_length: Annotated[int, Field(ge=1), WHOLE] | None = None

@@ -7,7 +7,10 @@ from danqing.dialects.zimage.schemas import GenerateImageRequest, Metadata
 
 
 def to_order(wire: GenerateImageRequest) -> Order:
-    """Every picture gets a preview; one that names no batch has a batch of its own."""
+    """Every picture gets a preview; one that names no batch has a batch of its own.
+
+    As with the broker that these clients know, a task may come before there is a worker for it.
+    """
     return Order(
         draft=RequestDraft(
             prompt=wire.prompt,
@@ -16,7 +19,7 @@ def to_order(wire: GenerateImageRequest) -> Order:
             num_inference_steps=wire.num_inference_steps,
             guidance_scale=wire.guidance_scale,
             seed=wire.seed,
-            negative_prompt=wire.negative_prompt,
+            negative_prompt=wire.negative_prompt or "",
             cfg_normalization=None if wire.cfg_normalization is None else float(wire.cfg_normalization),
             cfg_truncation=wire.cfg_truncation,
             max_sequence_length=wire.max_sequence_length,
@@ -24,6 +27,7 @@ def to_order(wire: GenerateImageRequest) -> Order:
         ),
         batch=_place(wire.metadata) if wire.metadata else None,
         metadata=wire.metadata.model_dump(exclude_unset=True) if wire.metadata else {},
+        waits_for_model=True,
     )
 
 

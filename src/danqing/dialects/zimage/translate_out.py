@@ -9,7 +9,7 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Job, Progress, Stage
 from danqing.dialects.zimage.failure_texts import failure_text
-from danqing.dialects.zimage.picture_names import Shelf, picture_path, relative_path, task_id_of
+from danqing.dialects.zimage.picture_names import Shelf, relative_path, task_id_of
 from danqing.dialects.zimage.schemas import (
     BatchDetail,
     BatchHeader,
@@ -182,7 +182,7 @@ def _image_url(job: Job, shelf: Shelf) -> str | None:
     if job.state is not JobState.COMPLETED:
         return None
     kind = ArtifactKind.PREVIEW if job.artifact(ArtifactKind.PREVIEW) else ArtifactKind.ORIGINAL
-    return shelf.link(picture_path(relative_path(job, kind)))
+    return shelf.address(relative_path(job, kind))
 
 
 def _percentage(job: Job, progress: Progress | None) -> int | None:

@@ -1,6 +1,6 @@
 """What the engine needs of a family's code, and what it gives it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
 from danqing.engine.device import Device
-from danqing.engine.input_pictures import InputPicture
+from danqing.engine.input_pictures import InputPicture, Pixels
 from danqing.engine.prompt_cache import PromptCache
 
 
@@ -23,6 +23,21 @@ class AdapterOptions:
     cpu_offload: bool
     attention: str | None
     prompts: PromptCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One picture to be made, and what it is made from, at the size that the model makes.
+
+    start: what the picture begins with, and its mask if there is one; None: nothing but noise. Whether the request's
+    mode is img2img, fill or edit makes no difference to how a start is used. control: the map of a ControlNet, uint8
+    (H, W, 3). references: pictures of any size that an instruction speaks of, each uint8 (h, w, 3).
+    """
+
+    request: GenerationRequest
+    start: InputPicture | None = None
+    control: Pixels | None = None
+    references: tuple[Pixels, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +87,7 @@ class Unwatched:
 
 
 class FamilyAdapter(Protocol):
-    """One model of a family on one device. One thread, one request at a time; nothing of a request outlives it."""
+    """One model of a family on one device. One thread, one batch at a time; nothing of a request outlives it."""
 
     def load(self) -> None:
         """Brings the model into memory and runs it once. Raises ModelLoadFailure."""
@@ -80,18 +95,18 @@ class FamilyAdapter(Protocol):
 
     def make(
         self,
-        request: GenerationRequest,
+        orders: Sequence[Order],
         size: tuple[int, int],
         *,
-        start: InputPicture | None,
-        watcher: StepWatcher,
+        watchers: Sequence[StepWatcher],
         spare_memory: bool,
-    ) -> MadePicture | None:
-        """The picture at `size` (width, height), which the model makes; None once the watcher has stopped it.
+    ) -> Sequence[MadePicture | None]:
+        """One picture an order, at `size` (width, height), which the model makes; None where its watcher stopped it.
 
-        start: of that size, what the picture begins with, and its mask if there is one; None: with nothing. Whether the
-        request's mode is fill or edit then makes no difference. spare_memory: memory has run out once already; trade
-        time for it, and say so if that changes the picture. Library errors are let through: the engine translates them.
+        orders: at least one; those of a batch differ in nothing but prompts, seeds and the contents of their pictures.
+        Each picture is, to rounding, the one that is made alone. watchers: one an order, told of its picture alone.
+        spare_memory: memory has run out once already; trade time for it, and say so if that changes the picture.
+        Library errors are let through: the engine translates them.
         """
         ...
 

@@ -6,12 +6,12 @@ import pytest
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine.families.registry import ALL, FamilyRegistry
-from danqing.engine.families.z_image.adapter import ZImageAdapter
 from danqing.engine.families.z_image.capabilities import Z_IMAGE
+from danqing.engine.families.z_image.model import z_image_adapter
 
 
 def test_code_is_found_by_the_familys_id() -> None:
-    assert FamilyRegistry().adapter_factory("z_image") is ZImageAdapter
+    assert FamilyRegistry().adapter_factory("z_image") is z_image_adapter
     with pytest.raises(ModelLoadFailure, match="no_such"):
         FamilyRegistry().adapter_factory("no_such")
 

@@ -115,5 +115,5 @@ Z_IMAGE = FamilyDescription(
     describe_folder=describe_folder,
     description_files=(VAE_CONFIG,),
     optional_files=(OWN_DESCRIPTION,),
-    adapter="danqing.engine.families.z_image.adapter:ZImageAdapter",
+    adapter="danqing.engine.families.z_image.model:z_image_adapter",
 )

@@ -1,11 +1,12 @@
-"""diffusers' pipelines for the modes, made anew for every request over parts that are loaded once.
+"""diffusers' pipelines for the modes, made anew for every batch over parts that are loaded once.
 
 All begin with the noise that they are called with as `latents`, in float32. Left alone, the two that start from a
 picture draw it in the number format of the weights: bfloat16 noise lacks its tails, and a seed means another one. They
 also draw the picture's latents by chance, and `ZImageInpaintPipeline` encodes a second picture that it never uses.
-Prompts are given encoded. `begun`: the latents (1, channels, h, w) before the first step, once it is called.
+Prompts are given encoded. `begun`: the latents (N, channels, h, w) before the first step, once it is called.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers.image_processor import VaeImageProcessor
@@ -16,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from danqing.engine.families.z_image.latents import encode
-from danqing.engine.input_pictures import InputPicture
+from danqing.core.types import GenerationRequest
+from danqing.engine.families.adapter import Order
+from danqing.engine.families.autoencoder_kl import encode
 
 # diffusers is not typed: its pipelines, their parts and what they pass each other are Any.
 
@@ -43,7 +45,7 @@ class Img2Img(ZImageImg2ImgPipeline):
         timestep: Tensor,
         *others: Any,  # noqa: ANN401
     ) -> Tensor:
-        """The latents of the first step. image: (1, 3, H, W), -1 to 1."""
+        """The latents of the first step. image: (N, 3, H, W), -1 to 1."""
         noise = others[-1]
         picture = encode(self.vae, image.to(noise.device))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise)
@@ -59,7 +61,7 @@ class Fill(ZImageInpaintPipeline):
         timestep: Tensor,
         *others: Any,  # noqa: ANN401
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The latents of the first step, the noise and the picture in them. image: (1, 3, H, W), -1 to 1."""
+        """The latents of the first step, the noise and the picture in them. image: (N, 3, H, W), -1 to 1."""
         noise = others[-1]
         picture = encode(self.vae, image.to(noise.device))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise)
@@ -70,34 +72,28 @@ class Fill(ZImageInpaintPipeline):
         mask: Tensor,
         *others: Any,  # noqa: ANN401
     ) -> tuple[Tensor, None]:
-        """The mask (1, 1, h, w) of latents, each as bright as the brightest of its pixels: a thin line counts."""
+        """The masks (N, 1, h, w) of latents, each as bright as the brightest of its pixels: a thin line counts."""
         return max_pool2d(mask.to(self.begun.device), self.vae_scale_factor), None
 
 
-def steps_taken(num_inference_steps: int, strength: float) -> int:
-    """How many of the steps a pipeline of that strength takes, counted as its `get_timesteps` does; 0 to all.
-
-    With none the pipelines refuse to run: nothing of the picture goes.
-    """
-    return num_inference_steps - int(
-        max(num_inference_steps - min(num_inference_steps * strength, num_inference_steps), 0)
-    )
-
-
-def pipeline_for(loaded: Any, start: InputPicture | None, strength: float | None) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
+def pipeline_for(loaded: Any, orders: Sequence[Order]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
     """A pipeline of the loaded one's parts but with a scheduler of its own, and what only its mode is called with."""
     parts = loaded.components | {"scheduler": loaded.scheduler.from_config(loaded.scheduler.config)}
-    pipeline: Any
-    if start is None:
-        pipeline, inputs = Text2Img(**parts), {}
-    else:
-        inputs = {"image": Image.fromarray(start.rgb), "strength": strength}
-        if start.mask is None:
-            pipeline = Img2Img(**parts)
-        else:
-            pipeline = Fill(**parts)
-            # Not its own, which makes a mask black and white: grey is something of both.
-            pipeline.mask_processor = VaeImageProcessor(do_resize=False, do_normalize=False, do_convert_grayscale=True)
-            inputs["mask_image"] = Image.fromarray(start.mask)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline, inputs
+    request, starts = orders[0].request, [order.start for order in orders if order.start is not None]
+    inputs: dict[str, Any] = {"guidance_scale": request.guidance_scale, **_pipelines_own(request)}
+    if not starts:
+        return Text2Img(**parts), inputs
+    inputs |= {"image": [Image.fromarray(start.rgb) for start in starts], "strength": request.strength}
+    masks = [start.mask for start in starts if start.mask is not None]
+    if not masks:
+        return Img2Img(**parts), inputs
+    pipeline: Any = Fill(**parts)
+    # Not its own, which makes a mask black and white: grey is something of both.
+    pipeline.mask_processor = VaeImageProcessor(do_resize=False, do_normalize=False, do_convert_grayscale=True)
+    return pipeline, inputs | {"mask_image": [Image.fromarray(mask) for mask in masks]}
+
+
+def _pipelines_own(request: GenerationRequest) -> dict[str, float]:
+    """What the request says of the pipeline's own parameters; the rest is left to it."""
+    said = {"cfg_normalization": request.cfg_normalization, "cfg_truncation": request.cfg_truncation}
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,6 +1,6 @@
 """A prompt as Z-Image's transformer reads it: through the chat template, cut, encoded, remembered."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,22 +8,9 @@ from torch import Tensor
 
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.families.pipelined import Prompts
 from danqing.engine.families.z_image.capabilities import MAX_PROMPT_TOKENS
 from danqing.engine.prompt_cache import PromptKey
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """positive, negative: (tokens, width) each; negative is None without guidance. adjustments: as in `RawPicture`."""
-
-    positive: Tensor
-    negative: Tensor | None
-    adjustments: tuple[str, ...]
-
-    @property
-    def differ_in_length(self) -> bool:
-        """True where both are used and one must be padded to be computed beside the other."""
-        return self.negative is not None and len(self.negative) != len(self.positive)
 
 
 class PromptEncoder:
@@ -34,17 +21,28 @@ class PromptEncoder:
         self._model = model
         self._options = options
 
-    def encode(self, request: GenerationRequest) -> Prompts:
-        """Both prompts of the request, cut to its max_sequence_length, which is said."""
-        limit = MAX_PROMPT_TOKENS if request.max_sequence_length is None else request.max_sequence_length
-        positive, cut = self._embedding(request.prompt, limit)
-        adjustments = [f"prompt cut to {limit} tokens"] if cut else []
-        if not request.guidance_scale:
-            return Prompts(positive, None, tuple(adjustments))
-        negative, cut = self._embedding(request.negative_prompt, limit)
-        if cut:
-            adjustments.append(f"negative_prompt cut to {limit} tokens")
-        return Prompts(positive, negative, tuple(adjustments))
+    def encode(self, requests: Sequence[GenerationRequest]) -> Prompts:
+        """Both prompts of every request, cut to its max_sequence_length, which is said."""
+        positive: list[Tensor] = []  # of each request (tokens, width)
+        negative: list[Tensor] = []
+        adjustments: list[tuple[str, ...]] = []
+        for request in requests:
+            limit = MAX_PROMPT_TOKENS if request.max_sequence_length is None else request.max_sequence_length
+            said: list[str] = []
+            texts = {"prompt": (request.prompt, positive)}
+            if request.guidance_scale:
+                texts["negative_prompt"] = (request.negative_prompt, negative)
+            for name, (text, encoded) in texts.items():
+                embedding, cut = self._embedding(text, limit)
+                encoded.append(embedding)
+                if cut:
+                    said.append(f"{name} cut to {limit} tokens")
+            adjustments.append(tuple(said))
+        return Prompts(
+            arguments={"prompt_embeds": positive, "negative_prompt_embeds": negative or None},
+            adjustments=tuple(adjustments),
+            need_mask=len({len(embedding) for embedding in (*positive, *negative)}) > 1,
+        )
 
     def _embedding(self, text: str, limit: int) -> tuple[Tensor, bool]:
         """The text as the transformer reads it, (tokens, width), and whether it was cut.
@@ -59,7 +57,8 @@ class PromptEncoder:
             chat, truncation=True, max_length=limit, return_overflowing_tokens=True
         ).input_ids
         key = PromptKey(model=self._model, text=text, max_sequence_length=limit)
-        return self._options.prompts.get(key, lambda: self._states(parts[0])), len(parts) > 1
+        (embedding,) = self._options.prompts.get(key, lambda: (self._states(parts[0]),))
+        return embedding, len(parts) > 1
 
     def _states(self, tokens: list[int]) -> Tensor:
         ids = torch.tensor([tokens], device=self._options.device.torch_device)  # (1, tokens)

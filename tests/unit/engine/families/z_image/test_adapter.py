@@ -24,14 +24,14 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
-from danqing.engine.families.adapter import AdapterOptions, MadePicture, Unwatched
-from danqing.engine.families.z_image.adapter import ZImageAdapter
+from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, Unwatched
+from danqing.engine.families.flow import foreseen, steps_taken
+from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image.capabilities import MAX_PROMPT_TOKENS
-from danqing.engine.families.z_image.latents import foreseen
-from danqing.engine.families.z_image.pipelines import steps_taken
+from danqing.engine.families.z_image.model import z_image_adapter
 from danqing.engine.input_pictures import InputPicture
 from danqing.engine.prompt_cache import PromptCache
-from tests.contracts.engine import request_for
+from tests.contracts.engine import Watcher, request_for
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
 
 PROMPTS = ("", "a red apple on a blue background", "蓝色背景上的苹果 🍎")
@@ -49,14 +49,15 @@ def options(**changes: object) -> AdapterOptions:
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def load(card: ModelCard, **changes: object) -> ZImageAdapter:
-    adapter = ZImageAdapter(card, options(**changes))
+def load(card: ModelCard, **changes: object) -> PipelinedAdapter:
+    adapter = z_image_adapter(card, options(**changes))
     adapter.load()
     return adapter
 
 
-def make(adapter: ZImageAdapter, request: GenerationRequest, start: InputPicture | None = None) -> MadePicture:
-    made = adapter.make(request, SIZE, start=start, watcher=Unwatched(), spare_memory=False)
+def make(adapter: PipelinedAdapter, request: GenerationRequest, start: InputPicture | None = None) -> MadePicture:
+    orders = [Order(request=request, start=start)]
+    (made,) = adapter.make(orders, SIZE, watchers=[Unwatched()], spare_memory=False)
     assert made is not None
     return made
 
@@ -284,3 +285,55 @@ def test_models_do_not_share_prompts(tiny_folder: Path, tmp_path: Path, encoded:
     for adapter, card in zip(adapters, (one, other), strict=True):
         make(adapter, request_for(card, prompt="a green pear"))
     assert len(encoded) == 2
+
+
+@pytest.mark.parametrize("kind", ["from nothing", "from pictures", "filling"])
+@pytest.mark.parametrize("guidance_scale", [0.0, 3.0])
+def test_pictures_of_a_batch_are_those_made_alone(card: ModelCard, kind: str, guidance_scale: float) -> None:
+    # Given three orders with prompts of different length, each with its own seed and, where there is one, its own start
+    adapter = load(card)
+    strength = None if kind == "from nothing" else 0.8
+    orders: list[Order] = []
+    for seed, prompt in enumerate(("a", "a red apple on a blue background " * 4, "蓝色背景上的苹果")):
+        begin = None if strength is None else start(mask=kind == "filling")
+        if begin is not None:
+            begin = dataclasses.replace(begin, rgb=np.roll(begin.rgb, 9 * seed, axis=1))
+        request = request_for(card, prompt=prompt, seed=seed, strength=strength, guidance_scale=guidance_scale)
+        orders.append(Order(request=request, start=begin))
+    # When they are made together
+    together = adapter.make(orders, SIZE, watchers=[Unwatched()] * 3, spare_memory=False)
+    # Then each is, to rounding, the one that is made alone
+    for made, order in zip(together, orders, strict=True):
+        assert made is not None
+        alone = make(adapter, order.request, order.start)
+        assert np.abs(made.rgb.astype(int) - alone.rgb).max() <= 1
+    assert len({made.rgb.tobytes() for made in together if made}) == 3
+
+
+def test_one_of_a_batch_that_is_stopped_leaves_the_others_alone(card: ModelCard) -> None:
+    # Given two pictures made together, of which the first is stopped after its second step
+    first, second = Watcher(), Watcher()
+    first.is_stopped = lambda: len(first.steps) >= 2
+    orders = [Order(request=request_for(card, seed=seed)) for seed in (1, 2)]
+    adapter = load(card)
+    watchers = [PlainWatcher(first), PlainWatcher(second)]
+    # When they are made
+    made = adapter.make(orders, SIZE, watchers=watchers, spare_memory=False)
+    # Then it hears of no further step and gets no picture, and the other is whole
+    assert made[0] is None
+    assert made[1] is not None
+    assert np.abs(made[1].rgb.astype(int) - make(adapter, orders[1].request).rgb).max() <= 1
+    assert ([step for step, _ in first.steps], [step for step, _ in second.steps]) == ([1, 2], [1, 2, 3, 4])
+
+
+class PlainWatcher(Unwatched):
+    """Passes on what a `Watcher` notes, previews apart."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        self._watcher.step_done(step, total_steps)
+
+    def stopped(self) -> bool:
+        return self._watcher.stopped()

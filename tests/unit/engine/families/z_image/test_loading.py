@@ -97,7 +97,7 @@ def test_a_model_too_large_for_the_memory_says_so(tiny_folder: Path, monkeypatch
     def full(*args: object, **kwargs: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("danqing.engine.families.z_image.loading.ZImagePipeline.from_pretrained", full)
+    monkeypatch.setattr("danqing.engine.families.z_image.model.ZImagePipeline.from_pretrained", full)
     engine = build_engine(EngineSpec(cards=(Catalogue(str(tiny_folder)).default(),), device="cpu"))
     # Then loading fails with that error
     with pytest.raises(OutOfMemory, match="does not fit into memory"):
@@ -121,17 +121,17 @@ def test_a_folder_is_never_looked_up_on_a_hub(tiny_folder: Path, monkeypatch: py
 def test_weights_get_the_number_format_asked_for(
     tiny_folder: Path, dtype: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from danqing.engine.families.z_image import adapter
+    from danqing.engine.families.z_image import model
 
     seen: list[torch.dtype] = []
-    load_pipeline = adapter.load_pipeline
+    load_pipeline = model.load_pipeline
 
     def watched(*args: object) -> object:
         pipeline = load_pipeline(*args)  # type: ignore[arg-type]
         seen.extend(part.dtype for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder))
         return pipeline
 
-    monkeypatch.setattr(adapter, "load_pipeline", watched)
+    monkeypatch.setattr(model, "load_pipeline", watched)
     spec = EngineSpec(cards=(Catalogue(str(tiny_folder)).default(),), device="cpu", dtype=dtype)  # type: ignore[arg-type]
     build_engine(spec).load()
     assert seen == [expected] * 3

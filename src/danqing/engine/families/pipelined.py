@@ -1,0 +1,266 @@
+"""The `FamilyAdapter` of every family whose diffusers pipelines call back after each step: a batch to pixels.
+
+What is a family's own, it asks a `LoadedModel`.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+import torch
+from torch import Tensor
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.sizes import plan_size
+from danqing.core.types import GenerationRequest, Mode
+from danqing.engine.device import is_out_of_memory
+from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, StepWatcher, Unwatched
+from danqing.engine.families.flow import foreseen, steps_taken
+from danqing.engine.input_pictures import InputPicture, Pixels
+
+log = structlog.get_logger(__name__)
+Size = tuple[int, int]  # width, height
+WARM_UP_GREY = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """A batch's prompts, encoded. arguments: what a pipeline is called with for them.
+
+    adjustments: of each picture, as in `RawPicture`. need_mask: whether attention has to leave out padding, because
+    the texts differ in length and must be computed beside each other.
+    """
+
+    arguments: dict[str, Any]
+    adjustments: tuple[tuple[str, ...], ...]
+    need_mask: bool
+
+
+class LoadedModel(Protocol):
+    """A family's code around the parts of one checkpoint. Keeps nothing of a request."""
+
+    @property
+    def parts(self) -> Any:  # noqa: ANN401  diffusers is not typed
+        """The pipeline that was loaded: it has at least a `transformer` and a `vae`. Never called itself."""
+        ...
+
+    @property
+    def tile_side(self) -> int:
+        """Pixels up to which the autoencoder makes one tile of a picture."""
+        ...
+
+    def encode(self, orders: Sequence[Order]) -> Prompts:
+        """The prompts of all orders."""
+        ...
+
+    def noise(self, seed: int, size: Size) -> Tensor:
+        """float32 (1, …), as a pipeline takes `latents`; drawn on the CPU, so that a seed means the same everywhere."""
+        ...
+
+    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
+        """A pipeline of the loaded parts but with a scheduler of its own, and what only its mode is called with.
+
+        It begins with the noise that it is called with as `latents`, and once it is called has an attribute `begun`:
+        the latents before the first step.
+        """
+        ...
+
+    def decode(self, latents: Tensor, size: Size) -> Pixels:
+        """latents: (1, …) of one picture. Raises EngineFailure if the model made no numbers."""
+        ...
+
+
+class PipelinedAdapter:
+    """A `FamilyAdapter`. Pipeline, scheduler and generator are new for every batch; the loaded parts keep nothing."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        options: AdapterOptions,
+        *,
+        load: Callable[[ModelCard, AdapterOptions], LoadedModel],
+    ) -> None:
+        """load: brings the family's parts into memory; raises ModelLoadFailure or OutOfMemory."""
+        self._card = card
+        self._options = options
+        self._load = load
+        self._model: LoadedModel | None = None
+
+    def load(self) -> None:
+        """See `FamilyAdapter`."""
+        self._model = self._load(self._card, self._options)
+        size = self._warm_up_size()
+        self.make([_warm_up_order(self._card, size)], size, watchers=[Unwatched()], spare_memory=False)
+
+    def unload(self) -> None:
+        """See `FamilyAdapter`."""
+        self._model = None
+        self._options.prompts.clear()
+        self._options.device.free_unused_memory()
+
+    def make(
+        self, orders: Sequence[Order], size: Size, *, watchers: Sequence[StepWatcher], spare_memory: bool
+    ) -> Sequence[MadePicture | None]:
+        """See `FamilyAdapter`."""
+        model = self._model
+        if model is None:
+            raise ModelLoadFailure(f"Model {self._card.id} is not loaded.")
+        if all(watcher.stopped() for watcher in watchers):
+            return [None] * len(orders)
+        if (unchanged := _unchanged(orders)) is not None:
+            return unchanged
+        model.parts.vae.use_tiling = spare_memory
+        tiled = spare_memory and max(size) > model.tile_side
+        in_tiles = ("decoded in tiles for lack of memory",) if tiled else ()
+        with torch.inference_mode(), _handed_back(model):
+            prompts = model.encode(orders)
+            with self._attention_for(model, prompts):
+                latents = _Denoising(model, self._card.id, orders, size, watchers).run(prompts)
+            return [
+                None
+                if of_one is None
+                else MadePicture(rgb=model.decode(of_one, size), adjustments=(*adjustments, *in_tiles))
+                for of_one, adjustments in zip(latents, prompts.adjustments, strict=True)
+            ]
+
+    @contextmanager
+    def _attention_for(self, model: LoadedModel, prompts: Prompts) -> Generator[None]:
+        """Flash kernels take no mask."""
+        flash = self._options.attention
+        if flash is None or not prompts.need_mask:
+            yield
+            return
+        model.parts.transformer.set_attention_backend("native")
+        try:
+            yield
+        finally:
+            model.parts.transformer.set_attention_backend(flash)
+
+    def _warm_up_size(self) -> Size:
+        """The model's usual size on a GPU, where compilers and kernels tune to it; the smallest one on a CPU."""
+        rules, defaults = self._card.capabilities.size_rules, self._card.defaults
+        if self._options.device.is_cuda:
+            return plan_size(rules, defaults.width, defaults.height).native
+        return plan_size(rules, 1, 1).native
+
+
+class _Denoising:
+    """One call of a pipeline."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        model_id: str,
+        orders: Sequence[Order],
+        size: Size,
+        watchers: Sequence[StepWatcher],
+    ) -> None:
+        self._model = model
+        self._model_id = model_id
+        self._orders = orders
+        self._size = size
+        self._watchers = watchers
+        self._stopped = [False] * len(orders)
+        self._before: Tensor | None = None
+
+    def run(self, prompts: Prompts) -> list[Tensor | None]:
+        """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
+        rest once all are.
+        """
+        pipeline, inputs = self._model.pipeline(self._orders, self._size)
+        pipeline.set_progress_bar_config(disable=True)
+        noise = [self._model.noise(order.request.seed, self._size) for order in self._orders]
+
+        def after_step(_: object, index: int, timestep: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            self._after_step(pipeline, index + 1, tensors["latents"])
+            return tensors
+
+        latents: Tensor = pipeline(
+            width=self._size[0],
+            height=self._size[1],
+            num_inference_steps=self._orders[0].request.num_inference_steps,
+            latents=torch.cat(noise).to(pipeline._execution_device),
+            output_type="latent",
+            return_dict=False,
+            callback_on_step_end=after_step,
+            **prompts.arguments,
+            **inputs,
+        )[0]
+        return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
+
+    def _after_step(self, pipeline: Any, step: int, latents: Tensor) -> None:  # noqa: ANN401
+        before = pipeline.begun if self._before is None else self._before
+        self._before = latents
+        total_steps: int = pipeline.num_timesteps
+        for i, watcher in enumerate(self._watchers):
+            if self._stopped[i]:
+                continue
+            if step < total_steps and watcher.wants_preview():
+                shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
+                if shown is not None:
+                    watcher.preview_made(step, total_steps, shown)
+            watcher.step_done(step, total_steps)
+            self._stopped[i] = watcher.stopped()
+        pipeline._interrupt = all(self._stopped)
+
+    def _preview(self, latents: Tensor) -> Pixels | None:
+        """None where it fails: that is no reason to lose the picture itself."""
+        try:
+            return self._model.decode(latents, self._size)
+        except EngineFailure:
+            return None
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            log.warning("no_memory_for_preview", model=self._model_id)
+            return None
+
+
+def _unchanged(orders: Sequence[Order]) -> list[MadePicture | None] | None:
+    """The pictures begun with, where the request leaves all of them as they are, for which pipelines do not run."""
+    request = orders[0].request
+    starts = [order.start for order in orders if order.start is not None]
+    if not starts or steps_taken(request.num_inference_steps, request.strength or 0):
+        return None
+    return [MadePicture(rgb=start.rgb) for start in starts]
+
+
+@contextmanager
+def _handed_back(model: LoadedModel) -> Generator[None]:
+    """Offloaded parts leave the device in the end; a batch's own pipeline does not know of them."""
+    try:
+        yield
+    finally:
+        model.parts.maybe_free_model_hooks()
+
+
+def _warm_up_order(card: ModelCard, size: Size) -> Order:
+    """The smallest that the model takes: from nothing if it can, else from a grey picture."""
+    can = card.capabilities
+    mode = Mode.TEXT2IMG if Mode.TEXT2IMG in can.modes else min(can.modes)
+    grey = np.full((size[1], size[0], 3), WARM_UP_GREY, np.uint8)
+    from_nothing = mode is Mode.TEXT2IMG
+    refers = mode is Mode.EDIT and can.instruction_edit
+    return Order(
+        request=GenerationRequest(
+            model=card.id,
+            mode=mode,
+            prompt="",
+            negative_prompt="",
+            width=size[0],
+            height=size[1],
+            num_inference_steps=1,
+            guidance_scale=card.defaults.guidance_scale if can.guidance else 0.0,
+            seed=0,
+            strength=None if from_nothing or refers else 1.0,
+        ),
+        start=None
+        if from_nothing or refers
+        else InputPicture(rgb=grey, mask=grey[:, :, 0] if mode is Mode.FILL else None),
+        control=grey if mode is Mode.CONTROLNET else None,
+        references=(grey,) if refers else (),
+    )
