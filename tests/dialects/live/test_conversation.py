@@ -47,7 +47,10 @@ MALFORMED = [
     ("", "The message is not valid JSON.", None),
     ('{"type": "get_status"', "The message is not valid JSON.", None),
     ('{"type": NaN}', "The message is not valid JSON.", None),
-    ('{"request_id": "\\ud800"}', "The message is not valid JSON.", None),
+    ('{"request_id": "\\ud800"}', f"type is required: {TYPES}.", None),
+    ('{"type": "\\ud800", "request_id": "r"}', f'Unknown type "\\ud800"; there is {TYPES}.', "r"),
+    ('{"type": "get_client_jobs", "request_id": "\\ud800"}', "request_id is not valid Unicode text.", None),
+    (params(prompt="half an emoji \ud83d"), "prompt is not valid Unicode text.", "req-001"),
     ("[" * 50_000, "The message is not valid JSON.", None),
     ('{"a":' * 50_000, "The message is not valid JSON.", None),
     ("[]", "The message must be a JSON object.", None),
@@ -271,13 +274,18 @@ async def test_a_full_queue_is_told(tmp_path: Path) -> None:
     assert joined["status"] == "pending"  # an equal request needs no room
 
 
-async def test_a_loading_model_and_an_unknown_one_are_told(tmp_path: Path) -> None:
+async def test_a_job_waits_for_a_model_that_is_still_loading(tmp_path: Path) -> None:
     async with running(a_house(tmp_path, state=WorkerState.STARTING)) as server, server.talk() as client:
-        loading = await client.ask(create_job())
+        assert (await client.ask(create_job()))["status"] == "pending"
+
+
+async def test_a_model_that_does_not_load_and_an_unknown_one_are_told(tmp_path: Path) -> None:
+    async with running(a_house(tmp_path, state=WorkerState.BROKEN)) as server, server.talk() as client:
+        broken = await client.ask(create_job())
     async with running(House(tmp_path)) as server, server.talk() as client:
         unknown = await client.ask(create_job(model_type="int8"))
 
-    assert loading["message"] == "The model is still loading; try again in a moment."
+    assert broken["message"] == "The model is not ready; try again later."
     assert unknown["message"] == "This server has no model of that model_type."
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from starlette.types import Message, Scope
+from starlette.types import Message, Scope, Send
 from websockets.asyncio.client import connect
 
 from danqing.dialects.live import session
@@ -53,8 +53,10 @@ async def test_steps_are_dropped_and_states_are_not(tmp_path: Path) -> None:
 class StuckSocket:
     """The server's end of a connection to a client that talks but takes nothing: sending waits for ever."""
 
-    def __init__(self, house: House, *, limits: OutboxLimits, says: Iterator[str]) -> None:
+    def __init__(self, house: House, *, limits: OutboxLimits, says: Iterator[str], send: Send | None = None) -> None:
+        """send: what happens to messages of the server instead."""
         self._says = says
+        self._sent = send
         self._accepted = asyncio.Event()
         self.taken = 0  # messages that the server has read
         self.task = asyncio.create_task(house.app(live(limits))(self._scope(), self._receive, self._send))
@@ -81,6 +83,8 @@ class StuckSocket:
     async def _send(self, message: Message) -> None:
         if message["type"] == "websocket.accept":
             self._accepted.set()
+        elif self._sent is not None:
+            await self._sent(message)
         else:
             await asyncio.Event().wait()
 
@@ -112,6 +116,16 @@ async def test_a_client_that_takes_nothing_for_long_is_given_up(
 
     async with asyncio.timeout(PATIENCE_S):
         await stuck.task
+
+
+async def test_a_client_whose_connection_the_server_has_closed_meanwhile_is_just_gone(tmp_path: Path) -> None:
+    async def closed(message: Message) -> None:
+        raise RuntimeError(f"Unexpected ASGI message '{message['type']}', after sending 'websocket.close'.")
+
+    stuck = StuckSocket(a_house(tmp_path), limits=OutboxLimits(), says=iter(["one question"]), send=closed)
+
+    async with asyncio.timeout(PATIENCE_S):
+        await stuck.task  # it ends, and not with an exception
 
 
 async def test_a_client_that_asks_and_does_not_read_is_not_listened_to(tmp_path: Path) -> None:

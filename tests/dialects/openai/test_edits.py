@@ -114,16 +114,50 @@ async def test_a_mask_belongs_to_the_first_image(tmp_path: Path) -> None:
     assert requests[0].mask == requests[1].mask
 
 
-async def test_an_images_own_transparency_is_its_mask(tmp_path: Path) -> None:
+async def test_an_images_own_transparency_is_its_mask_for_dall_e_2_alone(tmp_path: Path) -> None:
     house = editing_house(tmp_path)
 
     async with talking(house) as client:
-        await edited(client, files(image=mask()))
+        await edited(client, files(image=mask()), model="dall-e-2")
+        await edited(client, files(image=mask()), model="gpt-image-1")
         await edited(client, files(images=mask()), size="64x64")
 
-    own, batch = await requests_of(house)
+    own, sticker, batch = await requests_of(house)
     assert own.mask == own.input_images[0]
-    assert batch.mask is None
+    assert (sticker.mask, batch.mask) == (None, None)
+
+
+async def test_a_batch_of_more_pictures_than_openai_takes(tmp_path: Path) -> None:
+    house = editing_house(tmp_path)
+
+    async with talking(house) as client:
+        answer = (await edited(client, files(images=[png()] * 40), size="64x64", num_inference_steps="1")).json()
+        refused = await client.post("/v1/images/edits", files=files(images=[png()] * 101), data={"prompt": "p"})
+
+    assert len(answer["data"]) == answer["usage"]["input_images"] == 40
+    assert (refused.status_code, refused.json()["message"]) == (400, "At most 100 images in one request.")
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (files(images=b"text"), "images is not a PNG, JPEG or WebP image."),
+        (files(images=[png(), b"text"]), "images[1] is not a PNG, JPEG or WebP image."),
+    ],
+)
+async def test_which_picture_of_a_batch_is_wrong(tmp_path: Path, sent: list[Any], message: str) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        answer = await client.post("/v1/images/edits", files=sent, data={"prompt": "p"})
+
+    assert (answer.status_code, answer.json()) == (400, {"error": "INVALID_INPUT", "message": message})
+
+
+async def test_more_files_than_a_form_may_have(tmp_path: Path) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        answer = await client.post("/v1/images/edits", files=files(images=[png()] * 201), data={"prompt": "p"})
+
+    assert answer.status_code == 400
+    assert "too many files" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,8 @@ async def test_unauthorized_as_documented(tmp_path: Path) -> None:
         wrong = await client.get("/v1/models", headers={"Authorization": "Bearer other"})
 
     assert (answer.status_code, answer.json()) == (401, example("401 - 未授权:"))
-    assert "Bearer" in answer.headers["WWW-Authenticate"]
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="danqing", charset="UTF-8", Bearer realm="danqing"'
+    assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="danqing"'
     assert wrong.json()["error"]["code"] == "UNAUTHORIZED"
 
 

@@ -49,7 +49,7 @@ async def test_a_restart_finds_everything_as_it_was(path: Path) -> None:
         assert await second.jobs.unfinished() == [waiting, running, making_more, lost]
         assert dict(await second.jobs.counts()) == counts
         assert await second.batches.batches(None, limit=9, offset=0) == history
-        assert [batch.size for batch in history] == [1, 1, 5]
+        assert [batch.size for batch in history] == [1, 1, 2]
         assert await second.subscriptions.jobs("local", "c", limit=9) == [done]
         assert (await second.jobs.add(a_job(), NO_LIMIT)).sequence > lost.sequence
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 
@@ -117,10 +118,10 @@ class Conversation:
 
     async def _submit(self, message: CreateJob) -> Job:
         metadata = {_CLIENT: self._client.name, _REQUEST_ID: message.request_id} if self._client else {}
-        draft, studio = to_draft(message), self._services.studio
-        job = await studio.submit(Order(draft=draft, join_equal=True, metadata=metadata), caller=self._caller)
+        order = Order(draft=to_draft(message), join_equal=True, metadata=metadata, waits_for_model=True)
+        job = await self._services.studio.submit(order, caller=self._caller)
         if job.state is JobState.COMPLETED and not await self._is_there(job.artifacts):
-            return await studio.submit(Order(draft=draft, metadata=metadata), caller=self._caller)
+            return await self._services.studio.submit(replace(order, join_equal=False), caller=self._caller)
         return job
 
     async def _is_there(self, artifacts: Sequence[Artifact]) -> bool:

@@ -48,7 +48,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     JobNotCancellable: (409, "Only a pending or processing job can be cancelled."),
     AmbiguousBatch: (409, "Several owners have a batch of this id."),
     Unavailable: (503, "The server cannot take the request now; try again later."),
-    ModelNotReady: (503, "The model is still loading; try again in a moment."),
+    ModelNotReady: (503, "The model is not ready; try again later."),
     QueueFull: (503, "The queue is full; try again later."),
     TooBusy: (503, "Too many images are being taken in; try again in a moment."),
     ShuttingDown: (503, "The server is shutting down."),

@@ -23,6 +23,7 @@ CLOSE_TIMEOUT_S = 2.0
 # What was sent this long before a connection broke may not have arrived: pings find a dead peer within it.
 UNCERTAIN_S = 60.0
 TRY_AGAIN_LATER = 1013
+ABNORMAL_CLOSURE = 1006
 _GOODBYES = (1000, 1001)  # close codes of a client that meant to go
 
 
@@ -115,6 +116,8 @@ class Session:
                     await self._websocket.send_text(text)
             except TimeoutError:
                 raise _Over(TRY_AGAIN_LATER) from None
+            except RuntimeError:  # the protocol has closed the connection already: a ping was not answered, for example
+                raise WebSocketDisconnect(ABNORMAL_CLOSURE) from None
             if isinstance(item, Letter) and item.final_of is not None and self._client is not None:
                 self._clients.delivered(self._client, self._visit, item.final_of)
                 self._finals.append((time.monotonic(), item.final_of))

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import cast
+from contextlib import suppress
+from typing import NoReturn, cast
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -30,15 +31,12 @@ def to_message(text: str) -> ClientMessage:
     """What a client's frame says. Raises Malformed, with the request_id if the frame has one."""
     if len(text) > MAX_MESSAGE_CHARS:
         raise Malformed(f"The message is too large; the limit is {MAX_MESSAGE_CHARS} characters.")
-    try:
-        value: object = from_json(text, allow_inf_nan=False)
-    except ValueError:
-        raise Malformed("The message is not valid JSON.") from None
+    value = _parsed(text)
     if not isinstance(value, dict):
         raise Malformed("The message must be a JSON object.")
     fields = cast("dict[str, object]", value)
     request_id = fields.get("request_id")
-    known = request_id if isinstance(request_id, str) else None
+    known = request_id if isinstance(request_id, str) and _is_unicode(request_id) else None
     kind = fields.get("type")
     if kind is None:
         raise Malformed(f"type is required: {_types()}.", request_id=known)
@@ -71,6 +69,28 @@ def wants_previews(message: CreateJob) -> bool:
     return bool(message.previews or message.params.previews)
 
 
+def _parsed(text: str) -> object:
+    """A lone surrogate (half of an emoji that was cut) is left to the field that has it. Raises Malformed."""
+    with suppress(ValueError):
+        return from_json(text, allow_inf_nan=False)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Malformed("The message is not valid JSON.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_task_type(fields: Mapping[str, object], request_id: str | None) -> None:
     if fields.get("type") != "create_job" or fields.get("task_type") == TASK_TYPE:
         return
@@ -84,5 +104,5 @@ def _types() -> str:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

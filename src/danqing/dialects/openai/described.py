@@ -23,6 +23,7 @@ from danqing.dialects.openai.bodies import MAX_JSON_BYTES
 from danqing.dialects.openai.errors import openai_error, problem_of
 from danqing.dialects.openai.examples import Examples
 from danqing.dialects.openai.schemas import (
+    MAX_BATCH_IMAGES,
     MAX_INPUT_IMAGES,
     EditParameters,
     GenerationParameters,
@@ -34,7 +35,7 @@ from danqing.http.errors import BodyTooLarge
 from danqing.http.openapi import example
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
-_FILES = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_INPUT_IMAGES}
+_FILES = {"type": "array", "items": _FILE, "minItems": 1}
 _EVENT = {  # OpenAPI describes a stream by one event; `data` is JSON: PartialImage, CompletedImage or OpenAIError
     "type": "object",
     "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
@@ -61,9 +62,13 @@ def generation_body() -> dict[str, Any]:
 def edit_body() -> dict[str, Any]:
     """For FastAPI's `openapi_extra`."""
     files = {
-        "images": {**_FILES, "description": "Each is edited on its own."},
+        "images": {**_FILES, "maxItems": MAX_BATCH_IMAGES, "description": "Each is edited on its own."},
         "image": {**_FILE, "description": "One picture is made out of it."},
-        "image[]": {**_FILES, "description": "One picture is made out of all of them."},
+        "image[]": {
+            **_FILES,
+            "maxItems": MAX_INPUT_IMAGES,
+            "description": "One picture is made out of all of them.",
+        },
         "mask": {**_FILE, "description": "What is transparent in it is made anew."},
     }
     return _body(

@@ -40,6 +40,8 @@ FAILED = "Image generation failed: {reason}"
 _OPENAI_FORM = "danqing.openai_form"  # key of an ASGI scope
 _VENDORS_PATHS = frozenset({"/v1/images/edits", "/ready", "/health"})
 _OPENAI_AGENTS = ("openai/", "asyncopenai/")
+# The vendor's API is one of Basic: a client of it may send its password only when asked for it so.
+_VENDORS_CHALLENGE = 'Basic realm="danqing", charset="UTF-8", Bearer realm="danqing"'
 
 # What core calls a parameter, where clients call it otherwise.
 _PARAMETERS: Mapping[str, str] = {"input_image": "image", "mask_image": "mask", "width": "size", "height": "size"}
@@ -96,7 +98,11 @@ CORE_ERRORS: Mapping[type[DanqingError], Problem] = {
 
 HTTP_ERRORS: Mapping[int, Problem] = {
     400: Problem(
-        status=400, code="INVALID_INPUT", type=_INVALID, message="The request body cannot be read.", retry=False
+        status=400,
+        code="INVALID_INPUT",
+        type=_INVALID,
+        message="The request body cannot be read: it is damaged, or has too many files or fields, or a field too long.",
+        retry=False,
     ),
     404: Problem(status=404, code="NOT_FOUND", type=_INVALID, message="There is no such path.", retry=False),
     405: Problem(
@@ -177,6 +183,8 @@ class ProblemResponse(Response):
         if scope["type"] == "http" and speaks_openai(scope):
             self.body = self._for_openai
             self.headers["Content-Length"] = str(len(self.body))
+        elif self.status_code == 401:
+            self.headers["WWW-Authenticate"] = _VENDORS_CHALLENGE
         await super().__call__(scope, receive, send)
 
 

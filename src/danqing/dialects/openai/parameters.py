@@ -61,7 +61,7 @@ _PROMPTED: Mapping[str, Decision] = {
     **_EVERYWHERE,
     "prompt": _HONOURED,
     "background": _refused("no model here makes transparent pictures", "opaque", "auto"),
-    "complexity": _ignored("it belongs to SVG output"),
+    "complexity": _ignored("pictures are not planned before they are made; see num_inference_steps"),
     "frame_count": _refused("it belongs to GIF output, which is not made here"),
     "frame_duration_ms": _refused("it belongs to GIF output, which is not made here"),
     "output_compression": _HONOURED,

@@ -26,7 +26,7 @@ from danqing.dialects.openai.translate_in import (
     generation_draft,
     variation_draft,
 )
-from danqing.dialects.openai.uploads import edit_files, has_file, is_openai_form, variation_file
+from danqing.dialects.openai.uploads import EDIT_FORM_LIMITS, edit_files, has_file, is_openai_form, variation_file
 from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
 from danqing.http.uploads import staging
@@ -92,7 +92,7 @@ class ImageRoutes:
     async def edits(self, request: Request) -> Response:
         """`images` repeated: each is edited on its own. `image` or `image[]`: one picture out of all of them."""
         began = time.monotonic()
-        async with request.form(**FORM_LIMITS) as form:
+        async with request.form(**EDIT_FORM_LIMITS) as form:
             if is_openai_form(form):
                 note_openai_form(request)
             files = edit_files(form)
@@ -102,7 +102,7 @@ class ImageRoutes:
             warnings = check_parameters(given, EDITS)
             delivery, card = delivery_of(wire), self._card(wire.model)
             async with staging(request, self._services) as pictures:
-                images = [await pictures.upload(image, parameter="image") for image in files.images]
+                images = [await pictures.upload(image, parameter=name) for name, image in files.named()]
                 mask = await pictures.upload(files.mask, parameter="mask") if files.mask else None
                 commission = Commission(
                     kind="image_edit",

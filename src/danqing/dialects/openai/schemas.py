@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_VARIANTS = 10
-MAX_INPUT_IMAGES = 16
+MAX_INPUT_IMAGES = 16  # of OpenAI's form
+MAX_BATCH_IMAGES = 100  # of the vendor's form, which knows no limit
 MAX_PARTIAL_IMAGES = 3
 DEFAULT_EDIT_SIZE = "1024x1024"  # of the vendor's form
 DEFAULT_EDIT_STEPS = 50  # of the vendor's form

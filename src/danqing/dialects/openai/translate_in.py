@@ -22,6 +22,7 @@ from danqing.dialects.openai.sizes import AUTO, parse_size, size_like
 VARIATION_STRENGTH = 0.6
 DEFAULT_VARIATION_SIZE = "1024x1024"
 BEST_COMPRESSION = 100
+MODEL_MASKED_BY_ITSELF = "dall-e-2"  # OpenAI had it so for this one: without a mask, what is transparent is made anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,8 @@ def edit_drafts(
             )
             for image in images
         ]
-    if mask is None and images[0].has_alpha:
-        mask = images[0]  # as OpenAI has it: its own transparent part is what is made anew
+    if mask is None and wire.model == MODEL_MASKED_BY_ITSELF and images[0].has_alpha:
+        mask = images[0]
     return [_sized(replace(draft, input_images=tuple(images), mask=mask), _size(wire.size or AUTO, images[0], card))]
 
 

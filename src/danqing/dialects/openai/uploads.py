@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from starlette.datastructures import FormData, UploadFile
 
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, ParameterOutOfRange
-from danqing.dialects.openai.schemas import MAX_INPUT_IMAGES
+from danqing.dialects.openai.schemas import MAX_BATCH_IMAGES, MAX_INPUT_IMAGES
+from danqing.http.forms import FORM_LIMITS, FormLimits
+
+# More files than an edit may have are still read, so that what is wrong can be told in plain words.
+EDIT_FORM_LIMITS = FORM_LIMITS | FormLimits(max_files=2 * MAX_BATCH_IMAGES)
 
 _FIELD = re.compile(r"(image|images)(?:\[\d*\])?", re.ASCII)  # clients write lists in several ways
 
@@ -19,6 +23,12 @@ class EditFiles:
     mask: UploadFile | None
     together: bool
 
+    def named(self) -> list[tuple[str, UploadFile]]:
+        """The images, each with what messages call it: its field, and its place if there are several."""
+        field = "image" if self.together else "images"
+        several = len(self.images) > 1
+        return [(f"{field}[{place}]" if several else field, image) for place, image in enumerate(self.images)]
+
 
 def edit_files(form: FormData) -> EditFiles:
     """Sorts out which form it is. Raises InvalidRequest for both at once, none, or too many."""
@@ -28,8 +38,9 @@ def edit_files(form: FormData) -> EditFiles:
     images = one_each or together
     if not images:
         raise MissingParameter("Image is required", parameter="image")
-    if len(images) > MAX_INPUT_IMAGES:
-        raise ParameterOutOfRange(f"At most {MAX_INPUT_IMAGES} images in one request.", parameter="image")
+    most = MAX_BATCH_IMAGES if one_each else MAX_INPUT_IMAGES
+    if len(images) > most:
+        raise ParameterOutOfRange(f"At most {most} images in one request.", parameter="image")
     mask = _file(form, "mask")
     if mask is not None and len(one_each) > 1:
         raise InvalidRequest("A mask goes with one image, or with images sent as image[].", parameter="mask")

@@ -3,7 +3,8 @@
 What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. `negative_prompt`, `guidance_scale` and the like
   are not turbo's. null means "not given".
-- An integer is a JSON integer: true, "512" and 512.0 are refused. Seeds go from 0 to 2**63 - 1.
+- An integer is a whole JSON number, such as 512 or 512.0; true and "512" are refused. Seeds go from 0 to 2**63 - 1.
+- A prompt of blanks only counts as empty.
 - The defaults are the document's, whichever model is served.
 - Times are UTC, to the second, without an offset.
 - `queue_size` counts the waiting tasks, which is what `max_queue_size` limits; `failed_tasks` includes cancelled ones.
@@ -14,7 +15,7 @@ Beyond the document: `progress`, `adjustments`.
 
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from danqing.core.capabilities import Range
 
@@ -47,11 +48,16 @@ class GenerateRequest(BaseModel):
         },
     )
 
-    prompt: str = Field(min_length=1)
+    prompt: str = Field(min_length=1, json_schema_extra={"pattern": r"\S"})  # told only: the core refuses blanks
     height: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
     width: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
     num_inference_steps: int | None = Field(default=DEFAULT_STEPS, ge=STEPS.minimum, le=STEPS.maximum)
     seed: int | None = Field(default=None, ge=SEED.minimum, lt=SEED.maximum + 1)  # OpenAPI holds 2**63, not 2**63 - 1
+
+    @field_validator("height", "width", "num_inference_steps", "seed", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _Answer(BaseModel):
