@@ -69,7 +69,7 @@ def measure(rounds: int) -> dict[str, float]:
     def alone(seed: int) -> None:
         draft = RequestDraft(prompt=PROMPT, width=SIDE, height=SIDE, num_inference_steps=STEPS, seed=seed)
         request = resolve(draft, card)
-        raw = engine.denoise(request, read_image=no_image, observer=Unwatched())
+        (raw,) = engine.denoise([request], read_image=no_image, observers=[Unwatched()])
         assert raw is not None
         engine.encode(engine.finish(raw, request, read_image=no_image), request, ArtifactKind.ORIGINAL)
 

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import encoding
 import overhead
+import previews
 import startup
+import upscaling
 
 BENCHMARKS = {
     "overhead": lambda quick: overhead.measure(10 if quick else 60),
     "startup": lambda quick: startup.measure(1 if quick else 3),
     "encoding": lambda quick: encoding.measure(3 if quick else 7),
+    "upscaling": lambda quick: upscaling.measure(128 if quick else 1024),
+    "previews": lambda quick: previews.measure(3 if quick else 20),
 }
 
 

@@ -4,9 +4,14 @@
 # (pynvml has no types)
 
 import importlib.metadata
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pynvml
+
+GROUP = "+"  # between the names of devices that one worker has; the engine reads them
+WEIGHTS_SHARE = 0.8  # of a device's memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,17 @@ class DeviceChoice:
 
     devices: tuple[str, ...]
     remark: str | None = None
+
+
+def device_groups(devices: Sequence[str], *, memory_bytes: int, needed_bytes: int) -> tuple[str, ...]:
+    """As few devices for each worker as hold what the largest model needs; those that are left join the last one.
+
+    memory_bytes: of each device, of which a fifth is kept for the work itself.
+    """
+    each = min(len(devices), math.ceil(needed_bytes / (WEIGHTS_SHARE * memory_bytes)))
+    groups = [list(devices[i : i + each]) for i in range(0, len(devices) - each + 1, each)]
+    groups[-1] += devices[len(groups) * each :]
+    return tuple(GROUP.join(group) for group in groups)
 
 
 class NoSuchGpu(Exception):

@@ -24,6 +24,10 @@ class LogStyle:
     level: str
 
 
+# They warn, as soon as they are imported, of what concerns nobody who does not use them: kernels for other GPUs, say.
+CHATTERERS = ("torchao", "torch.utils._pytree")
+
+
 def configure_logging(style: LogStyle) -> None:
     """Sets up structlog and the standard library's logging for this process. Call it once, at its start."""
     console = style.shape == "console" or (style.shape == "auto" and sys.stderr.isatty())
@@ -48,6 +52,8 @@ def configure_logging(style: LogStyle) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # of libraries only what is wrong
+    for chatterer in CHATTERERS:
+        logging.getLogger(chatterer).setLevel(logging.ERROR)
     logging.getLogger("danqing").setLevel(style.level.upper())
     structlog.configure(
         processors=[

@@ -1,12 +1,13 @@
 """What every JobQueue must do, seen from both its ends. A test module makes a subclass with `implementation`."""
 
 import asyncio
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 
 from danqing.core.types import Attempt, Job
-from danqing.workers.dispatcher import TakingQueue
+from danqing.workers.claims import TakingQueue
 from tests.fakes.domain import LOST, a_job, a_request, later
 
 MODELS = ("tiny",)
@@ -75,6 +76,50 @@ class JobQueueContract:
         await queue.publish(numbered(1, attempts=1))
         # Then it is delivered again
         assert await taken(queue, 1) == ["job-1"]
+
+    async def test_jobs_that_can_be_made_together_are_taken_together(self, queue: TakingQueue) -> None:
+        # Given jobs like the first that was taken, at its priority and at others, and of another model
+        for job in (
+            numbered(1),
+            replace(numbered(2), request=a_request(seed=9, prompt="another")),
+            numbered(3, model="large"),
+            numbered(4, priority=1),
+            numbered(5),
+            numbered(6, priority=-1),
+            numbered(7),
+        ):
+            await queue.publish(job)
+        assert await taken(queue, 2) == ["job-4", "job-1"]
+        # Then as many as are asked for come, in order
+        assert list(await queue.take_like(numbered(1), 2)) == ["job-2", "job-5"]
+        assert list(await queue.take_like(numbered(1), 9)) == ["job-7"]
+        assert list(await queue.take_like(numbered(1), 9)) == []
+        # And the others are still there
+        assert await taken(queue, 1) == ["job-6"]
+
+    @pytest.mark.parametrize(
+        "other", [{"request": a_request(width=64)}, {"attempts": numbered(2, attempts=1).attempts}]
+    )
+    async def test_nobody_is_overtaken_by_a_job_that_is_made_together_with_an_earlier_one(
+        self, queue: TakingQueue, other: dict[str, Any]
+    ) -> None:
+        # Given a job of another size, or one that was tried before, between two that are alike
+        for job in (numbered(1), replace(numbered(2), **other), numbered(3)):
+            await queue.publish(job)
+        assert await taken(queue, 1) == ["job-1"]
+        # Then the later one waits for its turn
+        assert list(await queue.take_like(numbered(1), 9)) == []
+        assert await taken(queue, 2) == ["job-2", "job-3"]
+
+    async def test_jobs_that_others_come_for_are_left_to_them(self, queue: TakingQueue) -> None:
+        # Given two who wait, and four jobs that come at once
+        takers = [await waiting_take(queue), await waiting_take(queue)]
+        for number in range(1, 5):
+            await queue.publish(numbered(number))
+        # When somebody else looks for jobs before they could, then two are left to them
+        assert list(await queue.take_like(numbered(9), 9)) == ["job-1", "job-2"]
+        async with asyncio.timeout(SOON_S):
+            assert await asyncio.gather(*takers) == ["job-3", "job-4"]
 
     async def test_a_withdrawn_job_is_not_delivered(self, queue: TakingQueue) -> None:
         # Given three jobs

@@ -13,7 +13,7 @@ from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
 from danqing.core.images import ImageRef
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
-from danqing.core.types import ArtifactKind, Job, JobFailure, Mode
+from danqing.core.types import ArtifactKind, Job, JobFailure, Lora, Mode
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_enlarged, an_original, later
 
 EAST = timezone(timedelta(hours=8))
@@ -98,6 +98,9 @@ class JobStoreContract:
             cfg_normalization=0.5,
             cfg_truncation=1.0,
             max_sequence_length=512,
+            control_preprocess="canny",
+            controlnet_conditioning_scale=0.75,
+            loras=(Lora(name="墨 ink", scale=-0.5), Lora(name="oil")),
             further=(ArtifactKind.PREVIEW, ArtifactKind.UPSCALED),
         )
         # When its job is stored, then it is what is read, type by type

@@ -30,6 +30,7 @@ def a_card(**changes: Any) -> ModelCard:  # noqa: ANN401 - fields of the datacla
         guidance=True,
         negative_prompt=True,
         max_prompt_chars=100,
+        cfg_shaping=True,
     )
     card = ModelCard(
         id="tiny",

@@ -61,3 +61,6 @@ class FixedCatalogue:
 
     def cards(self) -> Sequence[ModelCard]:
         return self._cards
+
+    def refresh(self) -> None:
+        """There is nothing to look at again."""

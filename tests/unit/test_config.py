@@ -164,6 +164,13 @@ def test_variables_that_mean_nothing_here_are_told() -> None:
     )
 
 
+def test_further_models_are_a_list_beside_the_default_one() -> None:
+    settings = load({"MODEL_NAME": "a", "DANQING_MODELS": "b, ./c,org/d", "DANQING_PRECISION": "sdnq-int8"})
+    assert (settings.model, settings.models, settings.precision) == ("a", ("b", "./c", "org/d"), "sdnq-int8")
+    with pytest.raises(InvalidSettings, match=r"DANQING_PRECISION: 'int8': .*'sdnq-uint4'"):
+        load({"DANQING_PRECISION": "int8"})
+
+
 def test_model_aliases_are_pairs() -> None:
     settings = load({"DANQING_MODEL_ALIASES": "flux1-dev=default, mine*=sample"})
     assert [str(alias) for alias in settings.model_aliases] == ["flux1-dev=default", "mine*=sample"]

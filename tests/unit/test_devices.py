@@ -2,7 +2,7 @@
 
 import pytest
 
-from danqing.devices import NoSuchGpu, choose_devices, installed_gpus, visible_gpu_count
+from danqing.devices import NoSuchGpu, choose_devices, device_groups, installed_gpus, visible_gpu_count
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,16 @@ def test_the_driver_tells_of_the_gpus() -> None:
     if not gpus:
         pytest.skip("no GPU here")
     assert all(gpu.name and (gpu.memory_total_bytes or 0) > 0 for gpu in gpus)
+
+
+@pytest.mark.parametrize(
+    ("needed", "groups"),
+    [
+        (79, ("0", "1", "2", "3", "4")),
+        (81, ("0+1", "2+3+4")),
+        (161, ("0+1+2+3+4",)),
+        (9999, ("0+1+2+3+4",)),
+    ],
+)
+def test_groups_are_as_small_as_the_model_allows_and_leave_no_device_out(needed: int, groups: tuple[str, ...]) -> None:
+    assert device_groups(("0", "1", "2", "3", "4"), memory_bytes=100, needed_bytes=needed) == groups

@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from danqing.core.engine_port import Observer, ReadImage
-from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory
+from danqing.core.engine_port import Observer, Outcome, ReadImage
+from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, OutOfMemory
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
 
 STEPS = 4
@@ -37,6 +37,15 @@ class Zoo:
     def is_open(self, name: str) -> bool:
         """True once the gate was opened."""
         return (self.folder / name).exists()
+
+    def note_batch(self, pictures: int) -> None:
+        """Leaves a track of a batch of so many pictures that began."""
+        with (self.folder / "track-batches").open("a") as tracks:
+            tracks.write(f"{pictures}\n")
+
+    def batches(self) -> list[int]:
+        """How many pictures each batch had, in order."""
+        return [int(line) for line in (self.folder / "track-batches").read_text().split()]
 
     def first_time(self, name: str) -> bool:
         """True in one process, once."""
@@ -94,7 +103,30 @@ class ZooEngine:
     def device(self) -> DeviceStatus:
         return DeviceStatus(id="cpu", name="zoo", kind="cpu")
 
-    def denoise(self, request: GenerationRequest, *, read_image: ReadImage, observer: Observer) -> RawPicture | None:
+    def denoise(
+        self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
+    ) -> Sequence[Outcome]:
+        """Each step of all before the next step of any."""
+        self._zoo.note_batch(len(requests))
+        making = [self._steps(*each, read_image) for each in zip(requests, observers, strict=True)]
+        outcomes: list[Outcome] = [None] * len(making)
+        left = list(range(len(making)))
+        while left:
+            for i in tuple(left):
+                try:
+                    next(making[i])
+                except StopIteration as end:
+                    outcomes[i] = end.value
+                except DanqingError as error:
+                    outcomes[i] = error
+                else:
+                    continue
+                left.remove(i)
+        return outcomes
+
+    def _steps(
+        self, request: GenerationRequest, observer: Observer, read_image: ReadImage
+    ) -> Generator[None, None, RawPicture | None]:
         colour = _corner(read_image(request.inputs[0])) if request.inputs else (request.seed % 256, 0, 0)
         for step in range(1, STEPS + 1):
             if observer.stopped():
@@ -105,6 +137,7 @@ class ZooEngine:
                 return None
             time.sleep(self._zoo.step_s)
             _tell_step(step, observer, request.prompt)
+            yield
         if request.prompt == "makes every step twice":
             for step in range(1, STEPS + 1):
                 _tell_step(step, observer, request.prompt)
@@ -131,6 +164,8 @@ class ZooEngine:
             case "waits at the gate":
                 _wait(lambda: self._zoo.is_open("gate") or stopped())
                 return not stopped()
+            case "fails":
+                raise EngineFailure("This picture cannot be made.")
             case "out of memory":
                 raise OutOfMemory
             case "out of host memory":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from danqing.blobs.local import LocalArtifactStore
+from danqing.core.batching import BatchRule
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
@@ -38,14 +39,15 @@ async def until(come: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
-def a_spec(folder: Path, zoo: Zoo, *, number: int = 1) -> WorkerSpec:
-    """A worker with a zoo engine; pictures go to folder/outputs."""
+def a_spec(folder: Path, zoo: Zoo, *, number: int = 1, batch_pictures: int = 1) -> WorkerSpec:
+    """A worker with a zoo engine; pictures go to folder/outputs. batch_pictures: made together, at most."""
     return WorkerSpec(
         id=f"w{number}",
         device="cpu",
         models=("tiny",),
         engine=EngineFactory(target="tests.zoo.engines:build_zoo", argument=zoo),
         artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=folder / "outputs"),
+        batches=BatchRule(pixels=1 << 24, pictures=batch_pictures, cards=(a_card(),)),
     )
 
 
@@ -71,9 +73,11 @@ class House:
         for worker in self.supervisor.workers:
             await asyncio.wait_for(worker.free(), DEADLINE_S)
 
-    async def submit(self, prompt: str, *further: ArtifactKind, seed: int | None = None, priority: int = 0) -> Job:
+    async def submit(
+        self, prompt: str, *further: ArtifactKind, seed: int | None = None, priority: int = 0, width: int = 64
+    ) -> Job:
         """Accepts a job; small, so that encoding takes no time."""
-        draft = RequestDraft(prompt=prompt, width=64, height=64, seed=seed, further=further)
+        draft = RequestDraft(prompt=prompt, width=width, height=64, seed=seed, further=further)
         return await self.studio.submit(Order(draft=draft, priority=priority))
 
     async def ended(self, job: Job) -> Job:
@@ -131,13 +135,14 @@ async def a_house(
     worker_rules: WorkerRules = FAST,
     job_rules: JobRules = JOB_RULES,
     ready: bool = True,
+    batch_pictures: int = 1,
 ) -> AsyncIterator[House]:
     """Opens the store in folder, recovers, starts the workers; stops everything at the end, at once."""
     zoo = zoo or Zoo(folder=folder)
     stores = await asyncio.to_thread(SqliteStores.open, folder / "jobs.db")
     store = stores.jobs
     queue, events = EmbeddedQueue(), InProcessEventBus()
-    specs = [a_spec(folder, zoo, number=number) for number in range(1, workers + 1)]
+    specs = [a_spec(folder, zoo, number=number, batch_pictures=batch_pictures) for number in range(1, workers + 1)]
     supervisor = Supervisor(specs, rules=worker_rules)
     artifacts = LocalArtifactStore(folder / "outputs")
     dispatcher = Dispatcher(

@@ -17,10 +17,11 @@ from packaging.version import Version
 
 from danqing.cli.server_file import find_announced
 from danqing.config import InvalidSettings, Settings, cuda_visible_devices
+from danqing.core.capabilities import ModelCard
 from danqing.core.errors import DanqingError
 from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
 from danqing.model_files import files_state, is_local, obstacles, way_out
-from danqing.wiring import build_catalogue, device_choice
+from danqing.wiring import build_catalogue, device_choice, most_memory
 
 # Below these, a published weakness can be reached through what Danqing does with the package.
 SECURITY_FLOORS = {
@@ -69,7 +70,7 @@ def all_findings(settings: Settings) -> list[Finding]:
         check_data_dir,
         check_port,
         check_packages,
-        check_model,
+        check_models,
     )
     return [check(settings) for check in checks]
 
@@ -190,26 +191,34 @@ def check_packages(_: Settings) -> Finding:
     return Finding(verdict=Verdict.OK, subject="packages", text=text)
 
 
-def check_model(settings: Settings) -> Finding:
-    """The files of the model that would be served."""
+def check_models(settings: Settings) -> Finding:
+    """The files of the models that would be served, and whether a device has the memory for each."""
     try:
-        card = build_catalogue(settings).default()
-    except DanqingError as exc:
-        return Finding(verdict=Verdict.FAILURE, subject="model", text=exc.public_message)
-    files, on_gpu = files_state(card), _uses_gpus(settings)
-    found = obstacles(card, files, on_gpu=on_gpu)
+        cards = build_catalogue(settings).cards()
+    except (DanqingError, InvalidSettings) as exc:
+        return Finding(verdict=Verdict.FAILURE, subject="models", text=str(exc))
+    findings = [_check_model(card, settings) for card in cards]
+    verdicts = [finding.verdict for finding in findings]
+    worst = next(verdict for verdict in (Verdict.FAILURE, Verdict.WARNING, Verdict.OK) if verdict in verdicts)
+    return Finding(verdict=worst, subject="models", text="\n".join(finding.text for finding in findings))
+
+
+def _check_model(card: ModelCard, settings: Settings) -> Finding:
+    files, devices = files_state(card), _devices(settings)
+    on_gpu = "cpu" not in devices
+    found = obstacles(card, files, on_gpu=on_gpu, memory_bytes=most_memory(settings, devices))
     if not found:
-        return Finding(verdict=Verdict.OK, subject="model", text=f"{card.id}: {files.text}")
+        return Finding(verdict=Verdict.OK, subject="models", text=f"{card.id}: {files.text}")
     text = f"{card.id}: {', and '.join(found)}; {way_out(card)}"
     may_work = files.whole or (on_gpu and not is_local(card))
-    return Finding(verdict=Verdict.WARNING if may_work else Verdict.FAILURE, subject="model", text=text)
+    return Finding(verdict=Verdict.WARNING if may_work else Verdict.FAILURE, subject="models", text=text)
 
 
-def _uses_gpus(settings: Settings) -> bool:
+def _devices(settings: Settings) -> tuple[str, ...]:
     try:
-        return "cpu" not in device_choice(settings).devices
+        return device_choice(settings).devices
     except InvalidSettings:  # a GPU that is not there, beside others: `check_gpus` tells of it
-        return True
+        return ("cuda:0",)
 
 
 def _existing(place: Path) -> Path:

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from danqing.cli.options import DataDir, Model, settings_from
+from danqing.cli.options import DataDir, ModelPrecision, Models, served, settings_from
 
 
 def doctor(
     data_dir: DataDir = None,
-    model: Model = None,
+    model: Models = None,
+    precision: ModelPrecision = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to try. [default: 8000]")] = None,
 ) -> None:
     """Look at this machine and tell what would keep `danqing serve` from working.
@@ -24,19 +25,20 @@ def doctor(
         danqing doctor --model z-image-turbo --data-dir /srv/danqing
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from danqing.cli.checks import Verdict, all_findings
 
     colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILURE: "red"}
-    findings = all_findings(settings_from(data_dir=data_dir, model=model, port=port))
+    findings = all_findings(settings_from(data_dir=data_dir, port=port, precision=precision, **served(model)))
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
         colour = colours[finding.verdict]
-        table.add_row(f"[{colour}]{finding.verdict}[/{colour}]", finding.subject, finding.text)
+        table.add_row(f"[{colour}]{finding.verdict}[/{colour}]", finding.subject, escape(finding.text))
     console = Console()
     console.print(table)
     failures = sum(finding.verdict is Verdict.FAILURE for finding in findings)

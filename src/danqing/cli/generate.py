@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from danqing.cli.options import DataDir, Model, UserError, settings_from
+from danqing.cli.options import DataDir, Model, ModelPrecision, UserError, settings_errors, settings_from
 from danqing.cli.order import FinishedPicture, PictureOrder, Report
 
 if TYPE_CHECKING:
     from danqing.cli.server_client import ServerClient
     from danqing.config import Settings
+    from danqing.core.types import Lora
 
 
 def generate(
@@ -22,7 +23,12 @@ def generate(
     height: Annotated[int | None, typer.Option("--height", "-H", help="Pixels. [default: the model's]")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps. [default: the model's]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the picture repeatable. [default: drawn]")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", help="A LoRA of the server's folder, NAME or NAME:SCALE; may be repeated."),
+    ] = None,
     model: Model = None,
+    precision: ModelPrecision = None,
     server: Annotated[str | None, typer.Option("--server", help="Address of the server to use.")] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Key for the server. [default: the one that the settings have]")
@@ -41,18 +47,44 @@ def generate(
         danqing generate "蓝色背景上的披萨" -o pizza.png --seed 42 --width 512 --height 512
 
         danqing generate "a red apple" -o apple.png --server http://192.168.1.20:8000
+
+        danqing generate "a red apple" -o apple.png --model ./my-z-image-folder --precision sdnq-int8
+
+        danqing generate "a red apple" -o apple.png --lora ink --lora watercolour:0.6
     """
     _check_output(output)
-    if server and model:
-        raise UserError("--model goes with an engine started here; a --server has chosen its model already.")
-    settings = settings_from(data_dir=data_dir, model=model)
-    order = PictureOrder(prompt=prompt, width=width, height=height, num_inference_steps=steps, seed=seed)
-    with _client(server, settings, model, key or _own_key(settings)) as client, _progress_bar() as report:
+    if server and (model or precision):
+        option = "--model" if model else "--precision"
+        raise UserError(f"{option} goes with an engine started here; a --server has chosen its model already.")
+    settings = settings_from(data_dir=data_dir, model=model, models=(), precision=precision)
+    order = PictureOrder(
+        prompt=prompt,
+        width=width,
+        height=height,
+        num_inference_steps=steps,
+        seed=seed,
+        loras=tuple(_lora(text) for text in lora or ()),
+    )
+    urls = [server] if server else _candidates(settings, model, precision)
+    with _client(server, urls, key or _own_key(settings)) as client, _progress_bar() as report:
         picture = client.make(order, report) if client else _make_here(order, settings, report)
     _write(output, picture.content)
     print(f"{output}  seed {picture.seed}")
     for adjustment in picture.adjustments:
         print(adjustment)
+
+
+def _lora(text: str) -> "Lora":
+    """`NAME` or `NAME:SCALE`."""
+    from danqing.core.types import Lora
+
+    name, colon, scale = text.rpartition(":")
+    if not colon:
+        return Lora(name=text)
+    try:
+        return Lora(name=name, scale=float(scale))
+    except ValueError as exc:
+        raise UserError(f"--lora {text}: after the colon comes a number.") from exc
 
 
 def _check_output(output: Path) -> None:
@@ -71,13 +103,11 @@ def _write(output: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _client(
-    server: str | None, settings: "Settings", model: str | None, key: str | None
-) -> "Generator[ServerClient | None]":
+def _client(server: str | None, urls: list[str], key: str | None) -> "Generator[ServerClient | None]":
     """The server to use; None for none. Only --server must answer; a found one that does not is passed over."""
     from danqing.cli.server_client import ServerClient
 
-    for url in [server] if server else _candidates(settings, model):
+    for url in urls:
         client = ServerClient(url, key=key)
         try:
             if server or client.answers():
@@ -94,15 +124,18 @@ def _own_key(settings: "Settings") -> str | None:
     return keys[0].get_secret_value() if keys else None
 
 
-def _candidates(settings: "Settings", model: str | None) -> list[str]:
-    """Servers on this machine that might do; with --model only one that is known to serve it."""
+def _candidates(settings: "Settings", model: str | None, precision: str | None) -> list[str]:
+    """Servers on this machine that might do; with --model only one that is known to serve it, with --precision none."""
     from danqing.cli.server_file import find_announced
 
+    if precision is not None:
+        return []
     announced = find_announced(settings.data_dir)
     if model is not None:
         from danqing.wiring import build_catalogue
 
-        wanted = build_catalogue(settings).default().id
+        with settings_errors():
+            wanted = build_catalogue(settings).default().id
         return [announced.url] if announced and announced.model == wanted else []
     return [announced.url] if announced else ["http://127.0.0.1:8000"]
 
@@ -112,7 +145,8 @@ def _make_here(order: PictureOrder, settings: "Settings", report: Report) -> Fin
     from danqing.logs import LogStyle, configure_logging
 
     configure_logging(LogStyle(shape=settings.log_format, level="debug" if settings.debug else "critical"))
-    return make_here(order, settings, report)
+    with settings_errors():
+        return make_here(order, settings, report)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from danqing import __version__
 from danqing.cli.bench import bench_app
 from danqing.cli.doctor import doctor
 from danqing.cli.generate import generate
-from danqing.cli.models import models
+from danqing.cli.models import models_app
 from danqing.cli.monitor import monitor
 from danqing.cli.options import UserError
 from danqing.cli.selftest import selftest_app
@@ -28,8 +28,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(root)
-    for command in (serve, generate, models, doctor, monitor):
+    for command in (serve, generate, doctor, monitor):
         app.command()(command)
+    app.add_typer(models_app(), name="models")
     app.add_typer(bench_app(), name="bench")
     app.add_typer(selftest_app(), name="selftest")
     return app

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from danqing.core.types import Lora
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureOrder:
@@ -13,6 +15,7 @@ class PictureOrder:
     height: int | None = None
     num_inference_steps: int | None = None
     seed: int | None = None
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

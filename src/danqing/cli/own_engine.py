@@ -31,6 +31,7 @@ async def _make(order: PictureOrder, settings: Settings, report: Report) -> Fini
             height=order.height,
             num_inference_steps=order.num_inference_steps,
             seed=order.seed,
+            loras=order.loras,
         )
         job = await runtime.studio.submit(Order(draft=draft))
         return _take(await _follow(job, runtime, report), runtime)

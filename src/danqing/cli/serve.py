@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danqing import __version__
-from danqing.cli.options import DataDir, Model, UserError, settings_from
+from danqing.cli.options import DataDir, ModelPrecision, Models, UserError, served, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,8 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port for every dialect. [default: 8000]")] = None,
     data_dir: DataDir = None,
-    model: Model = None,
+    model: Models = None,
+    precision: ModelPrecision = None,
     listen: Annotated[
         list[str] | None,
         typer.Option("--listen", metavar="DIALECT=PORT", help="A further port for one dialect; may be repeated."),
@@ -45,16 +46,19 @@ def serve(
 
         danqing serve --model z-image-turbo --data-dir /srv/danqing
 
+        danqing serve --model z-image-turbo --model ./my-flux-folder --precision sdnq-int8
+
         API_KEY=... danqing serve --host 0.0.0.0
     """
     settings = settings_from(
         host=host,
         port=port,
         data_dir=data_dir,
-        model=model,
+        precision=precision,
         listen=listen or None,
         allow_public=allow_public or None,
         log_format=log_format,
+        **served(model),
     )
     run_server(settings)
 
@@ -100,10 +104,10 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
 
 
 def _print_summary(runtime: "Runtime", opened: "Sequence[OpenListener]") -> None:
-    card = runtime.studio.catalogue.default()
+    cards = runtime.studio.catalogue.cards()
     rows = [
         *(("address" if one is opened[0] else "", _address(one)) for one in opened),
-        ("model", f"{card.id} ({card.title})"),
+        *(("model" if card is cards[0] else "", f"{card.id} ({card.title})") for card in cards),
         ("device", ", ".join(runtime.devices)),
         ("data dir", str(runtime.settings.data_dir.absolute())),
     ]

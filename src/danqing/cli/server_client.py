@@ -1,5 +1,6 @@
 """Makes a picture through a running server, over the turbo dialect's HTTP API."""
 
+import base64
 import time
 from dataclasses import asdict
 from typing import cast
@@ -8,6 +9,7 @@ import httpx2
 
 from danqing.cli.options import UserError
 from danqing.cli.order import FinishedPicture, PictureOrder, Report
+from danqing.core.resolve import draw_seed
 
 POLL_INTERVAL_S = 0.1
 ANSWER_TIMEOUT_S = 10.0
@@ -42,7 +44,9 @@ class ServerClient:
 
     def make(self, order: PictureOrder, report: Report) -> FinishedPicture:
         """Submits the order, reports its progress and fetches the picture."""
-        wanted = {name: value for name, value in asdict(order).items() if value is not None}
+        if order.loras:
+            return self._make_with_loras(order, report)
+        wanted = {name: value for name, value in asdict(order).items() if value is not None and name != "loras"}
         task_id = str(self._call("POST", "/api/generate", wanted)["task_id"])
         while True:
             task = self._call("GET", f"/api/task/{task_id}")
@@ -64,18 +68,40 @@ class ServerClient:
             content=picture.content, seed=int(str(task["seed"])), adjustments=tuple(map(str, adjustments))
         )
 
-    def _request(self, method: str, path: str, body: _Object | None = None) -> httpx2.Response:
+    def _make_with_loras(self, order: PictureOrder, report: Report) -> FinishedPicture:
+        """Over the openai dialect, for turbo knows none. Its answer tells no seed, so that is chosen here."""
+        wanted = {name: value for name, value in asdict(order).items() if value is not None}
+        seed = draw_seed() if order.seed is None else order.seed
+        size = {"size": f"{order.width}x{order.height}"} if order.width and order.height else {}
+        if (order.width is None) != (order.height is None):
+            raise UserError("With --lora a server is asked for both --width and --height, or for neither.")
+        wanted = {name: value for name, value in wanted.items() if name not in ("width", "height")}
+        report("making the picture", 0)
+        answer = self._request("POST", "/v1/images/generations", {**wanted, **size, "seed": seed}, timeout_s=None)
+        match _json(answer):
+            case {"data": [{"b64_json": str(content)}]}:
+                (told,) = cast("list[_Object]", answer.json()["data"])
+                adjustments = cast("list[object]", told.get("adjustments") or [])
+                return FinishedPicture(
+                    content=base64.b64decode(content), seed=seed, adjustments=tuple(map(str, adjustments))
+                )
+            case {"error": {"message": str(message)}} if answer.status_code != 404:  # of a path that is not there
+                raise UserError(f"{self._url}: {message}")
+            case _:
+                raise UserError(f"{self._url} does not speak the openai dialect, which --lora needs.")
+
+    def _request(
+        self, method: str, path: str, body: _Object | None = None, *, timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> httpx2.Response:
+        """timeout_s: None waits as long as the server does."""
         try:
-            return self._http.request(method, path, json=body)
+            return self._http.request(method, path, json=body, timeout=timeout_s)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise UserError(f"{self._url} does not answer.") from exc
 
     def _call(self, method: str, path: str, body: _Object | None = None) -> _Object:
         """The `data` of the envelope. Raises UserError with the server's message if the call was refused."""
-        try:
-            envelope: object = self._request(method, path, body).json()
-        except ValueError as exc:
-            raise UserError(f"{self._url} is not a Danqing server.") from exc
+        envelope = _json(self._request(method, path, body))
         reply = cast(_Object, envelope) if isinstance(envelope, dict) else {}
         data, message = reply.get("data"), reply.get("message")
         if reply.get("code") == 200 and isinstance(data, dict):
@@ -83,3 +109,11 @@ class ServerClient:
         if isinstance(reply.get("code"), int) and isinstance(message, str):
             raise UserError(f"{self._url}: {message}")
         raise UserError(f"{self._url} is not a Danqing server.")
+
+
+def _json(answer: httpx2.Response) -> object:
+    """None for what is no JSON."""
+    try:
+        return answer.json()
+    except ValueError:
+        return None

@@ -16,6 +16,7 @@ from danqing.config.values import (
     split_list,
     strip_blanks,
 )
+from danqing.core.capabilities import Precision
 
 
 class Settings(BaseModel):
@@ -89,7 +90,19 @@ class Settings(BaseModel):
     model: Annotated[
         str, Field(min_length=1), Variable(aliases=("MODEL_NAME", "QWEN_MODEL_DIR"), read_by="wiring: catalogue")
     ] = "sample"
-    """Model that is served: an id of `danqing models`, a Hugging Face hub id, or a diffusers folder."""
+    """Model that clients get who name none: an id of `danqing models`, a Hugging Face hub id, or a diffusers folder."""
+
+    models: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: catalogue")] = ()
+    """Further models that are served, each named as `DANQING_MODEL` is, such as `z-image-turbo,flux1-dev`."""
+
+    models_file: Annotated[Path | None, Variable(read_by="wiring: catalogue")] = None
+    """TOML file with models under ids of your own; not set: `models.toml` in the working folder, if there is one."""
+
+    lora_dir: Annotated[Path | None, Variable(read_by="wiring: catalogue, engine")] = None
+    """Folder with LoRAs, `.safetensors` files; a sub-folder named after a family or model is for that one only."""
+
+    precision: Annotated[Precision, Variable(read_by="wiring: catalogue")] = "native"
+    """How models that do not say it keep weights: native, sdnq-uint4, sdnq-int8, torchao-int8, torchao-fp8."""
 
     model_aliases: Annotated[
         tuple[Annotated[ModelAlias, BeforeValidator(parse_model_alias)], ...],
@@ -102,12 +115,13 @@ class Settings(BaseModel):
             "chatgpt-image-*",
             "dall-e-*",
             "flux1-dev",
+            "FLUX.1-dev",
             "qwen-image-edit*",
             "z-image-turbo-uint4",
             "z-image-turbo-int8",
         )
     )
-    """Names that clients may use for a model; a model's own id goes first, and `default` is the one that is served."""
+    """Names that clients may use for a model; a model's own id goes first, and `default` is `DANQING_MODEL`'s."""
 
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
@@ -130,13 +144,27 @@ class Settings(BaseModel):
     device_map: Annotated[
         Literal["balanced", "cuda"] | None, Variable(aliases=("DEVICE_MAP",), read_by="wiring: devices")
     ] = None
-    """`cuda` uses one GPU only, the first; `balanced`, or not set: all of them, a worker on each."""
+    """`cuda`: the first GPU only; not set: a worker on each; `balanced`: so, or on several where one is too small."""
 
     compile_model: Annotated[bool, Variable(aliases=("ENABLE_MODEL_COMPILE",), read_by="wiring: engine")] = False
     """Compiles the model while it loads: a later start, quicker pictures."""
 
     cpu_offload: Annotated[bool, Variable(aliases=("ENABLE_CPU_OFFLOAD",), read_by="wiring: engine")] = False
     """Keeps the parts of the model that do not run just now in main memory: less GPU memory, slower pictures."""
+
+    device_memory_gb: Annotated[
+        float | None, Field(gt=0), Variable(read_by="wiring: engine, devices", unit="GB (10^9 bytes)")
+    ] = None
+    """Memory that is used of each GPU at most, or of the machine without one; not set: all there is."""
+
+    upscaler: Annotated[str, Field(min_length=1), Variable(read_by="wiring: engine")] = "animevideov3"
+    """What enlarges pictures: animevideov3, x4plus, x4plus-anime, or a `.param`, `.safetensors` or `.pth` file."""
+
+    batch_pictures: Annotated[int, Field(ge=1), Variable(read_by="wiring: workers", unit="pictures")] = 4
+    """Waiting pictures of one kind and size that are made together, at most; 1 makes each alone."""
+
+    batch_pixels: Annotated[int, Field(ge=1), Variable(read_by="wiring: workers", unit="pixels")] = 1024 * 1024
+    """Size up to which pictures are made together, all of them in all: above that it saves no time."""
 
     max_queue_size: Annotated[
         int, Field(ge=1), Variable(aliases=("MAX_QUEUE_SIZE",), read_by="wiring: studio", unit="jobs")

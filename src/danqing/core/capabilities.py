@@ -42,6 +42,22 @@ SizeRules = FreeSizes | TrainedSizes
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """A picture is brought to about so many pixels, its sides to multiples of `multiple_of`, its shape kept else."""
+
+    pixels: int
+    multiple_of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceScaling:
+    """How large a picture that an instruction speaks of is looked at: as latents, and together with the prompt."""
+
+    latents: Scaling
+    prompt: Scaling
+
+
+@dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """side: pixels a client may ask for, each way; a size the model cannot make itself is scaled to, see `sizes.py`.
 
@@ -49,7 +65,8 @@ class Capabilities:
     default is 0 then. negative_prompt: whether one may be given; without guidance it has no effect (`adjustments.py`).
     instruction_edit: whether it understands "make the cat blue"; a model without that, but with the mode edit, begins
     with the picture and draws what the prompt describes. max_input_images: pictures that an edit may start from.
-    sequence_length: tokens that a prompt may be cut to.
+    sequence_length: tokens that a prompt may be cut to. cfg_shaping: whether cfg_normalization and cfg_truncation
+    count. reference_scaling: None where no instruction is understood.
     """
 
     modes: frozenset[Mode]
@@ -62,6 +79,8 @@ class Capabilities:
     instruction_edit: bool = False
     max_input_images: int = 0
     sequence_length: Range = Range(minimum=1, maximum=512)
+    cfg_shaping: bool = False
+    reference_scaling: ReferenceScaling | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +99,16 @@ class Companion:
     """Weights that a mode needs beside the model's own; brought into memory when the mode is first asked for.
 
     source, revision: as in `ModelCard`. file: the one of its safetensors files that is meant; None: a diffusers folder.
+    conditioning_scale: how strongly a ControlNet is followed where a request does not say it; None: its pipeline's own.
+    guidance_scale: the mode's default, where it is not the model's.
     """
 
     mode: Mode
     source: str
     revision: str | None = None
     file: str | None = None
+    conditioning_scale: float | None = None
+    guidance_scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +116,9 @@ class ModelCard:
     """A loadable checkpoint under the id clients use. source: a local directory or a hub id, revision its commit.
 
     precision: how its weights are kept in memory: as the engine's number format says, or quantised while they load (a
-    checkpoint that is quantised already says so itself). companions: at most one a mode.
+    checkpoint that is quantised already says so itself). companions: at most one a mode. memory_bytes: that its weights
+    take on a device that holds all of them, without companions; None where that is not known. licence: of the weights,
+    for people. loras: names of those that a request may ask for with it, sorted.
     """
 
     id: str
@@ -105,6 +130,9 @@ class ModelCard:
     defaults: ModelDefaults
     precision: Precision = "native"
     companions: tuple[Companion, ...] = ()
+    memory_bytes: int | None = None
+    licence: str | None = None
+    loras: tuple[str, ...] = ()
 
     def companion(self, mode: Mode) -> Companion | None:
         """What the mode needs beside the model's own weights."""

@@ -1,8 +1,9 @@
 """What a worker needs of an engine, and an engine of its worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from danqing.core.errors import DanqingError
 from danqing.core.images import ImageRef
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
 
@@ -46,29 +47,34 @@ class Unwatched:
 
 
 ReadImage = Callable[[ImageRef], bytes]  # the PNG of an input image; raises ArtifactNotFound
+Outcome = RawPicture | DanqingError | None  # of one request: None once its observer has stopped it
 
 
 class Engine(Protocol):
     """Models on one device, inside a worker process. Knows nothing of jobs.
 
-    `denoise` is called from one thread only, one request at a time; `finish`, `enlarge` and `encode` from another,
-    while the next request is already denoising. `enlarge`, and the `encode` of what it made, may run in a third one,
+    `denoise` is called from one thread only, one batch at a time; `finish`, `enlarge` and `encode` from another,
+    while the next batch is already denoising. `enlarge`, and the `encode` of what it made, may run in a third one,
     while the next picture is finished and encoded. Everything is blocking. Raises EngineFailure (OutOfMemory,
     ModelLoadFailure).
     """
 
     def load(self) -> None:
-        """Brings the models into memory and warms them up. Called once, before anything else."""
+        """Brings the default model into memory and warms it up, and the others as there is room. Called once, first."""
         ...
 
     def device(self) -> DeviceStatus:
         """The device and its memory as of now; cheap, callable from any thread."""
         ...
 
-    def denoise(self, request: GenerationRequest, *, read_image: ReadImage, observer: Observer) -> RawPicture | None:
-        """The picture at the size the model makes (`sizes.plan_size`); None once the observer has stopped it.
+    def denoise(
+        self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
+    ) -> Sequence[Outcome]:
+        """Of each request the picture at the size the model makes (`sizes.plan_size`), or why there is none.
 
-        The same request gives the same bytes.
+        requests: at least one, all of the same `batching.batch_key`. observers: one a request, told of its picture
+        alone. What is wrong with one request does not touch the others. The same request gives the same bytes when it
+        is made alone, and the same picture, to rounding, when it is made with others.
         """
         ...
 

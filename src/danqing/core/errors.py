@@ -25,7 +25,9 @@
     └── InternalError             our fault; details are in the log only
         ├── EngineFailure         a picture could not be made
         │   ├── OutOfMemory
+        │   │   └── TooLargeForDevice  it would not fit, so it was not tried
         │   ├── ModelLoadFailure
+        │   ├── LoraFailure       one of the request's LoRAs cannot be used; the message names it
         │   ├── ModelNotServed    accepted for a model that the server has no more
         │   └── JobTimeout
         ├── WorkerLost            the process died or hung under the job
@@ -218,11 +220,25 @@ class OutOfMemory(EngineFailure):
     default_message = "Out of device memory; try a smaller size."
 
 
+class TooLargeForDevice(OutOfMemory):
+    """The request needs more memory than the whole device has; the message names the largest size that fits."""
+
+    code = "too_large_for_device"
+    default_message = "The picture does not fit on this device; try a smaller size."
+
+
 class ModelLoadFailure(EngineFailure):
     """The model's files are missing, damaged or of an unknown kind."""
 
     code = "model_load_failure"
     default_message = "The model could not be loaded."
+
+
+class LoraFailure(EngineFailure):
+    """A LoRA's file is gone, damaged, of an unknown kind or made for another model; the message names the LoRA."""
+
+    code = "lora_failure"
+    default_message = "A LoRA could not be used."
 
 
 class ModelNotServed(EngineFailure):

@@ -1,9 +1,16 @@
 """Names that clients use for models, beside the models' own ids. Pure."""
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 DEFAULT = "default"  # as an alias's target: the model that is served
+_HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
+
+
+def is_hub_id(name: str) -> bool:
+    """True for what could be a repository of the Hugging Face hub: `organisation/name`."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def meant_model(name: str, aliases: Mapping[str, str], *, default: str) -> str | None:

@@ -236,6 +236,10 @@ class ModelCatalogue(Protocol):
         """All, the default first."""
         ...
 
+    def refresh(self) -> None:
+        """Looks again which LoRAs there are. Blocking, short; callable from any thread."""
+        ...
+
 
 class ImageIntake(Protocol):
     """Turns what clients send as pictures into pictures that may be trusted."""

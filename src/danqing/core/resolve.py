@@ -1,16 +1,21 @@
 """Turns what a client said into a complete request, or says what is wrong with it. Pure, but for the dice."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from danqing.core.capabilities import Capabilities, ModelCard, Range
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
 from danqing.core.images import ref_of
-from danqing.core.types import GenerationRequest, Mode, RequestDraft
+from danqing.core.types import GenerationRequest, Lora, Mode, RequestDraft
 
 SEED_BITS = 32  # drawn seeds; clients may send up to MAX_SEED
 MAX_SEED = 2**63 - 1
 MAX_GUIDANCE = 100
+MAX_CONDITIONING = 2
+MAX_LORAS = 8  # of one picture
+MAX_LORA_SCALE = 4.0  # and as much below 0
+MAX_LORA_NAME = 255  # characters
+SHOWN_LORAS = 50  # names told to who asked for one that there is not
 HAS_STRENGTH = frozenset({Mode.IMG2IMG, Mode.FILL, Mode.CONTROLNET, Mode.EDIT})  # begins with an image, or may
 
 
@@ -31,6 +36,7 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
     _check_text("negative_prompt", draft.negative_prompt or "", can.max_prompt_chars)
     _check_support(draft, card)
     _check_images(draft, can)
+    _check_control(draft)
     seed = draw() if draft.seed is None else draft.seed
     if not 0 <= seed <= MAX_SEED:
         raise ParameterOutOfRange(f"seed must be between 0 and {MAX_SEED}.", parameter="seed")
@@ -46,7 +52,7 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
         num_inference_steps=_within(
             "num_inference_steps", draft.num_inference_steps, defaults.num_inference_steps, can.steps
         ),
-        guidance_scale=_share("guidance_scale", draft.guidance_scale, defaults.guidance_scale, MAX_GUIDANCE),
+        guidance_scale=_share("guidance_scale", draft.guidance_scale, _usual_guidance(draft, card), MAX_GUIDANCE),
         seed=seed,
         strength=_strength(draft, card),
         input_images=tuple(ref_of(image) for image in draft.input_images),
@@ -55,8 +61,45 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
         cfg_normalization=_optional_share("cfg_normalization", draft.cfg_normalization, MAX_GUIDANCE),
         cfg_truncation=_optional_share("cfg_truncation", draft.cfg_truncation, 1),
         max_sequence_length=draft.max_sequence_length,
+        control_preprocess=draft.control_preprocess,
+        controlnet_conditioning_scale=_optional_share(
+            "controlnet_conditioning_scale", draft.controlnet_conditioning_scale, MAX_CONDITIONING
+        ),
+        loras=_loras(draft, card),
         further=tuple(sorted(set(draft.further))),
     )
+
+
+def _loras(draft: RequestDraft, card: ModelCard) -> tuple[Lora, ...]:
+    names = [lora.name for lora in draft.loras]
+    if len(names) > MAX_LORAS:
+        raise ParameterOutOfRange(f"At most {MAX_LORAS} loras for one picture.", parameter="loras")
+    for place, lora in enumerate(draft.loras):
+        _check_text("loras", lora.name, MAX_LORA_NAME)
+        if lora.name not in card.loras:
+            raise NotSupported(
+                f"Not supported: LoRA {lora.name} by model {card.id}; there is: {_told(card.loras)}.", parameter="loras"
+            )
+        if lora.name in names[:place]:
+            raise InvalidRequest(f"loras has {lora.name} more than once.", parameter="loras")
+        if not -MAX_LORA_SCALE <= lora.scale <= MAX_LORA_SCALE:
+            raise ParameterOutOfRange(
+                f"loras: scale must be between -{MAX_LORA_SCALE:g} and {MAX_LORA_SCALE:g}.", parameter="loras"
+            )
+    return tuple(Lora(name=lora.name, scale=float(lora.scale)) for lora in draft.loras)
+
+
+def _told(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_LORAS
+    return (", ".join(names[:SHOWN_LORAS]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def _usual_guidance(draft: RequestDraft, card: ModelCard) -> float:
+    """The default of the weights that make the picture; an edit with a mask is filled."""
+    companion = card.companion(Mode.FILL if draft.mask else draft.mode)
+    if companion is None or companion.guidance_scale is None:
+        return card.defaults.guidance_scale
+    return companion.guidance_scale
 
 
 def _strength(draft: RequestDraft, card: ModelCard) -> float | None:
@@ -81,6 +124,9 @@ def _check_support(draft: RequestDraft, card: ModelCard) -> None:
         raise NotSupported(
             f"Not supported: guidance_scale other than 0 by model {card.id}.", parameter="guidance_scale"
         )
+    for name, value in (("cfg_normalization", draft.cfg_normalization), ("cfg_truncation", draft.cfg_truncation)):
+        if value is not None and not can.cfg_shaping:
+            raise NotSupported(f"Not supported: {name} by model {card.id}.", parameter=name)
     if draft.strength is not None and _follows_instruction(draft, can):
         raise NotSupported(
             f"Not supported: strength for edits by model {card.id}, which follows the prompt.", parameter="strength"
@@ -113,8 +159,18 @@ def _check_images(draft: RequestDraft, can: Capabilities) -> None:
                 "they must have the same size.",
                 parameter="mask_image",
             )
-    if draft.control_image is not None and draft.mode is not Mode.CONTROLNET:
-        raise InvalidRequest(f"control_image has no meaning for mode {draft.mode}.", parameter="control_image")
+
+
+def _check_control(draft: RequestDraft) -> None:
+    """What speaks of a ControlNet belongs to its mode, and thereby to models that have one."""
+    said = {
+        "control_image": draft.control_image,
+        "control_preprocess": draft.control_preprocess,
+        "controlnet_conditioning_scale": draft.controlnet_conditioning_scale,
+    }
+    for name, value in said.items():
+        if value is not None and draft.mode is not Mode.CONTROLNET:
+            raise InvalidRequest(f"{name} has no meaning for mode {draft.mode}.", parameter=name)
 
 
 def _share(name: str, value: float | None, default: float, most: float) -> float:

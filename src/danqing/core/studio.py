@@ -11,6 +11,7 @@ from typing import TypeVar
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import LOCAL, Caller
+from danqing.core.capabilities import ModelCard
 from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ParameterOutOfRange, ShuttingDown
 from danqing.core.events import Event, StateChanged
 from danqing.core.fingerprint import fingerprint
@@ -117,6 +118,7 @@ class Studio:
         The draft's staged pictures are stored if a job has them then; files that are still there are the caller's.
         Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
         """
+        await self._look_for_loras([order.draft])
         job = self._new_job(order, caller)
         if order.join_equal and (equal := await self._store.find_equal(caller.owner, job.fingerprint)) is not None:
             return equal
@@ -131,14 +133,24 @@ class Studio:
         if len(orders) > self._limits.max_queue_size:
             most = self._limits.max_queue_size
             raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
+        await self._look_for_loras([order.draft for order in orders])
         jobs = [self._new_job(order, caller) for order in orders]
         self._check_ready(waits=all(order.waits_for_model for order in orders))
         return await self._to_its_end(self._accept_all(jobs, orders))
 
+    async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:
+        """One that is not known may have come since the catalogue looked. Raises UnknownModel."""
+        for draft in drafts:
+            if draft.loras and not {lora.name for lora in draft.loras} <= set(self._card(draft).loras):
+                await asyncio.to_thread(self._catalogue.refresh)
+                return
+
+    def _card(self, draft: RequestDraft) -> ModelCard:
+        return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
+
     def _new_job(self, order: Order, caller: Caller) -> Job:
-        draft = order.draft
-        card = self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
-        request = resolve(draft, card)
+        card = self._card(order.draft)
+        request = resolve(order.draft, card)
         if self._draining:
             raise ShuttingDown
         job_id = self._new_id()

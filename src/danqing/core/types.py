@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from danqing.core.images import ImageRef, StagedImage
 from danqing.core.states import JobState
+
+ControlPreprocess = Literal["canny"]  # what is made of a photo that is sent as the control image: its edges
 
 
 class Mode(StrEnum):
@@ -31,6 +34,14 @@ class ArtifactKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A small addition to a model's weights, for one picture. scale: 1 as it was trained, 0 none, below 0 reversed."""
+
+    name: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RequestDraft:
     """What a client said; None means "not said", and the model's defaults are filled in by `resolve`.
 
@@ -38,7 +49,8 @@ class RequestDraft:
     strength: 0 (the first input image stays) to 1 (nothing of it does). mask: of the first input image's size; white
     where it is made anew or, if it has transparent parts, transparent there. further: what is to be stored beside the
     original picture.
-    cfg_normalization, cfg_truncation, max_sequence_length: of Z-Image's pipeline.
+    control_preprocess: None if the control image is a map already. controlnet_conditioning_scale: how strongly the map
+    is followed, 0 to 2. cfg_normalization, cfg_truncation, max_sequence_length: of Z-Image's pipeline.
     """
 
     prompt: str
@@ -57,6 +69,9 @@ class RequestDraft:
     cfg_normalization: float | None = None
     cfg_truncation: float | None = None
     max_sequence_length: int | None = None
+    control_preprocess: ControlPreprocess | None = None
+    controlnet_conditioning_scale: float | None = None
+    loras: tuple[Lora, ...] = ()
     further: tuple[ArtifactKind, ...] = ()
 
     @property
@@ -90,6 +105,9 @@ class GenerationRequest:
     cfg_normalization: float | None = None
     cfg_truncation: float | None = None
     max_sequence_length: int | None = None
+    control_preprocess: ControlPreprocess | None = None
+    controlnet_conditioning_scale: float | None = None
+    loras: tuple[Lora, ...] = ()
     further: tuple[ArtifactKind, ...] = ()
 
     @property

@@ -4,27 +4,44 @@ import gc
 import importlib.util
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import DeviceStatus
+from danqing.engine.host_memory import host_memory
 from danqing.engine.spec import Attention, Dtype
 
 CPU_INFO = Path("/proc/cpuinfo")
 HOPPER = (9, 0)  # compute capability that FlashAttention 3 is written for
+GROUP = "+"  # between the names of a group's devices
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass
+class MemoryUse:
+    """working_bytes: that something took while it ran, beside what it found and what it left; None: not measured."""
+
+    working_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A place to compute, its name for people, and the number format of the weights on it."""
+    """A place to compute, its name for people, and the number format of the weights on it.
+
+    memory_bytes: that may be used of it, and of each of the others; None: all of it. others: the rest of a group, to
+    which parts of a model go that is too large for one device.
+    """
 
     torch_device: torch.device
     dtype: torch.dtype
     name: str
+    memory_bytes: int | None = None
+    others: tuple[torch.device, ...] = ()
 
     @property
     def is_cuda(self) -> bool:
@@ -44,6 +61,49 @@ class Device:
             memory_total_bytes=torch.cuda.mem_get_info(self.torch_device)[1],
         )
 
+    @property
+    def has_own_memory(self) -> bool:
+        """False where it computes in the host's."""
+        return self.is_cuda
+
+    def capacity_bytes(self) -> int:
+        """All memory that may be used of it, whoever holds it now."""
+        if self.is_cuda:
+            total: int = torch.cuda.mem_get_info(self.torch_device)[1]
+        else:
+            total = host_memory().total_bytes
+        return total if self.memory_bytes is None else min(total, self.memory_bytes)
+
+    def free_bytes(self) -> int:
+        """What may still be taken of it now; on a CPU whatever `memory_bytes` says, for nobody counts the tensors."""
+        if not self.is_cuda:
+            return host_memory().available_bytes
+        allocated = torch.cuda.memory_allocated(self.torch_device)
+        cached = torch.cuda.memory_reserved(self.torch_device) - allocated
+        free: int = torch.cuda.mem_get_info(self.torch_device)[0] + cached
+        return free if self.memory_bytes is None else min(free, self.memory_bytes - allocated)
+
+    def enforce_limit(self) -> None:
+        """Makes torch run out of memory at `memory_bytes`, though the device has more."""
+        if not self.is_cuda or self.memory_bytes is None:
+            return
+        for device in (self.torch_device, *self.others):
+            share = min(1.0, self.memory_bytes / torch.cuda.mem_get_info(device)[1])
+            torch.cuda.set_per_process_memory_fraction(share, device)  # pyright: ignore[reportUnknownMemberType]
+
+    @contextmanager
+    def measured(self) -> Generator[MemoryUse]:
+        """How much memory what runs inside takes, known at the end; on a CPU nobody counts it."""
+        use = MemoryUse()
+        if not self.is_cuda:
+            yield use
+            return
+        before = torch.cuda.memory_allocated(self.torch_device)
+        torch.cuda.reset_peak_memory_stats(self.torch_device)
+        yield use
+        left = max(before, torch.cuda.memory_allocated(self.torch_device))
+        use.working_bytes = max(0, torch.cuda.max_memory_allocated(self.torch_device) - left)
+
     def free_unused_memory(self) -> None:
         """Gives back everything that nothing refers to any more."""
         gc.collect()
@@ -51,8 +111,17 @@ class Device:
             torch.cuda.empty_cache()
 
 
-def choose_device(name: str, dtype: Dtype) -> Device:
-    """name and dtype as in `EngineSpec`. Raises ModelLoadFailure if there is no such device."""
+def choose_device(name: str, dtype: Dtype, *, memory_bytes: int | None = None) -> Device:
+    """name, dtype and memory_bytes as in `EngineSpec`. Raises ModelLoadFailure if there is no such device."""
+    name, *others = name.split(GROUP)
+    first = _choose_one(name, dtype, memory_bytes)
+    further = tuple(_choose_one(other, dtype, None).torch_device for other in others)
+    if others and (not first.is_cuda or len({first.torch_device, *further}) <= len(further)):
+        raise ModelLoadFailure("A group of devices is one of different CUDA devices.")
+    return replace(first, others=further)
+
+
+def _choose_one(name: str, dtype: Dtype, memory_bytes: int | None) -> Device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -69,7 +138,7 @@ def choose_device(name: str, dtype: Dtype) -> Device:
     if dtype == "auto":
         dtype = "bfloat16" if device.type == "cuda" else "float32"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return Device(torch_device=device, dtype=DTYPES[dtype], name=name)
+    return Device(torch_device=device, dtype=DTYPES[dtype], name=name, memory_bytes=memory_bytes)
 
 
 def _cpu_name() -> str:

@@ -1,9 +1,10 @@
-"""The small files that say what a checkpoint on the Hugging Face hub is: from the local cache, else downloaded.
+"""What a checkpoint on the Hugging Face hub is: its small files, from the local cache or else downloaded, and errors.
 
-Weights are not its business. Imports no torch; imports the hub's library only when a hub id is looked up.
+Imports no torch; imports the hub's library only when a hub id is looked up.
 """
 
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from danqing.core.errors import ModelLoadFailure
@@ -12,11 +13,12 @@ ANSWER_WITHIN_S = 5.0
 
 
 class HubCheckpoint:
-    """One repository, at the commit that the cache holds as `main`, else at the newest one. Blocking."""
+    """One repository, at the commit that the cache holds for its revision, else at the newest one. Blocking."""
 
-    def __init__(self, repo_id: str) -> None:
-        """repo_id: "organisation/name"."""
+    def __init__(self, repo_id: str, revision: str | None = None) -> None:
+        """repo_id: "organisation/name". revision: a commit, branch or tag; None for `main`."""
         self._repo_id = repo_id
+        self._revision = revision
         self._commit: str | None = None
 
     @property
@@ -29,31 +31,17 @@ class HubCheckpoint:
 
         Raises ModelLoadFailure if the repository lacks it, or the hub shows no such repository or does not answer.
         """
-        # Inside, because it takes a while to import.
-        import httpx2
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-        )
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # takes a while to import
 
         name = self._repo_id
-        try:
-            found = _find(name, filename, self._commit)
-        except GatedRepoError as exc:
-            raise ModelLoadFailure(f"{name} is gated: accept its terms on the hub and run `hf auth login`.") from exc
-        except (RepositoryNotFoundError, HFValidationError) as exc:
-            raise ModelLoadFailure(
-                f"{name} is neither a known model nor a folder, and the hub shows no such model."
-            ) from exc
-        except (OSError, httpx2.HTTPError, EntryNotFoundError) as exc:
-            if isinstance(exc, EntryNotFoundError) and not isinstance(exc, LocalEntryNotFoundError):
+        unknown = f"{name} is neither a known model nor a folder"
+        with hub_errors(name, absent=f"{unknown}, and", away=f"{unknown}; it is not downloaded, and"):
+            try:
+                found = _find(name, filename, self._commit or self._revision)
+            except LocalEntryNotFoundError:  # not told apart from a hub that is away
+                raise
+            except EntryNotFoundError as exc:
                 raise ModelLoadFailure(f"{name} has no {filename}: it is no diffusers model.") from exc
-            raise ModelLoadFailure(
-                f"{name} is neither a known model nor a folder; it is not downloaded, and the hub cannot be reached."
-            ) from exc
         # Cached files lie in …/snapshots/<commit>/<filename>; the next one must be of the same commit.
         folder = found.parents[filename.count("/")]
         self._commit = folder.name
@@ -65,7 +53,53 @@ class HubCheckpoint:
             self.fetch(filename)
 
 
-def _find(repo_id: str, filename: str, commit: str | None) -> Path:
+@contextmanager
+def hub_errors(name: str, *, absent: str, away: str) -> Generator[None]:
+    """Raises ModelLoadFailure, with one line for people, for what the hub's library raises inside.
+
+    name: the repository. absent, away: how the line begins where the hub has no such repository, or is not reached.
+    """
+    import httpx2
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError as exc:
+        raise ModelLoadFailure(
+            f"{name} is gated: accept its terms on https://huggingface.co/{name} and run `hf auth login`."
+        ) from exc
+    except (RepositoryNotFoundError, HFValidationError) as exc:
+        raise ModelLoadFailure(f"{absent} the hub shows no such model.") from exc
+    except RevisionNotFoundError as exc:
+        raise ModelLoadFailure(f"{name} has no such revision on the hub.") from exc
+    except OfflineModeIsEnabled as exc:
+        raise ModelLoadFailure(f"{away} the hub cannot be reached: HF_HUB_OFFLINE is set.") from exc
+    except HfHubHTTPError as exc:
+        if exc.response.status_code in (401, 403):
+            raise ModelLoadFailure(f"{name}: the hub does not let you in; run `hf auth login`.") from exc
+        raise ModelLoadFailure(f"{away} the hub cannot be reached.") from exc
+    except (OSError, httpx2.HTTPError) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None and not isinstance(exc, ConnectionError | TimeoutError):
+            raise ModelLoadFailure(f"{name} cannot be written to the hub's cache: {exc.strerror}.") from exc
+        raise ModelLoadFailure(f"{away} the hub cannot be reached.") from exc
+
+
+def cached_commit(repo_id: str, revision: str | None) -> str | None:
+    """The commit that the cache holds for the revision (None: `main`); None if it holds none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, "model_index.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _find(repo_id: str, filename: str, revision: str | None) -> Path:
     """Raises what the hub's library raises, but at once where that would try again for half a minute."""
     from huggingface_hub import (
         get_hf_file_metadata,  # pyright: ignore[reportUnknownVariableType]
@@ -75,11 +109,11 @@ def _find(repo_id: str, filename: str, commit: str | None) -> Path:
     )
     from huggingface_hub.errors import EntryNotFoundError
 
-    cached = try_to_load_from_cache(repo_id, filename, revision=commit)
+    cached = try_to_load_from_cache(repo_id, filename, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     if cached is not None:
         raise EntryNotFoundError  # the cache knows that the commit has no such file
     with suppress(EntryNotFoundError):  # the next line notes that in the cache
-        get_hf_file_metadata(hf_hub_url(repo_id, filename, revision=commit), timeout=ANSWER_WITHIN_S)
-    return Path(hf_hub_download(repo_id, filename, revision=commit, etag_timeout=ANSWER_WITHIN_S))
+        get_hf_file_metadata(hf_hub_url(repo_id, filename, revision=revision), timeout=ANSWER_WITHIN_S)
+    return Path(hf_hub_download(repo_id, filename, revision=revision, etag_timeout=ANSWER_WITHIN_S))

@@ -16,10 +16,12 @@ from danqing.core.errors import EngineFailure
 from danqing.core.images import ImageRef
 from danqing.core.sizes import SizePlan
 from danqing.core.types import GenerationRequest
+from danqing.engine.edges import canny
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width, height
 WHITE = (255, 255, 255, 255)
+NEARLY_BLACK, NEARLY_WHITE, MOSTLY = 32, 223, 0.9  # of a line drawing: levels, and the share of pixels beyond them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +73,19 @@ def shown_input(request: GenerationRequest, size: Size, *, read_image: ReadImage
 
 
 def control_picture(request: GenerationRequest, plan: SizePlan, *, read_image: ReadImage) -> Pixels | None:
-    """The control image at the model's size, uint8 (H, W, 3), laid over the picture as an input is. Errors as above."""
+    """The map of a ControlNet at the model's size, uint8 (H, W, 3), laid over the picture as an input is.
+
+    A photo's edges are drawn at that size, as the network learned them. A line drawing that shrinks keeps its lines
+    bright, which Lanczos would thin out. Errors as above.
+    """
     if request.control_image is None:
         return None
-    image = _read_rgb(request.control_image, read_image)
-    return _drawn_out(_cover(image, plan.kept, _frame(request)), plan.native)
+    image, frame = _read_rgb(request.control_image, read_image), _frame(request)
+    if request.control_preprocess is not None:
+        edges = canny(_drawn_out(_cover(image, plan.kept, frame), plan.native))
+        return np.repeat(edges[:, :, None], 3, axis=2)
+    lines = _cover_lines(image, plan.kept, frame)
+    return _drawn_out(_cover(image, plan.kept, frame) if lines is None else lines, plan.native)
 
 
 def reference_pictures(request: GenerationRequest, *, read_image: ReadImage) -> tuple[Pixels, ...]:
@@ -124,6 +134,26 @@ def _covering_box(size: Size, frame: Size) -> tuple[float, float, float, float]:
 
 def _cover(image: Image.Image, size: Size, frame: Size) -> Pixels:
     return np.array(image.resize(size, Image.Resampling.LANCZOS, box=_covering_box(image.size, frame)))
+
+
+def _cover_lines(image: Image.Image, size: Size, frame: Size) -> Pixels | None:
+    """As `_cover`, but each pixel is as bright as the brightest that it stands for.
+
+    None for a picture that is not shrunk, or is no drawing of white lines on black.
+    """
+    left, top, right, bottom = (round(edge) for edge in _covering_box(image.size, frame))
+    width, height = right - left, bottom - top
+    pixels = np.asarray(image)[top:bottom, left:right]  # (height, width, 3)
+    if width <= size[0] or height <= size[1] or not _is_line_drawing(pixels):
+        return None
+    rows, columns = (np.arange(small) * large // small for small, large in ((size[1], height), (size[0], width)))
+    return np.maximum.reduceat(np.maximum.reduceat(pixels, rows, axis=0), columns, axis=1)
+
+
+def _is_line_drawing(pixels: Pixels) -> bool:
+    """Hardly anything but black and white, and black more than anything: what depths and poses are not."""
+    dark, bright = (pixels.max(axis=2) < NEARLY_BLACK).mean(), (pixels.min(axis=2) > NEARLY_WHITE).mean()
+    return bool(dark + bright > MOSTLY and dark > bright)
 
 
 def _cover_mask(mask: Image.Image, size: Size, frame: Size) -> Pixels:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from danqing.core.sizes import SizePlan
 from danqing.core.types import RawPicture
-from danqing.engine.upscale.real_esrgan import CONTEXT, SCALE, Upscaler
+from danqing.engine.upscale.upscaler import SCALE, Upscaler
 
 LANCZOS_REACH = 3  # pixels around a part that its enlargement by Lanczos depends on
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
@@ -35,7 +35,7 @@ def finish_picture(rgb: npt.NDArray[np.uint8], plan: SizePlan, upscaler: Upscale
         return centre(rgb, plan.final)
     box = _kept(plan)
     if plan.enlarge:
-        left, top, right, bottom = _around(box, plan.native)
+        left, top, right, bottom = _around(box, plan.native, upscaler.traits.margin + LANCZOS_REACH)
         rgb = upscaler.enlarge(rgb[top:bottom, left:right])
         box = _enlarged(box, left, top)
     return np.array(Image.fromarray(rgb).resize(plan.final, Image.Resampling.LANCZOS, box=box))
@@ -61,9 +61,8 @@ def _enlarged(box: Box, left: int, top: int) -> Box:
     return SCALE * (box[0] - left), SCALE * (box[1] - top), SCALE * (box[2] - left), SCALE * (box[3] - top)
 
 
-def _around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Whole pixels around the box that its enlargement depends on, within the picture."""
-    margin = CONTEXT + LANCZOS_REACH
+def _around(box: Box, size: tuple[int, int], margin: int) -> tuple[int, int, int, int]:
+    """The box and whole pixels around it, within the picture."""
     left, top, right, bottom = box
     return (
         max(0, math.floor(left) - margin),

@@ -44,6 +44,23 @@ def example(value: object) -> JsonValue:
     return _NULL if value is None else cast("JsonValue", value)
 
 
+def self_contained(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A pydantic model's schema without `$defs`, each put where it is referred to: for a place inside a document."""
+    defined: Mapping[str, object] = schema.get("$defs", {})
+
+    def put_in(node: object) -> object:
+        if isinstance(node, list):
+            return [put_in(member) for member in cast("list[object]", node)]
+        if not isinstance(node, dict):
+            return node
+        members = cast("dict[str, object]", node)
+        if isinstance(name := members.get("$ref"), str):
+            return put_in(defined[name.removeprefix("#/$defs/")])
+        return {key: put_in(member) for key, member in members.items() if key != "$defs"}
+
+    return cast("dict[str, Any]", put_in(schema))
+
+
 def _exact(node: object) -> object:
     if node == _NULL:
         return None

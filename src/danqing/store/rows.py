@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from danqing.core.errors import StorageFailure
 from danqing.core.images import ImageRef
 from danqing.core.states import JobState
-from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Mode
+from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Lora, Mode
 
 Values = dict[str, object]
 
@@ -113,6 +113,7 @@ _READ: Mapping[str, Callable[[Any], object]] = {  # Any: JSON values
     "input_images": lambda images: tuple(map(_image_from, images)),
     "mask": _image_or_none,
     "control_image": _image_or_none,
+    "loras": lambda loras: tuple(Lora(**lora) for lora in loras),
     "further": lambda kinds: tuple(map(ArtifactKind, kinds)),
 }
 

@@ -1,7 +1,7 @@
 """Puts the parts together; the only package that knows every concrete class."""
 
 from danqing.wiring.apps import build_apps, build_managed_app, check_exposure, listeners
-from danqing.wiring.hardware import build_catalogue, device_choice
+from danqing.wiring.hardware import build_catalogue, device_choice, known_models, lora_files, most_memory
 from danqing.wiring.runtime import Runtime, log_style, open_runtime
 
 __all__ = [
@@ -11,7 +11,10 @@ __all__ = [
     "build_managed_app",
     "check_exposure",
     "device_choice",
+    "known_models",
     "listeners",
     "log_style",
+    "lora_files",
+    "most_memory",
     "open_runtime",
 ]

@@ -4,17 +4,26 @@ from collections.abc import Sequence
 
 import structlog
 
-from danqing.config import InvalidSettings, Settings, cuda_visible_devices
+from danqing.config import InvalidSettings, Settings, cuda_visible_devices, load_models_file
+from danqing.core.batching import BatchRule
+from danqing.core.capabilities import ModelCard
 from danqing.devices import (
+    GROUP,
     DeviceChoice,
     NoSuchGpu,
     choose_devices,
+    device_groups,
     installed_gpus,
     torch_has_cuda,
     visible_gpu_count,
 )
 from danqing.engine.catalogue import Catalogue
+from danqing.engine.host_memory import host_memory
+from danqing.engine.known_models import KnownModels
+from danqing.engine.lora_files import LoraFiles
 from danqing.engine.spec import EngineSpec
+from danqing.engine.upscale.choice import find_upscaler
+from danqing.engine.weight_files import expected_bytes
 from danqing.logs import LogStyle
 from danqing.model_files import files_state, obstacles, way_out
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
@@ -22,10 +31,31 @@ from danqing.workers.spec import WorkerSpec
 
 log = structlog.get_logger(__name__)
 
+PEAKS_NAME = "memory-peaks.json"
+
+
+def known_models(settings: Settings) -> KnownModels:
+    """The models that have an id, on offer or not. Blocking: reads the models file. Raises InvalidSettings."""
+    return KnownModels(entries=load_models_file(settings.models_file), precision=settings.precision)
+
 
 def build_catalogue(settings: Settings) -> Catalogue:
-    """The models on offer. Blocking; may ask the hub. Raises UnknownModel or ModelLoadFailure."""
-    return Catalogue(settings.model, aliases={alias.pattern: alias.model for alias in settings.model_aliases})
+    """The models on offer. Blocking; may ask the hub. Raises InvalidSettings, UnknownModel or ModelLoadFailure."""
+    return Catalogue(
+        settings.model,
+        others=settings.models,
+        aliases={alias.pattern: alias.model for alias in settings.model_aliases},
+        known=known_models(settings),
+        loras=lora_files(settings),
+    )
+
+
+def lora_files(settings: Settings) -> LoraFiles:
+    """The LoRAs on offer. Blocking, short. Raises InvalidSettings for a folder that is not there."""
+    folder = settings.lora_dir
+    if folder is not None and not folder.is_dir():
+        raise InvalidSettings(f"DANQING_LORA_DIR: {folder} is no folder.")
+    return LoraFiles(folder and folder.absolute())
 
 
 def device_choice(settings: Settings) -> DeviceChoice:
@@ -44,11 +74,54 @@ def device_choice(settings: Settings) -> DeviceChoice:
         raise InvalidSettings(str(exc)) from exc
 
 
-def warn_of_obstacles(catalogue: Catalogue, devices: Sequence[str]) -> None:
+def most_memory(settings: Settings, devices: Sequence[str]) -> int | None:
+    """Bytes of the device that has most, or of all of them together where a model may be spread over them.
+
+    None where that is not known, or where a model need not be there as a whole. Blocking, short.
+    """
+    if settings.cpu_offload:
+        return None
+    if all(device == "cpu" for device in devices):
+        return _limited(settings, host_memory().total_bytes)
+    largest = max((gpu.memory_total_bytes for gpu in installed_gpus() if gpu.memory_total_bytes), default=None)
+    if largest is None:
+        return None
+    several = sum(len(device.split(GROUP)) for device in devices) if settings.device_map == "balanced" else 1
+    return _limited(settings, largest) * several
+
+
+def worker_devices(settings: Settings, cards: Sequence[ModelCard], devices: Sequence[str]) -> tuple[str, ...]:
+    """The device, or group of devices, of each worker. Blocking: looks into the models' files.
+
+    There are groups only with `balanced`, and if one of the models is too large for a device alone.
+    """
+    memory = min((gpu.memory_total_bytes for gpu in installed_gpus() if gpu.memory_total_bytes), default=None)
+    if settings.device_map != "balanced" or settings.cpu_offload or len(devices) < 2 or memory is None:
+        return tuple(devices)
+    float_bytes = 4 if settings.dtype == "float32" else 2
+    needed = max((expected_bytes(card, float_bytes=float_bytes) or 0 for card in cards), default=0)
+    if needed == 0:
+        return tuple(devices)
+    groups = device_groups(devices, memory_bytes=_limited(settings, memory), needed_bytes=needed)
+    if len(groups) < len(devices):
+        log.info("devices_grouped", groups=groups, needed_bytes=needed)
+    return groups
+
+
+def _limited(settings: Settings, memory_bytes: int) -> int:
+    limit = _memory_limit(settings)
+    return memory_bytes if limit is None else min(memory_bytes, limit)
+
+
+def _memory_limit(settings: Settings) -> int | None:
+    return None if settings.device_memory_gb is None else int(settings.device_memory_gb * 1e9)
+
+
+def warn_of_obstacles(settings: Settings, catalogue: Catalogue, devices: Sequence[str]) -> None:
     """Before the worker tries, and perhaps fails with a library's error that tells nobody what to do."""
-    on_gpu = any(device != "cpu" for device in devices)
+    on_gpu, memory_bytes = any(device != "cpu" for device in devices), most_memory(settings, devices)
     for card in catalogue.cards():
-        if found := obstacles(card, files_state(card), on_gpu=on_gpu):
+        if found := obstacles(card, files_state(card), on_gpu=on_gpu, memory_bytes=memory_bytes):
             log.warning("model_needs_attention", model=card.id, reason=", and ".join(found), hint=way_out(card))
 
 
@@ -60,7 +133,12 @@ def worker_specs(
     log_style: LogStyle,
     engine: EngineFactory | None,
 ) -> tuple[WorkerSpec, ...]:
-    """A worker for each device, with every model on it. engine: another than the settings describe."""
+    """A worker for each device, with every model on it. engine: another than the settings describe.
+
+    Blocking, short. Raises ModelLoadFailure if there is no such upscaler.
+    """
+    find_upscaler(settings.upscaler)  # rather here than in every worker
+    batches = BatchRule(pixels=settings.batch_pixels, pictures=settings.batch_pictures, cards=tuple(catalogue.cards()))
     return tuple(
         WorkerSpec(
             id=device.replace(":", "-"),
@@ -68,6 +146,7 @@ def worker_specs(
             models=tuple(card.id for card in catalogue.cards()),
             engine=engine or _engine_factory(settings, catalogue, device),
             artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=settings.outputs),
+            batches=batches,
             setup=SetupFactory(target="danqing.logs:configure_logging", argument=log_style),
         )
         for device in devices
@@ -82,6 +161,10 @@ def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> En
         attention=settings.attention,
         compile=settings.compile_model,
         cpu_offload=settings.cpu_offload,
+        memory_bytes=_memory_limit(settings),
+        peaks_file=settings.data_dir.absolute() / PEAKS_NAME,
         cpu_threads=settings.cpu_threads,
+        upscaler=settings.upscaler,
+        lora_folder=settings.lora_dir and settings.lora_dir.absolute(),
     )
     return EngineFactory(target="danqing.engine.build:build_engine", argument=spec)

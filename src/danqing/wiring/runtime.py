@@ -1,6 +1,7 @@
 """Everything that runs behind the wire, opened in order and closed in the reverse one."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from danqing.queue.embedded import EmbeddedQueue
 from danqing.store.data_lock import DataDirectoryLock
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
-from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_specs
+from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_devices, worker_specs
 from danqing.wiring.keys import keys_of
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
@@ -116,11 +117,12 @@ async def open_runtime(
         log.warning("variable_without_effect", variable=name, hint="this version keeps everything in the data dir")
     if choice.remark:
         log.warning("gpu_not_used", reason=choice.remark)
+    devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)
     if engine is None:
-        await asyncio.to_thread(warn_of_obstacles, catalogue, choice.devices)
-    specs = worker_specs(settings, catalogue, choice.devices, log_style=log_style(settings), engine=engine)
+        await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
+    specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine)
     async with AsyncExitStack() as stack:
-        _make_data_dir(settings)
+        await asyncio.to_thread(_make_folders, settings)
         lock = DataDirectoryLock(settings.data_dir)
         await asyncio.to_thread(lock.acquire, wait_s=lock_wait_s)
         stack.callback(lock.release)
@@ -177,8 +179,15 @@ async def open_runtime(
         yield runtime
 
 
-def _make_data_dir(settings: Settings) -> None:
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise StorageFailure(f"The data directory {settings.data_dir} cannot be made.") from exc
+def _make_folders(settings: Settings) -> None:
+    """Tries to write into both: no job is to be accepted whose picture has no place."""
+    for folder, what in ((settings.data_dir, "data directory"), (settings.outputs, "output directory")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageFailure(f"The {what} {folder} cannot be made.") from exc
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as exc:
+            raise StorageFailure(f"The {what} {folder} cannot be written.") from exc

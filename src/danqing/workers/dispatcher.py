@@ -1,18 +1,18 @@
 """Brings jobs from the queue to the workers, and what becomes of them into the store and to the watchers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
 from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerLost
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
-from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
+from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure, Stage
+from danqing.workers.claims import Claims, TakingQueue
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
 from danqing.workers.messages import (
@@ -34,14 +34,6 @@ from danqing.workers.supervisor import Supervisor
 from danqing.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
-
-
-class TakingQueue(JobQueue, Protocol):
-    """A queue with both its ends."""
-
-    async def take(self, models: Collection[str]) -> str:
-        """Waits for the id of a job of one of these models. Cancelling a take loses no job."""
-        ...
 
 
 class Dispatcher:
@@ -67,10 +59,10 @@ class Dispatcher:
         self._supervisor = supervisor
         self._events = events
         self._rules = rules
-        self._clock = clock
         self._settlement = Settlement(
             store=store, queue=queue, events=events, artifacts=artifacts, rules=rules, clock=clock
         )
+        self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock)
         self._running: dict[JobAttempt, Running] = {}
         self._takers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,34 +124,31 @@ class Dispatcher:
             await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
 
     async def _hand_over(self, worker: Worker, job_id: str) -> None:
-        if not worker.reserve(job_id):  # lost while it waited for a job
-            await self._settlement.publish_again(job_id)
-            return
         try:
-            job = await self._settlement.until_stored(lambda: self._store.claim(job_id, worker.id, self._clock()))
-            if job is not None:
-                if len(job.attempts) > 1:  # it may kill this process too: not while it finishes others' pictures
-                    await worker.idle()
-                self._send(worker, job)
+            if jobs := await self._claims.of(worker, job_id):
+                self._send(worker, jobs)
         finally:
             worker.release()
 
-    def _send(self, worker: Worker, job: Job) -> None:
-        attempt = JobAttempt(job.id, len(job.attempts))
-        previews = self._supervisor.wants_previews(job.id)
-        message = RunJob(job_id=job.id, attempt=attempt.attempt, request=job.request, previews=previews)
+    def _send(self, worker: Worker, jobs: Sequence[Job]) -> None:
         now = asyncio.get_running_loop().time()
-        running = Running(job, attempt, worker, Deadline(now + self._rules.task_timeout_s), StageMeter(now))
-        match worker.run(message):
-            case Handover.SENT:
-                self._running[attempt] = running
-                self._events.publish(StateChanged(job=job))
-            case Handover.LOST:
-                self._settle_failure(running, describe(WorkerLost()))
-            case Handover.ENDING:
-                self._settle_failure(running, describe(ServerRestarted()))
-            case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
-                pass
+        messages: list[RunJob] = []
+        for job in jobs:
+            previews = self._supervisor.wants_previews(job.id)
+            messages.append(RunJob(job_id=job.id, attempt=len(job.attempts), request=job.request, previews=previews))
+        for job, handover in zip(jobs, worker.run(messages), strict=True):
+            attempt = JobAttempt(job.id, len(job.attempts))
+            running = Running(job, attempt, worker, Deadline(now + self._rules.task_timeout_s), StageMeter(now))
+            match handover:
+                case Handover.SENT:
+                    self._running[attempt] = running
+                    self._events.publish(StateChanged(job=job))
+                case Handover.LOST:
+                    self._settle_failure(running, describe(WorkerLost()))
+                case Handover.ENDING:
+                    self._settle_failure(running, describe(ServerRestarted()))
+                case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
+                    pass
 
     # From a worker to the store
 

@@ -1,5 +1,6 @@
 """Which jobs a worker has in its hands, as told by the messages that went to and fro. Pure bookkeeping."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,32 +34,33 @@ class Handover(Enum):
 
 
 class Hands:
-    """At most one job is reserved or on the device; a few more may be off the device and not stored yet, and some more
-    stored and not enlarged yet.
+    """At most one batch is reserved or on the device; a few more may be off the device and not all stored yet, and some
+    more pictures stored and not enlarged yet.
     """
 
     def __init__(self, *, max_finishing: int, max_enlarging: int) -> None:
+        """max_finishing: batches. max_enlarging: pictures."""
         self._max_finishing = max_finishing
         self._max_enlarging = max_enlarging
-        self._reserved: str | None = None
-        self._stop_reserved = False
-        self._on_device: JobAttempt | None = None
-        self._finishing: set[JobAttempt] = set()
+        self._reserved: dict[str, bool] = {}  # job id → whether it was stopped since
+        self._batch = 0  # number of the last one sent
+        self._on_device: list[JobAttempt] = []
+        self._finishing: dict[JobAttempt, int] = {}  # → its batch
         self._to_enlarge: set[JobAttempt] = set()
         self._enlarging: set[JobAttempt] = set()
 
     @property
     def have_room(self) -> bool:
-        """True when one more job may be reserved."""
-        idle = self._reserved is None and self._on_device is None
+        """True when another batch may be reserved."""
+        idle = not self._reserved and not self._on_device
         generated = len(self._to_enlarge) + len(self._enlarging)
-        return idle and len(self._finishing) < self._max_finishing and generated < self._max_enlarging
+        finishing = len(set(self._finishing.values()))
+        return idle and finishing < self._max_finishing and generated < self._max_enlarging
 
     @property
     def attempts(self) -> list[JobAttempt]:
-        """Everything that was sent and has not ended, the one on the device last."""
-        off_device = (*self._enlarging, *self._to_enlarge, *self._finishing)
-        return [*off_device, *([self._on_device] if self._on_device else [])]
+        """Everything that was sent and has not ended, those on the device last."""
+        return [*self._enlarging, *self._to_enlarge, *self._finishing, *self._on_device]
 
     def awaits_enlarging(self, attempt: JobAttempt) -> bool:
         """True while nothing is done about the attempt, for others are enlarged before it."""
@@ -66,58 +68,69 @@ class Hands:
 
     @property
     def device_busy(self) -> bool:
-        """True while a job is on the device."""
-        return self._on_device is not None
+        """True while jobs are on the device."""
+        return bool(self._on_device)
 
-    @property
-    def reserved_was_stopped(self) -> bool:
-        """True when the job being claimed is not wanted any more."""
-        return self._stop_reserved
+    def leads(self, attempt: JobAttempt) -> bool:
+        """True for the first of the jobs on the device: all of a batch make each step together."""
+        return self._on_device[:1] == [attempt]
 
     def reserve(self, job_id: str) -> None:
-        """Keeps the device for a job that is being claimed."""
-        self._reserved, self._stop_reserved = job_id, False
+        """Keeps the device for a job that is being claimed; for each of a batch once."""
+        self._reserved[job_id] = False
+
+    @property
+    def has_reservation(self) -> bool:
+        """True while the device is kept for anybody."""
+        return bool(self._reserved)
 
     def reserved_for(self, job_id: str) -> bool:
         """True while the device is kept for this job."""
-        return self._reserved == job_id
+        return job_id in self._reserved
 
     def release(self) -> None:
-        """The claim came to nothing."""
-        self._reserved = None
+        """Nothing comes of what is still reserved."""
+        self._reserved.clear()
 
     def stop_reserved(self, job_id: str) -> bool:
-        """Notes that the job being claimed is not wanted any more; False if it is another one."""
-        if self._reserved != job_id:
+        """Notes that a job being claimed is not wanted any more; False if it is none of those."""
+        if job_id not in self._reserved:
             return False
-        self._stop_reserved = True
+        self._reserved[job_id] = True
         return True
 
-    def sent(self, message: RunJob) -> None:
-        """The reserved job is on its way."""
-        self._reserved = None
-        self._on_device = JobAttempt(message.job_id, message.attempt)
+    def reserved_was_stopped(self, job_id: str) -> bool:
+        """True when the job being claimed is not wanted any more."""
+        return self._reserved.get(job_id, False)
+
+    def sent(self, jobs: Sequence[RunJob]) -> None:
+        """These are on their way, and nothing is reserved any more."""
+        self._reserved.clear()
+        self._batch += 1
+        self._on_device = [JobAttempt(job.job_id, job.attempt) for job in jobs]
 
     def told(self, message: FromWorker) -> None:
         """Moves the job that the message is about."""
         match message:
-            case DeviceFree() if self._on_device is not None:
-                self._finishing.add(self._on_device)
-                self._on_device = None
+            case DeviceFree() if (attempt := JobAttempt(message.job_id, message.attempt)) in self._on_device:
+                self._on_device.remove(attempt)
+                self._finishing[attempt] = self._batch
             case JobGenerated():
-                _move(JobAttempt(message.job_id, message.attempt), self._finishing, self._to_enlarge)
+                attempt = JobAttempt(message.job_id, message.attempt)
+                del self._finishing[attempt]
+                self._to_enlarge.add(attempt)
             case EnlargingBegan():
-                _move(JobAttempt(message.job_id, message.attempt), self._to_enlarge, self._enlarging)
+                attempt = JobAttempt(message.job_id, message.attempt)
+                self._to_enlarge.remove(attempt)
+                self._enlarging.add(attempt)
             case JobDone() | JobStopped() | JobFailed():
-                ended = JobAttempt(message.job_id, message.attempt)
-                for off_device in (self._finishing, self._to_enlarge, self._enlarging):
-                    off_device.discard(ended)
-                if self._on_device == ended:
-                    self._on_device = None
+                self._end(JobAttempt(message.job_id, message.attempt))
             case _:
                 pass
 
-
-def _move(attempt: JobAttempt, origin: set[JobAttempt], target: set[JobAttempt]) -> None:
-    origin.remove(attempt)
-    target.add(attempt)
+    def _end(self, attempt: JobAttempt) -> None:
+        self._finishing.pop(attempt, None)
+        for waiting in (self._to_enlarge, self._enlarging):
+            waiting.discard(attempt)
+        if attempt in self._on_device:
+            self._on_device.remove(attempt)

@@ -65,6 +65,7 @@ class HangWatch:
 
     def _patience_s(self) -> float:
         rules = self._rules
-        if self._usual_step_s is None or self._decoding:
+        # Before a job's first step its prompt is encoded, and what its mode needs may be loaded.
+        if self._usual_step_s is None or self._decoding or not self._steps_done:
             return rules.task_timeout_s + rules.overdue_grace_s
         return max(rules.step_timeout_s, rules.step_factor * self._usual_step_s)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from danqing.workers.messages import FromWorker, RunJob, SendPreviews, Shutdown, StopJob, ToWorker
+from danqing.workers.messages import FromWorker, RunJob, RunJobs, SendPreviews, Shutdown, StopJob, ToWorker
 
 
 @dataclass
@@ -22,15 +22,15 @@ class Inbox:
 
     def __init__(self, connection: "Connection[FromWorker, ToWorker]") -> None:
         self._connection = connection
-        self._jobs: SimpleQueue[RunJob | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[RunJob, ...] | None] = SimpleQueue()
         self._wishes: dict[str, _Wishes] = {}  # for every job given and not ended; item access is atomic
 
     def start(self) -> None:
         """Starts reading."""
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def next_job(self) -> RunJob | None:
-        """Waits for a job; None when the process shall end."""
+    def next_jobs(self) -> tuple[RunJob, ...] | None:
+        """Waits for jobs to be made together; None when the process shall end."""
         return self._jobs.get()
 
     def is_stopped(self, job_id: str) -> bool:
@@ -48,7 +48,7 @@ class Inbox:
         self._wishes.pop(job_id, None)
 
     def shut_down(self) -> None:
-        """Makes `next_job` answer None after the jobs already given. May be called from a signal handler."""
+        """Makes `next_jobs` answer None after the jobs already given. May be called from a signal handler."""
         self._jobs.put(None)
 
     def _read(self) -> None:
@@ -58,9 +58,9 @@ class Inbox:
             except (EOFError, OSError):
                 os._exit(1)  # the server is gone, and nobody is left to finish anything for
             match message:
-                case RunJob():
-                    self._wishes[message.job_id] = _Wishes(previews=message.previews)
-                    self._jobs.put(message)
+                case RunJobs():
+                    self._wishes.update({job.job_id: _Wishes(previews=job.previews) for job in message.jobs})
+                    self._jobs.put(message.jobs)
                 case StopJob():
                     if (wishes := self._wishes.get(message.job_id)) is not None:
                         wishes.stop = True

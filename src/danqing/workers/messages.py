@@ -1,8 +1,9 @@
 """What the server and a worker process tell each other through their pipe. Frozen and picklable; nothing else crosses.
 
-Order: the worker says `WorkerReady` or `LoadFailed` once. For each `RunJob` it then sends any number of `StepDone`,
+Order: the worker says `WorkerReady` or `LoadFailed` once. For each job given it then sends any number of `StepDone`,
 each but the last with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was
-stopped, one `DeviceFree` (the next `RunJob` is welcome while this job's picture is finished). If the picture is to be
+stopped, one `DeviceFree` (the next `RunJobs` is welcome once all jobs of the last one are off the device, while their
+pictures are finished). If the picture is to be
 enlarged as well, `JobGenerated` follows once the original is stored, `EnlargingBegan` when those before it are
 enlarged, and then a `PartDone` for each part. At last comes exactly one of `JobDone`, `JobStopped`, `JobFailed`. That
 is the order for each job; news of one that is enlarged mix with those of later ones. `Heartbeat` may come at any time.
@@ -17,12 +18,19 @@ from danqing.core.types import Artifact, DeviceStatus, EncodedPicture, Generatio
 
 @dataclass(frozen=True, kw_only=True)
 class RunJob:
-    """Make this picture. previews: as after `SendPreviews`."""
+    """A picture to be made. previews: as after `SendPreviews`."""
 
     job_id: str
     attempt: int
     request: GenerationRequest
     previews: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJobs:
+    """Make these pictures together. jobs: at least one, all of the same `batching.batch_key`."""
+
+    jobs: tuple[RunJob, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +174,7 @@ class JobFailed:
     artifacts: tuple[Artifact, ...] = ()
 
 
-ToWorker = RunJob | StopJob | SendPreviews | Shutdown
+ToWorker = RunJobs | StopJob | SendPreviews | Shutdown
 JobProgress = StepDone | PreviewReady | EnlargingBegan | PartDone
 JobNews = JobProgress | JobGenerated | JobDone | JobStopped | JobFailed
 FromWorker = WorkerReady | LoadFailed | Heartbeat | DeviceFree | JobNews

@@ -1,4 +1,4 @@
-"""The worker process: one engine, one job on the device at a time. Knows nothing of the store of jobs."""
+"""The worker process: one engine, one batch of jobs on the device at a time. Knows nothing of the store of jobs."""
 
 import multiprocessing
 import os
@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 
 import structlog
 
-from danqing.core.engine_port import Engine
+from danqing.core.engine_port import Engine, Outcome
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import EncodedPicture, RawPicture
@@ -91,13 +92,19 @@ class _JobObserver:
         self._job = job
         self._inbox = inbox
         self._outbox = outbox
+        self.told_stopped = False
 
     def step_done(self, step: int, total_steps: int) -> None:
         job = self._job
         self._outbox.send(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
 
     def stopped(self) -> bool:
-        return self._inbox.is_stopped(self._job.job_id)
+        """The server hears at once that the job is dropped, though others of its batch may go on."""
+        if not self.told_stopped and self._inbox.is_stopped(self._job.job_id):
+            self.told_stopped = True
+            self._inbox.ended(self._job.job_id)
+            self._outbox.send(JobStopped(job_id=self._job.job_id, attempt=self._job.attempt))
+        return self.told_stopped
 
     def wants_preview(self) -> bool:
         return self._inbox.wants_previews(self._job.job_id)
@@ -136,27 +143,40 @@ class _Runner:
         self._finisher.start()
         self._enlarger.start()
         poisoned = False
-        while not poisoned and (job := self._inbox.next_job()) is not None:
-            poisoned = self._run(job)
+        while not poisoned and (jobs := self._inbox.next_jobs()) is not None:
+            poisoned = self._run(jobs)
         self._finisher.close()
         self._enlarger.close()
         return 1 if poisoned or self._finisher.poisoned or self._enlarger.poisoned else 0
 
-    def _run(self, job: RunJob) -> bool:
+    def _run(self, jobs: Sequence[RunJob]) -> bool:
         """True when the process must end."""
         started = time.monotonic()
+        observers = [_JobObserver(job, self._inbox, self._outbox) for job in jobs]
+        outcomes = self._denoise(jobs, observers)
+        denoise_s = time.monotonic() - started
+        poisoned = False
+        for job, observer, outcome in zip(jobs, observers, outcomes, strict=True):
+            if observer.told_stopped:
+                continue
+            if isinstance(outcome, RawPicture):
+                self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
+                self._finisher.add(self._making(job, denoise_s=denoise_s), outcome)
+            else:
+                self._inbox.ended(job.job_id)
+                error = outcome or EngineFailure("The engine gave up the picture without being asked to.")
+                poisoned = self._outbox.send_failure(job, error) or poisoned
+        return poisoned
+
+    def _denoise(self, jobs: Sequence[RunJob], observers: Sequence[_JobObserver]) -> Sequence[Outcome | Exception]:
+        """What goes wrong with all of them at once is each one's error."""
+        if all([observer.stopped() for observer in observers]):
+            return [None] * len(jobs)
+        requests = [job.request for job in jobs]
         try:
-            picture = self._denoise(job)
+            return self._engine.denoise(requests, read_image=self._read_image, observers=observers)
         except Exception as error:
-            self._inbox.ended(job.job_id)
-            return self._outbox.send_failure(job, error)
-        if picture is None:
-            self._inbox.ended(job.job_id)
-            self._outbox.send(JobStopped(job_id=job.job_id, attempt=job.attempt))
-        else:
-            self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
-            self._finisher.add(self._making(job, denoise_s=time.monotonic() - started), picture)
-        return False
+            return [error] * len(jobs)
 
     def _making(self, job: RunJob, *, denoise_s: float) -> Making:
         return Making(
@@ -167,15 +187,6 @@ class _Runner:
             inbox=self._inbox,
             outbox=self._outbox,
         )
-
-    def _denoise(self, job: RunJob) -> RawPicture | None:
-        observer = _JobObserver(job, self._inbox, self._outbox)
-        if observer.stopped():
-            return None
-        picture = self._engine.denoise(job.request, read_image=self._read_image, observer=observer)
-        if picture is None and not observer.stopped():
-            raise EngineFailure("The engine gave up the picture without being asked to.")
-        return picture
 
 
 def _beat(engine: Engine, outbox: Outbox, pause_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from danqing.core.batching import BatchRule
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
 
 
@@ -9,7 +10,8 @@ from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFa
 class WorkerSpec:
     """id: stable over restarts, shown in status and kept with attempts. device: its name in the log ("cuda:0", "cpu").
 
-    models: ids of the models that the engine will have loaded. setup: run first in the process (logging, say).
+    models: ids of the models that the engine makes pictures with. batches: which jobs it makes together; None: none.
+    setup: run first in the process (logging, say).
     """
 
     id: str
@@ -17,6 +19,7 @@ class WorkerSpec:
     models: tuple[str, ...]
     engine: EngineFactory
     artifacts: ArtifactStoreFactory
+    batches: BatchRule | None = None
     setup: SetupFactory | None = None
 
 
@@ -26,8 +29,8 @@ class WorkerRules:
 
     A worker is killed when it says nothing for `heartbeat_timeout_s`, when loading takes `load_timeout_s`, or when a
     job is on its device and no step ends within max(`step_timeout_s`, `step_factor` times its usual step). Before the
-    process's usual step is known (the first one may compile), and after a job's last step (decoding), that is
-    `task_timeout_s` + `overdue_grace_s` instead.
+    process's usual step is known (the first one may compile), before a job's first step (something may be loaded for
+    it), and after its last one (decoding), that is `task_timeout_s` + `overdue_grace_s` instead.
     """
 
     heartbeat_s: float = 1.0  # pause between two heartbeats
@@ -42,7 +45,7 @@ class WorkerRules:
     max_backoff_s: float = 30.0
     stable_s: float = 60.0  # a process that was ready this long starts the back-off anew
     load_failures_until_broken: int = 3  # in a row; from then on it is tried every max_backoff_s
-    max_finishing: int = 2  # pictures off the device and not stored yet, before the worker gets another job
+    max_finishing: int = 2  # batches off the device and not stored yet, before the worker gets another job
     max_enlarging: int = 32  # stored ones, held in memory until they are enlarged, before the worker gets another job
     exit_grace_s: float = 5.0  # for an idle process to end as asked; at stop also for a killed one to be gone
     lost_grace_s: float = 30.0  # for a killed process to be gone, before its jobs count as lost all the same

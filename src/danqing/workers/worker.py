@@ -20,6 +20,7 @@ from danqing.workers.messages import (
     JobNews,
     LoadFailed,
     RunJob,
+    RunJobs,
     SendPreviews,
     Shutdown,
     StepDone,
@@ -114,27 +115,39 @@ class Worker:
         self._changed()
         return True
 
+    def reserve_too(self, job_id: str) -> bool:
+        """Keeps the device for one more of the batch that is being claimed. False if the reservation is gone."""
+        if not self._hands.has_reservation:
+            return False
+        self._hands.reserve(job_id)
+        return True
+
     def release(self) -> None:
         """Gives up the reservation."""
         self._hands.release()
         self._changed()
 
-    def run(self, message: RunJob) -> Handover:
-        """Sends the reserved job; the reservation is over, whatever the answer."""
+    def run(self, jobs: Sequence[RunJob]) -> list[Handover]:
+        """Sends those of the reserved jobs that are still wanted, together; says what became of each.
+
+        The reservation is over, whatever the answer. jobs: at least one, all of the same `batching.batch_key`.
+        """
         if self._stopping.is_set():
             self.release()
-            return Handover.ENDING
-        if self._process is None or self._watch is None or self._ending or not self._hands.reserved_for(message.job_id):
+            return [Handover.ENDING] * len(jobs)
+        reserved = all(self._hands.reserved_for(job.job_id) for job in jobs)
+        if self._process is None or self._watch is None or self._ending or not reserved:
             self.release()
-            return Handover.LOST
-        if self._hands.reserved_was_stopped:
+            return [Handover.LOST] * len(jobs)
+        stopped = [self._hands.reserved_was_stopped(job.job_id) for job in jobs]
+        if wanted := tuple(job for job, is_stopped in zip(jobs, stopped, strict=True) if not is_stopped):
+            self._hands.sent(wanted)
+            self._watch.device_busy(asyncio.get_running_loop().time())
+            self._process.send(RunJobs(jobs=wanted))
+            self._changed()
+        else:
             self.release()
-            return Handover.STOPPED
-        self._hands.sent(message)
-        self._watch.device_busy(asyncio.get_running_loop().time())
-        self._process.send(message)
-        self._changed()
-        return Handover.SENT
+        return [Handover.STOPPED if is_stopped else Handover.SENT for is_stopped in stopped]
 
     def stop_job(self, job_id: str) -> None:
         """Makes the process drop this job, also one that is only reserved yet; unknown ids are fine."""
@@ -269,6 +282,9 @@ class Worker:
         log.error("worker_load_failed", worker=self.id, tries=self._health.load_failures, broken=self._health.broken)
 
     def _job_told(self, message: FromWorker, now: float) -> None:
+        if isinstance(message, StepDone) and not self._hands.leads(JobAttempt(message.job_id, message.attempt)):
+            self._listener.job_told(self, message)
+            return
         self._hands.told(message)
         if self._watch is not None:
             if isinstance(message, StepDone):

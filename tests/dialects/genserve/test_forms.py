@@ -32,6 +32,8 @@ WRONG_FORM_FIELDS = [
     ({"strength": "high"}, "strength must be a number."),
     ({"strength": "2"}, "strength must be between 0 and 1."),
     ({"mode": "bogus"}, "mode must be one of text2img, img2img, fill, controlnet."),
+    ({"control_preprocess": "depth"}, "control_preprocess must be canny."),
+    ({"controlnet_conditioning_scale": "much"}, "controlnet_conditioning_scale must be a number."),
     ({"prompt": ["a", "b"]}, "prompt is given more than once."),
     ({"input_image": "iVBORw0KGgo="}, "input_image must be an uploaded file; base64 goes to /generate."),
 ]

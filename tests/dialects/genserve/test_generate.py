@@ -1,10 +1,13 @@
 """What is asked for is made, field by field and mode by mode."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from danqing.core.capabilities import Companion
 from danqing.core.types import DeviceStatus, Mode
 from danqing.dialects.genserve.dialect import genserve
 from tests.dialects.genserve.asking import INVALID, made, post, post_form, staged_files
@@ -198,6 +201,16 @@ async def test_fill_has_its_mask(house: House) -> None:
     assert (request.mode, request.mask is not None) == (Mode.FILL, True)
 
 
+async def test_weights_of_a_mode_have_their_own_guidance_unless_the_client_says_one(tmp_path: Path) -> None:
+    fill = Companion(mode=Mode.FILL, source="somewhere", guidance_scale=30.0)
+    house = a_house(tmp_path, card=replace(a_model(), companions=(fill,)))
+    asked = {"prompt": "p", "mode": "fill", "input_image": text_of(a_picture()), "mask_image": text_of(a_picture())}
+
+    for said, guidance in (({}, 30.0), ({"cfg": None}, 30.0), ({"cfg": 3.5}, 3.5)):
+        assert (await made(house, {**asked, **said})).request.guidance_scale == guidance
+    assert (await made(house, {"prompt": "p"})).request.guidance_scale == 3.5
+
+
 async def test_controlnet_where_the_model_can(tmp_path: Path) -> None:
     house = a_house(tmp_path, card=a_model(MODES | {Mode.CONTROLNET}))
 
@@ -210,6 +223,37 @@ async def test_controlnet_where_the_model_can(tmp_path: Path) -> None:
 
     request = (await house.studio.get(answer["task_id"])).request
     assert (request.mode, request.control_image is not None) == (Mode.CONTROLNET, True)
+    # And without a word of it, nothing of the input shows, the map is used as it is, and the model says how strongly
+    assert (request.strength, request.control_preprocess, request.controlnet_conditioning_scale) == (1.0, None, None)
+
+
+@pytest.mark.parametrize("way", ["JSON", "form"])
+async def test_a_photo_to_be_controlled_by_and_how_strongly(tmp_path: Path, way: str) -> None:
+    house = a_house(tmp_path, card=a_model(MODES | {Mode.CONTROLNET}))
+    fields = {"prompt": "p", "mode": "controlnet", "control_preprocess": "canny"}
+    numbers = {"strength": 0.6, "controlnet_conditioning_scale": 1.25}
+    pictures: dict[str, Any] = {name: a_picture() for name in ("input_image", "control_image")}
+
+    if way == "form":
+        answer = await post_form(house, fields | {name: str(number) for name, number in numbers.items()}, **pictures)
+    else:
+        texts = {name: text_of(picture) for name, picture in pictures.items()}
+        answer = await post(house, fields | numbers | texts)
+
+    request = (await house.studio.get(answer["task_id"])).request
+    assert (request.strength, request.control_preprocess, request.controlnet_conditioning_scale) == (0.6, "canny", 1.25)
+
+
+@pytest.mark.parametrize("missing", ["prompt", "input_image", "control_image"])
+async def test_controlnet_needs_all_that_the_document_says(tmp_path: Path, missing: str) -> None:
+    house = a_house(tmp_path, card=a_model(MODES | {Mode.CONTROLNET}))
+    sent = {name: a_picture() for name in ("input_image", "control_image") if name != missing}
+
+    fields = {"mode": "controlnet"} | ({} if missing == "prompt" else {"prompt": "p"})
+    answer = await post_form(house, fields, status=400, **sent)
+
+    assert answer["error"].startswith(f"{INVALID}: {missing} is required")
+    assert staged_files(house) == []
 
 
 @pytest.mark.parametrize("files", [[], ["input_image"], ["input_image", "control_image"]])

@@ -112,6 +112,11 @@ WRONG_FIELDS = [
     ({"strength": 1.1}, "strength must be between 0 and 1."),
     ({"strength": -0.1}, "strength must be between 0 and 1."),
     ({"input_image": 12}, "input_image must be a string."),
+    ({"control_preprocess": "depth"}, "control_preprocess must be canny."),
+    ({"control_preprocess": "canny"}, "control_preprocess has no meaning for mode text2img."),
+    ({"controlnet_conditioning_scale": 2.1}, "controlnet_conditioning_scale must be between 0 and 2."),
+    ({"controlnet_conditioning_scale": -0.1}, "controlnet_conditioning_scale must be between 0 and 2."),
+    ({"controlnet_conditioning_scale": 1}, "controlnet_conditioning_scale has no meaning for mode text2img."),
 ]
 
 

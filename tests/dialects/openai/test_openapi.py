@@ -6,22 +6,14 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from danqing.dialects.openai.dialect import openai
+from tests.dialects.declared import CHECKS, check_answers, document_of
 from tests.dialects.house import served
 from tests.dialects.openai.parts import editing_house, mask, png
 from tests.dialects.openai.seed_document import CURL, example
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
@@ -34,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def schema(url: str) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+    return document_of(url)
 
 
 @pytest.mark.parametrize(
@@ -55,16 +47,7 @@ def schema(url: str) -> schemathesis.BaseSchema:
 def test_every_answer_is_declared(
     schema: schemathesis.BaseSchema, url: str, method: str, path: str, mode: GenerationMode
 ) -> None:
-    # Given requests that the document allows, or forbids
-    strategy = schema[path][method].as_strategy(generation_mode=mode)
-
-    # Then each gets an answer that the document declares
-    @settings(max_examples=15, phases=[Phase.explicit, Phase.generate], suppress_health_check=SLOW)
-    @given(strategy)
-    def check(case: schemathesis.Case) -> None:
-        case.call_and_validate(base_url=url, checks=CHECKS, timeout=60)
-
-    check()
+    check_answers(schema, url, method, path, mode)
 
 
 @pytest.mark.parametrize(

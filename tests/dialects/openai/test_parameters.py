@@ -49,7 +49,7 @@ def test_every_parameter_of_the_sdk_is_decided(params: type, table: dict[str, An
 def test_the_table_says_nothing_of_parameters_that_there_are_not(
     params: type, table: dict[str, Any], wire: type[BaseModel]
 ) -> None:
-    known = set(sdk_parameters(params)) | EXTENSIONS | {"images", "strength"}
+    known = set(sdk_parameters(params)) | EXTENSIONS | {"images", "strength", "loras"}
 
     assert set(table) <= known
     assert set(table) - FILES == set(wire.model_fields)

@@ -1,4 +1,4 @@
-"""A server for the commands that watch and try one: every mode but controlnet, pictures at once."""
+"""A server for the commands that watch and try one: every mode but controlnet unless told so, pictures at once."""
 
 import subprocess
 import sys

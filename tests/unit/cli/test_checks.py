@@ -16,6 +16,7 @@ from danqing.cli.server_file import RunningServer, announced
 from danqing.config import DialectPort, Settings
 from danqing.devices import DeviceChoice, Gpu
 from danqing.model_files import ModelFiles
+from danqing.wiring import hardware
 
 ABSENT = ModelFiles(whole=False, text="not downloaded")
 LARGE = ModelFiles(whole=True, text="on disk", size_bytes=20 * 10**9)
@@ -93,7 +94,32 @@ def test_gpus_that_are_there_and_gpus_that_would_be_used(
 
 
 def test_a_model_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
-    assert checks.check_model(settings(tmp_path, model="nothing")).verdict is Verdict.FAILURE
+    assert checks.check_models(settings(tmp_path, model="nothing")).verdict is Verdict.FAILURE
+
+
+def test_a_wrong_models_file_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text("[models.a]\nsorce = 'x/y'\n")
+    finding = checks.check_models(settings(tmp_path, models_file=tmp_path / "models.toml"))
+    assert finding.verdict is Verdict.FAILURE
+    assert "did you mean source?" in finding.text
+
+
+def test_every_model_that_would_be_served_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(name="small", memory_total_bytes=16 * 10**9)
+    monkeypatch.setattr(hardware, "installed_gpus", lambda: (gpu,))
+    monkeypatch.setattr(checks, "files_state", lambda _: LARGE)
+    monkeypatch.setattr(checks, "device_choice", lambda _: DeviceChoice(devices=("cuda:0",)))
+    served = {"models": ("z-image-turbo", "z-image-turbo-uint4")}
+
+    finding = checks.check_models(settings(tmp_path, **served))
+
+    lines = finding.text.splitlines()
+    assert finding.verdict is Verdict.WARNING
+    assert [line.partition(":")[0] for line in lines] == ["sample", "z-image-turbo", "z-image-turbo-uint4"]
+    assert ["no device has more than 16.0 GB" in line for line in lines] == [False, True, False]
+    # And nobody is warned who keeps parts of it elsewhere, or has it quantised
+    for others in ({"cpu_offload": True}, {"precision": "sdnq-int8"}):
+        assert checks.check_models(settings(tmp_path, **served, **others)).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -115,7 +141,8 @@ def test_a_hub_model_needs_a_download_and_a_gpu(
 ) -> None:
     monkeypatch.setattr(checks, "files_state", lambda _: files)
     monkeypatch.setattr(checks, "device_choice", lambda _: DeviceChoice(devices=devices))
-    finding = checks.check_model(settings(tmp_path, model="z-image-turbo"))
+    monkeypatch.setattr(checks, "most_memory", lambda *_: None)
+    finding = checks.check_models(settings(tmp_path, model="z-image-turbo"))
     assert finding.verdict is verdict
     assert words in finding.text
 

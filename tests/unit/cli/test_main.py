@@ -23,8 +23,8 @@ def test_version() -> None:
 
 def test_help_names_every_command_and_every_command_has_examples() -> None:
     text = run("--help").stdout
-    commands = ("serve", "generate", "models", "doctor", "monitor", "bench uploads", "selftest img2img")
-    for command in commands:
+    groups = ("models", "models list", "models show", "models pull", "models rm", "bench uploads", "selftest img2img")
+    for command in ("serve", "generate", "doctor", "monitor", *groups):
         assert command.split()[0] in text
         assert f"danqing {command}" in run(*command.split(), "--help").stdout.split("Examples:")[1]
 
@@ -37,6 +37,10 @@ def test_help_names_every_command_and_every_command_has_examples() -> None:
         (["generate", "x", "-o", "x.png", "--server", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
         (["generate", "x", "-o", "x.png", "--server", "nonsense"], "nonsense does not answer"),
         (["generate", "x", "-o", "x.png", "--server", "http://a", "--model", "b"], "--model goes with"),
+        (["generate", "x", "-o", "x.png", "--server", "http://a", "--precision", "b"], "--precision goes with"),
+        (["generate", "x", "-o", "x.png", "--precision", "int3"], "DANQING_PRECISION: 'int3':"),
+        (["serve", "--model", "sample", "--model", "nothing"], "nothing is neither a known model"),
+        (["serve", "--model", "sample", "--model", "sample"], "Two models would have the id sample"),
         (["serve", "--port", "70000"], "DANQING_PORT (PORT): 70000:"),
         (["serve", "--listen", "klingon=1"], "klingon is not a dialect; there is "),
         (["serve", "--listen", "5000"], "DANQING_LISTEN: "),

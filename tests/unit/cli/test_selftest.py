@@ -7,7 +7,8 @@ from PIL import Image
 
 from danqing.cli.trial_pictures import keeps, scene, scene_edges, scene_mask, size_of
 from danqing.core.errors import OutOfMemory
-from tests.unit.cli.genserve_house import a_server, danqing_alone
+from danqing.core.types import Mode
+from tests.unit.cli.genserve_house import MODES, a_server, danqing_alone
 
 OPTIONS = ("--size", "64", "--steps", "2")
 
@@ -37,6 +38,14 @@ def test_one_mode(tmp_path: Path, mode: str, exit_code: int) -> None:
 
     assert done.returncode == exit_code, done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_controlnet_where_the_model_can(tmp_path: Path) -> None:
+    with a_server(tmp_path, modes=MODES | {Mode.CONTROLNET}) as (url, _):
+        done = danqing_alone("selftest", "img2img", "controlnet", "--url", url, *OPTIONS)
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split()[:2] == ["controlnet", "passed"]
 
 
 def test_a_server_that_fails(tmp_path: Path) -> None:

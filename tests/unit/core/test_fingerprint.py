@@ -7,7 +7,7 @@ import pytest
 
 from danqing.core.fingerprint import fingerprint
 from danqing.core.images import ImageRef
-from danqing.core.types import ArtifactKind, GenerationRequest, Mode
+from danqing.core.types import ArtifactKind, GenerationRequest, Lora, Mode
 from tests.fakes.domain import a_request
 
 IMAGE = ImageRef(name="input-1.png", width=8, height=8)
@@ -28,6 +28,11 @@ OTHER_VALUES: dict[str, Any] = {
     "cfg_normalization": 0.0,
     "cfg_truncation": 1.0,
     "max_sequence_length": 512,
+    "control_preprocess": "canny",
+    "controlnet_conditioning_scale": 0.5,
+    "loras": (Lora(name="ink"),),
+    "loras": (Lora(name="ink"),),
+    "loras": (Lora(name="ink"),),
     "further": (ArtifactKind.UPSCALED,),
 }
 

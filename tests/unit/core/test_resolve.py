@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from danqing.core.capabilities import ModelCard
+from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
 from danqing.core.images import StagedImage
 from danqing.core.resolve import MAX_SEED, SEED_BITS, draw_seed, resolve
-from danqing.core.types import ArtifactKind, GenerationRequest, Mode, RequestDraft
+from danqing.core.types import ArtifactKind, GenerationRequest, Lora, Mode, RequestDraft
 from tests.fakes.domain import a_card
 
 CARD = a_card()
@@ -119,11 +119,58 @@ def test_drawn_seeds_differ_and_fit_every_client() -> None:
     assert all(0 <= seed < 2**SEED_BITS for seed in seeds)
 
 
+# LoRAs
+
+WITH_LORAS = replace(CARD, loras=("ink", "oil", *(f"more {number}" for number in range(60))))
+
+
+def drafted(*loras: Lora) -> RequestDraft:
+    return RequestDraft(prompt="pizza", loras=loras)
+
+
+def test_loras_are_kept_in_their_order_with_their_scales() -> None:
+    asked = (Lora(name="oil", scale=4), Lora(name="ink", scale=-4))
+    assert resolve(drafted(*asked), WITH_LORAS).loras == asked
+    assert resolve(drafted(), CARD).loras == ()
+    assert len(resolve(drafted(*(Lora(name=f"more {number}") for number in range(8))), WITH_LORAS).loras) == 8
+
+
+@pytest.mark.parametrize(
+    ("loras", "kind", "message"),
+    [
+        ([Lora(name="Ink")], NotSupported, "Not supported: LoRA Ink by model tiny; there is: ink, oil, more 0, "),
+        ([Lora(name="../ink")], NotSupported, "Not supported: LoRA ../ink by model tiny"),
+        ([Lora(name="ink"), Lora(name="ink", scale=0.5)], InvalidRequest, "loras has ink more than once."),
+        ([Lora(name="ink", scale=4.01)], ParameterOutOfRange, "loras: scale must be between -4 and 4."),
+        ([Lora(name="ink", scale=-4.01)], ParameterOutOfRange, "loras: scale must be between -4 and 4."),
+        ([Lora(name="ink", scale=float("nan"))], ParameterOutOfRange, "loras: scale must be between -4 and 4."),
+        ([Lora(name=f"more {number}") for number in range(9)], ParameterOutOfRange, "At most 8 loras for one picture."),
+        ([Lora(name="x" * 256)], ParameterOutOfRange, "loras must have at most 255 characters."),
+        ([Lora(name="\ud800")], InvalidRequest, "loras is not valid Unicode text."),
+    ],
+)
+def test_loras_that_cannot_be(loras: list[Lora], kind: type[InvalidRequest], message: str) -> None:
+    with pytest.raises(kind) as refused:
+        resolve(drafted(*loras), WITH_LORAS)
+    assert refused.value.public_message.startswith(message)
+    assert refused.value.parameter == "loras"
+
+
+def test_the_known_ones_are_told_but_not_without_end() -> None:
+    with pytest.raises(NotSupported, match=r"; there is: ink, oil, .*more 47 and 12 more\.$"):
+        resolve(drafted(Lora(name="gouache")), WITH_LORAS)
+    with pytest.raises(NotSupported, match=r"; there is: none\.$"):
+        resolve(drafted(Lora(name="gouache")), CARD)
+
+
 # Pictures to start from
 
 IMAGE = StagedImage(path=Path("a"), sha256="a" * 64, width=64, height=48)
 MASK = replace(IMAGE, sha256="b" * 64)
 ABLE = replace(CARD, capabilities=replace(CARD.capabilities, modes=frozenset(Mode), max_input_images=2))
+
+
+CONTROLLED: dict[str, Any] = {"mode": Mode.CONTROLNET, "control_image": IMAGE}
 
 
 def with_images(**changes: Any) -> RequestDraft:  # noqa: ANN401 - fields of the dataclass
@@ -158,6 +205,13 @@ def test_who_follows_an_instruction_has_no_strength_unless_it_fills_a_mask() -> 
     assert caught.value.parameter == "strength"
 
 
+def test_how_a_map_is_meant_and_followed_is_kept() -> None:
+    request = resolve(with_images(**CONTROLLED, control_preprocess="canny", controlnet_conditioning_scale=0), ABLE)
+    assert (request.control_preprocess, request.controlnet_conditioning_scale) == ("canny", 0.0)
+    unsaid = resolve(with_images(**CONTROLLED), ABLE)
+    assert (unsaid.control_preprocess, unsaid.controlnet_conditioning_scale) == (None, None)
+
+
 def test_only_a_picture_that_is_begun_with_needs_no_prompt() -> None:
     assert resolve(with_images(prompt=""), ABLE).prompt == ""
     with pytest.raises(MissingParameter, match="prompt"):
@@ -176,6 +230,10 @@ def test_only_a_picture_that_is_begun_with_needs_no_prompt() -> None:
         ({"mode": Mode.FILL, "mask": replace(MASK, width=65)}, InvalidImage, "mask_image"),
         ({"mode": Mode.CONTROLNET}, MissingParameter, "control_image"),
         ({"control_image": IMAGE}, InvalidRequest, "control_image"),
+        ({"control_preprocess": "canny"}, InvalidRequest, "control_preprocess"),
+        ({"controlnet_conditioning_scale": 1.0}, InvalidRequest, "controlnet_conditioning_scale"),
+        (CONTROLLED | {"controlnet_conditioning_scale": 2.01}, ParameterOutOfRange, "controlnet_conditioning_scale"),
+        (CONTROLLED | {"controlnet_conditioning_scale": -0.1}, ParameterOutOfRange, "controlnet_conditioning_scale"),
         ({"strength": 1.01}, ParameterOutOfRange, "strength"),
         ({"strength": float("nan")}, ParameterOutOfRange, "strength"),
         ({"cfg_truncation": 2.0}, ParameterOutOfRange, "cfg_truncation"),
@@ -190,6 +248,30 @@ def test_pictures_that_do_not_fit_are_refused_by_name(
         resolve(with_images(**changes), ABLE)
     assert type(refused.value) is error
     assert refused.value.parameter == parameter
+
+
+@pytest.mark.parametrize("parameter", ["cfg_normalization", "cfg_truncation"])
+def test_guidance_that_the_model_does_not_shape_is_refused_by_name(parameter: str) -> None:
+    draft = replace(RequestDraft(prompt="pizza"), **{parameter: 0.5})
+    assert getattr(resolve(draft, CARD), parameter) == 0.5
+    unshaped = replace(CARD, capabilities=replace(CARD.capabilities, cfg_shaping=False))
+    with pytest.raises(NotSupported, match=f"{parameter} by model tiny") as refused:
+        resolve(draft, unshaped)
+    assert refused.value.parameter == parameter
+
+
+def test_weights_of_a_mode_may_have_a_guidance_of_their_own() -> None:
+    # Given a model that fills with other weights than its own
+    companion = Companion(mode=Mode.FILL, source="elsewhere", guidance_scale=30.0)
+    card = replace(ABLE, companions=(companion,))
+
+    def guidance(card: ModelCard, mode: Mode, **changes: Any) -> float:  # noqa: ANN401
+        return resolve(with_images(mode=mode, **changes), card).guidance_scale
+
+    # Then that is the default of what they make, an edit with a mask too, and of nothing else
+    assert guidance(card, Mode.FILL, mask=MASK) == guidance(card, Mode.EDIT, mask=MASK) == 30
+    assert guidance(card, Mode.IMG2IMG) == guidance(ABLE, Mode.FILL, mask=MASK) == CARD.defaults.guidance_scale
+    assert guidance(card, Mode.FILL, mask=MASK, guidance_scale=5.0) == 5
 
 
 def test_a_mode_that_the_model_lacks_is_refused_by_name() -> None:

@@ -16,6 +16,7 @@ from danqing.core.errors import (
     JobNotCancellable,
     JobNotFound,
     ModelNotReady,
+    NotSupported,
     ParameterOutOfRange,
     QueueFull,
     ShuttingDown,
@@ -27,7 +28,7 @@ from danqing.core.fingerprint import fingerprint
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
-from danqing.core.types import Job, Mode, Progress, RequestDraft, Stage, WorkerState
+from danqing.core.types import Job, Lora, Mode, Progress, RequestDraft, Stage, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from tests.fakes.domain import LOST, NOW, a_card, an_original, later
 from tests.fakes.job_store import InMemoryJobStore
@@ -69,6 +70,7 @@ class House:
     queue: RecordingQueue = field(default_factory=RecordingQueue)
     pool: StillPool = field(default_factory=StillPool)
     events: InProcessEventBus = field(default_factory=InProcessEventBus)
+    catalogue: FixedCatalogue = field(default_factory=lambda: FixedCatalogue(CARD, a_card(id="other")))
 
     def __post_init__(self) -> None:
         self.studio = Studio(
@@ -76,7 +78,7 @@ class House:
             queue=self.queue,
             pool=self.pool,
             events=self.events,
-            catalogue=FixedCatalogue(CARD, a_card(id="other")),
+            catalogue=self.catalogue,
             artifacts=LocalArtifactStore(self.root / "outputs"),
             limits=Limits(max_queue_size=3),
             clock=lambda: NOW,
@@ -484,3 +486,27 @@ async def test_previews_are_asked_for_only_where_they_are_wanted(house: House) -
     await house.finish(job)
     async with house.studio.watch(job.id, previews=True):
         assert house.pool.previewed == [job.id]
+
+
+class GrowingCatalogue(FixedCatalogue):
+    """A LoRA has come since it looked."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(CARD, loras=("ink",)))
+        self.looks = 0
+
+    def refresh(self) -> None:
+        self.looks += 1
+        self._cards = (replace(CARD, loras=("ink", "late")),)
+
+
+async def test_a_lora_that_is_not_known_is_looked_for_once(tmp_path: Path) -> None:
+    house = House(tmp_path, catalogue=(catalogue := GrowingCatalogue()))
+    ink, late = (replace(DRAFT, loras=(Lora(name=name),)) for name in ("ink", "late"))
+    for draft, looks in ((DRAFT, 0), (ink, 0), (late, 1), (late, 1)):
+        job = await house.submit(draft)
+        assert (job.request.loras, catalogue.looks) == (draft.loras, looks)
+        await house.take(job)
+    with pytest.raises(NotSupported, match="LoRA never by model tiny; there is: ink, late"):
+        await house.studio.submit_all([Order(draft=ink), Order(draft=replace(DRAFT, loras=(Lora(name="never"),)))])
+    assert catalogue.looks == 2

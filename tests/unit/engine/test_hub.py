@@ -1,31 +1,27 @@
 """Checkpoints named by a hub id: from a cache folder laid out as the hub's library does it, or from a hub nearby."""
 
-import http.server
 import json
 import shutil
-import socketserver
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
-import huggingface_hub.constants
 import pytest
 
 from danqing.core.capabilities import FreeSizes, TrainedSizes
 from danqing.core.errors import ModelLoadFailure
+from danqing.core.model_entries import ModelEntry
 from danqing.engine.catalogue import Catalogue
+from danqing.engine.known_models import KnownModels
+from tests.fakes.hub import COMMIT, Hub, empty_cache, hub_nearby, reach
 from tests.unit.engine.tiny_checkpoint import MULTIPLE_OF
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "Some-One/My_Z-Image"
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache; the hub cannot be reached."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    empty_cache(tmp_path / "hub", monkeypatch)
     return tmp_path / "hub"
 
 
@@ -39,65 +35,12 @@ def cached(cache: Path, checkpoint: Path) -> Path:
     return folder
 
 
-class Hub(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Answers for the files of a folder as the hub does, and remembers which were asked for."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.folder = folder
-        self.asked: set[str] = set()
-
-
-class HubHandler(http.server.BaseHTTPRequestHandler):
-    """`/{repo}/resolve/{revision}/{file}`."""
-
-    def do_GET(self) -> None:
-        hub = cast(Hub, self.server)
-        head, _, rest = self.path.partition("/resolve/")
-        filename = rest.partition("/")[2]
-        hub.asked.add(filename)
-        file = hub.folder / filename
-        there = head == f"/{REPO}" and bool(filename) and file.is_file()
-        content = file.read_bytes() if there else b""
-        self.send_response(200 if there else 404)
-        if not there:
-            self.send_header("X-Error-Code", "EntryNotFound" if head == f"/{REPO}" else "RepoNotFound")
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hash(content):x}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def reach(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub is at that address."""
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @pytest.fixture
 def hub(cache: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub within reach that has a copy of the tiny checkpoint as REPO."""
     shutil.copytree(tiny_folder, tmp_path / "repository")
-    with Hub(tmp_path / "repository") as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-        reach(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+    with hub_nearby({REPO: tmp_path / "repository"}, monkeypatch) as server:
         yield server
-        server.shutdown()
-        thread.join(20)
 
 
 def test_a_downloaded_checkpoint_needs_no_hub(cache: Path, tiny_folder: Path) -> None:
@@ -133,9 +76,9 @@ def test_a_hub_that_refuses_connections(cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_another_kind_of_model_is_refused(cache: Path, tiny_folder: Path) -> None:
     folder = cached(cache, tiny_folder)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "OtherPipeline"}))
 
-    with pytest.raises(ModelLoadFailure, match=r"My_Z-Image is a FluxPipeline; supported: ZImagePipeline\."):
+    with pytest.raises(ModelLoadFailure, match=r"My_Z-Image is a OtherPipeline; supported: ZImagePipeline, "):
         Catalogue(REPO)
 
 
@@ -143,7 +86,7 @@ def test_from_the_hub_come_only_the_descriptions(cache: Path, hub: Hub) -> None:
     card = Catalogue(REPO).default()
 
     assert (card.id, card.source, card.revision) == ("my_z-image", REPO, COMMIT)
-    assert hub.asked == {"model_index.json", "vae/config.json", "danqing.json"}
+    assert hub.asked == {"model_index.json", "vae/config.json", "danqing.json", "controlnet/config.json"}
     # And the next time it is not asked
     hub.asked.clear()
     assert Catalogue(REPO).default() == card
@@ -151,13 +94,13 @@ def test_from_the_hub_come_only_the_descriptions(cache: Path, hub: Hub) -> None:
 
 
 def test_the_hub_may_say_more_of_a_checkpoint(cache: Path, hub: Hub) -> None:
-    (hub.folder / "danqing.json").write_text(json.dumps({"title": "Mine"}))
+    (hub.repositories[REPO] / "danqing.json").write_text(json.dumps({"title": "Mine"}))
 
     assert Catalogue(REPO).default().title == "Mine"
 
 
 def test_a_repository_that_is_no_diffusers_model(cache: Path, hub: Hub) -> None:
-    (hub.folder / "model_index.json").unlink()
+    (hub.repositories[REPO] / "model_index.json").unlink()
 
     with pytest.raises(ModelLoadFailure, match=r"My_Z-Image has no model_index\.json"):
         Catalogue(REPO)
@@ -171,3 +114,30 @@ def test_a_repository_that_is_not_there(cache: Path, hub: Hub) -> None:
 def test_a_name_that_no_hub_has(cache: Path) -> None:
     with pytest.raises(ModelLoadFailure, match="shows no such model"):
         Catalogue("a..b/c--d")
+
+
+def test_a_gated_repository_says_where_its_terms_are(hub: Hub) -> None:
+    hub.gated.add(REPO)
+
+    with pytest.raises(ModelLoadFailure, match=rf"{REPO} is gated: accept its terms on https://huggingface.co/{REPO}"):
+        Catalogue(REPO)
+
+
+def test_an_entry_of_a_revision_is_looked_up_at_that_one(hub: Hub) -> None:
+    def described(revision: str) -> str | None:
+        entry = ModelEntry(place="models.toml: [models.mine]", id="mine", source=REPO, revision=revision)
+        return KnownModels(entries=[entry]).find("mine").revision
+
+    assert described(COMMIT) == COMMIT
+    with pytest.raises(ModelLoadFailure, match="has no such revision"):
+        described("f" * 40)
+
+
+def test_a_built_in_model_is_served_at_the_commit_that_is_on_the_disk(cache: Path) -> None:
+    assert Catalogue("z-image-turbo").default().revision is None
+    repository = cache / "models--Tongyi-MAI--Z-Image-Turbo"
+    for file, content in {"refs/main": COMMIT, f"snapshots/{COMMIT}/model_index.json": "{}"}.items():
+        (repository / file).parent.mkdir(parents=True, exist_ok=True)
+        (repository / file).write_text(content)
+
+    assert Catalogue("z-image-turbo").default().revision == COMMIT

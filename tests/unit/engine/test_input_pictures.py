@@ -12,9 +12,10 @@ from danqing.core.errors import EngineFailure
 from danqing.core.images import ImageRef
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.core.types import GenerationRequest, Mode
-from danqing.engine.input_pictures import InputPicture, shown_input, start_picture
+from danqing.engine.edges import canny
+from danqing.engine.input_pictures import InputPicture, control_picture, shown_input, start_picture
 from danqing.engine.picture import finish_picture
-from danqing.engine.upscale.real_esrgan import OnPart
+from danqing.engine.upscale.upscaler import OnPart, UpscalerTraits
 from tests.contracts.engine import Album, chart, half_mask
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,6 +51,8 @@ def started(plan: SizePlan, album: Album, *images: Image.Image, mask: Image.Imag
 
 class Smooth:
     """An upscaler that interpolates."""
+
+    traits = UpscalerTraits(name="smooth", margin=18)
 
     def enlarge(self, rgb: Pixels, *, on_part: OnPart = lambda part, parts: None) -> Pixels:
         image = Image.fromarray(rgb)
@@ -157,3 +160,52 @@ def test_a_file_of_another_size_or_format_is_refused() -> None:
         start_picture(request((64, 64), larger), plan, read_image=album.read)
     with pytest.raises(EngineFailure, match="damaged"):
         start_picture(request((64, 64), ref), plan, read_image=lambda ref: b"GIF89a")
+
+
+def controlled(plan: SizePlan, image: Image.Image, *, preprocess: str | None = None) -> Pixels:
+    album = Album()
+    asked = dataclasses.replace(
+        request(plan.final), mode=Mode.CONTROLNET, control_image=album.add(image), control_preprocess=preprocess
+    )
+    made = control_picture(asked, plan, read_image=album.read)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("size", [(128, 128), (90, 61), (250, 70), (700, 500)], ids=str)
+def test_a_map_lies_where_an_input_lies(size: tuple[int, int]) -> None:
+    plan = plan_size(TRAINED, *size)
+    assert np.array_equal(controlled(plan, chart(300, 200)), started(plan, Album(), chart(300, 200)).rgb)
+    assert control_picture(request(size), plan, read_image=Album().read) is None
+
+
+@pytest.mark.parametrize("given", [(128, 128), (300, 200), (60, 90)], ids=str)
+def test_the_edges_of_a_photo_are_drawn_at_the_size_that_the_model_makes(given: tuple[int, int]) -> None:
+    plan = SizePlan(native=(96, 64), final=(90, 61), enlarge=False, crop_only=True)
+    photo = Image.new("RGB", given, "red")
+    photo.paste((0, 200, 0), (given[0] // 3, given[1] // 3, given[0], given[1]))
+    edges = controlled(plan, photo, preprocess="canny")
+    assert np.array_equal(edges, canny(started(plan, Album(), photo).rgb)[:, :, None].repeat(3, axis=2))
+    assert set(np.unique(edges)) == {0, 255}
+
+
+@pytest.mark.parametrize("factor", [2, 3.7, 9])
+def test_fine_lines_stay_bright_where_a_drawing_shrinks(factor: float) -> None:
+    # Given a drawing with lines one pixel wide, the first and the last row among them
+    side = round(64 * factor)
+    lines = np.zeros((side, side, 3), np.uint8)
+    lines[[0, side // 2, side - 1]] = 255
+    lines[:, side // 3] = 255
+    small = controlled(plan_size(FREE, 64, 64), Image.fromarray(lines))
+    # Then each is there, white, one pixel wide, and the rest is black
+    assert set(np.unique(small)) == {0, 255}
+    assert np.flatnonzero(small[:, 10, 0]).tolist() == [0, 32, 63]
+    assert len(np.flatnonzero(small[10, :, 0])) == 1
+
+
+def test_what_is_no_drawing_shrinks_as_an_input_does() -> None:
+    plan = plan_size(FREE, 64, 64)
+    white = Image.new("RGB", (300, 300), "white")  # mostly bright
+    white.paste((0, 0, 0), (0, 0, 300, 100))
+    for image in (chart(300, 300), half_mask(300, 300), white):
+        assert np.array_equal(controlled(plan, image), started(plan, Album(), image).rgb)

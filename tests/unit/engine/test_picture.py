@@ -10,7 +10,7 @@ from PIL import Image
 from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.engine.picture import finish_picture
-from danqing.engine.upscale.real_esrgan import CONTEXT, OnPart
+from danqing.engine.upscale.upscaler import OnPart, UpscalerTraits
 
 Picture = npt.NDArray[np.uint8]
 RULES: list[SizeRules] = [
@@ -18,9 +18,13 @@ RULES: list[SizeRules] = [
     TrainedSizes(sizes=((128, 128), (144, 112), (112, 144), (160, 96), (96, 160))),
 ]
 
+CONTEXT = 18  # pixels that the real upscaler's results depend on to each side
+
 
 class Repeating:
     """An upscaler that repeats pixels, and counts how often it is asked."""
+
+    traits = UpscalerTraits(name="repeating", margin=CONTEXT)
 
     def __init__(self) -> None:
         self.calls = 0

@@ -32,6 +32,7 @@ from tests.contracts.engine import (
     request_for,
     starting,
 )
+from tests.contracts.engine_control import EngineControlContract
 from tests.contracts.engine_inputs import EngineInputsContract, EnginePreviewsContract
 from tests.unit.engine.tiny_checkpoint import TRAINED_SIZES
 
@@ -54,13 +55,13 @@ def engine(card: ModelCard) -> Generator[ResidentEngine]:
     yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
 
 
-class TestFreeSizes(EngineContract, EngineInputsContract, EnginePreviewsContract):
+class TestFreeSizes(EngineContract, EngineInputsContract, EnginePreviewsContract, EngineControlContract):
     """A model that makes any size."""
 
     implementation = ResidentEngine
 
 
-class TestTrainedSizes(EngineContract, EngineInputsContract, EnginePreviewsContract):
+class TestTrainedSizes(EngineContract, EngineInputsContract, EnginePreviewsContract, EngineControlContract):
     """A model of a few sizes; the rest is enlarged."""
 
     implementation = ResidentEngine
@@ -70,7 +71,7 @@ class TestTrainedSizes(EngineContract, EngineInputsContract, EnginePreviewsContr
     def card(cls, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
         folder = tmp_path_factory.mktemp("checkpoints") / "few"
         shutil.copytree(tiny_folder, folder)
-        (folder / "danqing.json").write_text(json.dumps({"trained_sizes": TRAINED_SIZES}))
+        (folder / "danqing.json").write_text(json.dumps({"trained_sizes": TRAINED_SIZES, "controlnet": "controlnet"}))
         return Catalogue(str(folder)).default()
 
     @pytest.fixture(scope="class")
@@ -81,7 +82,7 @@ class TestTrainedSizes(EngineContract, EngineInputsContract, EnginePreviewsContr
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-class TestOnCuda(EngineContract, EngineInputsContract, EnginePreviewsContract):
+class TestOnCuda(EngineContract, EngineInputsContract, EnginePreviewsContract, EngineControlContract):
     """The same on a GPU in bfloat16."""
 
     implementation = ResidentEngine

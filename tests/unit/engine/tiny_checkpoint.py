@@ -71,8 +71,23 @@ def write_tiny_checkpoint(
         tokenizer=tokenizer,
         transformer=transformer,
     ).save_pretrained(folder, safe_serialization=True)
+    write_tiny_controlnet(folder / "controlnet")
+    own: dict[str, object] = {"controlnet": "controlnet"}
     if trained_sizes is not None:
-        (folder / "danqing.json").write_text(json.dumps({"title": "Tiny", "trained_sizes": trained_sizes}))
+        own |= {"title": "Tiny", "trained_sizes": trained_sizes}
+    (folder / "danqing.json").write_text(json.dumps(own))
+
+
+def write_tiny_controlnet(folder: Path, *, seed: int = 21, dim: int = 64, n_heads: int = 2) -> None:
+    """A ControlNet for the tiny checkpoint; unlike one that is still to be trained, it says something."""
+    torch.manual_seed(seed)
+    controlnet = untyped.ZImageControlNetModel(
+        control_layers_places=[0, 1], control_in_dim=4, dim=dim, n_refiner_layers=1, n_heads=n_heads, n_kv_heads=n_heads
+    )
+    for name, parameter in controlnet.named_parameters():
+        if name.split(".")[-2] in ("before_proj", "after_proj"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    controlnet.save_pretrained(folder, safe_serialization=True)
 
 
 def _tokenizer(padding_side: str) -> PreTrainedTokenizerFast:

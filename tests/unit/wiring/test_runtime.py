@@ -56,6 +56,14 @@ async def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("place", ["a-file", "a-file/below"])
+async def test_no_job_is_accepted_whose_picture_has_no_place(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(StorageFailure, match=f"output directory .*{place} cannot be made"):
+        async with open_runtime(settings(tmp_path, output_dir=tmp_path / place), engine=zoo_engine(tmp_path)):
+            pass
+
+
 async def test_fingerprints_and_addresses_are_keyed_only_where_keys_are_needed(tmp_path: Path) -> None:
     # Given a server that asks for keys, started twice
     keyed = settings(tmp_path, api_key="k")

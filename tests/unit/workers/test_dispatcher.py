@@ -549,3 +549,63 @@ def _fail_first(store: object, name: str, failures: dict[str, int]) -> None:
         return await real(*args)
 
     setattr(store, name, failing)
+
+
+async def test_jobs_that_are_alike_are_made_together(tmp_path: Path) -> None:
+    async with a_house(tmp_path, batch_pictures=3) as house:
+        # Given a job on the device, and behind it five of which the first three are alike
+        first = await house.submit("waits at the gate")
+        await house.under_way(first)
+        alike = [await house.submit(f"tea pot {number}", seed=number) for number in range(3)]
+        other = await house.submit("another size", seed=7, width=80)
+        last = await house.submit("a late tea pot", seed=9)
+        # When the device is free
+        house.zoo.open_gate("gate")
+        done = [await house.ended(job) for job in (first, *alike, other, last)]
+        # Then as many as the rule allows are made together, and nobody is overtaken
+        assert [job.state for job in done] == [JobState.COMPLETED] * 6
+        assert house.zoo.batches() == [1, 3, 1, 1]
+        # And each has its own picture
+        for job, seed in zip(done[1:4], range(3), strict=True):
+            assert job.original is not None
+            with Image.open(house.artifacts.path(job.original.name)) as picture:
+                assert picture.getpixel((0, 0)) == (seed, 0, 0)
+
+
+async def test_jobs_lost_together_are_made_again_one_by_one(tmp_path: Path) -> None:
+    async with a_house(tmp_path, batch_pictures=4) as house:
+        # Given a job on the device, and behind it three alike, of which one kills its process whenever it runs
+        first = await house.submit("waits at the gate")
+        await house.under_way(first)
+        good = [await house.submit(f"tea pot {number}") for number in range(2)]
+        bad = await house.submit("dies")
+        # When they come to the device together
+        house.zoo.open_gate("gate")
+        # Then the bad one fails in the end, and the others are made
+        assert (await house.ended(bad)).state is JobState.FAILED
+        for job in good:
+            done = await house.ended(job)
+            assert done.state is JobState.COMPLETED
+            assert codes(done) == ["worker_lost", None]
+        batches = house.zoo.batches()
+        assert batches[:2] == [1, 3]
+        assert set(batches[2:]) == {1}
+
+
+async def test_one_of_a_batch_that_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with a_house(tmp_path, batch_pictures=3, job_rules=replace(JOB_RULES, stop_grace_s=0.05)) as house:
+        # Given three jobs made together, of which the second waits after its first step
+        first = await house.submit("waits at the gate")
+        await house.under_way(first)
+        one, waiting, other = [await house.submit(prompt) for prompt in ("a", "waits for a watcher", "b")]
+        house.zoo.open_gate("gate")
+        await house.under_way(waiting)
+        # When the first is cancelled, and then the second goes on
+        assert (await house.studio.cancel(one.id)).state is JobState.CANCELLED
+        history = await house.history(waiting, previews=True)
+        # Then the others are whole, the process was not killed, and the first stays cancelled
+        assert states(history)[-1] == "completed"
+        assert (await house.ended(other)).state is JobState.COMPLETED
+        assert (await house.studio.get(one.id)).state is JobState.CANCELLED
+        assert house.worker().restarts == 0
+        assert house.zoo.batches() == [1, 3]

@@ -24,7 +24,7 @@ def empty_hands() -> Hands:
 
 def send(hands: Hands, attempt: JobAttempt) -> None:
     hands.reserve(attempt.job_id)
-    hands.sent(RunJob(job_id=attempt.job_id, attempt=attempt.attempt, request=a_request()))
+    hands.sent([RunJob(job_id=attempt.job_id, attempt=attempt.attempt, request=a_request())])
 
 
 def device_free(attempt: JobAttempt) -> DeviceFree:
@@ -158,11 +158,57 @@ def test_a_stop_is_remembered_for_the_reserved_job_only() -> None:
     hands = empty_hands()
     hands.reserve("a")
     assert not hands.stop_reserved("b")
-    assert not hands.reserved_was_stopped
+    assert not hands.reserved_was_stopped("a")
     assert hands.stop_reserved("a")
-    assert hands.reserved_was_stopped
+    assert hands.reserved_was_stopped("a")
     # And not for the next one
     hands.release()
     hands.reserve("b")
     assert hands.reserved_for("b")
-    assert not hands.reserved_was_stopped
+    assert not hands.reserved_was_stopped("b")
+
+
+def send_together(hands: Hands, *attempts: JobAttempt) -> None:
+    for attempt in attempts:
+        hands.reserve(attempt.job_id)
+    hands.sent([RunJob(job_id=each.job_id, attempt=each.attempt, request=a_request()) for each in attempts])
+
+
+def test_the_device_is_free_when_all_of_a_batch_are_off_it() -> None:
+    # Given three jobs that were sent together, of which one is stopped and one is off the device
+    hands = empty_hands()
+    send_together(hands, A, B, C)
+    assert [hands.leads(attempt) for attempt in (A, B, C)] == [True, False, False]
+    hands.told(JobStopped(job_id="a", attempt=1))
+    assert hands.leads(B)
+    hands.told(device_free(B))
+    assert (hands.have_room, hands.device_busy) == (False, True)
+    # When the last one is off the device, there is room for the next batch
+    hands.told(device_free(C))
+    assert (hands.have_room, hands.device_busy, hands.attempts) == (True, False, [B, C])
+
+
+def test_pictures_of_one_batch_count_as_one_while_they_are_finished() -> None:
+    # Given hands in which two batches may be finished, and one of two pictures that is
+    hands = empty_hands()
+    send_together(hands, A, B)
+    for attempt in (A, B):
+        hands.told(device_free(attempt))
+    assert hands.have_room
+    # When a second one is, there is no room until one of both is done
+    send(hands, C)
+    hands.told(device_free(C))
+    assert not hands.have_room
+    hands.told(done(A))
+    assert not hands.have_room
+    hands.told(done(B))
+    assert hands.have_room
+
+
+def test_each_of_a_batch_may_be_stopped_while_it_is_claimed() -> None:
+    hands = empty_hands()
+    for job_id in ("a", "b"):
+        hands.reserve(job_id)
+    assert hands.stop_reserved("b")
+    assert [hands.reserved_was_stopped(job_id) for job_id in ("a", "b")] == [False, True]
+    assert [hands.reserved_for(job_id) for job_id in ("a", "b", "c")] == [True, True, False]

@@ -40,10 +40,19 @@ def test_silence_is_noticed_and_forgotten_when_it_ends() -> None:
 
 def test_a_device_without_a_step_is_stuck_even_if_the_process_talks() -> None:
     watch = after_a_job()
-    watch.device_busy(100)
+    watch.device_busy(99)
+    watch.step_done(100, last=False)
     watch.heard(165)
     assert watch.verdict(160) is None
     assert watch.verdict(161) == "stuck"
+
+
+def test_before_a_jobs_first_step_something_may_be_loaded_as_long_as_the_job_may_take() -> None:
+    watch = after_a_job()
+    watch.device_busy(100)
+    watch.heard(420)
+    assert watch.verdict(415) is None
+    assert watch.verdict(416) == "stuck"
 
 
 def test_a_step_and_the_end_of_the_job_start_the_time_anew() -> None:
@@ -101,7 +110,8 @@ def test_decoding_may_take_as_long_as_a_job() -> None:
     assert watch.verdict(417) == "stuck"
     # And the next job is watched by its steps again
     watch.device_free()
-    watch.device_busy(500)
+    watch.device_busy(499)
+    watch.step_done(500, last=False)
     watch.heard(561)
     assert watch.verdict(561) == "stuck"
 
@@ -110,7 +120,8 @@ def test_a_worker_with_slow_steps_gets_more_time() -> None:
     # Given a worker whose steps take ten seconds
     watch = after_a_job(step_s=10)
     # Then it is stuck after twenty times that
-    watch.device_busy(100)
+    watch.device_busy(90)
+    watch.step_done(100, last=False)
     watch.heard(305)
     assert watch.verdict(299) is None
     assert watch.verdict(301) == "stuck"
@@ -121,6 +132,7 @@ def test_a_forgiven_process_starts_anew() -> None:
     watch, loading = after_a_job(), HangWatch(RULES, now=0)
     watch.heard(0)
     watch.device_busy(0)
+    watch.step_done(1, last=False)
     # When both are forgiven
     watch.forgive(2000)
     loading.forgive(2000)

@@ -12,6 +12,7 @@ from danqing.core.images import ImageRef
 from danqing.core.types import ArtifactKind, JobFailure, Mode
 from danqing.workers.factory import ArtifactStoreFactory, SetupFactory
 from danqing.workers.messages import (
+    DeviceFree,
     EnlargingBegan,
     FromWorker,
     Heartbeat,
@@ -23,6 +24,7 @@ from danqing.workers.messages import (
     PartDone,
     PreviewReady,
     RunJob,
+    RunJobs,
     SendPreviews,
     Shutdown,
     StopJob,
@@ -71,9 +73,9 @@ async def talk(spec: WorkerSpec) -> AsyncIterator[Talk]:
         await talking.exit_status()
 
 
-def run(job_id: str, prompt: str = "a tea pot", *further: ArtifactKind, previews: bool = False) -> RunJob:
+def run(job_id: str, prompt: str = "a tea pot", *further: ArtifactKind, previews: bool = False) -> RunJobs:
     request = a_request(prompt=prompt, width=64, height=64, further=further)
-    return RunJob(job_id=job_id, attempt=1, request=request, previews=previews)
+    return RunJobs(jobs=(RunJob(job_id=job_id, attempt=1, request=request, previews=previews),))
 
 
 STEPS = ["StepDone"] * 4
@@ -311,16 +313,56 @@ async def test_a_request_may_start_from_an_image_in_the_artifact_store(tmp_path:
     image = ImageRef(name=f"input-{64 * '1'}.png", width=8, height=8)
     (tmp_path / "outputs").mkdir()
     Image.new("RGB", image.size, (0, 255, 0)).save(tmp_path / "outputs" / image.name)
-    job = run("a")
-    job = replace(job, request=replace(job.request, mode=Mode.IMG2IMG, input_images=(image,), strength=0.5))
+    (plain,) = run("a").jobs
+    job = replace(plain, request=replace(plain.request, mode=Mode.IMG2IMG, input_images=(image,), strength=0.5))
     gone = replace(image, name=f"input-{64 * '2'}.png")
     async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
         # When a picture is made from it, and one from an image that is not there
-        worker.process.send(job)
-        worker.process.send(replace(job, job_id="b", request=replace(job.request, input_images=(gone,))))
+        other = replace(job, job_id="b", request=replace(job.request, input_images=(gone,)))
+        worker.process.send(RunJobs(jobs=(job,)))
+        worker.process.send(RunJobs(jobs=(other,)))
         await until(lambda: {"JobDone", "JobFailed"} <= set(worker.names), "both ends")
     # Then the first is green, and the second has failed for that reason
     with Image.open(tmp_path / "outputs" / "a.png") as picture:
         assert picture.getpixel((0, 0)) == (0, 255, 0)
     failed = next(message for message in worker.said if isinstance(message, JobFailed))
     assert failed.failure.code == "artifact_not_found"
+
+
+def together(*jobs: RunJobs) -> RunJobs:
+    """Whose jobs are each one's only one."""
+    return RunJobs(jobs=tuple(job for each in jobs for job in each.jobs))
+
+
+async def test_jobs_made_together_end_each_for_itself(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        await worker.until_said("WorkerReady")
+        # When one of four that are made together waits, one fails, and one is stopped while the first still waits
+        worker.process.send(together(run("a", "waits for a watcher"), run("b"), run("c", "fails"), run("d")))
+        await until(lambda: worker.names.count("StepDone") == 4, "everybody's first step")
+        worker.process.send(StopJob(job_id="d"))
+        worker.process.send(SendPreviews(job_id="a"))
+        await until(lambda: worker.names.count("JobDone") == 2 and "JobFailed" in worker.names, "the ends")
+        # Then each has its own end
+        ends = {
+            message.job_id: type(message)
+            for message in worker.said
+            if isinstance(message, JobDone | JobFailed | JobStopped)
+        }
+        assert ends == {"a": JobDone, "b": JobDone, "c": JobFailed, "d": JobStopped}
+        assert Zoo(folder=tmp_path).batches() == [4]
+        # And the one that was stopped heard of it before the others' last step
+        order = [type(message) for message in worker.said if getattr(message, "job_id", "") in ("a", "d")]
+        assert order.index(JobStopped) < order.index(DeviceFree)
+
+
+async def test_a_batch_of_which_nothing_is_wanted_is_not_begun(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        worker.process.send(run("a", "waits at the gate"))
+        worker.process.send(together(run("b"), run("c")))
+        await worker.until_said("WorkerReady", "StepDone")
+        for job_id in ("b", "c"):
+            worker.process.send(StopJob(job_id=job_id))
+        worker.process.send(StopJob(job_id="a"))
+        await until(lambda: worker.names.count("JobStopped") == 3, "three ends")
+        assert Zoo(folder=tmp_path).batches() == [1]

@@ -14,6 +14,7 @@ from danqing.core.errors import (
     InternalError,
     InvalidRequest,
     JobTimeout,
+    LoraFailure,
     ModelLoadFailure,
     ModelNotServed,
     NotFound,
@@ -21,6 +22,7 @@ from danqing.core.errors import (
     RequestTimeout,
     ServerRestarted,
     StorageFailure,
+    TooLargeForDevice,
     Unauthorized,
     Unavailable,
     WorkerLost,
@@ -28,7 +30,15 @@ from danqing.core.errors import (
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.dialects.genserve.echo import Echo, echo_of
-from danqing.dialects.genserve.schemas import MAX_CFG, MAX_PRIORITY, MIN_PRIORITY, SEEDS
+from danqing.dialects.genserve.schemas import (
+    MAX_CFG,
+    MAX_CONDITIONING,
+    MAX_LORA_SCALE,
+    MAX_LORAS,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    SEEDS,
+)
 from danqing.dialects.genserve.translate_out import from_error
 from danqing.http.errors import BodyTooLarge
 
@@ -48,11 +58,15 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     DanqingError: (500, OUR_FAULT),
 }
 
+ITS_LORAS = "{loras}"  # stands for the names of the job's
+
 # Why a job failed, by its failure's code: status and message.
 JOB_FAILURES: Mapping[str, tuple[int, str]] = {
     EngineFailure.code: (500, f"{OUR_FAULT}: the picture could not be made."),
+    TooLargeForDevice.code: (500, f"{OUR_FAULT}: the GPU cannot hold a picture of that size; try a smaller one."),
     OutOfMemory.code: (500, f"{OUR_FAULT}: GPU memory is not enough; try a smaller height and width."),
     ModelLoadFailure.code: (500, f"{OUR_FAULT}: the model could not be loaded."),
+    LoraFailure.code: (500, f"{OUR_FAULT}: a LoRA cannot be used with this model: {ITS_LORAS}."),
     ModelNotServed.code: (500, f"{OUR_FAULT}: the model is not served any more."),
     JobTimeout.code: (408, f"{TIMED_OUT}: making the picture took too long; try fewer steps or a smaller size."),
     WorkerLost.code: (500, f"{OUR_FAULT}: the GPU process was lost more often than it is tried again."),
@@ -78,11 +92,15 @@ FIELD_ERRORS: Mapping[str, str] = {
     "finite_number": "must be a finite number",
     "string_type": "must be a string",
     "string_unicode": "is not valid Unicode text",
-    "literal_error": "must be one of text2img, img2img, fill, controlnet",
+    "list_type": "must be a list",
+    "too_long": f"must have at most {MAX_LORAS} entries",
 }
+CHOICES: Mapping[str, str] = {"mode": "one of text2img, img2img, fill, controlnet", "control_preprocess": "canny"}
 RANGES: Mapping[str, tuple[int, int]] = {
     "cfg": (0, MAX_CFG),
     "strength": (0, 1),
+    "controlnet_conditioning_scale": (0, MAX_CONDITIONING),
+    "scale": (-MAX_LORA_SCALE, MAX_LORA_SCALE),
     "seed": (0, SEEDS - 1),
     "priority": (MIN_PRIORITY, MAX_PRIORITY),
 }
@@ -105,7 +123,10 @@ def job_error(job: Job) -> tuple[int, str]:
     """Status and message of a job that ended without a picture."""
     if job.state is JobState.CANCELLED:
         return CANCELLED
-    return JOB_FAILURES.get(job.failure.code, OTHER_FAILURE) if job.failure else OTHER_FAILURE
+    if job.failure is None:
+        return OTHER_FAILURE
+    status, message = JOB_FAILURES.get(job.failure.code, OTHER_FAILURE)
+    return status, message.replace(ITS_LORAS, ", ".join(lora.name for lora in job.request.loras))
 
 
 def _status_and_message(error: Exception) -> tuple[int, str]:
@@ -139,9 +160,15 @@ def _validation_detail(error: RequestValidationError) -> str:
     if len(place) < 2:
         return "the body must be a JSON object."
     name = str(place[1])
+    if len(place) > 3:  # of a list's entry
+        name = str(place[3])
     if name == "prompt" and first["input"] is None:
         kind = "missing"
     if kind not in FIELD_ERRORS and name in RANGES:
         least, most = RANGES[name]
         return f"{name} must be between {least} and {most}."
+    if kind == "extra_forbidden":
+        return f"{place[1]} has a field that is not known."
+    if kind == "literal_error" and name in CHOICES:
+        return f"{name} must be {CHOICES[name]}."
     return f"{name} {FIELD_ERRORS.get(kind, 'is not valid')}."

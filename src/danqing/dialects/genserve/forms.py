@@ -1,5 +1,6 @@
 """Reads the form of `POST /generate/img2img`: texts, numbers written as text, and files that lie on the disk."""
 
+import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from starlette.requests import Request
 
 from danqing.core.errors import InvalidRequest
 from danqing.dialects.genserve.echo import Echo, echoing
-from danqing.dialects.genserve.schemas import FLOATS, IMAGE_NAMES, INTEGERS, ImageName, Wanted
+from danqing.dialects.genserve.schemas import FLOATS, IMAGE_NAMES, INTEGERS, JSON_TEXTS, ImageName, Wanted
 from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, FormLimits
 
 _LIMITS = FormLimits(max_files=len(IMAGE_NAMES), max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
@@ -91,12 +92,23 @@ def _validated(given: dict[str, str | UploadFile]) -> Wanted:
     for name, value in given.items():
         if not isinstance(value, str):
             raise InvalidRequest(f"{name} must be text, not a file.", parameter=name)
-        texts[name] = _number(value) if name in INTEGERS or name in FLOATS else value
+        texts[name] = _read_text(name, value)
     try:
         return Wanted.model_validate(texts)
     except ValidationError as exc:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in exc.errors(include_url=False)]
         raise RequestValidationError(problems, body=texts) from exc
+
+
+def _read_text(name: str, text: str) -> object:
+    if name in INTEGERS or name in FLOATS:
+        return _number(text)
+    if name not in JSON_TEXTS:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest(f"{name} must be JSON.", parameter=name) from exc
 
 
 def _number(text: str) -> int | float | str:

@@ -32,6 +32,7 @@ from danqing.dialects.genserve.translate_in import ignored_images, model_meant, 
 from danqing.dialects.genserve.translate_out import from_job, from_models, from_status, gpu_of
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.openapi import self_contained
 from danqing.http.uploads import staging
 from danqing.http.waiting import wait_for_jobs
 
@@ -155,4 +156,5 @@ def _warnings(wanted: Wanted, sent: Sequence[ImageName]) -> dict[str, str]:
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
     """A request body in the OpenAPI document: FastAPI knows nothing of those that are read here."""
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": model.model_json_schema()}}}}
+    schema = self_contained(model.model_json_schema())
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

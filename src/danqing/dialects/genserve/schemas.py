@@ -6,8 +6,12 @@ What its document leaves open, and what is done here:
 - An integer is a whole JSON number, such as 512 or 512.0; true and "512" are refused. A form's numbers are text.
 - Seeds go from 0 to 2**63 - 1, priorities are 32-bit integers; sizes and steps are what the model can do.
 - The defaults are the document's, whichever model is served. `cfg` of a model without guidance may only be the default,
-  and has no effect. `strength` belongs to img2img (default 0.8) and to fill, where the default is 1: what is white in
-  the mask is made from nothing. In the other modes it has no effect.
+  and has no effect. `strength` belongs to img2img (default 0.8), to fill, where the default is 1: what is white in the
+  mask is made from nothing, and to controlnet, where it is 1 too: the input image does not show. In text2img it has no
+  effect.
+- `loras` is ours: a list of names and scales, in a form its JSON text.
+- `control_preprocess` and `controlnet_conditioning_scale` are ours: how the control image is meant, and how strongly it
+  is followed. Modes other than controlnet refuse them.
 - A picture that its mode does not use is checked and then ignored, which a header says.
 - An error has a new `task_id` unless its task was accepted; `model_id` and `mode` are the client's if they can be read.
 - `elapsed_time` is how long the picture was made, without waiting.
@@ -15,7 +19,7 @@ What its document leaves open, and what is done here:
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, JsonValue
 
 DEFAULT_MODEL = "flux1-dev"
 DEFAULT_MODE = "text2img"
@@ -25,14 +29,19 @@ DEFAULT_CFG = 3.5
 DEFAULT_SEED = 42
 DEFAULT_STRENGTH = 0.8
 MAX_CFG = 100
+MAX_CONDITIONING = 2
+MAX_LORAS = 8
+MAX_LORA_SCALE = 4
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 SEEDS = 2**63  # 0 is the first
 
 ModeName = Literal["text2img", "img2img", "fill", "controlnet"]
+PreprocessName = Literal["canny"]
 ImageName = Literal["input_image", "mask_image", "control_image"]
 IMAGE_NAMES: tuple[ImageName, ...] = ("input_image", "mask_image", "control_image")
 INTEGERS = frozenset({"height", "width", "num_inference_steps", "seed", "priority"})
-FLOATS = frozenset({"cfg", "strength"})
+FLOATS = frozenset({"cfg", "strength", "controlnet_conditioning_scale"})
+JSON_TEXTS = frozenset({"loras"})  # in a form
 
 _EXAMPLE: dict[str, JsonValue] = {
     "prompt": "A beautiful sunset over mountains",
@@ -49,7 +58,20 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_Int = Annotated[int, BeforeValidator(_whole)]
+_WHOLE = BeforeValidator(_whole)  # after a Field in Annotated, else OpenAPI does not show the field's range
+_Int = Annotated[int, _WHOLE]
+
+
+class LoraEntry(BaseModel):
+    """name: of a file in the server's folder, without `.safetensors`. scale: 1 is as it was trained."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE, allow_inf_nan=False)
+
+
+Loras = Annotated[list[LoraEntry], Field(max_length=MAX_LORAS)]
 
 
 class Wanted(BaseModel):
@@ -64,11 +86,20 @@ class Wanted(BaseModel):
     width: _Int | None = Field(default=DEFAULT_SIDE, description="图片宽度")
     num_inference_steps: _Int | None = Field(default=DEFAULT_STEPS, description="推理步数")
     cfg: float | None = Field(default=DEFAULT_CFG, ge=0, le=MAX_CFG, allow_inf_nan=False, description="引导强度")
-    seed: _Int | None = Field(default=DEFAULT_SEED, ge=0, lt=SEEDS, description="随机种子")
-    priority: _Int | None = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="任务优先级")
-    strength: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="img2img强度 (img2img: 0.8, fill: 1.0)"
+    seed: Annotated[int, Field(ge=0, lt=SEEDS), _WHOLE] | None = Field(default=DEFAULT_SEED, description="随机种子")
+    priority: Annotated[int, Field(ge=MIN_PRIORITY, le=MAX_PRIORITY), _WHOLE] | None = Field(
+        default=0, description="任务优先级"
     )
+    strength: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="img2img强度 (img2img: 0.8, fill, controlnet: 1.0)"
+    )
+    control_preprocess: PreprocessName | None = Field(
+        default=None, description="canny: 由服务器从照片提取边缘; null: 控制图片按原样使用 (扩展字段)"
+    )
+    controlnet_conditioning_scale: float | None = Field(
+        default=None, ge=0, le=MAX_CONDITIONING, allow_inf_nan=False, description="ControlNet强度 (扩展字段)"
+    )
+    loras: Loras | None = Field(default=None, description="LoRA列表: name与scale (扩展字段)")
 
 
 class GenerateRequest(Wanted):
@@ -85,6 +116,7 @@ class GenerateForm(Wanted):
     input_image: str | None = Field(default=None, description="输入图片文件", json_schema_extra={"format": "binary"})
     mask_image: str | None = Field(default=None, description="蒙版图片文件", json_schema_extra={"format": "binary"})
     control_image: str | None = Field(default=None, description="控制图片文件", json_schema_extra={"format": "binary"})
+    loras: Json[Loras] | None = Field(default=None, description="LoRA列表的JSON文本 (扩展字段)")
 
 
 class _Answer(BaseModel):

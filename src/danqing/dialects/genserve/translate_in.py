@@ -7,7 +7,7 @@ from danqing.core.errors import MissingParameter, UnknownModel
 from danqing.core.images import StagedImage
 from danqing.core.ports import ModelCatalogue
 from danqing.core.studio import Order
-from danqing.core.types import Mode, RequestDraft
+from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.genserve.schemas import (
     DEFAULT_CFG,
     DEFAULT_MODE,
@@ -65,12 +65,15 @@ def to_order(wanted: Wanted, card: ModelCard, images: Mapping[ImageName, StagedI
             height=DEFAULT_SIDE if wanted.height is None else wanted.height,
             width=DEFAULT_SIDE if wanted.width is None else wanted.width,
             num_inference_steps=DEFAULT_STEPS if wanted.num_inference_steps is None else wanted.num_inference_steps,
-            guidance_scale=_guidance(wanted, card),
+            guidance_scale=_guidance(wanted, card, mode),
             seed=DEFAULT_SEED if wanted.seed is None else wanted.seed,
             strength=DEFAULT_STRENGTH if wanted.strength is None and mode is Mode.IMG2IMG else wanted.strength,
             input_images=() if first is None else (first,),
             mask=images.get("mask_image"),
             control_image=images.get("control_image"),
+            control_preprocess=wanted.control_preprocess,
+            controlnet_conditioning_scale=wanted.controlnet_conditioning_scale,
+            loras=tuple(Lora(name=lora.name, scale=lora.scale) for lora in wanted.loras or ()),
         ),
         priority=wanted.priority or 0,
     )
@@ -80,7 +83,12 @@ def _mode(wanted: Wanted) -> Mode:
     return Mode(wanted.mode or DEFAULT_MODE)
 
 
-def _guidance(wanted: Wanted, card: ModelCard) -> float | None:
-    """None where the model knows no guidance and the client says only what he would have said of any model."""
+def _guidance(wanted: Wanted, card: ModelCard, mode: Mode) -> float | None:
+    """None where the model knows no guidance and the client says only what he would have said of any model; and where
+    he says nothing, and the mode has weights of its own, made for another guidance.
+    """
+    companion, says_it = card.companion(mode), "cfg" in wanted.model_fields_set and wanted.cfg is not None
+    if not says_it and companion is not None and companion.guidance_scale is not None:
+        return None
     cfg = DEFAULT_CFG if wanted.cfg is None else wanted.cfg
     return None if cfg == DEFAULT_CFG and not card.capabilities.guidance else cfg

@@ -118,7 +118,8 @@ class Conversation:
 
     async def _submit(self, message: CreateJob) -> Job:
         metadata = {_CLIENT: self._client.name, _REQUEST_ID: message.request_id} if self._client else {}
-        order = Order(draft=to_draft(message), join_equal=True, metadata=metadata, waits_for_model=True)
+        draft = to_draft(message, self._services.studio.catalogue.cards())
+        order = Order(draft=draft, join_equal=True, metadata=metadata, waits_for_model=True)
         job = await self._services.studio.submit(order, caller=self._caller)
         if job.state is JobState.COMPLETED and not await self._is_there(job.artifacts):
             return await self._services.studio.submit(replace(order, join_equal=False), caller=self._caller)

@@ -1,13 +1,14 @@
 """From live's wire to the core. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, cast
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from danqing.core.capabilities import ModelCard
 from danqing.core.types import ArtifactKind, RequestDraft
 from danqing.dialects.live.errors import Malformed, field_error
 from danqing.dialects.live.schemas import (
@@ -49,12 +50,12 @@ def to_message(text: str) -> ClientMessage:
         raise Malformed(field_error(exc), request_id=known) from None
 
 
-def to_draft(message: CreateJob) -> RequestDraft:
-    """What is not given, or null, is the document's default."""
+def to_draft(message: CreateJob, cards: Sequence[ModelCard]) -> RequestDraft:
+    """What is not given, or null, is the document's default. cards: every model on offer, the default first."""
     said = message.params
     return RequestDraft(
         prompt=said.prompt,
-        model=MODELS[said.model_type or DEFAULT_MODEL_TYPE],
+        model=_variant(said.model_type or DEFAULT_MODEL_TYPE, cards),
         width=DEFAULT_SIDE if said.width is None else said.width,
         height=DEFAULT_SIDE if said.height is None else said.height,
         num_inference_steps=DEFAULT_STEPS if said.steps is None else said.steps,
@@ -62,6 +63,14 @@ def to_draft(message: CreateJob) -> RequestDraft:
         seed=DEFAULT_SEED if said.seed is None else said.seed,
         further=(ArtifactKind.UPSCALED,),
     )
+
+
+def _variant(model_type: str, cards: Sequence[ModelCard]) -> str:
+    """The id of the first model of the default one's family in that precision; without one the document's own name."""
+    fitting = (
+        card.id for card in cards if card.family == cards[0].family and card.precision.endswith(f"-{model_type}")
+    )
+    return next(fitting, MODELS[model_type])
 
 
 def wants_previews(message: CreateJob) -> bool:

@@ -29,6 +29,10 @@ _WRONG: Mapping[str, str] = {
     "string_type": "must be a string",
     "string_unicode": "is not valid Unicode text",
     "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "json_invalid": "must be JSON",
+    "extra_forbidden": "is not known",
+    "too_long": "must have at most {max_length} entries",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
@@ -72,8 +76,10 @@ def _wrong(error: ValidationError) -> InvalidRequest:
         what = "is not JSON" if kind == "json_invalid" else "must be a JSON object"
         return InvalidRequest(f"The request body {what}.")
     context: dict[str, Any] = first.get("ctx", {})
-    name = _shown(str(place[0]))
-    return InvalidRequest(f"{name} {_WRONG.get(kind, 'is not valid').format(**context)}.", parameter=name)
+    name, inside = _shown(str(place[0])), "".join(f"[{part}]" for part in place[1:] if isinstance(part, int))
+    if len(place) > 1 and isinstance(place[-1], str):
+        inside += f": {_shown(place[-1])}"
+    return InvalidRequest(f"{name}{inside} {_WRONG.get(kind, 'is not valid').format(**context)}.", parameter=name)
 
 
 def _shown(name: str) -> str:

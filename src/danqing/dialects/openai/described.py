@@ -32,7 +32,7 @@ from danqing.dialects.openai.schemas import (
     VendorError,
 )
 from danqing.http.errors import BodyTooLarge
-from danqing.http.openapi import example
+from danqing.http.openapi import example, self_contained
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _FILES = {"type": "array", "items": _FILE, "minItems": 1}
@@ -128,6 +128,6 @@ def _body(
     **further: object,
 ) -> dict[str, Any]:
     """These parameters, and these files. further: keywords of the schema."""
-    schema = parameters.model_json_schema()
+    schema = self_contained(parameters.model_json_schema())
     schema |= {"properties": {**schema["properties"], **files}, "required": required, **further}
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema, "examples": _named(shown)}}}}

@@ -60,6 +60,7 @@ _EVERYWHERE: Mapping[str, Decision] = {
 _PROMPTED: Mapping[str, Decision] = {
     **_EVERYWHERE,
     "prompt": _HONOURED,
+    "loras": _HONOURED,
     "background": _refused("no model here makes transparent pictures", "opaque", "auto"),
     "complexity": _ignored("pictures are not planned before they are made; see num_inference_steps"),
     "frame_count": _refused("it belongs to GIF output, which is not made here"),

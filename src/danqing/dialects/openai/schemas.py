@@ -7,18 +7,21 @@ What their documents leave open, and what is done here:
 - Fields that neither document has are ignored, with a warning (`parameters.py`).
 - `quality` is told as asked for; where the choice is left to the server, `high`, the only one there is.
 - `usage` counts tokens as `translate_out.py` says, beside the vendor's three figures.
-Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` everywhere, `strength` where a
-picture is begun with; `adjustments` of each picture; `url` for every model; `image_index` in a stream of several.
+Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` everywhere, `loras` beside a
+prompt (in a form as JSON text), `strength` where a picture is begun with; `adjustments` of each picture; `url` for
+every model; `image_index` in a stream of several.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Json
 
 MAX_VARIANTS = 10
 MAX_INPUT_IMAGES = 16  # of OpenAI's form
 MAX_BATCH_IMAGES = 100  # of the vendor's form, which knows no limit
 MAX_PARTIAL_IMAGES = 3
+MAX_LORAS = 8
+MAX_LORA_SCALE = 4
 DEFAULT_EDIT_SIZE = "1024x1024"  # of the vendor's form
 DEFAULT_EDIT_STEPS = 50  # of the vendor's form
 
@@ -27,6 +30,18 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 StreamKind = Literal["image_generation", "image_edit"]
 PartialType = Literal["image_generation.partial_image", "image_edit.partial_image"]
 CompletedType = Literal["image_generation.completed", "image_edit.completed"]
+
+
+class LoraEntry(BaseModel):
+    """name: of a file in the server's folder, without `.safetensors`. scale: 1 is as it was trained."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str
+    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE, allow_inf_nan=False)
+
+
+Loras = Annotated[list[LoraEntry], Field(max_length=MAX_LORAS)]
 
 
 class _Parameters(BaseModel):
@@ -72,6 +87,7 @@ class GenerationParameters(_PromptedParameters):
 
     moderation: Literal["low", "auto"] | None = None
     style: Literal["vivid", "natural"] | None = None
+    loras: Loras | None = None
 
 
 class EditParameters(_PromptedParameters):
@@ -81,6 +97,7 @@ class EditParameters(_PromptedParameters):
     """
 
     input_fidelity: Literal["high", "low"] | None = None
+    loras: Json[Loras] | None = Field(default=None, examples=['[{"name": "ink", "scale": 0.8}]'])
     strength: float | None = Field(default=None, ge=0, le=1)
 
 

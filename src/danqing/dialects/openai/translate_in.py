@@ -8,7 +8,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter
 from danqing.core.images import StagedImage
 from danqing.core.studio import Order
-from danqing.core.types import Mode, RequestDraft
+from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.openai.schemas import (
     DEFAULT_EDIT_SIZE,
     DEFAULT_EDIT_STEPS,
@@ -122,6 +122,7 @@ def _told_quality(asked: str | None) -> str:
 def _draft(
     wire: GenerationParameters | EditParameters | VariationParameters, *, prompt: str, mode: Mode
 ) -> RequestDraft:
+    loras = () if isinstance(wire, VariationParameters) else wire.loras or ()
     return RequestDraft(
         prompt=prompt,
         mode=mode,
@@ -130,6 +131,7 @@ def _draft(
         num_inference_steps=wire.num_inference_steps,
         guidance_scale=wire.guidance_scale,
         seed=wire.seed,
+        loras=tuple(Lora(name=lora.name, scale=lora.scale) for lora in loras),
     )
 
 

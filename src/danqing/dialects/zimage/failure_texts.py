@@ -8,11 +8,13 @@ from danqing.core.errors import (
     EngineFailure,
     InternalError,
     JobTimeout,
+    LoraFailure,
     ModelLoadFailure,
     ModelNotServed,
     OutOfMemory,
     ServerRestarted,
     StorageFailure,
+    TooLargeForDevice,
     WorkerLost,
 )
 from danqing.core.states import JobState
@@ -45,6 +47,11 @@ JOB_FAILURES: Mapping[str, FailureText] = {
         error="The device has not enough memory for this image.",
         hint="Choose a smaller width and height.",
     ),
+    TooLargeForDevice.code: FailureText(
+        code="TOO_LARGE_FOR_DEVICE",
+        error="The device cannot hold an image of this size.",
+        hint="Choose a smaller width and height.",
+    ),
     JobTimeout.code: FailureText(
         code="TIMEOUT",
         error="The image took longer than the server allows.",
@@ -54,6 +61,11 @@ JOB_FAILURES: Mapping[str, FailureText] = {
         code="MODEL_LOAD_FAILED",
         error="The model could not be loaded.",
         hint="Ask the operator to check the model's files; trying again does not help before.",
+    ),
+    LoraFailure.code: FailureText(
+        code="LORA_FAILED",
+        error="A LoRA of the task could not be used with the model.",
+        hint="Ask the operator to check the LoRA's file; trying again does not help before.",
     ),
     ModelNotServed.code: FailureText(
         code="MODEL_NOT_SERVED",

@@ -7,27 +7,32 @@ from collections.abc import Sequence
 from danqing.core.sizes import SizePlan
 from danqing.core.types import ArtifactKind, GenerationRequest, Mode
 from danqing.engine.codecs.png import PngText
-from danqing.engine.upscale.real_esrgan import SCALE
+from danqing.engine.upscale.upscaler import SCALE
 
 SAMPLER = "Euler"
-UPSCALER = "realesr-animevideov3"
 
 
 def request_texts(
-    request: GenerationRequest, plan: SizePlan, kind: ArtifactKind, *, adjustments: Sequence[str], version: str
+    request: GenerationRequest,
+    plan: SizePlan,
+    kind: ArtifactKind,
+    *,
+    adjustments: Sequence[str],
+    upscaler: str,
+    version: str,
 ) -> tuple[PngText, PngText]:
-    """Both texts, for the original or the upscaled picture.
+    """Both texts, for the original or the upscaled picture. upscaler: its name.
 
     They hold no times, ids or paths: the same request gives the same texts.
     A NUL, which PNG texts cannot hold, is written as U+FFFD in `parameters`; the JSON keeps it.
     """
-    parameters = _parameters(request, kind, version).replace("\0", "\ufffd")
+    parameters = _parameters(request, kind, upscaler, version).replace("\0", "\ufffd")
     own = _own_json(request, plan, kind, adjustments=adjustments, version=version)
     return PngText(keyword="parameters", text=parameters), PngText(keyword="danqing", text=own, utf8=True)
 
 
-def _parameters(request: GenerationRequest, kind: ArtifactKind, version: str) -> str:
-    lines = [request.prompt]
+def _parameters(request: GenerationRequest, kind: ArtifactKind, upscaler: str, version: str) -> str:
+    lines = [request.prompt + "".join(f" <lora:{lora.name}:{lora.scale:g}>" for lora in request.loras)]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
     settings: dict[str, object] = {
@@ -43,7 +48,7 @@ def _parameters(request: GenerationRequest, kind: ArtifactKind, version: str) ->
     if request.mode is not Mode.TEXT2IMG:
         settings["Mode"] = request.mode
     if kind is ArtifactKind.UPSCALED:
-        settings |= {"Postprocess upscale by": SCALE, "Postprocess upscaler": UPSCALER}
+        settings |= {"Postprocess upscale by": SCALE, "Postprocess upscaler": upscaler}
     settings["Version"] = f"danqing {version}"
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What the engine needs of a family's code, and what it gives it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,18 +12,22 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
 from danqing.engine.device import Device
 from danqing.engine.input_pictures import InputPicture, Pixels
+from danqing.engine.loras import LoraPool
 from danqing.engine.prompt_cache import PromptCache
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions:
-    """Where and how the model runs. attention: a diffusers backend name, or None for PyTorch's own."""
+    """Where and how the model runs. attention: a diffusers backend name, or None for PyTorch's own. loras: of all
+    models; None: there are none.
+    """
 
     device: Device
     compile: bool
     cpu_offload: bool
     attention: str | None
     prompts: PromptCache
+    loras: LoraPool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,18 @@ class MadePicture:
     adjustments: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelMemory:
+    """Bytes of a loaded model's weights. total: wherever they are. held: on the device between pictures; running: on it
+    at most while one is made; leanest: so, if it is `offloaded`, None where that brings nothing.
+    """
+
+    total: int
+    held: int
+    running: int
+    leanest: int | None
+
+
 class StepWatcher(Protocol):
     """As the port `Observer`, but for previews."""
 
@@ -64,7 +81,7 @@ class StepWatcher(Protocol):
         ...
 
     def preview_made(self, step: int, total_steps: int, rgb: npt.NDArray[np.uint8]) -> None:
-        """rgb: uint8 (H, W, 3), of the size that the model makes."""
+        """rgb: uint8 (h, w, 3), of the shape that the model makes but of any size."""
         ...
 
 
@@ -112,6 +129,32 @@ class FamilyAdapter(Protocol):
 
     def unload(self) -> None:
         """Gives the memory back. Does nothing when nothing is loaded."""
+        ...
+
+    def to_host(self) -> bool:
+        """All weights leave the device for the host's memory; False, and nothing is done, where they are not simply on
+        one device. Nothing but `to_device` and `unload` may be called then.
+        """
+        ...
+
+    def to_device(self) -> None:
+        """And back."""
+        ...
+
+    def offloaded(self) -> AbstractContextManager[None]:
+        """While it lasts, only the part that runs is on the device. For a model whose `leanest` memory is not None."""
+        ...
+
+    def memory(self) -> ModelMemory:
+        """Of what is loaded now, companions included."""
+        ...
+
+    def placement(self) -> str:
+        """How the weights share the device with the work, in a word for logs."""
+        ...
+
+    def working_bytes(self, size: tuple[int, int], pictures: int, *, guided: bool, tiled: bool) -> int:
+        """About what `make` takes beside the weights. tiled: with spare_memory."""
         ...
 
 

@@ -1,25 +1,32 @@
 """Files to a ready diffusers pipeline. Weights from safetensors only; no code from a checkpoint is ever run."""
 
-from collections.abc import Generator
+import json
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
+import torch
+from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
 from safetensors import SafetensorError
 
-from danqing.core.capabilities import ModelCard
+from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import ModelLoadFailure, OutOfMemory
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.families.placement import place
+from danqing.engine.quantisation import TRANSFORMER, compute_in_floats, quantised_pipeline, quantised_transformer
 
 log = structlog.get_logger(__name__)
 
 
-def load_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOptions) -> Any:  # noqa: ANN401  diffusers is not typed
+def load_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOptions, **instead: Any) -> Any:  # noqa: ANN401  diffusers is not typed
     """A pipeline of that class on its device, in its number format, in evaluation mode.
 
-    Raises ModelLoadFailure or OutOfMemory.
+    instead: parts that are not loaded from the checkpoint. Raises ModelLoadFailure or OutOfMemory.
     """
     with translated_loading(card):
         pipeline = pipeline_class.from_pretrained(
@@ -28,39 +35,99 @@ def load_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOptions)
             dtype=options.device.dtype,
             local_files_only=is_local(card),
             use_safetensors=True,
+            **quantised_pipeline(pipeline_class, card, options),
+            **instead,
         )
+        compute_in_floats(pipeline.components.values())
         _place(pipeline, options)
     return pipeline
 
 
-def is_local(card: ModelCard) -> bool:
+def load_component(
+    component_class: Any,  # noqa: ANN401
+    companion: Companion,
+    card: ModelCard,
+    options: AdapterOptions,
+    *,
+    subfolder: str | None = None,
+    config_of: Callable[[Path], Mapping[str, object]] | None = None,
+) -> Any:  # noqa: ANN401
+    """The one network that a companion of the card's model is, ready as the model's own are, but where parts are
+    offloaded still in the host's memory.
+
+    subfolder: where it lies in a companion that is a whole pipeline. config_of: the diffusers configuration of a single
+    file; without it diffusers looks for one, in the hub's cache or, unless the companion is local, on the hub.
+
+    Raises ModelLoadFailure or OutOfMemory.
+    """
+    started = time.monotonic()
+    common: dict[str, Any] = {"dtype": options.device.dtype, "local_files_only": is_local(companion)}
+    # Networks that are loaded for a first request come into being in the midst of a batch.
+    with translated_loading(card, companion), torch.inference_mode(mode=False):
+        if companion.file is None:
+            place = {"revision": companion.revision, "subfolder": subfolder}
+            if subfolder == TRANSFORMER:  # in place of the model's own
+                common |= quantised_transformer(companion, card, options)
+            component = component_class.from_pretrained(companion.source, use_safetensors=True, **place, **common)
+            compute_in_floats([component])
+        else:
+            component = _from_single_file(component_class, _fetched(companion), config_of, common)
+        if not (options.cpu_offload and options.device.is_cuda):
+            component.to(options.device.torch_device)
+    seconds = round(time.monotonic() - started, 2)
+    log.info("companion_loaded", model=card.id, mode=str(companion.mode), seconds=seconds)
+    return component
+
+
+def _fetched(companion: Companion) -> Path:
+    name = companion.file or ""
+    if Path(name).suffix != ".safetensors":
+        raise ValueError("weights that are no safetensors")
+    if is_local(companion):
+        return Path(companion.source, name)
+    return Path(hf_hub_download(companion.source, name, revision=companion.revision))
+
+
+def _from_single_file(
+    component_class: Any,  # noqa: ANN401
+    file: Path,
+    config_of: Callable[[Path], Mapping[str, object]] | None,
+    common: Mapping[str, Any],
+) -> Any:  # noqa: ANN401
+    if config_of is None:
+        return component_class.from_single_file(str(file), **common)
+    with TemporaryDirectory() as folder:  # diffusers takes a folder or a repository only
+        Path(folder, "config.json").write_text(json.dumps(dict(config_of(file))))
+        return component_class.from_single_file(str(file), config=folder, **common)
+
+
+def is_local(weights: ModelCard | Companion) -> bool:
     """True for a folder, which is never looked up on the hub."""
-    return Path(card.source).is_absolute()
+    return Path(weights.source).is_absolute()
 
 
 @contextmanager
-def translated_loading(card: ModelCard) -> Generator[None]:
-    """Raises ModelLoadFailure or OutOfMemory for what the libraries raise inside."""
+def translated_loading(card: ModelCard, companion: Companion | None = None) -> Generator[None]:
+    """Raises ModelLoadFailure or OutOfMemory for what the libraries raise inside.
+
+    companion: that is being loaded, rather than the model itself.
+    """
+    its = f"its {companion.mode} " if companion else "its "
     try:
         yield
     # What libraries raise for a missing, cut, foreign or mismatched file has no common base below Exception.
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as exc:
-        where = "folder" if is_local(card) else "download or cached copy"
-        raise ModelLoadFailure(f"Model {card.id}: its {where} is missing, damaged or of another kind.") from exc
+        where = "folder" if is_local(companion or card) else "download or cached copy"
+        raise ModelLoadFailure(f"Model {card.id}: {its}{where} is missing, damaged or of another kind.") from exc
     except (RuntimeError, MemoryError) as exc:
         if is_out_of_memory(exc):
             raise OutOfMemory(f"Model {card.id} does not fit into memory.") from exc
-        raise ModelLoadFailure(f"Model {card.id}: its weights do not fit its description.") from exc
+        raise ModelLoadFailure(f"Model {card.id}: {its}weights do not fit their description.") from exc
 
 
 def _place(pipeline: Any, options: AdapterOptions) -> None:  # noqa: ANN401
     pipeline.set_progress_bar_config(disable=True)
-    if options.cpu_offload and options.device.is_cuda:
-        pipeline.enable_model_cpu_offload(device=options.device.torch_device)
-    else:
-        pipeline.to(options.device.torch_device)
-        if options.cpu_offload:
-            log.warning("cpu_offload_has_no_effect", device=str(options.device.torch_device))
+    place(pipeline, options.device, offload=options.cpu_offload)
     if options.attention is not None:
         pipeline.transformer.set_attention_backend(options.attention)
     if options.compile:

@@ -4,7 +4,7 @@ What is a family's own, it asks a `LoadedModel`.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,13 +14,23 @@ import torch
 from torch import Tensor
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.errors import EngineFailure, LoraFailure, ModelLoadFailure
 from danqing.core.sizes import plan_size
 from danqing.core.types import GenerationRequest, Mode
 from danqing.engine.device import is_out_of_memory
-from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, StepWatcher, Unwatched
+from danqing.engine.families.adapter import (
+    AdapterOptions,
+    MadePicture,
+    ModelMemory,
+    Order,
+    StepWatcher,
+    Unwatched,
+)
 from danqing.engine.families.flow import foreseen, steps_taken
+from danqing.engine.families.placement import HOST, Placement, device_memory, move, placement_of
+from danqing.engine.families.working_memory import estimate_working_bytes
 from danqing.engine.input_pictures import InputPicture, Pixels
+from danqing.engine.loras import LoraPool
 
 log = structlog.get_logger(__name__)
 Size = tuple[int, int]  # width, height
@@ -49,6 +59,11 @@ class LoadedModel(Protocol):
         ...
 
     @property
+    def pipelines(self) -> Sequence[Any]:
+        """Every pipeline over loaded parts; a part may belong to several."""
+        ...
+
+    @property
     def tile_side(self) -> int:
         """Pixels up to which the autoencoder makes one tile of a picture."""
         ...
@@ -71,6 +86,10 @@ class LoadedModel(Protocol):
 
     def decode(self, latents: Tensor, size: Size) -> Pixels:
         """latents: (1, …) of one picture. Raises EngineFailure if the model made no numbers."""
+        ...
+
+    def preview(self, latents: Tensor, size: Size) -> Pixels:
+        """What `decode` would show, made quickly: of the same shape but of any size. Arguments and errors as there."""
         ...
 
 
@@ -100,30 +119,77 @@ class PipelinedAdapter:
         """See `FamilyAdapter`."""
         self._model = None
         self._options.prompts.clear()
+        if self._options.loras is not None:
+            self._options.loras.forget(self._card.id)
         self._options.device.free_unused_memory()
+
+    def to_host(self) -> bool:
+        """See `FamilyAdapter`."""
+        pipelines = self._loaded().pipelines
+        if placement_of(pipelines, self._options.device) is not Placement.WHOLE:
+            return False
+        if self._options.loras is not None:
+            self._options.loras.forget(self._card.id)
+        move(pipelines, HOST)
+        return True
+
+    def to_device(self) -> None:
+        """See `FamilyAdapter`."""
+        move(self._loaded().pipelines, self._options.device.torch_device)
+
+    @contextmanager
+    def offloaded(self) -> Generator[None]:
+        """See `FamilyAdapter`."""
+        model = self._loaded()
+        move(model.pipelines, HOST)
+        try:
+            model.parts.enable_model_cpu_offload(device=self._options.device.torch_device)
+            yield
+        finally:
+            model.parts.remove_all_hooks()
+            self.to_device()
+
+    def memory(self) -> ModelMemory:
+        """See `FamilyAdapter`."""
+        return device_memory(self._loaded().pipelines, self._options.device)
+
+    def placement(self) -> str:
+        """See `FamilyAdapter`."""
+        return placement_of(self._loaded().pipelines, self._options.device)
+
+    def working_bytes(self, size: Size, pictures: int, *, guided: bool, tiled: bool) -> int:
+        """See `FamilyAdapter`."""
+        return estimate_working_bytes(self._loaded().parts, size, pictures, guided=guided, tiled=tiled)
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            raise ModelLoadFailure(f"Model {self._card.id} is not loaded.")
+        return self._model
 
     def make(
         self, orders: Sequence[Order], size: Size, *, watchers: Sequence[StepWatcher], spare_memory: bool
     ) -> Sequence[MadePicture | None]:
         """See `FamilyAdapter`."""
-        model = self._model
-        if model is None:
-            raise ModelLoadFailure(f"Model {self._card.id} is not loaded.")
+        model = self._loaded()
         if all(watcher.stopped() for watcher in watchers):
             return [None] * len(orders)
         if (unchanged := _unchanged(orders)) is not None:
             return unchanged
+        if spare_memory and self._options.loras is not None:
+            self._options.loras.forget()
         model.parts.vae.use_tiling = spare_memory
         tiled = spare_memory and max(size) > model.tile_side
         in_tiles = ("decoded in tiles for lack of memory",) if tiled else ()
         with torch.inference_mode(), _handed_back(model):
             prompts = model.encode(orders)
             with self._attention_for(model, prompts):
-                latents = _Denoising(model, self._card.id, orders, size, watchers).run(prompts)
+                denoising = _Denoising(model, self._card, orders, size, watchers, self._options.loras)
+                latents = denoising.run(prompts)
+            of_all = (*denoising.adjustments, *in_tiles)
             return [
                 None
                 if of_one is None
-                else MadePicture(rgb=model.decode(of_one, size), adjustments=(*adjustments, *in_tiles))
+                else MadePicture(rgb=model.decode(of_one, size), adjustments=(*adjustments, *of_all))
                 for of_one, adjustments in zip(latents, prompts.adjustments, strict=True)
             ]
 
@@ -154,16 +220,19 @@ class _Denoising:
     def __init__(
         self,
         model: LoadedModel,
-        model_id: str,
+        card: ModelCard,
         orders: Sequence[Order],
         size: Size,
         watchers: Sequence[StepWatcher],
+        loras: LoraPool | None,
     ) -> None:
+        self.adjustments: tuple[str, ...] = ()  # of all its pictures
         self._model = model
-        self._model_id = model_id
+        self._card = card
         self._orders = orders
         self._size = size
         self._watchers = watchers
+        self._loras = loras
         self._stopped = [False] * len(orders)
         self._before: Tensor | None = None
 
@@ -179,18 +248,28 @@ class _Denoising:
             self._after_step(pipeline, index + 1, tensors["latents"])
             return tensors
 
-        latents: Tensor = pipeline(
-            width=self._size[0],
-            height=self._size[1],
-            num_inference_steps=self._orders[0].request.num_inference_steps,
-            latents=torch.cat(noise).to(pipeline._execution_device),
-            output_type="latent",
-            return_dict=False,
-            callback_on_step_end=after_step,
-            **prompts.arguments,
-            **inputs,
-        )[0]
+        with self._with_loras() as self.adjustments:
+            latents: Tensor = pipeline(
+                width=self._size[0],
+                height=self._size[1],
+                num_inference_steps=self._orders[0].request.num_inference_steps,
+                latents=torch.cat(noise).to(pipeline._execution_device),
+                output_type="latent",
+                return_dict=False,
+                callback_on_step_end=after_step,
+                **prompts.arguments,
+                **inputs,
+            )[0]
         return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
+
+    def _with_loras(self) -> AbstractContextManager[tuple[str, ...]]:
+        """Those that all orders of the batch have, on the parts that the pipeline was made of."""
+        loras = self._orders[0].request.loras
+        if not loras:
+            return nullcontext(())
+        if self._loras is None:
+            raise LoraFailure(f"There is no LoRA {loras[0].name} any more.")
+        return self._loras.applied(loras, self._card, self._model.parts)
 
     def _after_step(self, pipeline: Any, step: int, latents: Tensor) -> None:  # noqa: ANN401
         before = pipeline.begun if self._before is None else self._before
@@ -210,13 +289,13 @@ class _Denoising:
     def _preview(self, latents: Tensor) -> Pixels | None:
         """None where it fails: that is no reason to lose the picture itself."""
         try:
-            return self._model.decode(latents, self._size)
+            return self._model.preview(latents, self._size)
         except EngineFailure:
             return None
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise
-            log.warning("no_memory_for_preview", model=self._model_id)
+            log.warning("no_memory_for_preview", model=self._card.id)
             return None
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine.families.description import FamilyDescription
+from danqing.engine.families.flux.capabilities import FLUX
+from danqing.engine.families.qwen_image.capabilities import QWEN_IMAGE
 from danqing.engine.families.z_image.capabilities import Z_IMAGE
 
 if TYPE_CHECKING:  # torch comes with it
     from danqing.engine.families.adapter import AdapterFactory
 
-ALL: tuple[FamilyDescription, ...] = (Z_IMAGE,)
+ALL: tuple[FamilyDescription, ...] = (Z_IMAGE, FLUX, QWEN_IMAGE)
 
 
 class FamilyRegistry:
@@ -21,7 +23,7 @@ class FamilyRegistry:
         self._families = tuple(families)
         for names in (
             [family.id for family in families],
-            [family.pipeline_class for family in families],
+            [pipeline_class for family in families for pipeline_class in family.pipeline_classes],
             [card.id for family in families for card in family.known_models],
         ):
             if twice := {name for name in names if names.count(name) > 1}:
@@ -34,7 +36,7 @@ class FamilyRegistry:
 
     def of_pipeline(self, pipeline_class: str) -> FamilyDescription | None:
         """The family that runs checkpoints of this pipeline class."""
-        return next((family for family in self._families if family.pipeline_class == pipeline_class), None)
+        return next((family for family in self._families if pipeline_class in family.pipeline_classes), None)
 
     def adapter_factory(self, family_id: str) -> "AdapterFactory":
         """Imports the family's code (and torch with it). Raises ModelLoadFailure for an unknown family."""

@@ -5,7 +5,7 @@ import json
 
 from danqing.core.images import ImageRef
 from danqing.core.sizes import SizePlan
-from danqing.core.types import ArtifactKind, GenerationRequest, Mode
+from danqing.core.types import ArtifactKind, GenerationRequest, Lora, Mode
 from danqing.engine.codecs.request_texts import request_texts
 
 REQUEST = GenerationRequest(
@@ -23,7 +23,9 @@ PLAN = SizePlan(native=(144, 112), final=(1024, 768), enlarge=True, crop_only=Fa
 
 
 def test_parameters_are_written_as_a1111_writes_them() -> None:
-    parameters, _ = request_texts(REQUEST, PLAN, ArtifactKind.ORIGINAL, adjustments=(), version="1.2.3")
+    parameters, _ = request_texts(
+        REQUEST, PLAN, ArtifactKind.ORIGINAL, adjustments=(), upscaler="realesr-animevideov3", version="1.2.3"
+    )
     assert parameters.keyword == "parameters"
     assert parameters.text == (
         "a cup, blue\n"
@@ -33,13 +35,31 @@ def test_parameters_are_written_as_a1111_writes_them() -> None:
 
 def test_a_negative_prompt_has_a_line_of_its_own() -> None:
     request = dataclasses.replace(REQUEST, negative_prompt="丑", guidance_scale=3.5)
-    parameters, _ = request_texts(request, PLAN, ArtifactKind.ORIGINAL, adjustments=(), version="1")
+    parameters, _ = request_texts(
+        request, PLAN, ArtifactKind.ORIGINAL, adjustments=(), upscaler="realesr-animevideov3", version="1"
+    )
     assert parameters.text.splitlines()[1] == "Negative prompt: 丑"
     assert "CFG scale: 3.5" in parameters.text
 
 
+def test_loras_follow_the_prompt() -> None:
+    request = dataclasses.replace(REQUEST, loras=(Lora(name="ink"), Lora(name="墨", scale=-0.75)))
+    parameters, own = request_texts(
+        request, PLAN, ArtifactKind.ORIGINAL, adjustments=(), upscaler="realesr-animevideov3", version="1"
+    )
+    assert parameters.text.splitlines()[0] == "a cup, blue <lora:ink:1> <lora:墨:-0.75>"
+    assert json.loads(own.text)["request"]["loras"] == [{"name": "ink", "scale": 1.0}, {"name": "墨", "scale": -0.75}]
+
+
 def test_our_json_holds_the_whole_request() -> None:
-    _, own = request_texts(REQUEST, PLAN, ArtifactKind.ORIGINAL, adjustments=("prompt cut to 512 tokens",), version="1")
+    _, own = request_texts(
+        REQUEST,
+        PLAN,
+        ArtifactKind.ORIGINAL,
+        adjustments=("prompt cut to 512 tokens",),
+        upscaler="realesr-animevideov3",
+        version="1",
+    )
     assert own.keyword == "danqing" and own.utf8
     content = json.loads(own.text)
     assert content["request"] == json.loads(json.dumps(dataclasses.asdict(REQUEST)))
@@ -69,7 +89,9 @@ def test_a_start_from_pictures_is_told() -> None:
         further=(ArtifactKind.UPSCALED,),
     )
     # When the texts of its upscaled picture are written
-    parameters, own = request_texts(request, PLAN, ArtifactKind.UPSCALED, adjustments=(), version="1")
+    parameters, own = request_texts(
+        request, PLAN, ArtifactKind.UPSCALED, adjustments=(), upscaler="realesr-animevideov3", version="1"
+    )
     # Then A1111's line has its words for it, and ours has everything
     assert "Model: sample, Denoising strength: 0.75, Mode: edit, " in parameters.text
     assert (
@@ -85,7 +107,12 @@ def test_a_start_from_pictures_is_told() -> None:
 
 def test_a_nul_in_the_prompt_does_not_break_the_file() -> None:
     parameters, own = request_texts(
-        dataclasses.replace(REQUEST, prompt="a\0b"), PLAN, ArtifactKind.ORIGINAL, adjustments=(), version="1"
+        dataclasses.replace(REQUEST, prompt="a\0b"),
+        PLAN,
+        ArtifactKind.ORIGINAL,
+        adjustments=(),
+        upscaler="realesr-animevideov3",
+        version="1",
     )
     assert parameters.text.startswith("a\ufffdb\n")
     assert "\0" not in own.text

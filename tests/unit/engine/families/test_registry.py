@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from danqing.core.errors import ModelLoadFailure
+from danqing.engine.families.flux.capabilities import FLUX
 from danqing.engine.families.registry import ALL, FamilyRegistry
 from danqing.engine.families.z_image.capabilities import Z_IMAGE
 from danqing.engine.families.z_image.model import z_image_adapter
@@ -18,15 +19,16 @@ def test_code_is_found_by_the_familys_id() -> None:
 
 def test_a_family_is_found_by_its_pipeline_class() -> None:
     assert FamilyRegistry().of_pipeline("ZImagePipeline") is Z_IMAGE
-    assert FamilyRegistry().of_pipeline("FluxPipeline") is None
+    assert FamilyRegistry().of_pipeline("FluxPipeline") is FLUX
+    assert FamilyRegistry().of_pipeline("OtherPipeline") is None
 
 
 @pytest.mark.parametrize(
     "changes, twice",
     [
-        ({"pipeline_class": "Other", "known_models": ()}, "z_image"),
+        ({"pipeline_classes": ("Other",), "known_models": ()}, "z_image"),
         ({"id": "other", "known_models": ()}, "ZImagePipeline"),
-        ({"id": "other", "pipeline_class": "Other"}, "sample"),
+        ({"id": "other", "pipeline_classes": ("Other",)}, "sample"),
     ],
 )
 def test_nothing_is_registered_twice(changes: dict[str, object], twice: str) -> None:

@@ -1,0 +1,1 @@
+"""Qwen-Image and its edit models: diffusers' `QwenImagePipeline`, `QwenImageEdit…` and `QwenImageEditPlusPipeline`."""

@@ -1,0 +1,91 @@
+"""A model of the server, as what residency moves about: its adapter, made anew whenever it is read."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter
+from danqing.engine.library_errors import translated
+from danqing.engine.residency import WeightSize
+from danqing.engine.weight_files import expected_bytes
+
+log = structlog.get_logger(__name__)
+
+
+class ResidentModel:
+    """A `Resident`. For one thread."""
+
+    def __init__(
+        self, card: ModelCard, options: AdapterOptions, *, adapter: Callable[[ModelCard, AdapterOptions], FamilyAdapter]
+    ) -> None:
+        self.card = card
+        self._options = options
+        self._make_adapter = adapter
+        self._adapter: FamilyAdapter | None = None
+        self._expected: WeightSize | None = None  # None: not looked up, or not known
+
+    @property
+    def adapter(self) -> FamilyAdapter:
+        """Raises ModelLoadFailure while the model is not loaded."""
+        if self._adapter is None:
+            raise ModelLoadFailure(f"Model {self.card.id} is not loaded.")
+        return self._adapter
+
+    def load(self) -> None:
+        """See `Resident`."""
+        started, model, device = time.monotonic(), self.card.id, self._options.device
+        adapter = self._make_adapter(self.card, self._options)
+        with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
+            try:
+                adapter.load()
+            except BaseException:
+                adapter.unload()
+                raise
+        self._adapter = adapter
+        log.info(
+            "model_loaded",
+            model=model,
+            origin="disk",
+            device=str(device.torch_device),
+            dtype=str(device.dtype),
+            precision=self.card.precision,
+            attention=self._options.attention or "native",
+            placement=adapter.placement(),
+            weights_bytes=adapter.memory().total,
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    def to_host(self) -> bool:
+        """See `Resident`."""
+        with translated("to_host", self.card.id, EngineFailure()):
+            return self.adapter.to_host()
+
+    def to_device(self) -> None:
+        """See `Resident`."""
+        with translated("to_device", self.card.id, EngineFailure()):
+            self.adapter.to_device()
+
+    def unload(self) -> None:
+        """See `Resident`."""
+        adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.unload()
+
+    def size(self) -> WeightSize | None:
+        """See `Resident`."""
+        if self._adapter is not None:
+            memory = self._adapter.memory()
+            return WeightSize(total_bytes=memory.total, device_bytes=memory.held)
+        if self._expected is None:
+            self._expected = self._look_up()
+        return self._expected
+
+    def _look_up(self) -> WeightSize | None:
+        total = expected_bytes(self.card, float_bytes=self._options.device.dtype.itemsize)
+        if total is None:
+            return None
+        offloaded = self._options.cpu_offload and self._options.device.is_cuda
+        return WeightSize(total_bytes=total, device_bytes=0 if offloaded else total)

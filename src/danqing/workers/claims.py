@@ -1,0 +1,70 @@
+"""From the queue to a worker: a job that it may make, and those that are made together with it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from danqing.core.ports import JobQueue, JobStore
+from danqing.core.types import Job
+from danqing.workers.settlement import Settlement
+from danqing.workers.worker import Worker
+
+
+class TakingQueue(JobQueue, Protocol):
+    """A queue with both its ends."""
+
+    async def take(self, models: Collection[str]) -> str:
+        """Waits for the id of a job of one of these models. Cancelling a take loses no job."""
+        ...
+
+    async def take_like(self, job: Job, most: int) -> Sequence[str]:
+        """Ids of at most so many jobs that can be made together with this one, in order; does not wait.
+
+        They have the job's `batch_key` and priority, and were not tried before. A queue that cannot look has none.
+        """
+        ...
+
+
+class Claims:
+    """A failing store is asked again until it answers."""
+
+    def __init__(
+        self, *, queue: TakingQueue, store: JobStore, settlement: Settlement, clock: Callable[[], datetime]
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._settlement = settlement
+        self._clock = clock
+
+    async def of(self, worker: Worker, job_id: str) -> list[Job]:
+        """Reserves the worker and claims the job of an id that was taken, and with it those to be made together.
+
+        Empty if somebody else has the job by now, or the worker was lost while it waited: the id is published again
+        then. The reservation is the caller's to release.
+        """
+        if not worker.reserve(job_id):
+            await self._settlement.publish_again(job_id)
+            return []
+        job = await self._claim(job_id, worker)
+        if job is None:
+            return []
+        if len(job.attempts) > 1:  # it may kill this process too: not while it has others' pictures
+            await worker.idle()
+            return [job]
+        return [job, *await self._claim_more(worker, job)]
+
+    async def _claim_more(self, worker: Worker, first: Job) -> list[Job]:
+        rule = worker.spec.batches
+        most = 0 if rule is None else rule.largest(first.request) - 1
+        ids = await self._queue.take_like(first, most) if most else ()
+        claims: list[Awaitable[Job | None]] = []
+        for job_id in ids:
+            if worker.reserve_too(job_id):
+                claims.append(self._claim(job_id, worker))
+            else:
+                await self._settlement.publish_again(job_id)
+        return [job for job in await asyncio.gather(*claims) if job is not None]
+
+    async def _claim(self, job_id: str, worker: Worker) -> Job | None:
+        return await self._settlement.until_stored(lambda: self._store.claim(job_id, worker.id, self._clock()))
