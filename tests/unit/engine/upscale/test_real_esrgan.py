@@ -1,37 +1,28 @@
 """Real-ESRGAN by ncnn: sizes, seams, edges, stable bytes."""
 
 import hashlib
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from danqing.core.errors import ModelLoadFailure
+from danqing.engine.upscale.choice import find_upscaler
 from danqing.engine.upscale.real_esrgan import RealEsrgan
+from tests.unit.engine.upscale.drawings import Picture, drawing
+from tests.unit.engine.upscale.tiny_networks import write_rrdb
 
-Picture = npt.NDArray[np.uint8]
-WEIGHTS = Path(str(resources.files("danqing.engine") / "checkpoints" / "real_esrgan"))
+BUNDLED = find_upscaler("animevideov3")
 
 
-def drawing(width: int, height: int) -> Picture:
-    """Shapes with soft edges and a little noise, like what the sample model makes."""
-    picture = Image.new("RGB", (width, height), (60, 120, 220))
-    draw = ImageDraw.Draw(picture)
-    for step in range(0, max(width, height), 24):
-        draw.ellipse(
-            (step, step // 2, step + 18, step // 2 + 30), fill=(250, 200 - step % 150, 60), outline=(90, 50, 10)
-        )
-        draw.line((width - step, 0, step, height), fill=(20, step % 255, 90), width=2)
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.6)), float)
-    return np.clip(soft + np.random.default_rng(4).normal(0, 2, soft.shape), 0, 255).astype(np.uint8)
+def ncnn_upscaler(tile: int | None = None) -> RealEsrgan:
+    return RealEsrgan(BUNDLED.path, name=BUNDLED.name, tile=tile)
 
 
 @pytest.fixture(scope="module")
 def upscaler() -> RealEsrgan:
-    return RealEsrgan()
+    return ncnn_upscaler()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (17, 5), (64, 64), (63, 41)], ids=str)
@@ -70,7 +61,7 @@ def test_it_is_sharper_than_interpolation(upscaler: RealEsrgan) -> None:
 def test_tiles_leave_no_seams(upscaler: RealEsrgan, tile: int) -> None:
     # Given a picture that is one tile, and the same in many
     rgb = drawing(100, 70)
-    whole, tiled = upscaler.enlarge(rgb).astype(int), RealEsrgan(tile=tile).enlarge(rgb).astype(int)
+    whole, tiled = upscaler.enlarge(rgb).astype(int), ncnn_upscaler(tile).enlarge(rgb).astype(int)
     # Then they differ by no more than rounding, here and there
     assert np.abs(whole - tiled).max() <= 1
     assert (whole != tiled).mean() < 0.001
@@ -78,7 +69,7 @@ def test_tiles_leave_no_seams(upscaler: RealEsrgan, tile: int) -> None:
 
 def test_every_tile_is_told_in_turn() -> None:
     parts: list[tuple[int, int]] = []
-    RealEsrgan(tile=40).enlarge(drawing(100, 70), on_part=lambda *part: parts.append(part))
+    ncnn_upscaler(40).enlarge(drawing(100, 70), on_part=lambda *part: parts.append(part))
     assert parts == [(part, 6) for part in range(1, 7)]
 
 
@@ -95,7 +86,7 @@ def test_the_same_picture_gives_the_same_bytes(upscaler: RealEsrgan) -> None:
     first = upscaler.enlarge(rgb)
     upscaler.enlarge(drawing(30, 30))
     assert np.array_equal(upscaler.enlarge(rgb), first)
-    assert np.array_equal(RealEsrgan().enlarge(rgb), first)
+    assert np.array_equal(ncnn_upscaler().enlarge(rgb), first)
 
 
 def test_a_view_is_enlarged_like_its_copy(upscaler: RealEsrgan) -> None:
@@ -103,16 +94,44 @@ def test_a_view_is_enlarged_like_its_copy(upscaler: RealEsrgan) -> None:
     assert np.array_equal(upscaler.enlarge(view), upscaler.enlarge(view.copy()))
 
 
+def test_the_picture_is_the_one_that_it_always_was(upscaler: RealEsrgan) -> None:
+    # Given a picture of three tiles
+    y, x = np.mgrid[0:70, 0:300]
+    rgb = np.stack([x * 255 // 300, y * 255 // 70, (x * y) % 256], -1).astype(np.uint8)
+    # Then some of its pixels are as they were when first made; another processor may round one differently
+    known = np.array(
+        [
+            [[1, 2, 1], [45, 0, 0], [128, 0, 0], [139, 0, 17], [181, 0, 22]],
+            [[7, 66, 20], [25, 79, 172], [68, 50, 137], [78, 58, 89], [199, 52, 237]],
+            [[3, 145, 22], [82, 116, 82], [115, 149, 151], [69, 130, 90], [196, 137, 84]],
+            [[1, 218, 0], [55, 254, 123], [105, 233, 130], [110, 196, 78], [203, 205, 39]],
+        ]
+    )
+    assert np.abs(upscaler.enlarge(rgb)[::80, ::240].astype(int) - known).max() <= 1
+
+
+def test_a_deep_network_looks_as_far_as_shows(tmp_path: Path) -> None:
+    # Given one whose results depend on 64 pixels to each side
+    param = write_rrdb(tmp_path / "net.param", features=4, growth=2, blocks=4)
+    assert RealEsrgan(param, name="deep").traits.margin == 48
+
+
 def test_missing_or_damaged_weights_are_refused(tmp_path: Path) -> None:
+    param = tmp_path / BUNDLED.path.name
     with pytest.raises(ModelLoadFailure):
-        RealEsrgan(weights=tmp_path)
-    for file in WEIGHTS.glob("realesr*"):
-        (tmp_path / file.name).write_bytes(b"damaged" if file.suffix == ".param" else file.read_bytes())
+        RealEsrgan(param, name="gone")
+    param.write_bytes(BUNDLED.path.read_bytes())
     with pytest.raises(ModelLoadFailure):
-        RealEsrgan(weights=tmp_path)
+        RealEsrgan(param, name="half gone")
+    param.with_suffix(".bin").write_bytes(BUNDLED.path.with_suffix(".bin").read_bytes())
+    RealEsrgan(param, name="there")
+    param.write_bytes(b"damaged")
+    with pytest.raises(ModelLoadFailure):
+        RealEsrgan(param, name="damaged")
 
 
 def test_the_bundled_weights_are_the_ones_the_readme_names() -> None:
-    readme = (WEIGHTS / "README.md").read_text()
-    for file in WEIGHTS.glob("realesr*"):
+    folder = BUNDLED.path.parent
+    readme = (folder / "README.md").read_text()
+    for file in folder.glob("realesr*"):
         assert f"`{file.name}`: sha256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`" in readme

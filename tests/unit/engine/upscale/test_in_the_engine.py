@@ -1,0 +1,81 @@
+"""The engine says which upscaler was at work, and what it did that a client may want to know."""
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from danqing.core.errors import ModelLoadFailure
+from danqing.core.types import ArtifactKind, RawPicture
+from danqing.engine import build
+from danqing.engine.build import build_engine
+from danqing.engine.spec import EngineSpec
+from danqing.engine.upscale.upscaler import OnPart, UpscalerTraits, unheard
+from tests.fakes.domain import a_card, a_request
+from tests.unit.engine.upscale.drawings import Picture
+
+SAID = "enlarged 2 times by 2x-mine, then brought to 4 times the size by Lanczos"
+
+
+class Repeating:
+    """An upscaler that has something to say."""
+
+    traits = UpscalerTraits(name="2x-mine", margin=3, adjustments=(SAID,))
+
+    def enlarge(self, rgb: Picture, *, on_part: OnPart = unheard) -> Picture:
+        on_part(1, 1)
+        return rgb.repeat(4, 0).repeat(4, 1)
+
+
+def never(ref: object) -> bytes:
+    """No picture is read."""
+    raise AssertionError
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
+    """What upscalers were asked for; each is `Repeating`."""
+    asked: list[str] = []
+
+    def build_fake(wanted: str, device: object, *, cpu_threads: int) -> Repeating:
+        asked.append(wanted)
+        return Repeating()
+
+    monkeypatch.setattr(build, "build_upscaler", build_fake)
+    return asked
+
+
+def test_an_upscaled_copy_says_what_made_it(asked: Sequence[str]) -> None:
+    # Given an engine with an upscaler of one's own
+    engine = build_engine(EngineSpec(cards=(a_card(),), device="cpu", upscaler="2x-mine.pth"))
+    assert asked == ["2x-mine.pth"]
+    # When a picture is enlarged
+    request = a_request(width=128, height=128, further=(ArtifactKind.UPSCALED,))
+    picture = RawPicture(width=128, height=128, rgb=bytes(3 * 128 * 128), adjustments=("made with care",))
+    enlarged = engine.enlarge(picture, on_part=unheard)
+    # Then it is told what was done to it, once
+    assert (enlarged.width, enlarged.height) == (512, 512)
+    assert enlarged.adjustments == ("made with care", SAID)
+    assert engine.enlarge(enlarged, on_part=unheard).adjustments == ("made with care", SAID)
+    # And the file names the upscaler
+    content = engine.encode(enlarged, request, ArtifactKind.UPSCALED).content
+    text = Image.open(io.BytesIO(content)).info["parameters"]
+    assert "Postprocess upscaler: 2x-mine," in text
+
+
+@pytest.mark.parametrize(("size", "told"), [((256, 256), (SAID,)), ((128, 128), ())])
+def test_a_picture_larger_than_the_model_makes_is_told_too(
+    size: tuple[int, int], told: tuple[str, ...], asked: Sequence[str]
+) -> None:
+    engine = build_engine(EngineSpec(cards=(a_card(),), device="cpu"))
+    assert asked == ["animevideov3"]
+    raw = RawPicture(width=128, height=128, rgb=bytes(3 * 128 * 128))
+    finished = engine.finish(raw, a_request(width=size[0], height=size[1]), read_image=never)
+    assert (finished.width, finished.height) == size
+    assert finished.adjustments == told
+
+
+def test_an_upscaler_that_is_not_there_is_told_when_the_engine_is_built() -> None:
+    with pytest.raises(ModelLoadFailure, match="no upscaler nonsense"):
+        build_engine(EngineSpec(cards=(a_card(),), device="cpu", upscaler="nonsense"))
