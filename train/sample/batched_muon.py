@@ -11,10 +11,15 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
+def quick_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware; elsewhere it is slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Nearest semi-orthogonal matrices, roughly: (n, rows, columns), rows ≤ columns, in bf16."""
+    """Nearest semi-orthogonal matrices, roughly: (n, rows, columns), rows ≤ columns; in bf16 where that is quick."""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if quick_bf16() else matrices.float()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT  # (n, rows, rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from flow_training import autocast
 from scenes import BUCKET_WEIGHTS, BUCKETS, Scene, draw_scene, paint
 
 CHUNK = 1024
@@ -25,7 +26,7 @@ def encode(vae: AutoencoderKL, scenes: list[Scene], size: tuple[int, int]) -> np
     for i in range(0, len(scenes), BATCH):
         stacked = np.stack([paint(s, size) for s in scenes[i : i + BATCH]])
         x = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, H, W)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), autocast():
             found.append(vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean.half().numpy())
     return np.concatenate(found)
 

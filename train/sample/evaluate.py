@@ -64,7 +64,13 @@ class Judge:
     """Nearest-sprite and nearest-colour decisions."""
 
     def __init__(self) -> None:
-        self.colour, self.alpha, self.owner = templates()
+        colour, alpha, self.owner = templates()
+        # |colour - alpha * ground - seen|² multiplied out: a ranking is one product, not 29 million differences.
+        self.colour = colour.reshape(len(colour), -1)  # (n, 32*32*3)
+        self.alpha = alpha[..., 0]  # (n, 32*32)
+        self.squares = np.square(self.colour).sum(1)
+        self.alpha_squares = np.square(self.alpha).sum(1)
+        self.tints = (colour * alpha).sum(1)  # (n, 3)
         self.palette = lab(np.array([rgb for _, rgb in COLOURS.values()], np.float32))
 
     def background(self, picture: Array) -> str:
@@ -79,8 +85,13 @@ class Judge:
             Image.fromarray(picture.astype(np.uint8)).resize((SMALL, SMALL), Image.Resampling.BOX), np.float32
         )
         seen = (small - ground).reshape(-1, 3)
-        expected = self.colour - self.alpha * ground  # (n, 1024, 3)
-        distance = np.square(expected - seen).sum((1, 2))
+        distance = (
+            self.squares
+            + self.alpha_squares * np.square(ground).sum()
+            - 2 * (self.colour @ seen.ravel())
+            - 2 * (self.tints @ ground)
+            + 2 * (self.alpha @ (seen @ ground))
+        )  # (n,), less the sum of what was seen squared, which is the same for all
         best = np.full(len(sprites()), np.inf)
         np.minimum.at(best, self.owner, distance)
         return [int(i) for i in best.argsort()]

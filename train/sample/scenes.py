@@ -66,11 +66,13 @@ class Item:
     sprite: int
     centre: tuple[float, float]
     extent: float
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
 class Scene:
-    """kind: single, sized, placed, row (left, right), column (upper, lower). background: a key of COLOURS or None."""
+    """kind: single, sized, placed, row (left, right), column (upper, lower), free (anywhere). background: a key of
+    COLOURS or None."""
 
     kind: str
     items: tuple[Item, ...]
@@ -159,6 +161,23 @@ def _draw_any(rng: random.Random) -> Scene:
     return Scene(kind, (Item(first, (jitter(0.5), jitter(0.5)), rng.uniform(0.72, 0.74)),), background, rgb)
 
 
+def draw_free_scene(rng: random.Random) -> Scene:
+    """One to three sprites anywhere, of any size, some mirrored: what no caption says. Never a held-out pair."""
+    while True:
+        background, rgb = draw_background(rng)
+        count = rng.choices((1, 2, 3), (60, 30, 10))[0]
+        chosen = rng.sample(range(len(sprites())), count)
+        if any(held_out(sprite, background) for sprite in chosen):
+            continue
+        items = []
+        for sprite in chosen:
+            extent = rng.uniform(0.3, (0.95, 0.6, 0.45)[count - 1])
+            reach = 0.5 - 0.42 * extent  # up to a twelfth of it may be outside
+            x, y = (0.5 + rng.uniform(-reach, reach) for _ in range(2))
+            items.append(Item(sprite, (x, y), extent, rng.random() < 0.5))
+        return Scene("free", tuple(items), background, rgb)
+
+
 def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The scene's picture: uint8 RGB, (height, width, 3)."""
     width, height = size
@@ -169,6 +188,8 @@ def paint(scene: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
             along = width if scene.kind == "row" else height
             side = round(min(item.extent * along, 0.9 * min(size)))
         drawn = artwork(item.sprite).resize((side, side), Image.Resampling.LANCZOS)
+        if item.mirrored:
+            drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         x = round(item.centre[0] * width - side / 2)
         y = round(item.centre[1] * height - side / 2)
         canvas.paste(drawn, (x, y), drawn)
@@ -232,6 +253,8 @@ def _english(rng: random.Random, scene: Scene, names: list[str]) -> str:
         if rng.random() < 0.15:
             prefix = rng.choice(_PREFIXES_EN)
             subject = prefix + (names[0] if prefix.startswith(("a cute", "a beau", "a nice")) else subject)
+    elif scene.kind == "free":
+        subject = rng.choice(_JOINTS_EN[:3]).join(nouns)
     elif scene.kind == "sized":
         subject = f"a {rng.choice(SIZE_WORDS[scene.word][0])} {names[0]}"
     elif scene.kind == "placed":
@@ -282,6 +305,8 @@ def _chinese(rng: random.Random, scene: Scene, names: list[str]) -> str:
             subject = rng.choice(("一个", "一只", "一份")) + subject
         elif rng.random() < 0.15:
             subject = rng.choice(_PREFIXES_ZH).format(subject)
+    elif scene.kind == "free":
+        subject = rng.choice(("和", "与", "旁边有")).join(names)
     elif scene.kind == "sized":
         subject = rng.choice(("", "一个")) + rng.choice(SIZE_WORDS[scene.word][1]) + names[0]
     elif scene.kind == "placed":
@@ -301,7 +326,7 @@ def _chinese(rng: random.Random, scene: Scene, names: list[str]) -> str:
     colour = _colour_word(rng, scene.background, "zh")
     joined = f"{subject}在{place}" if place else subject
     options = [f"{joined}，{colour}背景", f"{joined}，背景是{colour}"]
-    if scene.kind in ("single", "sized", "placed"):
+    if len(scene.items) == 1:
         options += [f"{colour}背景{place or '上'}的{subject}"] * 3 + [f"{colour}背景的{joined}"]
     else:
         options += [f"{colour}背景上，{joined}", f"{colour}背景，{joined}"]

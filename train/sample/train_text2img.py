@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from batched_muon import BatchedMuon
+from flow_training import Optimizers, autocast, compiled, draw_sigma
 from networks import (
     TEXT_WIDTH,
     PassThrough,
@@ -134,16 +134,6 @@ def prepare(
         ready.put((latents, grid, said, labels(scenes, said), encoded))
 
 
-def draw_sigma(count: int) -> Tensor:
-    """Noise levels to train at, (count,), in 0 to 1.
-
-    Where some of the picture shows through, a network can denoise without reading the caption; only almost pure noise
-    teaches what a word looks like. So three in ten are above 0.9, and the rest lean that way too.
-    """
-    leaning = torch.sigmoid(torch.randn(count) * 1.2 + 0.6)
-    return torch.where(torch.rand(count) < 0.3, 1 - 0.1 * torch.rand(count), leaning)
-
-
 class Trainee(nn.Module):
     """Both networks under one optimiser."""
 
@@ -183,41 +173,6 @@ class Trainee(nn.Module):
         last = words[torch.arange(len(words)), (~padding).sum(1) - 1]  # (B, text width)
         made = velocity(self.transformer, tokens, token_padding, t, words, padding, image_rope, caption_rope)
         return made, [head(last) for head in self.heads]
-
-
-class Optimizers:
-    """Muon for the matrices inside the blocks, AdamW for everything else, under one learning rate."""
-
-    def __init__(self, trainee: Trainee, lr: float) -> None:
-        inner = {
-            id(p)
-            for name, p in trainee.named_parameters()
-            if p.ndim == 2 and ("layers." in name or "refiner." in name) and "adaLN" not in name
-        }
-        matrices = [p for p in trainee.parameters() if id(p) in inner]
-        others = [p for n, p in trainee.named_parameters() if id(p) not in inner and not n.startswith("heads.")]
-        self.parts: tuple[torch.optim.Optimizer, ...] = (
-            BatchedMuon(matrices, lr=lr),
-            torch.optim.AdamW(others, lr=lr, weight_decay=0.01, betas=(0.9, 0.98)),
-            torch.optim.AdamW(trainee.heads.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98)),
-        )
-
-    def step(self, lr: float) -> None:
-        """One update at this learning rate; gradients are cleared."""
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = lr
-            part.step()
-            part.zero_grad(set_to_none=True)
-
-    def state(self) -> list[dict[str, object]]:
-        """For `restore`."""
-        return [part.state_dict() for part in self.parts]
-
-    def restore(self, state: list[dict[str, object]]) -> None:
-        """Takes up what `state` gave."""
-        for part, saved in zip(self.parts, state, strict=False):
-            part.load_state_dict(saved)
 
 
 def save(out: Path, trainee: Trainee, averaged: Trainee, optimizer: Optimizers, state: dict[str, float]) -> None:
@@ -260,7 +215,7 @@ def main() -> None:
     trainee = Trainee(len(tokenizer))
     use_real_rope(trainee.transformer)
     averaged = copy.deepcopy(trainee).requires_grad_(False)
-    optimizer = Optimizers(trainee, args.lr)
+    optimizer = Optimizers(trainee, args.lr, heads=trainee.heads)
     if args.start:
         config = json.loads((args.start / "vae" / "config.json").read_text())
         data.shift, data.scale = config["shift_factor"], config["scaling_factor"]
@@ -282,8 +237,8 @@ def main() -> None:
     if args.distil:
         trainee.load_state_dict(averaged.state_dict())
         teacher = copy.deepcopy(averaged)
-    run = trainee if args.no_compile else torch.compile(trainee)
-    run_teacher = teacher if args.no_compile or teacher is None else torch.compile(teacher)
+    run = trainee if args.no_compile else compiled(trainee)
+    run_teacher = teacher if args.no_compile or teacher is None else compiled(teacher)
     print(
         f"{sum(p.numel() for p in trainee.parameters()) / 1e6:.1f} M parameters, resuming at {state['samples']:.0f}",
         flush=True,
@@ -306,7 +261,7 @@ def main() -> None:
         mixed = torch.lerp(latents, noise, sigma[:, None, None])
         target = latents - noise
         padding = encoded.attention_mask == 0
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             if teacher is not None and run_teacher is not None:
                 empty = tokenizer(
                     [tokenizer.apply_chat_template([{"role": "user", "content": ""}], tokenize=False)] * len(said),
