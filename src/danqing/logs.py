@@ -25,7 +25,7 @@ class LogStyle:
 
 
 # They warn, as soon as they are imported, of what concerns nobody who does not use them: kernels for other GPUs, say.
-CHATTERERS = ("torchao", "torch.utils._pytree")
+CHATTERERS = ("torchao", "torch.utils._pytree", "diffusers.quantizers")
 
 
 def configure_logging(style: LogStyle) -> None:

@@ -121,6 +121,20 @@ class JobQueueContract:
         async with asyncio.timeout(SOON_S):
             assert await asyncio.gather(*takers) == ["job-3", "job-4"]
 
+    async def test_who_goes_without_looking_leaves_no_job_unseen(self, queue: TakingQueue) -> None:
+        # Given three who wait, of whom one is cancelled before, and one just after, a job comes
+        first, second, third = [await waiting_take(queue) for _ in range(3)]
+        first.cancel()
+        await queue.publish(numbered(1))
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        # Then the one who is left gets it, and nothing of the next ones is kept for those who went
+        async with asyncio.timeout(SOON_S):
+            assert await third == "job-1"
+        for number in range(2, 4):
+            await queue.publish(numbered(number))
+        assert list(await queue.take_like(numbered(9), 9)) == ["job-2", "job-3"]
+
     async def test_a_withdrawn_job_is_not_delivered(self, queue: TakingQueue) -> None:
         # Given three jobs
         for sequence in (1, 2, 3):

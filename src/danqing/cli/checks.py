@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,10 @@ from packaging.version import Version
 from danqing.cli.server_file import find_announced
 from danqing.config import InvalidSettings, Settings, cuda_visible_devices
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import DanqingError
+from danqing.core.errors import DanqingError, ModelLoadFailure
 from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
-from danqing.model_files import files_state, is_local, obstacles, way_out
-from danqing.wiring import build_catalogue, device_choice, most_memory
+from danqing.model_files import files_state, is_local, missing_companions, obstacles, way_out
+from danqing.wiring import build_catalogue, device_choice, find_upscaler, most_memory
 
 # Below these, a published weakness can be reached through what Danqing does with the package.
 SECURITY_FLOORS = {
@@ -70,6 +71,7 @@ def all_findings(settings: Settings) -> list[Finding]:
         check_data_dir,
         check_port,
         check_packages,
+        check_upscaler,
         check_models,
     )
     return [check(settings) for check in checks]
@@ -203,13 +205,28 @@ def check_models(settings: Settings) -> Finding:
     return Finding(verdict=worst, subject="models", text="\n".join(finding.text for finding in findings))
 
 
+def check_upscaler(settings: Settings) -> Finding:
+    """Whether what enlarges pictures is there."""
+    try:
+        find_upscaler(settings.upscaler)
+    except ModelLoadFailure as exc:
+        return Finding(verdict=Verdict.FAILURE, subject="upscaler", text=exc.public_message)
+    return Finding(verdict=Verdict.OK, subject="upscaler", text=settings.upscaler)
+
+
 def _check_model(card: ModelCard, settings: Settings) -> Finding:
     files, devices = files_state(card), _devices(settings)
     on_gpu = "cpu" not in devices
     found = obstacles(card, files, on_gpu=on_gpu, memory_bytes=most_memory(settings, devices))
+    package = card.precision.partition("-")[0]
+    if card.precision != "native" and find_spec(package) is None:
+        text = f"{card.id}: precision {card.precision} needs another package: pip install 'danqing[{package}]'"
+        return Finding(verdict=Verdict.FAILURE, subject="models", text=text)
+    modes = ", ".join(companion.mode for companion in missing_companions(card))
+    note = f"; {modes}: not before danqing models pull {card.id}" if modes else ""
     if not found:
-        return Finding(verdict=Verdict.OK, subject="models", text=f"{card.id}: {files.text}")
-    text = f"{card.id}: {', and '.join(found)}; {way_out(card)}"
+        return Finding(verdict=Verdict.OK, subject="models", text=f"{card.id}: {files.text}{note}")
+    text = f"{card.id}: {', and '.join(found)}; {way_out(card)}{note}"
     may_work = files.whole or (on_gpu and not is_local(card))
     return Finding(verdict=Verdict.WARNING if may_work else Verdict.FAILURE, subject="models", text=text)
 

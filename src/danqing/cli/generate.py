@@ -1,6 +1,7 @@
 """`danqing generate`: one picture into a file, by a running server or by an engine of its own."""
 
 import contextlib
+import math
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,9 +83,12 @@ def _lora(text: str) -> "Lora":
     if not colon:
         return Lora(name=text)
     try:
-        return Lora(name=name, scale=float(scale))
-    except ValueError as exc:
-        raise UserError(f"--lora {text}: after the colon comes a number.") from exc
+        number = float(scale)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise UserError(f"--lora {text}: write NAME or NAME:SCALE, the scale a number.")
+    return Lora(name=name, scale=number)
 
 
 def _check_output(output: Path) -> None:

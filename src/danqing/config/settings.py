@@ -174,7 +174,7 @@ class Settings(BaseModel):
     task_timeout_s: Annotated[
         float, Field(gt=0), Variable(aliases=("TASK_TIMEOUT",), read_by="wiring: dispatcher", unit="seconds")
     ] = 300.0
-    """Time that one attempt at a job may take, waiting to be enlarged left out; then the job fails."""
+    """Time that an attempt may take for each job made together, waiting to be enlarged left out; then the job fails."""
 
     request_timeout_s: Annotated[float, Field(gt=0), Variable(read_by="dialects", unit="seconds")] = 600.0
     """Time that a request which is answered with its pictures waits for them; then its jobs are cancelled."""

@@ -297,5 +297,5 @@ class PoolStatus:
 
     @property
     def is_coming_up(self) -> bool:
-        """True while some worker loads its models for the first time."""
-        return any(w.state is WorkerState.STARTING for w in self.workers)
+        """True while some worker loads its models for the first time, and has not failed to yet."""
+        return any(w.state is WorkerState.STARTING and w.failure is None for w in self.workers)

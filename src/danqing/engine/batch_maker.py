@@ -11,7 +11,7 @@ import structlog
 from danqing.core.engine_port import Outcome
 from danqing.core.errors import EngineFailure, OutOfMemory, TooLargeForDevice
 from danqing.core.types import GenerationRequest
-from danqing.engine.device import Device
+from danqing.engine.device import Device, is_out_of_memory
 from danqing.engine.families.adapter import MadePicture, ModelMemory, Order, StepWatcher
 from danqing.engine.library_errors import translated
 from danqing.engine.memory_plan import Call, Peaks, Size, Way, foreseen_bytes, largest_batch, largest_size
@@ -53,6 +53,8 @@ class BatchMaker:
         if planned is None:
             return [self._too_large(model, request, size)] * len(batch)
         way, pictures = planned
+        if way is not Way.PLAIN:
+            log.info("memory_spared_beforehand", model=request.model, size=f"{size[0]}x{size[1]}", way=str(way))
         if pictures < len(batch):
             log.info("batch_split_for_memory", model=request.model, pictures=len(batch), together=pictures)
         parts = [batch[i : i + pictures] for i in range(0, len(batch), pictures)]
@@ -74,7 +76,7 @@ class BatchMaker:
             ways = _ways(model.adapter.memory())
         except EngineFailure as failed:
             return failed
-        for each in ways[ways.index(way) :]:
+        for each in ways[ways.index(way) :] if way in ways else ways[-1:]:
             try:
                 return self._make_together(model, [pending], size, each)[0]
             except OutOfMemory as failed:
@@ -100,7 +102,8 @@ class BatchMaker:
                 made, working_bytes = self._make_offloaded(model, batch, size)
             else:
                 made, working_bytes = self._run(model, batch, size, tiled=way is Way.TILED)
-        if working_bytes is not None and all(made):  # one that was stopped took less than it would have
+        # One that was stopped took less than it would have, and one that was left as it is took nothing.
+        if working_bytes and all(made):
             after = model.adapter.memory()
             brought = after.running - after.held if way is not Way.OFFLOADED else after.leanest or 0
             self._peaks.note(call, max(0, working_bytes - brought))
@@ -121,13 +124,18 @@ class BatchMaker:
     def _make_offloaded(
         self, model: ResidentModel, batch: Sequence[Pending], size: Size
     ) -> tuple[Sequence[MadePicture | None], int | None]:
+        made: tuple[Sequence[MadePicture | None], int | None] | None = None
         try:
             with model.adapter.offloaded():
-                return self._run(model, batch, size, tiled=True)
-        except BaseException:
+                made = self._run(model, batch, size, tiled=True)
+        except BaseException as exc:
             # Whether all of it came back to the device, nobody knows.
             self._residency.drop(model.card.id)
-            raise
+            if made is None or not is_out_of_memory(exc):
+                raise
+            log.warning("model_did_not_fit_back", model=model.card.id)
+            return made[0], None
+        return made
 
     def _plan(
         self, model: ResidentModel, request: GenerationRequest, size: Size, pictures: int
@@ -140,16 +148,16 @@ class BatchMaker:
                 lambda count, calls=calls: self._needed(model, weights, calls[count]) <= capacity, pictures
             )
             if together:
-                if way is not Way.PLAIN:
-                    log.info("memory_spared_beforehand", model=model.card.id, size=f"{size[0]}x{size[1]}", way=str(way))
                 return way, together
         return None
 
     def _needed(self, model: ResidentModel, weights: ModelMemory, call: Call) -> int:
         """Bytes of the device: the model's weights, as far as they are there at once, and its work."""
-        estimate = model.adapter.working_bytes(
-            (call.width, call.height), call.pictures, guided=call.guided, tiled=call.way is not Way.PLAIN
-        )
+
+        def estimate(each: Call) -> int:
+            size, tiled = (each.width, each.height), each.way is not Way.PLAIN
+            return model.adapter.working_bytes(size, each.pictures, guided=each.guided, tiled=tiled)
+
         there = weights.running if call.way is not Way.OFFLOADED else weights.leanest or 0
         return there + foreseen_bytes(self._peaks, call, estimate)
 

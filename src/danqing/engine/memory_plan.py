@@ -138,17 +138,21 @@ def _write(file: Path, lines: Sequence[Mapping[str, object]]) -> None:
             raise
 
 
-def foreseen_bytes(peaks: Peaks, call: Call, estimate: int) -> int:
-    """Working memory that the call will take. estimate: what is thought of it without any measurement.
+def foreseen_bytes(peaks: Peaks, call: Call, estimate: Callable[[Call], int]) -> int:
+    """Working memory that the call will take. estimate: what is thought of a call without any measurement.
 
-    In proportion to the nearest call that was measured, unless that is far away.
+    As much more, or less, than the nearest call that was measured as is thought, unless that is far away: not all work
+    grows with the pictures, which are decoded one by one.
     """
     if (measured := peaks.get(call)) is not None:
         return measured
-    near = peaks.nearest(call)
-    if near is None or not 1 / FAR <= call.work / near[0].work <= FAR:
-        return int(estimate * MARGIN)
-    return int(near[1] * call.work / near[0].work * MARGIN)
+    thought, near = estimate(call), peaks.nearest(call)
+    if near is None:
+        return int(thought * MARGIN)
+    other, taken = near
+    if not 1 / FAR <= call.work / other.work <= FAR:
+        return max(int(thought * MARGIN), taken if other.work < call.work else 0)
+    return int(taken * thought / max(1, estimate(other)) * MARGIN)
 
 
 def largest_batch(fits: Callable[[int], bool], pictures: int) -> int:

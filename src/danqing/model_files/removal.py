@@ -49,7 +49,9 @@ def plan_removal(card: ModelCard, others: Sequence[ModelCard]) -> Removal:
         repositories=tuple(each.repo_id for each in repositories),
         size_bytes=sum(strategy.expected_freed_size for strategy in strategies),
         kept=tuple(sorted(companions & used)),
-        sharers=tuple(other.id for other in others if other.source == card.source),
+        sharers=tuple(
+            other.id for other in others if card.source in (other.source, *(each.source for each in other.companions))
+        ),
         strategies=strategies,
     )
 

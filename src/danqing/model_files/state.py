@@ -73,6 +73,11 @@ def files_state(card: ModelCard) -> ModelFiles:
     return ModelFiles(whole=True, text=f"on disk, {size_bytes / 1e6:,.0f} MB", size_bytes=size_bytes)
 
 
+def missing_companions(card: ModelCard) -> tuple[Companion, ...]:
+    """Those of the model's companions that are not whole on this disk. Blocking."""
+    return tuple(companion for companion in card.companions if not companion_state(companion).whole)
+
+
 def companion_state(companion: Companion) -> ModelFiles:
     """What of the companion is on this disk. Blocking; imports the hub's library for one on the hub."""
     local = is_local(companion)

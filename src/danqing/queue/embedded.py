@@ -128,9 +128,8 @@ class EmbeddedQueue:
 
     def _wake_one(self, model: str) -> None:
         for taker in self._takers:
-            if model in taker.models:
+            if model in taker.models and not taker.woken.done():
                 self._takers.remove(taker)
-                if not taker.woken.done():
-                    taker.woken.set_result(None)
-                    self._coming += 1
+                taker.woken.set_result(None)
+                self._coming += 1
                 return

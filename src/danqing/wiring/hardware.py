@@ -25,7 +25,7 @@ from danqing.engine.spec import EngineSpec
 from danqing.engine.upscale.choice import find_upscaler
 from danqing.engine.weight_files import expected_bytes
 from danqing.logs import LogStyle
-from danqing.model_files import files_state, obstacles, way_out
+from danqing.model_files import files_state, missing_companions, obstacles, way_out
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
 from danqing.workers.spec import WorkerSpec
 
@@ -123,6 +123,9 @@ def warn_of_obstacles(settings: Settings, catalogue: Catalogue, devices: Sequenc
     for card in catalogue.cards():
         if found := obstacles(card, files_state(card), on_gpu=on_gpu, memory_bytes=memory_bytes):
             log.warning("model_needs_attention", model=card.id, reason=", and ".join(found), hint=way_out(card))
+        for companion in missing_companions(card):
+            hint = f"danqing models pull {card.id}"
+            log.warning("mode_needs_download", model=card.id, mode=str(companion.mode), hint=hint)
 
 
 def worker_specs(

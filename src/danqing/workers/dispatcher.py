@@ -136,9 +136,12 @@ class Dispatcher:
         for job in jobs:
             previews = self._supervisor.wants_previews(job.id)
             messages.append(RunJob(job_id=job.id, attempt=len(job.attempts), request=job.request, previews=previews))
-        for job, handover in zip(jobs, worker.run(messages), strict=True):
+        handovers = worker.run(messages)
+        # Together they take longer than one, at worst as long as one after the other.
+        time_s = self._rules.task_timeout_s * max(1, handovers.count(Handover.SENT))
+        for job, handover in zip(jobs, handovers, strict=True):
             attempt = JobAttempt(job.id, len(job.attempts))
-            running = Running(job, attempt, worker, Deadline(now + self._rules.task_timeout_s), StageMeter(now))
+            running = Running(job, attempt, worker, Deadline(now + time_s), StageMeter(now))
             match handover:
                 case Handover.SENT:
                     self._running[attempt] = running

@@ -13,7 +13,8 @@ class HangWatch:
         self._started = now
         self._heard: float | None = None  # None: still loading
         self._last_sign: float | None = None  # that the job on the device goes on; None: nothing on the device
-        self._steps_done = 0  # of the job on the device
+        self._jobs = 0  # on the device
+        self._steps_done = 0  # of the first of them
         self._decoding = False
         self._usual_step_s: float | None = None  # None: not known yet
 
@@ -21,8 +22,9 @@ class HangWatch:
         """A message came; the first one says that loading is over."""
         self._heard = now
 
-    def device_busy(self, now: float) -> None:
-        """A job was sent."""
+    def device_busy(self, now: float, *, jobs: int = 1) -> None:
+        """So many jobs were sent, to be made together."""
+        self._jobs = jobs
         self._last_sign, self._steps_done, self._decoding = now, 0, False
 
     def step_done(self, now: float, *, last: bool) -> None:
@@ -67,5 +69,5 @@ class HangWatch:
         rules = self._rules
         # Before a job's first step its prompt is encoded, and what its mode needs may be loaded.
         if self._usual_step_s is None or self._decoding or not self._steps_done:
-            return rules.task_timeout_s + rules.overdue_grace_s
+            return rules.task_timeout_s * self._jobs + rules.overdue_grace_s
         return max(rules.step_timeout_s, rules.step_factor * self._usual_step_s)

@@ -18,7 +18,7 @@ from danqing.core.ports import ArtifactStore
 from danqing.core.types import EncodedPicture, RawPicture
 from danqing.parentage import die_with_parent
 from danqing.workers.enlarger import Enlarger
-from danqing.workers.failures import describe
+from danqing.workers.failures import describe, poisons_process
 from danqing.workers.finisher import Finisher
 from danqing.workers.inbox import Inbox
 from danqing.workers.input_images import reader_of
@@ -158,6 +158,9 @@ class _Runner:
         poisoned = False
         for job, observer, outcome in zip(jobs, observers, outcomes, strict=True):
             if observer.told_stopped:
+                if isinstance(outcome, Exception):
+                    log.error("stopped_attempt_failed", job_id=job.job_id, attempt=job.attempt, exc_info=outcome)
+                    poisoned = poisons_process(outcome) or poisoned
                 continue
             if isinstance(outcome, RawPicture):
                 self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))

@@ -30,7 +30,8 @@ class WorkerRules:
     A worker is killed when it says nothing for `heartbeat_timeout_s`, when loading takes `load_timeout_s`, or when a
     job is on its device and no step ends within max(`step_timeout_s`, `step_factor` times its usual step). Before the
     process's usual step is known (the first one may compile), before a job's first step (something may be loaded for
-    it), and after its last one (decoding), that is `task_timeout_s` + `overdue_grace_s` instead.
+    it), and after its last one (decoding), that is `task_timeout_s` for each job of its batch, and `overdue_grace_s`,
+    instead.
     """
 
     heartbeat_s: float = 1.0  # pause between two heartbeats

@@ -142,7 +142,7 @@ class Worker:
         stopped = [self._hands.reserved_was_stopped(job.job_id) for job in jobs]
         if wanted := tuple(job for job, is_stopped in zip(jobs, stopped, strict=True) if not is_stopped):
             self._hands.sent(wanted)
-            self._watch.device_busy(asyncio.get_running_loop().time())
+            self._watch.device_busy(asyncio.get_running_loop().time(), jobs=len(wanted))
             self._process.send(RunJobs(jobs=wanted))
             self._changed()
         else:

@@ -147,7 +147,30 @@ def test_a_hub_model_needs_a_download_and_a_gpu(
     assert words in finding.text
 
 
+def test_what_a_mode_needs_beside_the_model_is_told_where_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "controlnet" not in checks.check_models(settings(tmp_path)).text
+    monkeypatch.setattr(checks, "files_state", lambda _: LARGE)
+    monkeypatch.setattr(checks, "device_choice", lambda _: DeviceChoice(devices=("cuda:0",)))
+    monkeypatch.setattr(checks, "most_memory", lambda *_: None)
+    finding = checks.check_models(settings(tmp_path, model="z-image-turbo"))
+    assert finding.verdict is Verdict.OK
+    assert finding.text.endswith("; controlnet: not before danqing models pull z-image-turbo")
+
+
+def test_the_package_of_a_precision_and_the_upscaler_have_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    finding = checks.check_models(settings(tmp_path, model="sample-uint4"))
+    assert finding.verdict is Verdict.FAILURE
+    assert "pip install 'danqing[sdnq]'" in finding.text
+    assert checks.check_upscaler(settings(tmp_path)).verdict is Verdict.OK
+    assert checks.check_upscaler(settings(tmp_path, upscaler="no/such.param")).verdict is Verdict.FAILURE
+
+
 def test_every_check_has_something_to_say(tmp_path: Path) -> None:
     findings = checks.all_findings(settings(tmp_path))
-    assert len({finding.subject for finding in findings}) == len(findings) == 11
+    assert len({finding.subject for finding in findings}) == len(findings) == 12
     assert all(finding.text for finding in findings)

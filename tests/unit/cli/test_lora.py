@@ -44,9 +44,10 @@ def test_a_lora_is_written_with_or_without_its_scale(text: str, lora: Lora) -> N
     assert _lora(text) == lora
 
 
-def test_a_scale_is_a_number() -> None:
-    with pytest.raises(UserError, match="--lora ink:much: after the colon comes a number"):
-        _lora("ink:much")
+@pytest.mark.parametrize("text", ["ink:much", "ink:nan", "ink:inf", "ink:1e999", "ink:", ":1"])
+def test_a_scale_is_a_number(text: str) -> None:
+    with pytest.raises(UserError, match=f"--lora {text}: write NAME or NAME:SCALE"):
+        _lora(text)
 
 
 def test_a_server_is_asked_for_them(client: ServerClient) -> None:

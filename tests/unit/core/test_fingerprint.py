@@ -31,8 +31,6 @@ OTHER_VALUES: dict[str, Any] = {
     "control_preprocess": "canny",
     "controlnet_conditioning_scale": 0.5,
     "loras": (Lora(name="ink"),),
-    "loras": (Lora(name="ink"),),
-    "loras": (Lora(name="ink"),),
     "further": (ArtifactKind.UPSCALED,),
 }
 

@@ -26,21 +26,34 @@ CALL = Call(
 ESTIMATE = 7
 
 
+def estimate(call: Call) -> int:
+    """Half of it grows with the work."""
+    return ESTIMATE * (10_000 + call.work) // 20_000
+
+
 def test_what_was_measured_counts_and_the_most_of_it() -> None:
     peaks = Peaks(None)
-    assert foreseen_bytes(peaks, CALL, ESTIMATE) == int(ESTIMATE * MARGIN)
+    assert foreseen_bytes(peaks, CALL, estimate) == int(ESTIMATE * MARGIN)
     for taken in (500, 900, 700):
         peaks.note(CALL, taken)
-    assert foreseen_bytes(peaks, CALL, ESTIMATE) == 900
+    assert foreseen_bytes(peaks, CALL, estimate) == 900
 
 
-def test_other_sizes_and_batches_are_foreseen_in_proportion_to_the_nearest() -> None:
+def test_other_sizes_and_batches_are_foreseen_as_far_as_the_estimate_differs_from_that_of_the_nearest() -> None:
+    # Given an estimate of which only half grows with the work, and a picture and a batch that were measured
     peaks = Peaks(None)
     peaks.note(CALL, 1000)
-    peaks.note(replace(CALL, pictures=4), 5000)
-    assert foreseen_bytes(peaks, replace(CALL, width=150), 0) == int(1500 * MARGIN)
-    assert foreseen_bytes(peaks, replace(CALL, width=50), 0) == int(500 * MARGIN)
-    assert foreseen_bytes(peaks, replace(CALL, pictures=5), 0) == int(6250 * MARGIN)
+    peaks.note(replace(CALL, pictures=7), 5000)
+
+    def half(call: Call) -> int:
+        return 100 * (10_000 + call.work)
+
+    # Then a size and a batch between take as much more or less as is thought
+    assert foreseen_bytes(peaks, replace(CALL, width=200), half) == int(1500 * MARGIN)
+    assert foreseen_bytes(peaks, replace(CALL, width=50), half) == int(750 * MARGIN)
+    assert foreseen_bytes(peaks, replace(CALL, pictures=9), half) == int(6250 * MARGIN)
+    # And far away it is at least what less work took
+    assert foreseen_bytes(peaks, replace(CALL, pictures=40), lambda _: 0) == 5000
 
 
 @pytest.mark.parametrize(
@@ -52,13 +65,12 @@ def test_other_sizes_and_batches_are_foreseen_in_proportion_to_the_nearest() -> 
         replace(CALL, way=Way.TILED),
         replace(CALL, guided=True),
         replace(CALL, width=1000),  # ten times the work: too far away
-        replace(CALL, width=10),
     ],
 )
 def test_where_nothing_alike_was_measured_the_estimate_counts(other: Call) -> None:
     peaks = Peaks(None)
     peaks.note(other, 1_000_000)
-    assert foreseen_bytes(peaks, CALL, ESTIMATE) == int(ESTIMATE * MARGIN)
+    assert foreseen_bytes(peaks, CALL, estimate) == int(ESTIMATE * MARGIN)
 
 
 def test_peaks_outlive_the_process_and_workers_share_them(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def test_before_a_jobs_first_step_something_may_be_loaded_as_long_as_the_job_may
     assert watch.verdict(416) == "stuck"
 
 
+def test_jobs_made_together_have_the_time_of_all_of_them() -> None:
+    watch = HangWatch(RULES, now=0)
+    watch.device_busy(0, jobs=3)
+    watch.heard(920)
+    assert watch.verdict(915) is None
+    assert watch.verdict(916) == "stuck"
+
+
 def test_a_step_and_the_end_of_the_job_start_the_time_anew() -> None:
     watch = after_a_job()
     watch.device_busy(100)

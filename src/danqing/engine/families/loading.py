@@ -56,12 +56,13 @@ def load_component(
     offloaded still in the host's memory.
 
     subfolder: where it lies in a companion that is a whole pipeline. config_of: the diffusers configuration of a single
-    file; without it diffusers looks for one, in the hub's cache or, unless the companion is local, on the hub.
+    file; without it diffusers looks for one in the hub's cache.
 
     Raises ModelLoadFailure or OutOfMemory.
     """
     started = time.monotonic()
-    common: dict[str, Any] = {"dtype": options.device.dtype, "local_files_only": is_local(companion)}
+    # Not downloaded: that would take longer than the job that needs it may.
+    common: dict[str, Any] = {"dtype": options.device.dtype, "local_files_only": True}
     # Networks that are loaded for a first request come into being in the midst of a batch.
     with translated_loading(card, companion), torch.inference_mode(mode=False):
         if companion.file is None:
@@ -85,7 +86,7 @@ def _fetched(companion: Companion) -> Path:
         raise ValueError("weights that are no safetensors")
     if is_local(companion):
         return Path(companion.source, name)
-    return Path(hf_hub_download(companion.source, name, revision=companion.revision))
+    return Path(hf_hub_download(companion.source, name, revision=companion.revision, local_files_only=True))
 
 
 def _from_single_file(
@@ -117,6 +118,11 @@ def translated_loading(card: ModelCard, companion: Companion | None = None) -> G
         yield
     # What libraries raise for a missing, cut, foreign or mismatched file has no common base below Exception.
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError) as exc:
+        if companion is not None and not is_local(companion):
+            raise ModelLoadFailure(
+                f"Model {card.id}: what its mode {companion.mode} needs is not downloaded, damaged or of another kind; "
+                f"`danqing models pull {card.id}` downloads it."
+            ) from exc
         where = "folder" if is_local(companion or card) else "download or cached copy"
         raise ModelLoadFailure(f"Model {card.id}: {its}{where} is missing, damaged or of another kind.") from exc
     except (RuntimeError, MemoryError) as exc:

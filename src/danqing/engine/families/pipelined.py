@@ -27,7 +27,14 @@ from danqing.engine.families.adapter import (
     Unwatched,
 )
 from danqing.engine.families.flow import foreseen, steps_taken
-from danqing.engine.families.placement import HOST, Placement, device_memory, move, placement_of
+from danqing.engine.families.placement import (
+    HOST,
+    Placement,
+    device_memory,
+    move,
+    offload_for_once,
+    placement_of,
+)
 from danqing.engine.families.working_memory import estimate_working_bytes
 from danqing.engine.input_pictures import InputPicture, Pixels
 from danqing.engine.loras import LoraPool
@@ -108,6 +115,7 @@ class PipelinedAdapter:
         self._options = options
         self._load = load
         self._model: LoadedModel | None = None
+        self._memory: tuple[tuple[int, ...], ModelMemory] | None = None  # of these pipelines
 
     def load(self) -> None:
         """See `FamilyAdapter`."""
@@ -117,7 +125,7 @@ class PipelinedAdapter:
 
     def unload(self) -> None:
         """See `FamilyAdapter`."""
-        self._model = None
+        self._model = self._memory = None
         self._options.prompts.clear()
         if self._options.loras is not None:
             self._options.loras.forget(self._card.id)
@@ -130,28 +138,36 @@ class PipelinedAdapter:
             return False
         if self._options.loras is not None:
             self._options.loras.forget(self._card.id)
+        self._memory = None
         move(pipelines, HOST)
         return True
 
     def to_device(self) -> None:
         """See `FamilyAdapter`."""
+        self._memory = None
         move(self._loaded().pipelines, self._options.device.torch_device)
 
     @contextmanager
     def offloaded(self) -> Generator[None]:
         """See `FamilyAdapter`."""
         model = self._loaded()
+        self._memory = None
         move(model.pipelines, HOST)
         try:
-            model.parts.enable_model_cpu_offload(device=self._options.device.torch_device)
+            offload_for_once(model.parts, model.pipelines, self._options.device)
             yield
         finally:
-            model.parts.remove_all_hooks()
+            for pipeline in model.pipelines:  # the parts may be another pipeline's by now
+                pipeline.remove_all_hooks()
             self.to_device()
 
     def memory(self) -> ModelMemory:
-        """See `FamilyAdapter`."""
-        return device_memory(self._loaded().pipelines, self._options.device)
+        """See `FamilyAdapter`. Looked at again only where something may have moved: it takes milliseconds."""
+        pipelines = self._loaded().pipelines
+        known = tuple(id(pipeline) for pipeline in pipelines)
+        if self._memory is None or self._memory[0] != known:
+            self._memory = known, device_memory(pipelines, self._options.device)
+        return self._memory[1]
 
     def placement(self) -> str:
         """See `FamilyAdapter`."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import structlog
 import torch
-from accelerate import dispatch_model, infer_auto_device_map  # pyright: ignore[reportUnknownVariableType]
+from accelerate import cpu_offload_with_hook, dispatch_model, infer_auto_device_map  # pyright: ignore[reportUnknownVariableType]
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module  # pyright: ignore[reportUnknownVariableType]
 from diffusers.hooks.group_offloading import (
     _is_group_offload_enabled,  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
@@ -134,6 +134,16 @@ def offload_parts(pipeline: Any, device: Device) -> None:  # noqa: ANN401
     pipeline.remove_all_hooks()
     for name, part in parts.items():
         offload_groups(part, device, stream=device.torch_device.type == "cuda" and name != "vae")
+
+
+def offload_for_once(parts: Any, pipelines: Sequence[Any], device: Device) -> None:  # noqa: ANN401
+    """Of WHOLE networks, which are in the host's memory, each is on the device while it runs; those too that only
+    others of the pipelines than `parts` have, for one of them may be run. Undone by `remove_all_hooks` of all.
+    """
+    parts.enable_model_cpu_offload(device=device.torch_device)
+    for network in networks(pipelines).values():
+        if not hasattr(network, "_hf_hook"):
+            cpu_offload_with_hook(network, device.torch_device)
 
 
 def offload_groups(network: nn.Module, device: Device, *, stream: bool) -> None:

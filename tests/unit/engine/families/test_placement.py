@@ -218,6 +218,8 @@ def test_a_model_goes_to_the_host_and_back_and_is_offloaded_for_a_while(
     with adapter.offloaded():
         assert adapter.placement() is Placement.PARTS
         assert make(adapter, card) == make(plain, card)
+        # a companion that comes meanwhile makes another pipeline of the same parts
+        assert make(adapter, card, MAP) == make(plain, card, MAP)
     # Then nothing of that is left, whatever happened inside
     assert adapter.placement() is Placement.WHOLE
     with pytest.raises(EngineFailure), adapter.offloaded():
