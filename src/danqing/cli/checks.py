@@ -223,7 +223,7 @@ def _check_model(card: ModelCard, settings: Settings) -> Finding:
         text = f"{card.id}: precision {card.precision} needs another package: pip install 'danqing[{package}]'"
         return Finding(verdict=Verdict.FAILURE, subject="models", text=text)
     modes = ", ".join(companion.mode for companion in missing_companions(card))
-    note = f"; {modes}: not before danqing models pull {card.id}" if modes else ""
+    note = f"; {modes} only after danqing models pull" if modes else ""
     if not found:
         return Finding(verdict=Verdict.OK, subject="models", text=f"{card.id}: {files.text}{note}")
     text = f"{card.id}: {', and '.join(found)}; {way_out(card)}{note}"

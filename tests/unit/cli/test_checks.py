@@ -156,7 +156,7 @@ def test_what_a_mode_needs_beside_the_model_is_told_where_it_is_not_there(
     monkeypatch.setattr(checks, "most_memory", lambda *_: None)
     finding = checks.check_models(settings(tmp_path, model="z-image-turbo"))
     assert finding.verdict is Verdict.OK
-    assert finding.text.endswith("; controlnet: not before danqing models pull z-image-turbo")
+    assert finding.text.endswith("; controlnet only after danqing models pull")
 
 
 def test_the_package_of_a_precision_and_the_upscaler_have_to_be_there(

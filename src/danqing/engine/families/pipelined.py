@@ -4,20 +4,16 @@ What is a family's own, it asks a `LoadedModel`.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import contextmanager
 
 import numpy as np
 import structlog
 import torch
-from torch import Tensor
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import EngineFailure, LoraFailure, ModelLoadFailure
+from danqing.core.errors import ModelLoadFailure
 from danqing.core.sizes import plan_size
 from danqing.core.types import GenerationRequest, Mode
-from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import (
     AdapterOptions,
     MadePicture,
@@ -26,7 +22,9 @@ from danqing.engine.families.adapter import (
     StepWatcher,
     Unwatched,
 )
-from danqing.engine.families.flow import foreseen, steps_taken
+from danqing.engine.families.denoising import Denoising
+from danqing.engine.families.flow import steps_taken
+from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
 from danqing.engine.families.placement import (
     HOST,
     Placement,
@@ -36,68 +34,10 @@ from danqing.engine.families.placement import (
     placement_of,
 )
 from danqing.engine.families.working_memory import estimate_working_bytes
-from danqing.engine.input_pictures import InputPicture, Pixels
-from danqing.engine.loras import LoraPool
+from danqing.engine.input_pictures import InputPicture
 
 log = structlog.get_logger(__name__)
-Size = tuple[int, int]  # width, height
 WARM_UP_GREY = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompts:
-    """A batch's prompts, encoded. arguments: what a pipeline is called with for them.
-
-    adjustments: of each picture, as in `RawPicture`. need_mask: whether attention has to leave out padding, because
-    the texts differ in length and must be computed beside each other.
-    """
-
-    arguments: dict[str, Any]
-    adjustments: tuple[tuple[str, ...], ...]
-    need_mask: bool
-
-
-class LoadedModel(Protocol):
-    """A family's code around the parts of one checkpoint. Keeps nothing of a request."""
-
-    @property
-    def parts(self) -> Any:  # noqa: ANN401  diffusers is not typed
-        """The pipeline that was loaded: it has at least a `transformer` and a `vae`. Never called itself."""
-        ...
-
-    @property
-    def pipelines(self) -> Sequence[Any]:
-        """Every pipeline over loaded parts; a part may belong to several."""
-        ...
-
-    @property
-    def tile_side(self) -> int:
-        """Pixels up to which the autoencoder makes one tile of a picture."""
-        ...
-
-    def encode(self, orders: Sequence[Order]) -> Prompts:
-        """The prompts of all orders."""
-        ...
-
-    def noise(self, seed: int, size: Size) -> Tensor:
-        """float32 (1, …), as a pipeline takes `latents`; drawn on the CPU, so that a seed means the same everywhere."""
-        ...
-
-    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
-        """A pipeline of the loaded parts but with a scheduler of its own, and what only its mode is called with.
-
-        It begins with the noise that it is called with as `latents`, and once it is called has an attribute `begun`:
-        the latents before the first step.
-        """
-        ...
-
-    def decode(self, latents: Tensor, size: Size) -> Pixels:
-        """latents: (1, …) of one picture. Raises EngineFailure if the model made no numbers."""
-        ...
-
-    def preview(self, latents: Tensor, size: Size) -> Pixels:
-        """What `decode` would show, made quickly: of the same shape but of any size. Arguments and errors as there."""
-        ...
 
 
 class PipelinedAdapter:
@@ -199,7 +139,7 @@ class PipelinedAdapter:
         with torch.inference_mode(), _handed_back(model):
             prompts = model.encode(orders)
             with self._attention_for(model, prompts):
-                denoising = _Denoising(model, self._card, orders, size, watchers, self._options.loras)
+                denoising = Denoising(model, self._card, orders, size, watchers, self._options.loras)
                 latents = denoising.run(prompts)
             of_all = (*denoising.adjustments, *in_tiles)
             return [
@@ -228,91 +168,6 @@ class PipelinedAdapter:
         if self._options.device.is_cuda:
             return plan_size(rules, defaults.width, defaults.height).native
         return plan_size(rules, 1, 1).native
-
-
-class _Denoising:
-    """One call of a pipeline."""
-
-    def __init__(
-        self,
-        model: LoadedModel,
-        card: ModelCard,
-        orders: Sequence[Order],
-        size: Size,
-        watchers: Sequence[StepWatcher],
-        loras: LoraPool | None,
-    ) -> None:
-        self.adjustments: tuple[str, ...] = ()  # of all its pictures
-        self._model = model
-        self._card = card
-        self._orders = orders
-        self._size = size
-        self._watchers = watchers
-        self._loras = loras
-        self._stopped = [False] * len(orders)
-        self._before: Tensor | None = None
-
-    def run(self, prompts: Prompts) -> list[Tensor | None]:
-        """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
-        rest once all are.
-        """
-        pipeline, inputs = self._model.pipeline(self._orders, self._size)
-        pipeline.set_progress_bar_config(disable=True)
-        noise = [self._model.noise(order.request.seed, self._size) for order in self._orders]
-
-        def after_step(_: object, index: int, timestep: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            self._after_step(pipeline, index + 1, tensors["latents"])
-            return tensors
-
-        with self._with_loras() as self.adjustments:
-            latents: Tensor = pipeline(
-                width=self._size[0],
-                height=self._size[1],
-                num_inference_steps=self._orders[0].request.num_inference_steps,
-                latents=torch.cat(noise).to(pipeline._execution_device),
-                output_type="latent",
-                return_dict=False,
-                callback_on_step_end=after_step,
-                **prompts.arguments,
-                **inputs,
-            )[0]
-        return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
-
-    def _with_loras(self) -> AbstractContextManager[tuple[str, ...]]:
-        """Those that all orders of the batch have, on the parts that the pipeline was made of."""
-        loras = self._orders[0].request.loras
-        if not loras:
-            return nullcontext(())
-        if self._loras is None:
-            raise LoraFailure(f"There is no LoRA {loras[0].name} any more.")
-        return self._loras.applied(loras, self._card, self._model.parts)
-
-    def _after_step(self, pipeline: Any, step: int, latents: Tensor) -> None:  # noqa: ANN401
-        before = pipeline.begun if self._before is None else self._before
-        self._before = latents
-        total_steps: int = pipeline.num_timesteps
-        for i, watcher in enumerate(self._watchers):
-            if self._stopped[i]:
-                continue
-            if step < total_steps and watcher.wants_preview():
-                shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
-                if shown is not None:
-                    watcher.preview_made(step, total_steps, shown)
-            watcher.step_done(step, total_steps)
-            self._stopped[i] = watcher.stopped()
-        pipeline._interrupt = all(self._stopped)
-
-    def _preview(self, latents: Tensor) -> Pixels | None:
-        """None where it fails: that is no reason to lose the picture itself."""
-        try:
-            return self._model.preview(latents, self._size)
-        except EngineFailure:
-            return None
-        except (RuntimeError, MemoryError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-            log.warning("no_memory_for_preview", model=self._card.id)
-            return None
 
 
 def _unchanged(orders: Sequence[Order]) -> list[MadePicture | None] | None:

@@ -17,8 +17,9 @@ from danqing.engine.families.flux.companions import with_companion
 from danqing.engine.families.flux.latents import packed, unpacked
 from danqing.engine.families.flux.pipelines import pipeline_for
 from danqing.engine.families.flux.prompts import PromptEncoder
+from danqing.engine.families.loaded_model import Prompts, Size
 from danqing.engine.families.loading import load_pipeline
-from danqing.engine.families.pipelined import PipelinedAdapter, Prompts, Size
+from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.placement import offload_parts
 from danqing.engine.families.preview_decoder import choose_preview
 from danqing.engine.input_pictures import Pixels

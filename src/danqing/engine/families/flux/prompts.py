@@ -8,7 +8,7 @@ from torch import Tensor
 
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
-from danqing.engine.families.pipelined import Prompts
+from danqing.engine.families.loaded_model import Prompts
 from danqing.engine.prompt_cache import PromptKey
 
 

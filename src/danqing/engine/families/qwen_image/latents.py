@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from danqing.engine.families.autoencoder_kl import levels
-from danqing.engine.families.pipelined import Size
+from danqing.engine.families.loaded_model import Size
 from danqing.engine.input_pictures import Pixels
 
 # diffusers is not typed: an AutoencoderKLQwenImage is Any.

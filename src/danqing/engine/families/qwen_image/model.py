@@ -15,8 +15,9 @@ from transformers import Qwen2VLImageProcessorPil
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine.families.adapter import AdapterOptions, Order
+from danqing.engine.families.loaded_model import Prompts, Size
 from danqing.engine.families.loading import is_local, load_pipeline, translated_loading
-from danqing.engine.families.pipelined import PipelinedAdapter, Prompts, Size
+from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.preview_decoder import choose_preview
 from danqing.engine.families.qwen_image.capabilities import PROCESSOR
 from danqing.engine.families.qwen_image.latents import decode, encode, noise, unpacked

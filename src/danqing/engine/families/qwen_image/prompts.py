@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from danqing.engine.families.adapter import AdapterOptions, Order
-from danqing.engine.families.pipelined import Prompts
+from danqing.engine.families.loaded_model import Prompts
 from danqing.engine.families.qwen_image.capabilities import MAX_PROMPT_TOKENS
 from danqing.engine.families.qwen_image.references import References
 from danqing.engine.prompt_cache import PromptKey

@@ -12,7 +12,7 @@ from torch import Tensor
 from danqing.core.capabilities import ReferenceScaling, Scaling
 from danqing.core.errors import EngineFailure
 from danqing.engine.families.adapter import Order
-from danqing.engine.families.pipelined import Size
+from danqing.engine.families.loaded_model import Size
 from danqing.engine.families.qwen_image.latents import encode, packed
 
 MOST_ELONGATED = 200  # times as long as wide; Qwen2-VL's image processor refuses more

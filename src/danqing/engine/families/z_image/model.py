@@ -13,8 +13,9 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.types import Mode
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.autoencoder_kl import decode, encode
+from danqing.engine.families.loaded_model import Prompts, Size
 from danqing.engine.families.loading import load_pipeline
-from danqing.engine.families.pipelined import PipelinedAdapter, Prompts, Size
+from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.preview_decoder import choose_preview
 from danqing.engine.families.z_image.controlnets import COMPONENT, with_controlnet
 from danqing.engine.families.z_image.pipelines import pipeline_for

@@ -1,0 +1,105 @@
+"""One call of a diffusers pipeline: a batch's latents, step by step, with previews, and stopped picture by picture."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure, LoraFailure
+from danqing.engine.device import is_out_of_memory
+from danqing.engine.families.adapter import Order, StepWatcher
+from danqing.engine.families.flow import foreseen
+from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
+from danqing.engine.input_pictures import Pixels
+from danqing.engine.loras import LoraPool
+
+log = structlog.get_logger(__name__)
+
+
+class Denoising:
+    """One call of a pipeline."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        card: ModelCard,
+        orders: Sequence[Order],
+        size: Size,
+        watchers: Sequence[StepWatcher],
+        loras: LoraPool | None,
+    ) -> None:
+        self.adjustments: tuple[str, ...] = ()  # of all its pictures
+        self._model = model
+        self._card = card
+        self._orders = orders
+        self._size = size
+        self._watchers = watchers
+        self._loras = loras
+        self._stopped = [False] * len(orders)
+        self._before: Tensor | None = None
+
+    def run(self, prompts: Prompts) -> list[Tensor | None]:
+        """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
+        rest once all are.
+        """
+        pipeline, inputs = self._model.pipeline(self._orders, self._size)
+        pipeline.set_progress_bar_config(disable=True)
+        noise = [self._model.noise(order.request.seed, self._size) for order in self._orders]
+
+        def after_step(_: object, index: int, timestep: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            self._after_step(pipeline, index + 1, tensors["latents"])
+            return tensors
+
+        with self._with_loras() as self.adjustments:
+            latents: Tensor = pipeline(
+                width=self._size[0],
+                height=self._size[1],
+                num_inference_steps=self._orders[0].request.num_inference_steps,
+                latents=torch.cat(noise).to(pipeline._execution_device),
+                output_type="latent",
+                return_dict=False,
+                callback_on_step_end=after_step,
+                **prompts.arguments,
+                **inputs,
+            )[0]
+        return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
+
+    def _with_loras(self) -> AbstractContextManager[tuple[str, ...]]:
+        """Those that all orders of the batch have, on the parts that the pipeline was made of."""
+        loras = self._orders[0].request.loras
+        if not loras:
+            return nullcontext(())
+        if self._loras is None:
+            raise LoraFailure(f"There is no LoRA {loras[0].name} any more.")
+        return self._loras.applied(loras, self._card, self._model.parts)
+
+    def _after_step(self, pipeline: Any, step: int, latents: Tensor) -> None:  # noqa: ANN401
+        before = pipeline.begun if self._before is None else self._before
+        self._before = latents
+        total_steps: int = pipeline.num_timesteps
+        for i, watcher in enumerate(self._watchers):
+            if self._stopped[i]:
+                continue
+            if step < total_steps and watcher.wants_preview():
+                shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
+                if shown is not None:
+                    watcher.preview_made(step, total_steps, shown)
+            watcher.step_done(step, total_steps)
+            self._stopped[i] = watcher.stopped()
+        pipeline._interrupt = all(self._stopped)
+
+    def _preview(self, latents: Tensor) -> Pixels | None:
+        """None where it fails: that is no reason to lose the picture itself."""
+        try:
+            return self._model.preview(latents, self._size)
+        except EngineFailure:
+            return None
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            log.warning("no_memory_for_preview", model=self._card.id)
+            return None
