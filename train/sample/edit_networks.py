@@ -87,9 +87,15 @@ def words_of(encoder: Qwen2_5_VLForConditionalGeneration, prefix: Tensor, ids: T
     embedded = model.language_model.embed_tokens(ids)  # (B, L, width)
     grid = torch.tensor([[1, 4, 4]]).expand(len(ids), 3)
     seen = model.visual(patches(pictures), grid_thw=grid).pooler_output  # (B * 4, width)
+    whole = torch.cat([prefix.expand(len(ids), -1), ids], 1)
+    places, _ = model.get_rope_index(
+        whole, mm_token_type_ids=(whole == model.config.image_token_id).int(), image_grid_thw=grid
+    )
     here = (ids == model.config.image_token_id)[..., None].expand_as(embedded)
     embedded = embedded.masked_scatter(here, seen.to(embedded.dtype))
-    return model.language_model(inputs_embeds=embedded, past_key_values=cache, use_cache=True).last_hidden_state
+    return model.language_model(
+        inputs_embeds=embedded, position_ids=places[..., len(prefix) :], past_key_values=cache, use_cache=True
+    ).last_hidden_state
 
 
 def build_edit_transformer(layers: int = 4) -> QwenImageTransformer2DModel:

@@ -1,13 +1,15 @@
 """The pictures that edits are put together from, as latents of the sample model's own autoencoder, encoded once.
 
 Per thing and background: alone in the middle, and filling the left half; the right half is the left one moved by four
-tokens, and two things side by side are two halves. So a few thousand pictures give every edit there is. `python
-edit_pool.py` writes the pool.
+tokens, and two things side by side are two halves. So a few thousand pictures give every edit there is. Scenes with
+things anywhere, of any size, are there on several backgrounds each, for what a background is when it is changed.
+`python edit_pool.py` writes the pool.
 """
 
 import argparse
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,13 @@ from edit_networks import CONDITION_SIDE
 from edit_scenes import NO_THING, Edit, View, allowed, draw_edit
 from flow_training import autocast
 from PIL import Image
-from scenes import COLOURS, Scene, paint, shade, sprites
+from scenes import COLOURS, Scene, draw_free_scene, held_out, paint, shade, sprites
 from torch import Tensor
 
 SHADES = 3  # of each background; the first is the named colour itself
 SIDE = 128
+FREE_SCENES, FREE_GROUNDS = 2400, 3
+FREE_SHARE = 0.13  # of training edits
 Latents = np.ndarray  # float16 (16, 16, 16)
 
 
@@ -40,10 +44,15 @@ class Pool:
         self.small: np.ndarray = stored["small"]
         self.row: dict[tuple[int, str, str], int] = about["row"]
         self.shade_of: dict[tuple[int, str], int] = about["shade_of"]
+        self.free: list[dict[str, int]] = about["free"]  # rows of each scene, by background
         self.shift, self.scale = about["shift"], about["scale"]
 
     def draw(self, rng: random.Random) -> Edit:
         """A training edit all of whose things were drawn on the same shade, before and after."""
+        if rng.random() < FREE_SHARE:
+            number = rng.randrange(len(self.free))
+            before, after = rng.sample(sorted(self.free[number]), 2)
+            return Edit("background", View(before, free=number), View(after, free=number), colour=after)
         while True:
             edit = draw_edit(rng)
             if all(
@@ -57,6 +66,9 @@ class Pool:
 
     def picture(self, view: View, edit: Edit) -> tuple[Latents, np.ndarray]:
         """Latents (16, 16, 16) and the small picture, uint8 (56, 56, 3)."""
+        if view.free is not None:
+            row = self.free[view.free][view.background]
+            return self.latents[row], self.small[row]
         shade_index = 0 if edit.operation == "background" and not view.things else self._shade(view, edit)
         blank = self.row[_key(NO_THING, view.background, str(shade_index))]
         if view.middle != NO_THING:
@@ -94,14 +106,18 @@ def pack(x: Tensor) -> Tensor:
     return x.view(batch, channels, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
-def scenes(rng: random.Random) -> tuple[dict[tuple[int, str, str], int], dict[tuple[int, str], int], list[Scene]]:
-    """Everything the pool holds: row of each, shade of each, and the scenes to draw."""
+Rows = dict[tuple[int, str, str], int]
+Contents = tuple[Rows, dict[tuple[int, str], int], list[dict[str, int]], list[Scene]]
+
+
+def scenes(rng: random.Random) -> Contents:
+    """Everything the pool holds: row of each, shade of each, rows of free scenes, and the scenes to draw."""
     shades = {
         (ground, index): rgb if index == 0 else shade(rng, rgb, 10)
         for ground, (_, rgb) in COLOURS.items()
         for index in range(SHADES)
     }
-    rows: dict[tuple[int, str, str], int] = {}
+    rows: Rows = {}
     shade_of: dict[tuple[int, str], int] = {}
     drawn: list[Scene] = []
     for (ground, index), rgb in shades.items():
@@ -115,7 +131,15 @@ def scenes(rng: random.Random) -> tuple[dict[tuple[int, str, str], int], dict[tu
             for where in ("middle", "left"):
                 rows[_key(sprite, ground, where)] = len(drawn)
                 drawn.append(View(ground, **{where: sprite}).scene(shades[ground, index]))
-    return rows, shade_of, drawn
+    free: list[dict[str, int]] = []
+    while len(free) < FREE_SCENES:
+        scene = draw_free_scene(rng)
+        grounds = [g for g in COLOURS if not any(held_out(item.sprite, g) for item in scene.items)]
+        if len(grounds) >= 2:
+            chosen = rng.sample(grounds, min(FREE_GROUNDS, len(grounds)))
+            free.append({ground: len(drawn) + i for i, ground in enumerate(chosen)})
+            drawn += [replace(scene, background=g, rgb=shades[g, rng.randrange(SHADES)]) for g in chosen]
+    return rows, shade_of, free, drawn
 
 
 def main() -> None:
@@ -126,7 +150,7 @@ def main() -> None:
     args = parser.parse_args()
     vae = AutoencoderKL.from_pretrained(args.checkpoint / "vae", dtype=torch.float32)
     vae.to(memory_format=torch.channels_last).eval()
-    rows, shade_of, drawn = scenes(random.Random(41))
+    rows, shade_of, free, drawn = scenes(random.Random(41))
     latents = np.zeros((len(drawn), 16, SIDE // 8, SIDE // 8), np.float16)
     small = np.zeros((len(drawn), CONDITION_SIDE, CONDITION_SIDE, 3), np.uint8)
     for i in range(0, len(drawn), BATCH):
@@ -142,6 +166,7 @@ def main() -> None:
     about = {
         "row": rows,
         "shade_of": shade_of,
+        "free": free,
         "shift": vae.config.shift_factor,
         "scale": vae.config.scaling_factor,
     }

@@ -1,7 +1,8 @@
 """Edits of the sample's scenes: what is asked for, in English or Chinese, and the pictures before and after.
 
 Pictures are named, not drawn, here: a `View` is one thing on a background (in the middle, or filling the left or right
-half), two halves, or nothing. `edit_pool.py` has their latents. Knows nothing of networks.
+half), two halves, nothing, or a scene with things anywhere. `edit_pool.py` has their latents. Knows nothing of
+networks.
 """
 
 import random
@@ -17,12 +18,16 @@ NO_THING = -1
 
 @dataclass(frozen=True)
 class View:
-    """middle, left and right: sprites, or NO_THING. A thing in the middle stands alone. background: a colour's key."""
+    """middle, left and right: sprites, or NO_THING. A thing in the middle stands alone. background: a colour's key.
+
+    free: number of a scene of the pool with things anywhere, of which only the background is ever changed.
+    """
 
     background: str
     middle: int = NO_THING
     left: int = NO_THING
     right: int = NO_THING
+    free: int | None = None
 
     @property
     def things(self) -> tuple[int, ...]:

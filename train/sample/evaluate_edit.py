@@ -22,6 +22,7 @@ from evaluate import SIDE, Judge, prompts
 from evaluate_controlnet import straightened
 from PIL import Image
 from scenes import COLOURS, paint, sprites
+from torch import Tensor
 
 ASKED = ("background", "replace")  # what the score is of; the others are told too
 OPERATIONS = (*ASKED, "remove", "add left", "add right", "move left", "move right")
@@ -74,7 +75,7 @@ def done(judge: Judge, edit: Edit, made: Image.Image) -> tuple[bool, bool]:
 
 
 def load(checkpoint: Path) -> QwenImageEditPlusPipeline:
-    """The pipeline, made to take pictures at the sizes it was trained with."""
+    """The pipeline, made to take pictures at the sizes it was trained with, and to say which tokens are pictures."""
     pipeline = QwenImageEditPlusPipeline.from_pretrained(
         checkpoint, dtype=torch.float32, processor=picture_processor(checkpoint / "processor")
     )
@@ -82,6 +83,13 @@ def load(checkpoint: Path) -> QwenImageEditPlusPipeline:
     sizes.VAE_IMAGE_SIZE = about["reference_pixels"]
     sizes.CONDITION_IMAGE_SIZE = about["condition_pixels"]
     pipeline.set_progress_bar_config(disable=True)
+    encoder, read = pipeline.text_encoder, pipeline.text_encoder.forward
+
+    def told(input_ids: Tensor, **others: object) -> object:
+        # diffusers 0.42 leaves this out, with transformers 5 (diffusers#14194); Danqing's engine does not.
+        return read(input_ids=input_ids, mm_token_type_ids=(input_ids == encoder.config.image_token_id).int(), **others)
+
+    encoder.forward = told
     return pipeline
 
 

@@ -15,6 +15,7 @@ from transformers import Qwen2Tokenizer
 
 SHIFT = 2.0
 SIDE = 128
+STEPS = 8
 
 
 def main() -> None:
@@ -24,12 +25,14 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--training", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the sample checkpoint, whose latents it shares")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.out.exists():
         shutil.rmtree(args.out)
     for part in ("tokenizer", "processor"):
         shutil.copytree(args.tokenizer / part, args.out / part)
+    shutil.copytree(args.checkpoint / "preview_decoder", args.out / "preview_decoder")
     text = TextTrainee(Qwen2Tokenizer.from_pretrained(args.tokenizer / "tokenizer"))
     text.load_state_dict(torch.load(args.text / "training.pt", weights_only=True)["model"])
     text.encoder.to(torch.bfloat16).save_pretrained(args.out / "text_encoder")
@@ -56,6 +59,9 @@ def main() -> None:
         "trained_sizes": [[SIDE, SIDE]],
         "reference_pixels": SIDE**2,
         "condition_pixels": CONDITION_SIDE**2,
+        "references_framed": True,
+        "num_inference_steps": STEPS,
+        "guidance_scale": 1.0,
     }
     (args.out / "danqing.json").write_text(json.dumps(about, indent=2) + "\n")
     total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())

@@ -27,7 +27,7 @@ class Cuts:
     """Cuts of the pool's pictures and of their latents."""
 
     def __init__(self, pool: Pool) -> None:
-        _, _, drawn = scenes(random.Random(41))  # as the pool was drawn
+        *_, drawn = scenes(random.Random(41))  # as the pool was drawn
         self.pool, self.drawn = pool, drawn
 
     def batch(self, rng: random.Random, count: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
