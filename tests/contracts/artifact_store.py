@@ -118,7 +118,7 @@ class ArtifactStoreContract:
         for name in (*pictures, f"{other}.png", f"{other}-upscaled.png", INPUT):
             store.write(name, b"picture")
         # When the store is swept
-        removed = store.sweep(frozenset({crashed, str(uuid.uuid4())}))
+        removed = store.sweep({crashed: frozenset(), str(uuid.uuid4()): frozenset()})
         # Then the first are gone, the others are not, nor is a picture that was sent in
         assert removed == 3
         for name in (f"{other}.png", f"{other}-upscaled.png", INPUT):
@@ -127,12 +127,31 @@ class ArtifactStoreContract:
             with pytest.raises(ArtifactNotFound):
                 store.path(name)
 
+    def test_a_sweep_leaves_what_a_job_has_and_takes_the_rest(self, store: ArtifactStore) -> None:
+        # Given a job whose second picture was written before it failed, and was not recorded
+        job = str(uuid.uuid4())
+        for name in (f"{job}.png", f"{job}-upscaled.png"):
+            store.write(name, b"picture")
+        # When the store is swept, then only that one goes
+        assert store.sweep({job: frozenset({f"{job}.png"})}) == 1
+        assert store.pictures() == {job: {f"{job}.png"}}
+
+    def test_pictures_are_told_by_job(self, store: ArtifactStore) -> None:
+        # Given pictures of two jobs, an empty one among them, and others
+        assert store.pictures() == {}
+        first, second = str(uuid.uuid4()), str(uuid.uuid4())
+        for name in (f"{first}.png", f"{first}.webp", f"{second}.png", INPUT, "a.png"):
+            store.write(name, b"picture")
+        store.write(f"{second}.webp", b"")
+        # Then those of jobs are told, and the empty one is none
+        assert store.pictures() == {first: {f"{first}.png", f"{first}.webp"}, second: {f"{second}.png"}}
+
     def test_many_writers_of_one_name_leave_one_whole_picture(self, store: ArtifactStore) -> None:
         contents = [bytes([n]) * 100_000 for n in range(16)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda content: store.write("a.png", content), contents))
         assert store.path("a.png").read_bytes() in contents
-        assert store.sweep(frozenset()) == 0
+        assert store.sweep({}) == 0
 
     def test_it_works_in_another_process(self, store: ArtifactStore) -> None:
         # Given a copy that went through a pipe into a worker process

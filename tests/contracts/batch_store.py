@@ -9,6 +9,7 @@ import pytest
 from danqing.core.batches import Batch, BatchState
 from danqing.core.errors import BatchNotFound, QueueFull, StorageFailure
 from danqing.core.ports import BatchStore, JobStore
+from danqing.core.submitting import Join
 from danqing.core.types import Job
 from tests.contracts.job_store import FATAL, generated, processing
 from tests.fakes.domain import NO_LIMIT, NOW, a_job, an_enlarged, an_original, later
@@ -68,11 +69,23 @@ class BatchStoreContract:
         await store.add(a_job(batch_id="c", batch_index=4), NO_LIMIT, batch_size=3)
         assert (await batches.batch("c", "local")).size == 3
 
+    async def test_jobs_that_were_joined_do_not_count_in_a_batch(self, store: JobStore, batches: BatchStore) -> None:
+        # Given two of three announced jobs that equal ones under way
+        there = [await store.add(a_job(fingerprint=name), NO_LIMIT) for name in "ab"]
+        three = [a_job(fingerprint=name, batch_id="b", batch_index=index) for index, name in enumerate("axb")]
+        added = await store.add_all(three, NO_LIMIT, batch_sizes=[3] * 3, join=Join.UNDER_WAY)
+        assert [job.id for job in added] == [there[0].id, three[1].id, there[1].id]
+        # Then nobody waits for more than the third
+        assert ((await batches.batch("b", "local")).size, await shown(batches)) == (
+            1,
+            ["b", there[1].batch_id, there[0].batch_id],
+        )
+
     async def test_what_is_not_stored_makes_no_batch(self, store: JobStore, batches: BatchStore) -> None:
         # Given a stored job that others are equal to, and no room for more
         first = await store.add(a_job(fingerprint="a"), 1)
         # When one joins it, one is refused, and one fails
-        assert await store.add(a_job(fingerprint="a"), NO_LIMIT, join_equal=True) == first
+        assert await store.add(a_job(fingerprint="a"), NO_LIMIT, join=Join.ALSO_DONE) == first
         with pytest.raises(QueueFull):
             await store.add(a_job(), 1)
         with pytest.raises(StorageFailure):

@@ -14,14 +14,22 @@ MODELS = ("tiny",)
 SOON_S = 10.0
 
 
-def numbered(sequence: int, *, model: str = "tiny", priority: int = 0, attempts: int = 0) -> Job:
+def numbered(
+    sequence: int, *, model: str = "tiny", priority: int = 0, attempts: int = 0, turn: int = 0, owner: str = "local"
+) -> Job:
     """A stored job that was tried so often."""
     tried = tuple(
         Attempt(number=number, worker="w1", started_at=later(), ended_at=later(), failure=LOST)
         for number in range(1, attempts + 1)
     )
     return a_job(
-        id=f"job-{sequence}", sequence=sequence, priority=priority, request=a_request(model=model), attempts=tried
+        id=f"job-{sequence}",
+        owner=owner,
+        turn=turn,
+        sequence=sequence,
+        priority=priority,
+        request=a_request(model=model),
+        attempts=tried,
     )
 
 
@@ -44,9 +52,13 @@ class JobQueueContract:
 
     implementation: ClassVar[type]
 
+    def queue_of(self, *, max_running_of_owner: int | None = None, max_passes: int = 2) -> TakingQueue:
+        """One in which nothing waits."""
+        raise NotImplementedError
+
     @pytest.fixture
     def queue(self) -> TakingQueue:
-        raise NotImplementedError
+        return self.queue_of()
 
     def test_is_the_implementation_meant(self, queue: TakingQueue) -> None:
         assert type(queue) is self.implementation
@@ -210,3 +222,107 @@ class JobQueueContract:
         await queue.publish(numbered(12))
         # Then the first has its old place, and the second goes behind those that waited, but before later ones
         assert await taken(queue, 6) == ["job-1", "job-10", "job-11", "job-2", "job-12", "job-9"]
+
+    # Turns of owners
+
+    async def test_between_priority_and_acceptance_the_turn_decides(self, queue: TakingQueue) -> None:
+        # Given an owner's jobs, a later one's whose turn comes in between, and one of higher priority and late turn
+        await queue.publish(numbered(1, turn=10, owner="a"))
+        await queue.publish(numbered(2, turn=20, owner="a"))
+        await queue.publish(numbered(3, turn=30, owner="a"))
+        await queue.publish(numbered(4, turn=20, owner="b"))
+        await queue.publish(numbered(5, turn=15, owner="b"))
+        await queue.publish(numbered(6, turn=99, owner="c", priority=1))
+        # Then they come so, and equal turns in the order of acceptance
+        assert await taken(queue, 6) == [f"job-{n}" for n in (6, 1, 5, 2, 4, 3)]
+
+    async def test_jobs_of_several_owners_are_made_together(self, queue: TakingQueue) -> None:
+        for sequence, owner in enumerate("abab", 1):
+            await queue.publish(numbered(sequence, turn=sequence, owner=owner))
+        assert await taken(queue, 1) == ["job-1"]
+        assert list(await queue.take_like(numbered(1), 2)) == ["job-2", "job-3"]
+
+    # How many of one owner
+
+    async def test_an_owner_has_no_more_jobs_taken_than_he_may(self) -> None:
+        # Given an owner who may have two, and has four waiting before another's one
+        queue = self.queue_of(max_running_of_owner=2)
+        for sequence in range(1, 5):
+            await queue.publish(numbered(sequence, owner="a", turn=sequence))
+        await queue.publish(numbered(5, owner="b", turn=9))
+        # Then the other one's goes before his third, together with an earlier one too
+        assert await taken(queue, 1) == ["job-1"]
+        assert list(await queue.take_like(numbered(1), 9)) == ["job-2", "job-5"]
+        more = await waiting_take(queue)
+        assert not more.done()
+        # And when one of his is done, his next comes
+        queue.done("job-2")
+        assert await asyncio.wait_for(more, SOON_S) == "job-3"
+        # And so it is when one comes back, which is the next itself
+        await queue.publish(numbered(1, owner="a", turn=1, attempts=1))
+        assert await taken(queue, 1) == ["job-1"]
+        last = await waiting_take(queue)
+        assert not last.done()
+        # And one that is done twice, or was never taken, counts for nothing
+        for job_id in ("job-5", "job-2", "job-4", "nobody"):
+            queue.done(job_id)
+        assert not (await waiting_take(queue)).done()
+        queue.done("job-3")
+        assert await asyncio.wait_for(last, SOON_S) == "job-4"
+
+    async def test_a_job_that_comes_for_an_owner_who_has_enough_waits(self) -> None:
+        # Given an owner who has all that he may have, and somebody who looks for work
+        queue = self.queue_of(max_running_of_owner=1)
+        await queue.publish(numbered(1, owner="a"))
+        assert await taken(queue, 1) == ["job-1"]
+        looking = await waiting_take(queue)
+        # When more come, then another owner's is taken
+        await queue.publish(numbered(2, owner="a"))
+        await queue.publish(numbered(3, owner="b"))
+        assert await asyncio.wait_for(looking, SOON_S) == "job-3"
+        # And a withdrawn one leaves the next one in its place
+        await queue.publish(numbered(4, owner="a"))
+        await queue.withdraw("job-2")
+        queue.done("job-1")
+        assert await taken(queue, 1) == ["job-4"]
+
+    # Models that are at hand
+
+    async def test_jobs_of_a_model_at_hand_go_first_but_not_for_ever(self) -> None:
+        # Given a job of a model that is not at hand, and many later ones of one that is
+        queue = self.queue_of(max_passes=2)
+        await queue.publish(numbered(1, model="large"))
+        for sequence in range(2, 7):
+            await queue.publish(numbered(sequence))
+        # Then two of them are taken before it, and no more
+        async with asyncio.timeout(SOON_S):
+            order = [await queue.take(("tiny", "large"), warm=("tiny",)) for _ in range(4)]
+        assert order == ["job-2", "job-3", "job-1", "job-4"]
+        # And a next one of its model is passed over as often again
+        await queue.publish(numbered(0, model="large"))
+        async with asyncio.timeout(SOON_S):
+            assert [await queue.take(("tiny", "large"), warm=("tiny",)) for _ in range(3)] == [
+                "job-5",
+                "job-6",
+                "job-0",
+            ]
+
+    async def test_nobody_of_higher_priority_is_passed_over_for_a_model(self, queue: TakingQueue) -> None:
+        await queue.publish(numbered(1))
+        await queue.publish(numbered(2, model="large", priority=1))
+        async with asyncio.timeout(SOON_S):
+            assert await queue.take(("tiny", "large"), warm=("tiny",)) == "job-2"
+
+    async def test_a_job_goes_to_the_one_who_has_its_model_at_hand(self, queue: TakingQueue) -> None:
+        # Given three who wait, of whom the second has the model
+        async def wait(*warm: str) -> asyncio.Task[str]:
+            task = asyncio.create_task(queue.take(("tiny", "large"), warm=warm))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return task
+
+        first, second, third = await wait("tiny"), await wait("large"), await wait("large", "tiny")
+        # When its jobs come, then that one has the first, and nobody waits for somebody who is at work
+        for sequence, who in ((1, second), (2, third), (3, first)):
+            await queue.publish(numbered(sequence, model="large"))
+            assert await asyncio.wait_for(who, SOON_S) == f"job-{sequence}"

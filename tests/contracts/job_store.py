@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from danqing.core.errors import JobNotFound, QueueFull, StorageFailure
+from danqing.core.errors import JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
+from danqing.core.fairness import turn_among
 from danqing.core.images import ImageRef
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import ArtifactKind, Job, JobFailure, Lora, Mode
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_enlarged, an_original, later
 
+KEY = SubmitKey(text="a key", digest="0" * 64, lifetime=timedelta(hours=1))
 EAST = timezone(timedelta(hours=8))
 FATAL = JobFailure(code="out_of_memory", message="显存不足", retryable=False)
 Outdated = Callable[[JobStore, str], Awaitable[Job | None]]
@@ -81,7 +84,7 @@ class JobStoreContract:
         read = await store.get(job.id)
         # Then nothing but its place in the order has been added, and its time is in UTC
         assert read == added
-        assert read == replace(job, sequence=read.sequence)
+        assert read == replace(job, turn=read.turn, sequence=read.sequence)
         assert (read.adjustments, read.created_at) == (job.adjustments, job.created_at)
         assert read.created_at.utcoffset() == timedelta(0)
         assert (read.state, read.attempts, read.artifacts) == (JobState.PENDING, (), ())
@@ -467,29 +470,43 @@ class JobStoreContract:
         # Given room for one job
         jobs = [a_job(fingerprint="a") for _ in range(10)]
         # When equal ones come at once
-        answers = await asyncio.gather(*(store.add(job, 1, join_equal=True) for job in jobs))
+        answers = await asyncio.gather(*(store.add(job, 1, join=Join.ALSO_DONE) for job in jobs))
         # Then the first is stored, and is everybody's answer
         assert {answer.id for answer in answers} == {jobs[0].id}
         assert await store.get(jobs[0].id) == answers[-1]
         assert (await store.counts())[JobState.PENDING] == 1
         # And another owner's is not
         with pytest.raises(QueueFull):
-            await store.add(a_job(fingerprint="a", owner="somebody else"), 1, join_equal=True)
+            await store.add(a_job(fingerprint="a", owner="somebody else"), 1, join=Join.ALSO_DONE)
 
-    async def test_jobs_that_may_have_left_a_picture_without_a_row(self, store: JobStore) -> None:
-        # Given jobs that were attempted and have no picture, in every state, others that have one, and a fresh one
-        running, back, failed, cancelled, completed = [await processing(store) for _ in range(5)]
+    async def test_the_names_of_artifacts_are_told_of_known_jobs_only(self, store: JobStore) -> None:
+        # Given jobs with and without pictures, and one whose picture was given up with its attempt
+        fresh = await store.add(a_job(), NO_LIMIT)
+        completed, back = await processing(store), await generated(store)
+        await store.complete(completed.id, 1, [an_original(completed), an_enlarged(completed)], [], later())
         await store.give_back(back.id, 1, LOST, later())
-        await store.fail(failed.id, 1, FATAL, later())
-        await store.cancel(cancelled.id, later())
-        await store.complete(completed.id, 1, [an_original(completed)], [], later())
-        given_back, not_enlarged, _ = [await generated(store) for _ in range(3)]
-        await store.give_back(given_back.id, 1, LOST, later())
-        await store.fail(not_enlarged.id, 1, FATAL, later())
-        await store.add(a_job(), NO_LIMIT)
-        # Then the first four are told, and the one whose picture was given up with its attempt
-        told = {job.id for job in (running, back, failed, cancelled, given_back)}
-        assert await store.without_artifacts() == told
+        # When some ids are asked for, one of which is nobody's, and then many
+        names = await store.artifact_names([fresh.id, completed.id, back.id, "nobody"])
+        # Then each job has the pictures that it has, and what is unknown is left out
+        pictures = {an_original(completed).name, an_enlarged(completed).name}
+        assert names == {fresh.id: frozenset(), completed.id: pictures, back.id: frozenset()}
+        many = [f"nobody-{n}" for n in range(1200)]
+        assert await store.artifact_names([*many, completed.id]) == {completed.id: pictures}
+
+    async def test_a_job_whose_picture_is_missing_is_not_joined_until_it_is_back(self, store: JobStore) -> None:
+        # Given a completed job, of whose two pictures only one is there
+        job = await processing(store)
+        pictures = [an_original(job), an_enlarged(job)]
+        await store.complete(job.id, 1, pictures, [], later())
+        assert await store.note_missing({pictures[0].name, "another.png"}) == {pictures[1].name}
+        # Then it is the same job, but not found for an equal request
+        assert (await store.get(job.id)).artifacts == tuple(sorted(pictures, key=lambda picture: picture.kind))
+        assert await store.find_equal(job.owner, job.fingerprint) is None
+        # And it is found again once everything is there
+        assert await store.note_missing({picture.name for picture in pictures}) == frozenset()
+        found = await store.find_equal(job.owner, job.fingerprint)
+        assert found is not None
+        assert found.id == job.id
 
     async def test_times_come_back_in_utc(self, store: JobStore) -> None:
         job = await store.add(a_job(), NO_LIMIT)
@@ -499,3 +516,117 @@ class JobStoreContract:
         assert (read.started_at, read.attempts[0].started_at) == (NOW, NOW)
         assert read.started_at is not None
         assert read.started_at.tzinfo is UTC
+
+    # Turns of owners
+
+    async def test_owners_take_turns(self, store: JobStore) -> None:
+        # Given an owner's jobs, of which the first runs, then another's, and one of another priority
+        piled_up = [await store.add(a_job(owner="a"), NO_LIMIT) for _ in range(4)]
+        await store.claim(piled_up[0].id, "w1", later())
+        late = [await store.add(a_job(owner="b"), NO_LIMIT) for _ in range(2)]
+        urgent = await store.add(a_job(owner="a", priority=1), NO_LIMIT)
+        # Then they alternate, and each one's are in order
+        order = [piled_up[0], urgent, piled_up[1], late[0], piled_up[2], late[1], piled_up[3]]
+        assert [job.id for job in await store.unfinished()] == [
+            job.id for job in sorted(order, key=lambda job: (-job.priority, order.index(job)))
+        ]
+        assert [await store.waiting_before(job) for job in order[1:]] == [0, 1, 2, 3, 4, 5]
+        # And a job keeps its turn, whatever happens to it
+        await store.give_back(piled_up[0].id, 1, LOST, later())
+        assert (await store.get(piled_up[0].id)).turn == piled_up[0].turn
+        assert await store.waiting_before(piled_up[0]) == 1
+
+    async def test_turns_are_those_of_the_core(self, store: JobStore) -> None:
+        # Given jobs of different work, owners and priorities, of which some run, some have ended
+        stored: list[Job] = []
+        for number in range(16):
+            request = a_request(num_inference_steps=1 + number % 7)
+            job = a_job(owner="abc"[number % 3], priority=number % 2, request=request)
+            expected = turn_among(stored, job)
+            added = await store.add(job, NO_LIMIT)
+            assert added.turn == expected
+            stored.append(added)
+            if number % 4 == 3:
+                await store.claim(stored[number // 2].id, "w1", later())
+            if number % 8 == 7:
+                await store.complete(stored[number // 2].id, 1, [], [], later())
+            stored = [await store.get(job.id) for job in stored]
+
+    # How many of one owner
+
+    async def test_an_owner_has_no_more_jobs_waiting_than_he_may(self, store: JobStore) -> None:
+        # Given an owner who has two waiting and one running, and another one
+        running = await processing(store, owner="a")
+        waiting = [await store.add(a_job(owner="a"), NO_LIMIT, max_of_owner=2) for _ in range(2)]
+        for jobs in ([a_job(owner="a")], [a_job(owner="b") for _ in range(3)]):
+            with pytest.raises(TooManyJobs):
+                await store.add_all(jobs, NO_LIMIT, batch_sizes=[1] * len(jobs), max_of_owner=2)
+        await store.add_all([a_job(owner="b") for _ in range(2)], NO_LIMIT, batch_sizes=[1, 1], max_of_owner=2)
+        # When one of his is taken, then there is room for another one
+        await store.claim(waiting[0].id, "w1", later())
+        assert await store.add(a_job(owner="a"), NO_LIMIT, max_of_owner=2)
+        # And one that is joined needs none
+        equal = replace(a_job(owner="a"), fingerprint=running.fingerprint)
+        assert await store.add(equal, NO_LIMIT, max_of_owner=2, join=Join.UNDER_WAY)
+
+    async def test_of_several_jobs_those_that_are_under_way_are_joined(self, store: JobStore) -> None:
+        # Given one job that is done, one that is under way, and room for one
+        done = await processing(store, fingerprint="a")
+        await store.complete(done.id, 1, [an_original(done)], [], later())
+        under_way = await store.add(a_job(fingerprint="b"), NO_LIMIT)
+        # When equal ones and a new one come, then only what is under way is joined
+        jobs = [a_job(fingerprint=fingerprint, batch_id="batch") for fingerprint in ("b", "a")]
+        added = await store.add_all(jobs, 2, batch_sizes=[1, 1], join=Join.UNDER_WAY)
+        assert [job.id for job in added] == [under_way.id, jobs[1].id]
+        assert (await store.counts())[JobState.PENDING] == 2
+        assert await store.find_equal("local", "b", Join.UNDER_WAY) == under_way
+        assert await store.find_equal("local", "a", Join.NONE) is None
+
+    # Keys
+
+    async def test_a_submit_that_is_sent_again_is_answered_with_its_jobs(self, store: JobStore) -> None:
+        # Given a submit of two jobs under a key
+        jobs = [a_job(owner="a") for _ in range(2)]
+        first = await store.add_all(jobs, NO_LIMIT, batch_sizes=[1, 1], key=KEY)
+        await store.cancel(first[0].id, later())
+        # When it is sent again, to a queue that is full, then its jobs are answered as they are now
+        again = await store.add_all([a_job(owner="a"), a_job(owner="a")], 0, batch_sizes=[1, 1], key=KEY)
+        assert again == [await store.get(job.id) for job in first]
+        assert await store.find_key("a", KEY, later()) == again
+        assert [job.id for job in await store.unfinished()] == [first[1].id]
+        # And another submit under the same key is refused
+        with pytest.raises(SubmitKeyReused):
+            await store.add(a_job(owner="a"), NO_LIMIT, key=replace(KEY, digest="other"))
+        with pytest.raises(SubmitKeyReused):
+            await store.find_key("a", replace(KEY, digest="other"), later())
+        # And to somebody else, or under another key, it means nothing
+        assert await store.find_key("b", KEY, later()) is None
+        assert (await store.add(a_job(owner="b"), NO_LIMIT, key=KEY)).owner == "b"
+        assert (await store.add(a_job(owner="a"), NO_LIMIT, key=replace(KEY, text="another"))).id not in {
+            job.id for job in first
+        }
+
+    async def test_of_equal_submits_at_once_under_one_key_one_is_stored(self, store: JobStore) -> None:
+        jobs = [a_job() for _ in range(10)]
+        answers = await asyncio.gather(*(store.add(job, NO_LIMIT, key=KEY) for job in jobs))
+        assert {answer.id for answer in answers} == {jobs[0].id}
+        assert (await store.counts())[JobState.PENDING] == 1
+
+    async def test_a_refused_submit_leaves_its_key_free(self, store: JobStore) -> None:
+        with pytest.raises(QueueFull):
+            await store.add(a_job(), 0, key=KEY)
+        assert await store.find_key("local", KEY, later()) is None
+        job = a_job()
+        assert (await store.add(job, NO_LIMIT, key=replace(KEY, digest="other"))).id == job.id
+
+    async def test_a_key_counts_for_its_lifetime(self, store: JobStore) -> None:
+        # Given a key that has been noted
+        first = await store.add(a_job(created_at=NOW), NO_LIMIT, key=KEY)
+        until = NOW + KEY.lifetime
+        assert await store.find_key("local", KEY, until - timedelta(microseconds=1)) == [first]
+        # When its time is over, then the same submit is a new one, and the key counts anew
+        assert await store.find_key("local", KEY, until) is None
+        other = replace(KEY, digest="other")
+        second = await store.add(a_job(created_at=until), NO_LIMIT, key=other)
+        assert second.id != first.id
+        assert await store.find_key("local", other, until) == [second]

@@ -49,13 +49,14 @@ class BatchMaker:
             self._residency.use(request.model)
         except EngineFailure as failure:
             return [failure] * len(batch)
-        planned = self._plan(model, request, size, len(batch))
+        together = len(batch) if request.step_cache is None else 1  # as `BatchRule` says
+        planned = self._plan(model, request, size, together)
         if planned is None:
             return [self._too_large(model, request, size)] * len(batch)
         way, pictures = planned
         if way is not Way.PLAIN:
             log.info("memory_spared_beforehand", model=request.model, size=f"{size[0]}x{size[1]}", way=str(way))
-        if pictures < len(batch):
+        if pictures < together:
             log.info("batch_split_for_memory", model=request.model, pictures=len(batch), together=pictures)
         parts = [batch[i : i + pictures] for i in range(0, len(batch), pictures)]
         return [outcome for part in parts for outcome in self._make_part(model, part, size, way)]
@@ -73,7 +74,7 @@ class BatchMaker:
         failure: EngineFailure = OutOfMemory()
         try:
             self._residency.use(model.card.id)  # the picture before this one may have lost it
-            ways = _ways(model.adapter.memory())
+            ways = self._ways(model)
         except EngineFailure as failed:
             return failed
         for each in ways[ways.index(way) :] if way in ways else ways[-1:]:
@@ -125,6 +126,7 @@ class BatchMaker:
         self, model: ResidentModel, batch: Sequence[Pending], size: Size
     ) -> tuple[Sequence[MadePicture | None], int | None]:
         made: tuple[Sequence[MadePicture | None], int | None] | None = None
+        self._residency.make_host_room(model.card.id, model.adapter.memory().held)
         try:
             with model.adapter.offloaded():
                 made = self._run(model, batch, size, tiled=True)
@@ -142,7 +144,7 @@ class BatchMaker:
     ) -> tuple[Way, int] | None:
         """The first way in which it fits, and how many pictures together; None: in no way does even one."""
         weights, capacity = model.adapter.memory(), self._device.capacity_bytes()
-        for way in _ways(weights):
+        for way in self._ways(model):
             calls = {count: self._call(model, request, size, count, way) for count in range(1, pictures + 1)}
             together = largest_batch(
                 lambda count, calls=calls: self._needed(model, weights, calls[count]) <= capacity, pictures
@@ -151,12 +153,18 @@ class BatchMaker:
                 return way, together
         return None
 
+    def _ways(self, model: ResidentModel) -> list[Way]:
+        return model.adapter.memory().ways(host_free_bytes=self._residency.host_room_bytes(model.card.id))
+
     def _needed(self, model: ResidentModel, weights: ModelMemory, call: Call) -> int:
         """Bytes of the device: the model's weights, as far as they are there at once, and its work."""
 
         def estimate(each: Call) -> int:
             size, tiled = (each.width, each.height), each.way is not Way.PLAIN
-            return model.adapter.working_bytes(size, each.pictures, guided=each.guided, tiled=tiled)
+            offloaded = each.way is Way.OFFLOADED
+            return model.adapter.working_bytes(
+                size, each.pictures, guided=each.guided, tiled=tiled, offloaded=offloaded
+            )
 
         there = weights.running if call.way is not Way.OFFLOADED else weights.leanest or 0
         return there + foreseen_bytes(self._peaks, call, estimate)
@@ -182,11 +190,6 @@ class BatchMaker:
         return TooLargeForDevice(
             f"{request.width}x{request.height} does not fit on this device with model {model.card.id}; {fits}."
         )
-
-
-def _ways(weights: ModelMemory) -> list[Way]:
-    """From the most memory to the least."""
-    return [Way.PLAIN, Way.TILED] if weights.leanest is None else [Way.PLAIN, Way.TILED, Way.OFFLOADED]
 
 
 def _outcome(made: MadePicture | None, order: Order) -> Outcome:

@@ -26,7 +26,8 @@ class Catalogue:
         known: KnownModels | None = None,
         loras: LoraFiles | None = None,
     ) -> None:
-        """default, others: names as `KnownModels.find` takes them. aliases: see `core/model_names.py`.
+        """default, others: names as `KnownModels.find` takes them; what they are served with comes behind them.
+        aliases: see `core/model_names.py`.
 
         Blocking, and raises, as `KnownModels.find`; raises ModelLoadFailure also for two models of one id.
         """
@@ -38,6 +39,9 @@ class Catalogue:
             if card.id in self._cards:
                 raise ModelLoadFailure(f"Two models would have the id {card.id}; models.toml can give one another.")
             self._cards[card.id] = card
+        for name in [name for card in self.cards() for name in card.served_with]:
+            if name not in self._cards:
+                self._cards[name] = _pinned(known.find(name))
         self._loras = loras or LoraFiles(None)
         self._tell_loras()
 
@@ -52,15 +56,18 @@ class Catalogue:
             for card in self._cards.values()
         }
 
-    def default(self) -> ModelCard:
-        """What a client gets that names no model."""
-        return self.cards()[0]
+    def default(self, *, instructed: bool = False) -> ModelCard:
+        """See `ModelCatalogue`."""
+        first, *others = self.cards()
+        if not instructed or first.capabilities.instruction_edit:
+            return first
+        return next((card for card in others if card.capabilities.instruction_edit), first)
 
-    def card(self, model_id: str) -> ModelCard:
-        """The model of that id, or that it is an alias of. Raises UnknownModel."""
+    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
+        """See `ModelCatalogue`."""
         if model_id in self._cards:
             return self._cards[model_id]
-        meant = meant_model(model_id, self._aliases, default=self.default().id)
+        meant = meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)
         if meant not in self._cards:
             raise UnknownModel(f"This server has no model {model_id[:SHOWN_NAME]}.", parameter="model")
         return self._cards[meant]

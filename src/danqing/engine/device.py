@@ -1,12 +1,12 @@
 """The device that models run on: which one, in which number format, and how full it is."""
 
 import gc
-import importlib.util
 import os
 import platform
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,10 +14,9 @@ import torch
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import DeviceStatus
 from danqing.engine.host_memory import host_memory
-from danqing.engine.spec import Attention, Dtype
+from danqing.engine.spec import Dtype
 
 CPU_INFO = Path("/proc/cpuinfo")
-HOPPER = (9, 0)  # compute capability that FlashAttention 3 is written for
 GROUP = "+"  # between the names of a group's devices
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -29,12 +28,38 @@ class MemoryUse:
     working_bytes: int | None = None
 
 
+class SideWork:
+    """What other threads do on a device beside denoising, whose memory nobody can tell from that. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._ended = 0
+
+    @contextmanager
+    def going_on(self) -> Generator[None]:
+        """While it lasts."""
+        with self._lock:
+            self._begun += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ended += 1
+
+    def since_now(self) -> Callable[[], bool]:
+        """A question to be asked later: whether there was any in between."""
+        with self._lock:
+            before, going_on = self._begun, self._begun > self._ended
+        return lambda: going_on or self._begun > before
+
+
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """A place to compute, its name for people, and the number format of the weights on it.
 
     memory_bytes: that may be used of it, and of each of the others; None: all of it. others: the rest of a group, to
-    which parts of a model go that is too large for one device.
+    which parts of a model go that is too large for one device. side_work: see there.
     """
 
     torch_device: torch.device
@@ -42,6 +67,7 @@ class Device:
     name: str
     memory_bytes: int | None = None
     others: tuple[torch.device, ...] = ()
+    side_work: SideWork = field(default_factory=SideWork, compare=False, repr=False)
 
     @property
     def is_cuda(self) -> bool:
@@ -93,16 +119,20 @@ class Device:
 
     @contextmanager
     def measured(self) -> Generator[MemoryUse]:
-        """How much memory what runs inside takes, known at the end; on a CPU nobody counts it."""
+        """How much memory what runs inside takes, known at the end; on a CPU nobody counts it, and beside work of other
+        threads nobody can tell.
+        """
         use = MemoryUse()
         if not self.is_cuda:
             yield use
             return
         before = torch.cuda.memory_allocated(self.torch_device)
         torch.cuda.reset_peak_memory_stats(self.torch_device)
+        was_disturbed = self.side_work.since_now()
         yield use
         left = max(before, torch.cuda.memory_allocated(self.torch_device))
-        use.working_bytes = max(0, torch.cuda.max_memory_allocated(self.torch_device) - left)
+        most = torch.cuda.max_memory_allocated(self.torch_device)
+        use.working_bytes = None if was_disturbed() else max(0, most - left)
 
     def free_unused_memory(self) -> None:
         """Gives back everything that nothing refers to any more."""
@@ -159,30 +189,6 @@ def default_cpu_threads() -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores - 1)
-
-
-def choose_attention(device: Device, wanted: Attention) -> str | None:
-    """The diffusers attention backend, None for PyTorch's own. "auto" never fails; "flash", "flash3" may later."""
-    match wanted:
-        case "native":
-            return None
-        case "flash":
-            return "flash"
-        case "flash3":
-            return "_flash_3"
-        case "auto":
-            return _best_attention(device)
-
-
-def _best_attention(device: Device) -> str | None:
-    if not device.is_cuda or device.dtype not in (torch.bfloat16, torch.float16):
-        return None
-    capability = torch.cuda.get_device_capability(device.torch_device)
-    if capability == HOPPER and importlib.util.find_spec("flash_attn_interface"):
-        return "_flash_3"
-    if capability >= (8, 0) and importlib.util.find_spec("flash_attn"):
-        return "flash"
-    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -88,9 +88,17 @@ def control_picture(request: GenerationRequest, plan: SizePlan, *, read_image: R
     return _drawn_out(_cover(image, plan.kept, frame) if lines is None else lines, plan.native)
 
 
-def reference_pictures(request: GenerationRequest, *, read_image: ReadImage) -> tuple[Pixels, ...]:
-    """The input images as they are, each uint8 (h, w, 3). Errors as above."""
-    return tuple(np.array(_read_rgb(ref, read_image)) for ref in request.input_images)
+def reference_pictures(
+    request: GenerationRequest, *, read_image: ReadImage, frame: SizePlan | None = None
+) -> tuple[Pixels, ...]:
+    """The input images as they are, each uint8 (h, w, 3). Errors as above.
+
+    frame: of the picture that is made; they are then one picture that lies in it as `start_picture` would.
+    """
+    if frame is None:
+        return tuple(np.array(_read_rgb(ref, read_image)) for ref in request.input_images)
+    shown = shown_input(request, frame.kept, read_image=read_image)
+    return () if shown is None else (_drawn_out(shown.rgb, frame.native),)
 
 
 def _frame(request: GenerationRequest) -> Size:

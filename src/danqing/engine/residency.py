@@ -143,6 +143,20 @@ class Residency:
             self._evict(other)
         self.use(model)
 
+    def host_room_bytes(self, model: str) -> int:
+        """What the host's memory could have for the model, with all others gone from it; 0 if that is the device."""
+        if self._host_free_bytes is None:
+            return 0
+        return self._host_free_bytes() + sum(self._on_host(other) for other in self._models if other != model)
+
+    def make_host_room(self, model: str, needed_bytes: int) -> None:
+        """For a model's weights to leave the device for a while; others leave the host's memory for that, the least
+        recently used first. Raises OutOfMemory if there is not enough even so.
+        """
+        self._make_room_on_host(model, needed_bytes)
+        if self._host_free_bytes is not None and self._host_free_bytes() < needed_bytes:
+            raise OutOfMemory("The host's memory has no room for the model's weights.")
+
     def drop(self, model: str) -> None:
         """It gives its memory back, and is read again when it is used."""
         self._unload(model, time.monotonic())
@@ -184,7 +198,8 @@ class Residency:
             if origin is Place.HOST:
                 resident.to_device()
             else:
-                self._make_room_on_host(model)
+                if (size := resident.size()) is not None:
+                    self._make_room_on_host(model, size.total_bytes)
                 resident.load()
         except EngineFailure:
             resident.unload()
@@ -195,12 +210,11 @@ class Residency:
         if origin is Place.HOST:  # who reads it from the disk has more to say
             log.info("model_loaded", model=model, origin=str(origin), seconds=round(time.monotonic() - started, 2))
 
-    def _make_room_on_host(self, model: str) -> None:
+    def _make_room_on_host(self, model: str, needed_bytes: int) -> None:
         """Weights pass through the host's memory, or stay there: models that wait in it are unloaded for that."""
-        size = self._models[model].size()
-        if self._host_free_bytes is None or size is None:
+        if self._host_free_bytes is None:
             return
-        while size.total_bytes > self._host_free_bytes():
+        while needed_bytes > self._host_free_bytes():
             waiting = (other for other in self._last_used if other != model and self._on_host(other))
             if (other := next(waiting, None)) is None:
                 return

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import diffusers.utils.logging
 import structlog
@@ -15,11 +16,12 @@ from danqing.core.engine_port import Observer, Outcome, ReadImage
 from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, Mode, RawPicture
+from danqing.engine.attention import AttentionChoice
 from danqing.engine.batch_maker import BatchMaker, Pending
 from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
 from danqing.engine.codecs.request_texts import request_texts
 from danqing.engine.codecs.small import encode_webp
-from danqing.engine.device import Device, choose_attention, default_cpu_threads
+from danqing.engine.device import Device, default_cpu_threads
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.registry import FamilyRegistry
 from danqing.engine.host_memory import host_memory
@@ -74,7 +76,7 @@ class ResidentEngine:
             device=self._device,
             compile=self._spec.compile,
             cpu_offload=self._spec.cpu_offload,
-            attention=choose_attention(self._device, self._spec.attention),
+            attention=AttentionChoice(self._device, self._spec.attention),
             prompts=PromptCache(max_bytes=self._spec.prompt_cache_bytes),
             loras=LoraPool(LoraFiles(self._spec.lora_folder), self._device, max_bytes=self._spec.lora_pool_bytes),
         )
@@ -104,7 +106,7 @@ class ResidentEngine:
         model = next(iter(self._models.values()))
         defaults = model.card.defaults
         size = plan_size(model.card.capabilities.size_rules, defaults.width, defaults.height).native
-        return model.adapter.working_bytes(size, 1, guided=defaults.guidance_scale > 0, tiled=False)
+        return model.adapter.working_bytes(size, 1, guided=defaults.guidance_scale > 0, tiled=False, offloaded=False)
 
     def unload(self) -> None:
         """Gives the models' memory back; `load` may be called again."""
@@ -114,7 +116,13 @@ class ResidentEngine:
 
     def device(self) -> DeviceStatus:
         """See `Engine`."""
-        return self._device.status()
+        loaded = tuple(status for model in self._models.values() if (status := model.status()) is not None)
+        return replace(
+            self._device.status(),
+            models=tuple(status.id for status in loaded if status.on_device),
+            loaded=loaded,
+            prompt_cache_bytes=self._spec.prompt_cache_bytes,
+        )
 
     def denoise(
         self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
@@ -146,12 +154,16 @@ class ResidentEngine:
         looked at as they are.
         """
         begins = request.strength is not None and (request.mode is not Mode.CONTROLNET or request.strength < 1)
-        instructed = request.mode is Mode.EDIT and self._cards[request.model].capabilities.instruction_edit
+        can = self._cards[request.model].capabilities
+        instructed = request.mode is Mode.EDIT and can.instruction_edit
+        framed = can.reference_scaling is not None and can.reference_scaling.framed
         return Order(
             request=request,
             start=start_picture(request, plan, read_image=read_image) if begins else None,
             control=control_picture(request, plan, read_image=read_image),
-            references=reference_pictures(request, read_image=read_image) if instructed else (),
+            references=reference_pictures(request, read_image=read_image, frame=plan if framed else None)
+            if instructed
+            else (),
         )
 
     def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:

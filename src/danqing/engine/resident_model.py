@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.types import ModelStatus
 from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter
 from danqing.engine.library_errors import translated
 from danqing.engine.residency import WeightSize
@@ -26,6 +28,7 @@ class ResidentModel:
         self._make_adapter = adapter
         self._adapter: FamilyAdapter | None = None
         self._expected: WeightSize | None = None  # None: not looked up, or not known
+        self._status: ModelStatus | None = None
 
     @property
     def adapter(self) -> FamilyAdapter:
@@ -44,33 +47,47 @@ class ResidentModel:
             except BaseException:
                 adapter.unload()
                 raise
-        self._adapter = adapter
+            status = adapter.status()
+        self._adapter, self._status = adapter, status
         log.info(
             "model_loaded",
             model=model,
             origin="disk",
             device=str(device.torch_device),
-            dtype=str(device.dtype),
-            precision=self.card.precision,
-            attention=self._options.attention or "native",
-            placement=adapter.placement(),
+            dtype=status.dtype,
+            precision=status.precision,
+            attention=status.attention,
+            compiled=status.compiled,
+            vae=status.vae,
+            placement=status.placement,
             weights_bytes=adapter.memory().total,
             seconds=round(time.monotonic() - started, 2),
         )
 
+    def status(self) -> ModelStatus | None:
+        """As it was once it was loaded; None while it is not. Any thread."""
+        return self._status
+
     def to_host(self) -> bool:
         """See `Resident`."""
         with translated("to_host", self.card.id, EngineFailure()):
-            return self.adapter.to_host()
+            moved = self.adapter.to_host()
+        self._tell(on_device=not moved)
+        return moved
 
     def to_device(self) -> None:
         """See `Resident`."""
         with translated("to_device", self.card.id, EngineFailure()):
             self.adapter.to_device()
+        self._tell(on_device=True)
+
+    def _tell(self, *, on_device: bool) -> None:
+        if self._status is not None:
+            self._status = replace(self._status, on_device=on_device)
 
     def unload(self) -> None:
         """See `Resident`."""
-        adapter, self._adapter = self._adapter, None
+        adapter, self._adapter, self._status = self._adapter, None, None
         if adapter is not None:
             adapter.unload()
 

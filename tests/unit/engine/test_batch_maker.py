@@ -12,7 +12,7 @@ import torch
 from danqing.core.capabilities import FreeSizes, ModelCard
 from danqing.core.engine_port import Outcome
 from danqing.core.errors import EngineFailure, OutOfMemory, TooLargeForDevice
-from danqing.core.types import RawPicture
+from danqing.core.types import ModelStatus, RawPicture
 from danqing.engine.batch_maker import BatchMaker, Pending
 from danqing.engine.device import Device, MemoryUse
 from danqing.engine.families.adapter import (
@@ -82,10 +82,19 @@ class FakeAdapter:
         leanest = LARGEST_PART if self.can_offload else None
         return ModelMemory(total=WEIGHTS, held=WEIGHTS, running=WEIGHTS, leanest=leanest)
 
-    def placement(self) -> str:
-        return "whole"
+    def status(self) -> ModelStatus:
+        return ModelStatus(
+            id="x",
+            placement="whole",
+            precision="native",
+            dtype="x",
+            attention="x",
+            compiled=False,
+            vae="x",
+            step_cache=False,
+        )
 
-    def working_bytes(self, size: tuple[int, int], pictures: int, *, guided: bool, tiled: bool) -> int:
+    def working_bytes(self, size: tuple[int, int], pictures: int, *, guided: bool, tiled: bool, offloaded: bool) -> int:
         return int(size[0] * size[1] * pictures * (TILED_PIXEL if tiled else PIXEL) * (2 if guided else 1))
 
 
@@ -115,6 +124,7 @@ class House:
     def __init__(self, capacity: int, *, peaks: Peaks | None = None, can_offload: bool = True) -> None:
         self.adapter = FakeAdapter()
         self.adapter.can_offload = can_offload
+        self.host_free = [10**12]  # bytes, as it is seen from now on, the last for good
         rules = FreeSizes(multiple_of=64, min_side=64, max_pixels=4096 * 4096)
         card = a_card()
         self.card: ModelCard = dataclasses.replace(
@@ -132,7 +142,7 @@ class House:
             self.models,
             capacity_bytes=device.capacity_bytes,
             free_bytes=device.free_bytes,
-            host_free_bytes=None,
+            host_free_bytes=lambda: self.host_free.pop(0) if len(self.host_free) > 1 else self.host_free[0],
             tidy=lambda: None,
         )
         self.maker = BatchMaker(self.models, residency=residency, device=device, peaks=self.peaks)
@@ -247,6 +257,44 @@ def test_at_its_end_is_an_error_and_the_next_picture_is_made(can_offload: bool) 
     assert house.adapter.unloaded == (1 if can_offload else 0)
     (made,) = house.make()
     assert isinstance(made, RawPicture)
+
+
+def test_offloading_needs_room_on_the_host() -> None:
+    # Given a picture that fits in no other way, and a host that has no room for the weights
+    house = House(room_for(0.5) - WEIGHTS + LARGEST_PART)
+    house.host_free = [WEIGHTS - 1]
+    (outcome,) = house.make()
+    assert isinstance(outcome, TooLargeForDevice)
+    assert not house.adapter.calls
+    house.host_free = [WEIGHTS]
+    (made,) = house.make()
+    assert isinstance(made, RawPicture)
+
+
+def test_where_the_hosts_room_is_gone_before_the_weights_leave_they_stay() -> None:
+    house = House(room_for(0.5) - WEIGHTS + LARGEST_PART)
+    house.make()
+    house.host_free = [WEIGHTS, WEIGHTS, WEIGHTS - 1]
+    (outcome,) = house.make()
+    assert type(outcome) is OutOfMemory
+    assert outcome.public_message == "The host's memory has no room for the model's weights."
+    assert house.adapter.calls == [(1, "offloaded")]
+    assert not house.adapter.unloaded
+
+
+def test_the_last_try_is_not_made_without_room_on_the_host() -> None:
+    house = House(room_for(8))
+    house.host_free = [WEIGHTS - 1]
+    house.adapter.fail = [out_of_memory()] * 3
+    (outcome,) = house.make()
+    assert type(outcome) is OutOfMemory
+    assert house.adapter.calls == [(1, "plain"), (1, "tiled")]
+
+
+def test_pictures_with_a_step_cache_are_made_alone() -> None:
+    house = House(room_for(8))
+    assert all(isinstance(made, RawPicture) for made in house.make(3, step_cache=0.1))
+    assert house.adapter.calls == [(1, "plain")] * 3
 
 
 def test_another_failure_ends_it_at_once() -> None:

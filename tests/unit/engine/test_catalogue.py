@@ -34,11 +34,32 @@ def test_known_models_are_found_by_id_and_by_hub_id(name: str, model_id: str) ->
 
 def test_only_what_is_named_is_on_offer() -> None:
     catalogue = Catalogue("sample")
-    assert [card.id for card in catalogue.cards()] == ["sample"]
+    assert [card.id for card in catalogue.cards()] == ["sample", "sample-edit"]
     with pytest.raises(UnknownModel) as caught:
         catalogue.card("z-image-turbo")
     assert caught.value.parameter == "model"
-    assert [card.id for card in Catalogue("z-image-turbo", others=["sample"]).cards()] == ["z-image-turbo", "sample"]
+    assert [card.id for card in Catalogue("z-image-turbo").cards()] == ["z-image-turbo"]
+
+
+def test_what_a_model_is_served_with_comes_behind_all_that_are_named() -> None:
+    named = Catalogue("z-image-turbo", others=["sample", "qwen-image-edit"])
+    assert [card.id for card in named.cards()] == ["z-image-turbo", "sample", "qwen-image-edit", "sample-edit"]
+    named = Catalogue("sample-edit", others=["sample"])
+    assert [card.id for card in named.cards()] == ["sample-edit", "sample"]
+
+
+def test_an_instruction_goes_to_who_understands_it() -> None:
+    aliases = {"gpt-image-*": "default", "mine": "sample"}
+    catalogue = Catalogue("z-image-turbo", others=["qwen-image-edit", "sample"], aliases=aliases)
+    assert catalogue.default(instructed=True).id == "qwen-image-edit"
+    assert catalogue.card("gpt-image-1", instructed=True).id == "qwen-image-edit"
+    # Not where another one is asked for by name, nor where there is none
+    assert catalogue.card("mine", instructed=True).id == catalogue.card("sample", instructed=True).id == "sample"
+    assert catalogue.card("gpt-image-1").id == "z-image-turbo"
+    assert Catalogue("z-image-turbo").default(instructed=True).id == "z-image-turbo"
+    assert Catalogue("qwen-image-edit-2509", others=["qwen-image-edit"]).default(instructed=True).id == (
+        "qwen-image-edit-2509"
+    )
 
 
 def test_the_bundled_folder_is_the_sample_model() -> None:

@@ -1,19 +1,15 @@
-"""Which device, number format and attention kernel are taken."""
+"""Which device and number format are taken."""
 
-import importlib.machinery
-import importlib.util
+import contextlib
 import os
-from dataclasses import replace
 
 import pytest
 import torch
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import DeviceStatus
-from danqing.engine.device import Device, choose_attention, choose_device, default_cpu_threads, is_out_of_memory
-from danqing.engine.spec import Attention, Dtype
-
-CUDA = Device(torch_device=torch.device("cuda", 0), dtype=torch.bfloat16, name="a GPU")
+from danqing.engine.device import choose_device, default_cpu_threads, is_out_of_memory
+from danqing.engine.spec import Dtype
 
 
 @pytest.fixture
@@ -82,51 +78,10 @@ def test_a_gpu_is_refused_where_there_is_none() -> None:
         choose_device("cuda", "auto")
 
 
-@pytest.mark.parametrize(
-    "capability, installed, expected",
-    [
-        ((9, 0), {"flash_attn_interface", "flash_attn"}, "_flash_3"),
-        ((9, 0), {"flash_attn"}, "flash"),
-        ((8, 0), {"flash_attn_interface", "flash_attn"}, "flash"),
-        ((7, 5), {"flash_attn"}, None),
-        ((9, 0), set[str](), None),
-    ],
-)
-def test_the_best_installed_attention_is_taken(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], installed: set[str], expected: str | None
-) -> None:
-    # Given a GPU of that kind, and packages
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    found = importlib.machinery.ModuleSpec("found", None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found if name in installed else None)
-    # Then
-    assert choose_attention(CUDA, "auto") == expected
-
-
-@pytest.mark.parametrize(
-    "dtype, expected", [(torch.bfloat16, "flash"), (torch.float16, "flash"), (torch.float32, None)]
-)
-def test_flash_attention_is_for_half_precision(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, expected: str | None
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: importlib.machinery.ModuleSpec("found", None))
-    assert choose_attention(replace(CUDA, dtype=dtype), "auto") == expected
-
-
-@pytest.mark.parametrize("wanted, expected", [("native", None), ("flash", "flash"), ("flash3", "_flash_3")])
-def test_attention_can_be_chosen(wanted: Attention, expected: str | None) -> None:
-    assert choose_attention(CUDA, wanted) == expected
-
-
 @pytest.mark.parametrize("cores, expected", [({0}, 1), ({0, 5}, 1), (set(range(8)), 7)], ids=str)
 def test_one_core_is_left_for_other_work(monkeypatch: pytest.MonkeyPatch, cores: set[int], expected: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores, raising=False)
     assert default_cpu_threads() == expected
-
-
-def test_on_a_cpu_attention_is_pytorchs_own() -> None:
-    assert choose_attention(choose_device("cpu", "bfloat16"), "auto") is None
 
 
 @pytest.mark.parametrize(
@@ -148,3 +103,30 @@ def test_a_real_allocation_that_fails_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_what_work_takes_is_not_told_from_what_is_done_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a GPU on which something takes 40 bytes while it runs
+    for question, answer in {
+        "memory_allocated": 10,
+        "max_memory_allocated": 50,
+        "reset_peak_memory_stats": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, question, lambda device, answer=answer: answer)
+    device = choose_device("cuda:0", "auto")
+    with device.measured() as use:
+        pass
+    assert use.working_bytes == 40
+    # When another thread does something there too, from before, meanwhile or until afterwards
+    with device.side_work.going_on(), device.measured() as during:
+        pass
+    with device.measured() as meanwhile, device.side_work.going_on():
+        pass
+    with contextlib.ExitStack() as stack, device.measured() as until:
+        stack.enter_context(device.side_work.going_on())
+    # Then nobody knows, and afterwards everybody does again
+    assert (during.working_bytes, meanwhile.working_bytes, until.working_bytes) == (None, None, None)
+    with device.measured() as use:
+        pass
+    assert use.working_bytes == 40

@@ -13,7 +13,13 @@ from danqing.core.images import ImageRef
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.core.types import GenerationRequest, Mode
 from danqing.engine.edges import canny
-from danqing.engine.input_pictures import InputPicture, control_picture, shown_input, start_picture
+from danqing.engine.input_pictures import (
+    InputPicture,
+    control_picture,
+    reference_pictures,
+    shown_input,
+    start_picture,
+)
 from danqing.engine.picture import finish_picture
 from danqing.engine.upscale.upscaler import OnPart, UpscalerTraits
 from tests.contracts.engine import Album, chart, half_mask
@@ -92,6 +98,16 @@ def test_a_picture_of_the_right_size_is_left_alone() -> None:
     assert np.array_equal(start.rgb, np.asarray(chart(128, 128)))
     assert start.mask is not None
     assert np.array_equal(start.mask, np.asarray(half_mask(128, 128))[:, :, 0])
+
+
+def test_references_are_looked_at_whole_or_in_the_frame_of_the_picture() -> None:
+    plan, album = plan_size(TRAINED, 200, 150), Album()
+    images = [chart(300, 200), chart(40, 90)]
+    asked = request(plan.final, *(album.add(image) for image in images))
+    whole = reference_pictures(asked, read_image=album.read)
+    assert [np.array_equal(found, np.asarray(image)) for found, image in zip(whole, images, strict=True)] == [True] * 2
+    (framed,) = reference_pictures(asked, read_image=album.read, frame=plan)
+    assert np.array_equal(framed, started(plan, album, *images).rgb)
 
 
 def test_transparent_is_white_and_half_transparent_half() -> None:

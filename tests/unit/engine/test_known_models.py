@@ -121,5 +121,5 @@ def test_a_catalogue_offers_entries_too(plain_folder: Path, tiny_folder: Path) -
 
     catalogue = Catalogue("mine", others=["sample-int8", str(tiny_folder)], known=known)
 
-    assert [card.id for card in catalogue.cards()] == ["mine", "sample-int8", "tiny"]
+    assert [card.id for card in catalogue.cards()] == ["mine", "sample-int8", "tiny", "sample-edit"]
     assert json.loads((plain_folder / "danqing.json").read_text()) == {}

@@ -213,6 +213,29 @@ def test_models_that_wait_on_the_host_make_room_there() -> None:
     assert machine.places() == "h-h"
 
 
+def test_room_on_the_host_is_made_for_weights_that_leave_for_a_while() -> None:
+    # Given a model in use, and one that waits on the host and fills it
+    machine = Machine(device=60, host=100)
+    residency = machine.residency(a=Model(50), b=Model(50))
+    residency.use("a")
+    residency.use("b")
+    assert residency.place("a") is Place.HOST
+    # Then there could be room, and is once it is asked for
+    assert residency.host_room_bytes("b") == 100
+    residency.make_host_room("b", 50)
+    assert residency.place("a") is Place.HOST
+    residency.make_host_room("b", 100)
+    assert residency.place("a") is Place.DISK
+    with pytest.raises(OutOfMemory, match="The host's memory has no room"):
+        residency.make_host_room("b", 101)
+
+
+def test_where_the_device_is_the_host_there_is_no_other_room() -> None:
+    machine = Machine(device=100, shared=True)
+    residency = machine.residency(a=Model(50))
+    assert residency.host_room_bytes("a") == 0
+
+
 def test_a_dropped_one_is_read_again_and_unloading_takes_all() -> None:
     machine = Machine(device=100)
     residency = machine.residency(a=Model(30), b=Model(30))

@@ -77,6 +77,23 @@ def test_else_they_take_turns_and_pictures_are_the_same(cards: tuple[ModelCard, 
     ]
 
 
+def test_the_device_tells_which_models_are_there_and_how_they_are_run(cards: tuple[ModelCard, ModelCard]) -> None:
+    # Given an engine with room for one of two
+    tiny, other = cards
+    engines = loaded(cards, int(1.8 * weights(tiny)))
+    engine = next(engines)
+    for card in (tiny, other):
+        denoise(engine, request_for(card, num_inference_steps=1))
+        device = engine.device()
+        (status,) = device.loaded
+        assert device.models == (status.id,) == (card.id,)
+        assert (status.placement, status.dtype, status.attention) == ("whole", "float32", "native")
+        assert device.prompt_cache_bytes == EngineSpec(cards=cards).prompt_cache_bytes
+    # When it is unloaded, then there is none
+    assert list(engines) == []
+    assert (engine.device().models, engine.device().loaded) == ((), ())
+
+
 def test_a_size_that_the_device_cannot_hold_is_refused_and_the_next_picture_is_made(
     cards: tuple[ModelCard, ModelCard],
 ) -> None:

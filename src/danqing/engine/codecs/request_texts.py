@@ -45,6 +45,8 @@ def _parameters(request: GenerationRequest, kind: ArtifactKind, upscaler: str, v
     }
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
+    if request.step_cache is not None:
+        settings["Step cache"] = request.step_cache
     if request.mode is not Mode.TEXT2IMG:
         settings["Mode"] = request.mode
     if kind is ArtifactKind.UPSCALED:

@@ -1,31 +1,31 @@
 """What the engine needs of a family's code, and what it gives it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.types import GenerationRequest
+from danqing.core.types import GenerationRequest, ModelStatus
+from danqing.engine.attention import AttentionChoice
 from danqing.engine.device import Device
 from danqing.engine.input_pictures import InputPicture, Pixels
 from danqing.engine.loras import LoraPool
+from danqing.engine.memory_plan import Way
 from danqing.engine.prompt_cache import PromptCache
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions:
-    """Where and how the model runs. attention: a diffusers backend name, or None for PyTorch's own. loras: of all
-    models; None: there are none.
-    """
+    """Where and how the model runs. attention: None is PyTorch's own. loras: of all models; None: there are none."""
 
     device: Device
     compile: bool
     cpu_offload: bool
-    attention: str | None
+    attention: AttentionChoice | None
     prompts: PromptCache
     loras: LoraPool | None = None
 
@@ -56,13 +56,20 @@ class MadePicture:
 @dataclass(frozen=True, kw_only=True)
 class ModelMemory:
     """Bytes of a loaded model's weights. total: wherever they are. held: on the device between pictures; running: on it
-    at most while one is made; leanest: so, if it is `offloaded`, None where that brings nothing.
+    at most while one is made; leanest: so, if it is `offloaded`, None where that brings nothing. parts: of each network
+    by itself, with what several share.
     """
 
     total: int
     held: int
     running: int
     leanest: int | None
+    parts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def ways(self, *, host_free_bytes: int) -> list[Way]:
+        """How pictures can be made, from the most memory to the least. host_free_bytes: to which weights can go."""
+        ways = [Way.PLAIN, Way.TILED]
+        return ways if self.leanest is None or self.held > host_free_bytes else [*ways, Way.OFFLOADED]
 
 
 class StepWatcher(Protocol):
@@ -149,12 +156,15 @@ class FamilyAdapter(Protocol):
         """Of what is loaded now, companions included."""
         ...
 
-    def placement(self) -> str:
-        """How the weights share the device with the work, in a word for logs."""
+    def status(self) -> ModelStatus:
+        """How it is run now, on the device."""
         ...
 
-    def working_bytes(self, size: tuple[int, int], pictures: int, *, guided: bool, tiled: bool) -> int:
-        """About what `make` takes beside the weights. tiled: with spare_memory."""
+    def working_bytes(self, size: tuple[int, int], pictures: int, *, guided: bool, tiled: bool, offloaded: bool) -> int:
+        """About what `make` takes beside the weights that are there (`running`, or if it is offloaded `leanest`).
+
+        tiled: with spare_memory.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """One call of a diffusers pipeline: a batch's latents, step by step, with previews, and stopped picture by picture."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import structlog
@@ -14,6 +14,7 @@ from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import Order, StepWatcher
 from danqing.engine.families.flow import foreseen
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
+from danqing.engine.families.step_cache import StepCache
 from danqing.engine.input_pictures import Pixels
 from danqing.engine.loras import LoraPool
 
@@ -31,6 +32,7 @@ class Denoising:
         size: Size,
         watchers: Sequence[StepWatcher],
         loras: LoraPool | None,
+        step_cache: StepCache | None = None,
     ) -> None:
         self.adjustments: tuple[str, ...] = ()  # of all its pictures
         self._model = model
@@ -39,6 +41,7 @@ class Denoising:
         self._size = size
         self._watchers = watchers
         self._loras = loras
+        self._step_cache = step_cache
         self._stopped = [False] * len(orders)
         self._before: Tensor | None = None
 
@@ -54,7 +57,10 @@ class Denoising:
             self._after_step(pipeline, index + 1, tensors["latents"])
             return tensors
 
-        with self._with_loras() as self.adjustments:
+        with ExitStack() as stack:
+            self.adjustments = stack.enter_context(self._with_loras())
+            if self._step_cache is not None:
+                stack.enter_context(self._step_cache.applied(self._model.parts.transformer))
             latents: Tensor = pipeline(
                 width=self._size[0],
                 height=self._size[1],
@@ -66,6 +72,8 @@ class Denoising:
                 **prompts.arguments,
                 **inputs,
             )[0]
+        if self._step_cache is not None:
+            self.adjustments += self._step_cache.adjustments
         return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
 
     def _with_loras(self) -> AbstractContextManager[tuple[str, ...]]:
@@ -80,6 +88,8 @@ class Denoising:
     def _after_step(self, pipeline: Any, step: int, latents: Tensor) -> None:  # noqa: ANN401
         before = pipeline.begun if self._before is None else self._before
         self._before = latents
+        if self._step_cache is not None:
+            self._step_cache.step_done()
         total_steps: int = pipeline.num_timesteps
         for i, watcher in enumerate(self._watchers):
             if self._stopped[i]:

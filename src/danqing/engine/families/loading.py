@@ -18,6 +18,7 @@ from danqing.core.errors import ModelLoadFailure, OutOfMemory
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.placement import place
+from danqing.engine.families.transformer_attention import set_kernel
 from danqing.engine.quantisation import TRANSFORMER, compute_in_floats, quantised_pipeline, quantised_transformer
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ def load_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOptions,
             **instead,
         )
         compute_in_floats(pipeline.components.values())
-        _place(pipeline, options)
+        _make_ready(pipeline, card, options)
     return pipeline
 
 
@@ -131,10 +132,9 @@ def translated_loading(card: ModelCard, companion: Companion | None = None) -> G
         raise ModelLoadFailure(f"Model {card.id}: {its}weights do not fit their description.") from exc
 
 
-def _place(pipeline: Any, options: AdapterOptions) -> None:  # noqa: ANN401
+def _make_ready(pipeline: Any, card: ModelCard, options: AdapterOptions) -> None:  # noqa: ANN401
     pipeline.set_progress_bar_config(disable=True)
     place(pipeline, options.device, offload=options.cpu_offload)
-    if options.attention is not None:
-        pipeline.transformer.set_attention_backend(options.attention)
+    set_kernel(pipeline.transformer, pipeline, card, options)
     if options.compile:
         pipeline.transformer.compile_repeated_blocks(dynamic=True)

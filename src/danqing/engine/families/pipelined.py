@@ -4,7 +4,8 @@ What is a family's own, it asks a `LoadedModel`.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -13,7 +14,9 @@ import torch
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.sizes import plan_size
-from danqing.core.types import GenerationRequest, Mode
+from danqing.core.types import GenerationRequest, Mode, ModelStatus
+from danqing.engine.attention import NATIVE
+from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import (
     AdapterOptions,
     MadePicture,
@@ -33,11 +36,19 @@ from danqing.engine.families.placement import (
     offload_for_once,
     placement_of,
 )
-from danqing.engine.families.working_memory import estimate_working_bytes
+from danqing.engine.families.step_cache import StepCache
+from danqing.engine.families.transformer_attention import kernel_of, with_masks
+from danqing.engine.families.vae_format import VaeFormat, set_vae_format
+from danqing.engine.families.working_memory import estimate_work
+from danqing.engine.host_memory import host_memory
 from danqing.engine.input_pictures import InputPicture
+from danqing.engine.memory_plan import Way
 
 log = structlog.get_logger(__name__)
 WARM_UP_GREY = 128
+WARM_UP_SIDE = 512  # pixels, of pictures that are made together
+LONGER_PROMPT = "a picture of many things, one beside the other, " * 4
+NO_STEP_CACHE = "step cache not used, because the model's layers are brought to the device one after another"
 
 
 class PipelinedAdapter:
@@ -56,12 +67,53 @@ class PipelinedAdapter:
         self._load = load
         self._model: LoadedModel | None = None
         self._memory: tuple[tuple[int, ...], ModelMemory] | None = None  # of these pipelines
+        self._vae_format = VaeFormat()
 
     def load(self) -> None:
         """See `FamilyAdapter`."""
-        self._model = self._load(self._card, self._options)
+        model = self._model = self._load(self._card, self._options)
+        self._vae_format = set_vae_format(
+            model.parts.vae,
+            self._options.device,
+            whole=self.placement() is Placement.WHOLE,
+            compiled=self._options.compile,
+        )
+        self._warm_up()
+        if self._options.compile:
+            self._warm_up_batches()
+
+    def _warm_up(self) -> None:
+        """In the first way for which there is memory, as pictures are made later."""
         size = self._warm_up_size()
-        self.make([_warm_up_order(self._card, size)], size, watchers=[Unwatched()], spare_memory=False)
+        order = _warm_up_order(self._card, size)
+        ways = self.memory().ways(host_free_bytes=host_memory().available_bytes)
+        for way in ways:
+            try:
+                with self.offloaded() if way is Way.OFFLOADED else nullcontext():
+                    self.make([order], size, watchers=[Unwatched()], spare_memory=way is not Way.PLAIN)
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc) or way is ways[-1]:
+                    raise
+                log.warning("out_of_memory_warming_up", model=self._card.id, way=str(way))
+            else:
+                return
+            # Only here, where the error is gone and with it the frames that held the failed try's tensors.
+            self._options.device.free_unused_memory()
+
+    def _warm_up_batches(self) -> None:
+        """Several pictures together, with texts of equal and of different length, are compiled apart from one alone."""
+        rules = self._card.capabilities.size_rules
+        size = plan_size(rules, WARM_UP_SIDE, WARM_UP_SIDE).native
+        order = _warm_up_order(self._card, size)
+        longer = replace(order, request=replace(order.request, prompt=LONGER_PROMPT))
+        try:
+            for batch in ([order, order], [order, longer]):
+                self.make(batch, size, watchers=[Unwatched()] * len(batch), spare_memory=False)
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            log.warning("no_memory_to_compile_batches", model=self._card.id)
+        self._options.device.free_unused_memory()
 
     def unload(self) -> None:
         """See `FamilyAdapter`."""
@@ -109,13 +161,28 @@ class PipelinedAdapter:
             self._memory = known, device_memory(pipelines, self._options.device)
         return self._memory[1]
 
-    def placement(self) -> str:
-        """See `FamilyAdapter`."""
+    def placement(self) -> Placement:
+        """What is in force now."""
         return placement_of(self._loaded().pipelines, self._options.device)
 
-    def working_bytes(self, size: Size, pictures: int, *, guided: bool, tiled: bool) -> int:
+    def status(self) -> ModelStatus:
         """See `FamilyAdapter`."""
-        return estimate_working_bytes(self._loaded().parts, size, pictures, guided=guided, tiled=tiled)
+        return ModelStatus(
+            id=self._card.id,
+            placement=self.placement().value,
+            precision=self._card.precision,
+            dtype=str(self._options.device.dtype).removeprefix("torch."),
+            attention=kernel_of(self._loaded().parts, self._card, self._options) or NATIVE,
+            compiled=self._options.compile,
+            vae=str(self._vae_format),
+            step_cache=self._card.capabilities.step_cache,
+        )
+
+    def working_bytes(self, size: Size, pictures: int, *, guided: bool, tiled: bool, offloaded: bool) -> int:
+        """See `FamilyAdapter`."""
+        work, memory = estimate_work(self._loaded().parts, size, pictures, guided=guided, tiled=tiled), self.memory()
+        by_parts = offloaded or (memory.running and not memory.held)
+        return work.beside_largest(memory.parts) if by_parts else work.most
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:
@@ -139,9 +206,10 @@ class PipelinedAdapter:
         with torch.inference_mode(), _handed_back(model):
             prompts = model.encode(orders)
             with self._attention_for(model, prompts):
-                denoising = Denoising(model, self._card, orders, size, watchers, self._options.loras)
+                step_cache, not_used = self._step_cache(orders[0].request)
+                denoising = Denoising(model, self._card, orders, size, watchers, self._options.loras, step_cache)
                 latents = denoising.run(prompts)
-            of_all = (*denoising.adjustments, *in_tiles)
+            of_all = (*denoising.adjustments, *not_used, *in_tiles)
             return [
                 None
                 if of_one is None
@@ -149,18 +217,19 @@ class PipelinedAdapter:
                 for of_one, adjustments in zip(latents, prompts.adjustments, strict=True)
             ]
 
-    @contextmanager
-    def _attention_for(self, model: LoadedModel, prompts: Prompts) -> Generator[None]:
-        """Flash kernels take no mask."""
-        flash = self._options.attention
-        if flash is None or not prompts.need_mask:
-            yield
-            return
-        model.parts.transformer.set_attention_backend("native")
-        try:
-            yield
-        finally:
-            model.parts.transformer.set_attention_backend(flash)
+    def _step_cache(self, request: GenerationRequest) -> tuple[StepCache | None, tuple[str, ...]]:
+        """The one that is asked for; or none, and why that is so.
+
+        Where each layer calls the next one to the device, none may be left out.
+        """
+        if request.step_cache is None:
+            return None, ()
+        if self.placement() is Placement.GROUPS:
+            return None, (NO_STEP_CACHE,)
+        return StepCache(request.step_cache), ()
+
+    def _attention_for(self, model: LoadedModel, prompts: Prompts) -> AbstractContextManager[None]:
+        return with_masks(model.parts, self._card, self._options) if prompts.need_mask else nullcontext()
 
     def _warm_up_size(self) -> Size:
         """The model's usual size on a GPU, where compilers and kernels tune to it; the smallest one on a CPU."""

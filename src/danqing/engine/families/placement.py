@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from danqing.engine.device import Device
 from danqing.engine.families.adapter import ModelMemory
-from danqing.engine.families.working_memory import estimate_working_bytes
+from danqing.engine.families.working_memory import Work, estimate_work
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +51,22 @@ def networks(pipelines: Iterable[Any]) -> dict[str, nn.Module]:
     return named
 
 
-def weights_bytes(network: nn.Module) -> int:
-    """Of all its weights, quantised or not, wherever they are; what two of its layers share counts once."""
-    tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return sum(_tensor_bytes(tensor) for tensor in tensors.values())
+def weights_bytes(*networks: nn.Module) -> int:
+    """Of all their weights, quantised or not, wherever they are; what two layers or networks share counts once."""
+    return sum(_tensor_bytes(tensor) for tensor in _tensors(networks))
+
+
+def _tensors(networks: Iterable[nn.Module]) -> Iterable[Tensor]:
+    """Every weight once, though it may hang in several places."""
+    own = (tensor for network in networks for tensor in (*network.parameters(), *network.buffers()))
+    return {_memory_of(tensor): tensor for tensor in own}.values()
+
+
+def _memory_of(tensor: Tensor) -> object:
+    """Equal for tensors of the same memory, so far as they tell where it is."""
+    if hasattr(tensor, "__tensor_flatten__") or tensor.data_ptr() == 0:
+        return id(tensor)
+    return tensor.device, tensor.data_ptr()
 
 
 def _tensor_bytes(tensor: Tensor) -> int:
@@ -66,18 +78,17 @@ def _tensor_bytes(tensor: Tensor) -> int:
     return sum(_tensor_bytes(cast(Tensor, getattr(tensor, name))) for name in names)
 
 
-def choose_placement(
-    parts: Mapping[str, int], *, devices: Sequence[int], working_bytes: int, offload: bool
-) -> Placement:
+def choose_placement(parts: Mapping[str, int], *, devices: Sequence[int], work: Work, offload: bool) -> Placement:
     """parts: bytes of each. devices: what may be used of each device of the group, in bytes; the first one computes.
 
     A model that fits on one device is there, unless it is to be offloaded. One that fits nowhere counts as WHOLE:
     loading it runs out of memory, which is then said.
     """
     if offload:
-        return Placement.GROUPS if max(parts.values()) + working_bytes > devices[0] else Placement.PARTS
+        needed = max(parts.values()) + work.beside_largest(parts)
+        return Placement.GROUPS if needed > devices[0] else Placement.PARTS
     total = sum(parts.values())
-    if total + working_bytes > devices[0] and total + working_bytes * len(devices) <= sum(devices) and len(devices) > 1:
+    if total + work.most > devices[0] and total + work.most * len(devices) <= sum(devices) and len(devices) > 1:
         return Placement.SPREAD
     return Placement.WHOLE
 
@@ -105,15 +116,13 @@ def place(pipeline: Any, device: Device, *, offload: bool) -> None:  # noqa: ANN
             log.warning("cpu_offload_has_no_effect", device=str(device.torch_device))
         return
     parts = {name: weights_bytes(network) for name, network in networks([pipeline]).items()}
-    working_bytes, capacity = usual_working_bytes(pipeline), device.capacity_bytes()
-    placement = choose_placement(
-        parts, devices=[capacity] * (1 + len(device.others)), working_bytes=working_bytes, offload=offload
-    )
+    work, capacity = usual_work(pipeline), device.capacity_bytes()
+    placement = choose_placement(parts, devices=[capacity] * (1 + len(device.others)), work=work, offload=offload)
     match placement:
         case Placement.WHOLE:
             pipeline.to(device.torch_device)
         case Placement.SPREAD:
-            spread(pipeline, [device.torch_device, *device.others], capacity, working_bytes=working_bytes)
+            spread(pipeline, [device.torch_device, *device.others], capacity, working_bytes=work.most)
         case Placement.PARTS | Placement.GROUPS:
             offload_parts(pipeline, device)
 
@@ -125,9 +134,7 @@ def offload_parts(pipeline: Any, device: Device) -> None:  # noqa: ANN401
     """
     parts = networks([pipeline])
     sizes = {name: weights_bytes(part) for name, part in parts.items()}
-    chosen = choose_placement(
-        sizes, devices=[device.capacity_bytes()], working_bytes=usual_working_bytes(pipeline), offload=True
-    )
+    chosen = choose_placement(sizes, devices=[device.capacity_bytes()], work=usual_work(pipeline), offload=True)
     if chosen is Placement.PARTS and not any(_is_group_offload_enabled(part) for part in parts.values()):
         pipeline.enable_model_cpu_offload(device=device.torch_device)
         return
@@ -211,24 +218,21 @@ def placement_of(pipelines: Sequence[Any], device: Device) -> Placement:
 
 def device_memory(pipelines: Sequence[Any], device: Device) -> ModelMemory:
     """Bytes of the weights, as `placement_of` says where they are; of a group's devices the first one counts."""
-    parts = networks(pipelines).values()
-    sizes = [weights_bytes(part) for part in parts]
-    total, largest = sum(sizes), max(sizes)
+    named = networks(pipelines)
+    parts = {name: weights_bytes(part) for name, part in named.items()}
+    total, largest = weights_bytes(*named.values()), max(parts.values())
     match placement_of(pipelines, device):
         case Placement.WHOLE:
-            return ModelMemory(total=total, held=total, running=total, leanest=largest if device.is_cuda else None)
+            leanest = largest if device.is_cuda else None
+            return ModelMemory(total=total, held=total, running=total, leanest=leanest, parts=parts)
         case Placement.SPREAD:
-            here = sum(
-                _tensor_bytes(tensor)
-                for part in parts
-                for tensor in (*part.parameters(), *part.buffers())
-                if tensor.device == device.torch_device
-            )
-            return ModelMemory(total=total, held=here, running=here, leanest=None)
+            tensors = _tensors(named.values())
+            here = sum(_tensor_bytes(tensor) for tensor in tensors if tensor.device == device.torch_device)
+            return ModelMemory(total=total, held=here, running=here, leanest=None, parts=parts)
         case Placement.PARTS:
-            return ModelMemory(total=total, held=0, running=largest, leanest=None)
+            return ModelMemory(total=total, held=0, running=largest, leanest=None, parts=parts)
         case Placement.GROUPS:
-            return ModelMemory(total=total, held=0, running=0, leanest=None)
+            return ModelMemory(total=total, held=0, running=0, leanest=None, parts=parts)
 
 
 def move(pipelines: Sequence[Any], device: torch.device) -> None:
@@ -237,6 +241,6 @@ def move(pipelines: Sequence[Any], device: torch.device) -> None:
         part.to(device)
 
 
-def usual_working_bytes(pipeline: Any) -> int:  # noqa: ANN401
-    """That a picture of the usual size takes beside the weights, about."""
-    return estimate_working_bytes(pipeline, USUAL_SIZE, 1, guided=False, tiled=False)
+def usual_work(pipeline: Any) -> Work:  # noqa: ANN401
+    """Of a picture of the usual size."""
+    return estimate_work(pipeline, USUAL_SIZE, 1, guided=False, tiled=False)

@@ -1,5 +1,7 @@
 """How much memory a loaded pipeline takes beside its weights, by its shape: for what was never measured."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Size = tuple[int, int]  # width, height
@@ -13,18 +15,36 @@ PATCH = 2  # latent pixels that transformers take as one token, each way
 # diffusers is not typed: a pipeline is Any.
 
 
-def estimate_working_bytes(
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Bytes beside the weights, about: of denoising all pictures together, and of decoding them one by one."""
+
+    denoising: int
+    decoding: int
+
+    @property
+    def most(self) -> int:
+        """Where all weights are there all the time."""
+        return max(self.denoising, self.decoding)
+
+    def beside_largest(self, parts: Mapping[str, int]) -> int:
+        """What there is at most, where a part is there only while it runs, beyond the largest part of all.
+
+        parts: bytes of each. The autoencoder, though its work is the most, is small.
+        """
+        needed = (size + (self.decoding if name.startswith("vae") else self.denoising) for name, size in parts.items())
+        return max(needed) - max(parts.values())
+
+
+def estimate_work(
     pipeline: Any,  # noqa: ANN401
     size: Size,
     pictures: int,
     *,
     guided: bool,
     tiled: bool,
-) -> int:
-    """The more of denoising all pictures together and decoding them one by one.
-
-    size: of each. guided: each is computed twice a step. tiled: the autoencoder works in tiles.
-    """
+) -> Work:
+    """size: of each picture. guided: each is computed twice a step. tiled: the autoencoder works in tiles."""
     pixels = size[0] * size[1]
     tokens = pixels // (pipeline.vae_scale_factor * PATCH) ** 2
     transformer = pipeline.transformer
@@ -33,7 +53,7 @@ def estimate_working_bytes(
     decoded = min(pixels, _tile_side(pipeline.vae) ** 2) if tiled else pixels
     # A tiled picture is put together, from the tiles, in float-sized pixels of three channels.
     decoding = DECODER_COPIES * decoded * _full_size_channels(pipeline.vae.config) * pipeline.vae.dtype.itemsize
-    return max(denoising, decoding + 4 * 3 * pixels)
+    return Work(denoising=denoising, decoding=decoding + 4 * 3 * pixels)
 
 
 def _width(config: Any) -> int:  # noqa: ANN401

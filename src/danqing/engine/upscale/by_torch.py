@@ -45,12 +45,16 @@ class TorchUpscaler:
 
     def enlarge(self, rgb: Pixels, *, on_part: OnPart = unheard) -> Pixels:
         """See `Upscaler`. Blocking; raises what torch raises."""
+        with self._device.side_work.going_on():
+            self._move()
+            return enlarge_in_tiles(rgb, self._enlarge_tile, self._tiling, on_part=on_part)
+
+    def _move(self) -> None:
         with self._moving:
             if not self._moved:
                 self._network.to(self._device.torch_device, self._dtype)
                 self._network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
                 self._moved = True
-        return enlarge_in_tiles(rgb, self._enlarge_tile, self._tiling, on_part=on_part)
 
     def _enlarge_tile(self, rgb: Pixels) -> Pixels:
         """uint8 (h, w, 3) → uint8 (4h, 4w, 3). Nothing is mirrored around it: it is framed already."""

@@ -51,6 +51,15 @@ def test_loras_follow_the_prompt() -> None:
     assert json.loads(own.text)["request"]["loras"] == [{"name": "ink", "scale": 1.0}, {"name": "墨", "scale": -0.75}]
 
 
+def test_a_step_cache_is_said() -> None:
+    request = dataclasses.replace(REQUEST, step_cache=0.12)
+    parameters, own = request_texts(
+        request, PLAN, ArtifactKind.ORIGINAL, adjustments=(), upscaler="realesr-animevideov3", version="1"
+    )
+    assert "Model: sample, Step cache: 0.12, Version" in parameters.text
+    assert json.loads(own.text)["request"]["step_cache"] == 0.12
+
+
 def test_our_json_holds_the_whole_request() -> None:
     _, own = request_texts(
         REQUEST,

@@ -4,7 +4,7 @@ A CPU that passes for a GPU stands in for one: hooks and moves are diffusers' an
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from danqing.core.errors import EngineFailure
 from danqing.core.types import Mode
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import Device, choose_device
-from danqing.engine.families import placement
+from danqing.engine.families import pipelined, placement
 from danqing.engine.families.adapter import AdapterOptions, Order, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.placement import (
@@ -28,7 +28,8 @@ from danqing.engine.families.placement import (
     networks,
     weights_bytes,
 )
-from danqing.engine.families.working_memory import estimate_working_bytes
+from danqing.engine.families.vae_format import VaeFormat
+from danqing.engine.families.working_memory import Work, estimate_work
 from danqing.engine.families.z_image.model import z_image_adapter
 from danqing.engine.input_pictures import Pixels
 from danqing.engine.prompt_cache import PromptCache
@@ -77,7 +78,23 @@ def gpu(capacity: int = 10**12, *, others: int = 0) -> PretendedGpu:
     ],
 )
 def test_the_placement_follows_from_the_sizes(devices: list[int], offload: bool, expected: Placement) -> None:
-    assert choose_placement(PARTS, devices=devices, working_bytes=10, offload=offload) is expected
+    work = Work(denoising=10, decoding=10)
+    assert choose_placement(PARTS, devices=devices, work=work, offload=offload) is expected
+
+
+@pytest.mark.parametrize(
+    ("work", "beside"),
+    [
+        (Work(denoising=10, decoding=10), 10),
+        (Work(denoising=10, decoding=60), 10),  # with the autoencoder alone on the device there is room for it
+        (Work(denoising=10, decoding=70), 15),
+    ],
+)
+def test_decoding_has_the_room_of_the_parts_that_are_not_there(work: Work, beside: int) -> None:
+    assert work.beside_largest(PARTS) == beside
+    largest = max(PARTS.values())
+    for device, expected in ((largest + beside, Placement.PARTS), (largest + beside - 1, Placement.GROUPS)):
+        assert choose_placement(PARTS, devices=[device], work=work, offload=True) is expected
 
 
 @pytest.mark.parametrize(
@@ -108,6 +125,16 @@ def test_weights_count_once_wherever_they_hang_and_as_they_are_kept() -> None:
     assert weights_bytes(layer) == 64 + 32
 
 
+def test_what_several_networks_share_counts_once() -> None:
+    shared = nn.Linear(8, 8, bias=False)
+    one, other = nn.Sequential(shared, nn.Linear(2, 2, bias=False)), nn.Sequential(shared)
+    # as some loaders leave them: two parameters, one memory
+    third = nn.Linear(8, 8, bias=False)
+    third.weight = nn.Parameter(shared.weight.detach())
+    assert weights_bytes(one, other, third) == 4 * (64 + 4)
+    assert [weights_bytes(each) for each in (one, other, third)] == [4 * (64 + 4), 4 * 64, 4 * 64]
+
+
 def test_a_network_of_several_pipelines_is_one_and_others_of_its_name_are_others() -> None:
     class Pipeline:
         def __init__(self, **components: object) -> None:
@@ -129,6 +156,14 @@ def card(tiny_folder: Path) -> ModelCard:
 @pytest.fixture(autouse=True)
 def usual_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "USUAL_SIZE", SIZE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_vae_format() -> Iterator[None]:
+    """Else the device decides, and each is rounded differently."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipelined, "set_vae_format", lambda *_, **__: VaeFormat())
+        yield
 
 
 def load(card: ModelCard, device: Device, *, offload: bool = False) -> PipelinedAdapter:
@@ -159,7 +194,7 @@ def parts_of(adapter: PipelinedAdapter) -> dict[str, int]:
 
 
 def working_bytes(adapter: PipelinedAdapter) -> int:
-    return adapter.working_bytes(SIZE, 1, guided=False, tiled=False)
+    return adapter.working_bytes(SIZE, 1, guided=False, tiled=False, offloaded=False)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +231,9 @@ def test_a_picture_is_the_same_wherever_the_parts_are(
     # And only what is simply on one device can leave it
     assert adapter.to_host() is (expected is Placement.WHOLE)
     memory = adapter.memory()
-    assert memory.total == sum(parts_of(adapter).values()) > sum(alone[0].values())
+    # What the ControlNet shares with the transformer is there once
+    assert sum(parts_of(adapter).values()) > memory.total > sum(alone[0].values())
+    assert memory.parts == parts_of(adapter)
     match expected:
         case Placement.WHOLE:
             assert (memory.held, memory.running) == (memory.total, memory.total)
@@ -236,7 +273,7 @@ def test_the_estimate_grows_with_the_work_and_less_in_tiles(plain: PipelinedAdap
     large = (1024, 1024)
 
     def estimate(pictures: int = 1, *, guided: bool = False, tiled: bool = False) -> int:
-        return estimate_working_bytes(parts, large, pictures, guided=guided, tiled=tiled)
+        return estimate_work(parts, large, pictures, guided=guided, tiled=tiled).most
 
     assert estimate(16) == 2 * estimate(8, guided=False) == estimate(8, guided=True)
     assert estimate(tiled=True) <= estimate()

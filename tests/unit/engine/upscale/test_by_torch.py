@@ -47,6 +47,18 @@ def test_the_bundled_network_by_torch_is_what_ncnn_makes() -> None:
     assert difference(upscaler_by_torch(found, CPU).enlarge(rgb), by_ncnn(found).enlarge(rgb)) < 0.01
 
 
+def test_the_device_is_told_so_that_its_memory_is_not_taken_for_a_models(tmp_path: Path) -> None:
+    device = choose_device("cpu", "auto")
+    upscaler = upscaler_by_torch(UpscalerFile(name="random", path=write_compact(tmp_path / "net.param")), device)
+    seen: list[bool] = []
+    was_disturbed = device.side_work.since_now()
+    assert not was_disturbed()
+    upscaler.enlarge(drawing(20, 16), on_part=lambda *_: seen.append(device.side_work.since_now()()))
+    assert seen == [True]  # it goes on
+    assert was_disturbed()
+    assert not device.side_work.since_now()()
+
+
 @pytest.mark.parametrize("half", [True, False], ids=["half", "single"])
 @pytest.mark.parametrize("write", [write_compact, write_rrdb])
 def test_any_network_of_both_kinds_by_torch_is_what_ncnn_makes(write, half: bool, tmp_path: Path) -> None:  # noqa: ANN001

@@ -69,6 +69,7 @@ def _capabilities(rules: SizeRules, companions: tuple[Companion, ...], *, guided
         max_input_images=MAX_INPUT_IMAGES,
         sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS if guided else MAX_PROMPT_TOKENS_DISTILLED),
         cfg_shaping=False,
+        step_cache=guided,  # of the few steps of a distilled one each counts
     )
 
 

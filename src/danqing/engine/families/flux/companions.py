@@ -13,6 +13,7 @@ from danqing.core.types import Mode
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.flux.pipelines import FOR_PICTURE_PROMPTS
 from danqing.engine.families.loading import load_component
+from danqing.engine.families.transformer_attention import set_kernel
 
 
 def with_companion(parts: Any, mode: Mode, card: ModelCard, options: AdapterOptions) -> Any:  # noqa: ANN401
@@ -37,8 +38,7 @@ def _controlnet(parts: Any, companion: Companion, card: ModelCard, options: Adap
     if network.union:
         raise ModelLoadFailure(f"Model {card.id}: its ControlNet has to be told the kind of each map.")
     _check_fit(network, parts, card)
-    if options.attention is not None:
-        network.set_attention_backend(options.attention)
+    set_kernel(network, parts, card, options)
     return network
 
 
@@ -50,8 +50,7 @@ def _fill_transformer(parts: Any, companion: Companion, card: ModelCard, options
     if network.config.in_channels != seen:
         raise ModelLoadFailure(f"Model {card.id}: its fill checkpoint does not see masks as FLUX.1-Fill does.")
     _check_fit(network, parts, card)
-    if options.attention is not None:
-        network.set_attention_backend(options.attention)
+    set_kernel(network, parts, card, options)
     if options.compile:
         network.compile_repeated_blocks(dynamic=True)
     return network

@@ -4,6 +4,7 @@ Imports no torch.
 """
 
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
@@ -17,6 +18,7 @@ from danqing.core.capabilities import (
     ReferenceScaling,
     Scaling,
     SizeRules,
+    TrainedSizes,
 )
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import Mode
@@ -37,6 +39,7 @@ PATCH = 2  # latent pixels that the transformer takes as one token, each way
 VISION_PATCH = 28  # pixels that the text encoder takes as one token, each way
 MIN_SIDE, MAX_SIDE = 64, 2048
 MOST_STEPS = 100
+MANY_STEPS = 20  # that a model takes by default: of fewer, as of those distilled to it, each counts
 MAX_PROMPT_TOKENS = 1024  # what the pipelines cut to
 MAX_LAID_OUT = 16  # pictures that a model without instructions begins with, side by side
 MAX_REFERENCES = {EDIT: 1, EDIT_PLUS: 3}  # of 2509: "optimal performance is currently achieved with 1 to 3"
@@ -77,12 +80,13 @@ class _VaeConfig(BaseModel):
 
 class _OwnDescription(OwnDescription):
     """reference_pixels, condition_pixels: how many the pictures of an instruction have in all, for the transformer and
-    for the text encoder, where it is not as for Qwen's own checkpoints. num_inference_steps, guidance_scale: the
-    model's defaults.
+    for the text encoder, where it is not as for Qwen's own checkpoints. references_framed: see `ReferenceScaling`.
+    num_inference_steps, guidance_scale: the model's defaults.
     """
 
     reference_pixels: PositiveInt | None = None
     condition_pixels: PositiveInt | None = None
+    references_framed: bool = False
     num_inference_steps: PositiveInt | None = Field(default=None, le=MOST_STEPS)
     guidance_scale: NonNegativeFloat | None = None
 
@@ -109,23 +113,28 @@ def describe_folder(folder: Path, model_id: str) -> ModelCard:
         source=str(folder),
         revision=None,
         title=own.title or model_id,
-        capabilities=replace(capabilities, reference_scaling=scaling),
+        capabilities=replace(
+            capabilities,
+            reference_scaling=scaling,
+            max_input_images=_most_pictures(pipeline_class, scaling),
+            step_cache=defaults.num_inference_steps >= MANY_STEPS,
+        ),
         defaults=defaults,
     )
 
 
 def _own_scaling(own: _OwnDescription, usual: ReferenceScaling | None, multiple_of: int) -> ReferenceScaling | None:
     """What the checkpoint says instead of the usual, as near to it as its networks can take."""
-    if own.reference_pixels is None and own.condition_pixels is None:
+    if own.reference_pixels is None and own.condition_pixels is None and not own.references_framed:
         return usual
     if usual is None:
-        raise ModelLoadFailure("danqing.json: reference_pixels and condition_pixels are for models that edit.")
+        raise ModelLoadFailure("danqing.json: what is said of reference pictures is for models that edit.")
     latents, prompt = usual.latents, usual.prompt
     if own.reference_pixels is not None:
         latents = Scaling(pixels=own.reference_pixels, multiple_of=multiple_of)
     if own.condition_pixels is not None:
         prompt = Scaling(pixels=own.condition_pixels, multiple_of=VISION_PATCH)
-    return ReferenceScaling(latents=latents, prompt=prompt)
+    return ReferenceScaling(latents=latents, prompt=prompt, framed=own.references_framed)
 
 
 def _capabilities(pipeline_class: str, rules: SizeRules) -> Capabilities:
@@ -139,10 +148,15 @@ def _capabilities(pipeline_class: str, rules: SizeRules) -> Capabilities:
         negative_prompt=True,
         max_prompt_chars=10_000,
         instruction_edit=edits,
-        max_input_images=MAX_REFERENCES.get(pipeline_class, MAX_LAID_OUT),
+        max_input_images=_most_pictures(pipeline_class, REFERENCE_SCALING.get(pipeline_class)),
         sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS),
         reference_scaling=REFERENCE_SCALING.get(pipeline_class),
+        step_cache=DEFAULTS[pipeline_class].num_inference_steps >= MANY_STEPS,
     )
+
+
+def _most_pictures(pipeline_class: str, scaling: ReferenceScaling | None) -> int:
+    return MAX_LAID_OUT if scaling is None or scaling.framed else MAX_REFERENCES[pipeline_class]
 
 
 def _qwens_own(model_id: str, repository: str, pipeline_class: str) -> ModelCard:
@@ -161,10 +175,30 @@ def _qwens_own(model_id: str, repository: str, pipeline_class: str) -> ModelCard
     )
 
 
+SAMPLE_EDIT_SIZES = TrainedSizes(sizes=((128, 128),))
+SAMPLE_EDIT_SCALING = ReferenceScaling(
+    latents=Scaling(pixels=128 * 128, multiple_of=16), prompt=Scaling(pixels=56 * 56, multiple_of=28), framed=True
+)
+SAMPLE_EDIT = ModelCard(
+    id="sample-edit",
+    family=FAMILY,
+    source=str(resources.files("danqing.engine") / "checkpoints" / "sample_edit"),
+    revision=None,
+    title="Danqing sample edit model (emoji)",
+    capabilities=replace(
+        _capabilities(EDIT_PLUS, SAMPLE_EDIT_SIZES),
+        reference_scaling=SAMPLE_EDIT_SCALING,
+        max_input_images=MAX_LAID_OUT,
+        step_cache=False,
+    ),
+    defaults=replace(DEFAULTS[EDIT_PLUS], num_inference_steps=8, guidance_scale=1.0),
+    licence="Apache-2.0",
+)
 QWEN_IMAGE = FamilyDescription(
     id=FAMILY,
     pipeline_classes=(BASE, EDIT, EDIT_PLUS),
     known_models=(
+        SAMPLE_EDIT,
         _qwens_own("qwen-image", "Qwen-Image", BASE),
         _qwens_own("qwen-image-edit", "Qwen-Image-Edit", EDIT),
         _qwens_own("qwen-image-edit-2509", "Qwen-Image-Edit-2509", EDIT_PLUS),

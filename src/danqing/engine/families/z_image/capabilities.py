@@ -84,6 +84,7 @@ SAMPLE = ModelCard(
     defaults=DEFAULTS,
     licence="Apache-2.0",
     companions=(SAMPLE_CONTROLNET,),
+    served_with=("sample-edit",),
 )
 SAMPLE_UINT4 = replace(SAMPLE, id="sample-uint4", title=f"{SAMPLE.title}, uint4", precision="sdnq-uint4")
 SAMPLE_INT8 = replace(SAMPLE, id="sample-int8", title=f"{SAMPLE.title}, int8", precision="sdnq-int8")

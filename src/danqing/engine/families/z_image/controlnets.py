@@ -14,6 +14,7 @@ from danqing.core.types import Mode
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.loading import load_component
 from danqing.engine.families.placement import offload_parts
+from danqing.engine.families.transformer_attention import set_for_masks
 
 COMPONENT = "controlnet"  # its name among a pipeline's parts
 _BEGINNING = "control_noise_refiner.0.before_proj.weight"
@@ -34,6 +35,7 @@ def with_controlnet(parts: Any, card: ModelCard, options: AdapterOptions) -> Any
     network = load_component(ZImageControlNetModel, companion, card, options, config_of=union_config)
     if network.config.dim != parts.transformer.config.dim:
         raise ModelLoadFailure(f"Model {card.id}: its ControlNet belongs to another model.")
+    set_for_masks(network, parts, card, options)
     pipeline: Any = ZImageControlNetPipeline(**parts.components, controlnet=network)
     pipeline.set_progress_bar_config(disable=True)
     if options.cpu_offload and options.device.is_cuda:

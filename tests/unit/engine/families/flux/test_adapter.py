@@ -3,14 +3,16 @@
 import dataclasses
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.pipelines.flux import (
     pipeline_flux_controlnet,
@@ -24,6 +26,7 @@ from transformers import T5EncoderModel
 
 from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.types import GenerationRequest, Mode
+from danqing.engine.attention import AttentionShape
 from danqing.engine.device import choose_device
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, Unwatched
 from danqing.engine.families.flux.model import flux_adapter
@@ -35,9 +38,8 @@ from tests.unit.engine.families.flux.conftest import TOKENS
 from tests.unit.engine.families.flux.tiny_flux import CLIP_TOKENS
 
 SIZE = (96, 64)
+NETWORKS = ("transformer", "controlnet")
 untyped = cast(Any, diffusers)
-# diffusers' ControlNet takes a part of its own from where it lay before.
-pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
 
 
 def load(card: ModelCard, **changes: object) -> PipelinedAdapter:
@@ -297,6 +299,42 @@ def test_companions_are_loaded_when_first_needed_and_kept(
         make(adapter, request, start=stripes(mask=True))
         make(adapter, request, control=lines())
     assert loaded == [Mode.FILL, Mode.CONTROLNET]
+
+
+@pytest.fixture
+def attention_as_before() -> Iterator[None]:
+    """diffusers remembers for the whole process which kernel a network was told of last."""
+    before, _ = _AttentionBackendRegistry.get_active_backend()
+    yield
+    _AttentionBackendRegistry.set_active_backend(before)
+
+
+@pytest.mark.usefixtures("attention_as_before")
+def test_companions_have_the_kernel_of_the_model(filling_card: ModelCard) -> None:
+    # Given a model for whose shape a kernel was chosen
+    shapes: list[AttentionShape] = []
+
+    def kernel_for(shape: AttentionShape) -> str:
+        shapes.append(shape)
+        return "_native_math"
+
+    adapter = load(filling_card, attention=SimpleNamespace(kernel_for=kernel_for))
+    request = request_for(filling_card, strength=1.0, num_inference_steps=1)
+    make(adapter, request, start=stripes(mask=True))
+    make(adapter, request, control=lines())
+    # Then every attention of its networks is computed with that
+    model = cast(Any, adapter)._model
+    networks = [part for each in model.pipelines for name, part in each.components.items() if name in NETWORKS]
+    kernels = {
+        module.processor._attention_backend
+        for network in networks
+        for module in network.modules()
+        if hasattr(module, "processor")
+    }
+    assert len({id(network) for network in networks}) == 3
+    assert kernels == {"_native_math"}
+    # and it was asked for the model's own: 1024 x 1024 pixels, in tokens of 8 x 8
+    assert set(shapes) == {AttentionShape(tokens=128 * 128, heads=2, head_size=16)}
 
 
 def test_memory_comes_back_after_unload(filling_card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,6 @@ from tests.contracts.engine import EngineContract, denoise, request_for
 from tests.contracts.engine_control import EngineControlContract
 from tests.contracts.engine_inputs import EngineInputsContract, EnginePreviewsContract
 
-# diffusers' ControlNet takes a part of its own from where it lay before.
-pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
-
 
 def loaded(spec: EngineSpec) -> Generator[ResidentEngine]:
     engine = build_engine(spec)

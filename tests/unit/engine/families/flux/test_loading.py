@@ -21,8 +21,6 @@ from tests.contracts.engine_control import controlled
 from tests.unit.engine.families.flux.tiny_flux import write_tiny_controlnet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-# diffusers' ControlNet takes a part of its own from where it lay before.
-pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
 
 
 def cut(file: Path) -> None:

@@ -14,7 +14,6 @@ from tests.contracts.engine import request_for
 from tests.contracts.engine_loras import WEIGHTS, LoraContract, pool_of, random_lora
 from tests.unit.engine.families.flux.test_adapter import load, make, stripes
 
-pytestmark = pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
 LAYERS = (
     "transformer_blocks.0.attn.to_q",
     "transformer_blocks.0.ff.net.2",

@@ -12,7 +12,7 @@ from danqing.core.errors import InvalidRequest, ModelLoadFailure, NotSupported, 
 from danqing.core.images import StagedImage
 from danqing.core.resolve import resolve
 from danqing.core.types import Mode, RequestDraft
-from danqing.engine.families.qwen_image.capabilities import QWEN_IMAGE, describe_folder
+from danqing.engine.families.qwen_image.capabilities import QWEN_IMAGE, SAMPLE_EDIT, describe_folder
 from danqing.engine.families.qwen_image.references import scaled_size
 from tests.unit.engine.families.qwen_image.making import card_of
 from tests.unit.engine.families.qwen_image.tiny_qwen import MULTIPLE_OF
@@ -110,12 +110,14 @@ def test_a_small_model_says_how_large_it_looks_at_pictures(plus_folder: Path, tm
             "trained_sizes": [[128, 128], [144, 112]],
             "reference_pixels": 16384,
             "condition_pixels": 12544,
+            "references_framed": True,
             "num_inference_steps": 10,
             "guidance_scale": 1.0,
         },
     )
     scaling = card.capabilities.reference_scaling
     assert scaling is not None
+    assert scaling.framed
     assert card.capabilities.size_rules == TrainedSizes(sizes=((128, 128), (144, 112)))
     assert (scaled_size((500, 500), scaling.latents), scaled_size((500, 500), scaling.prompt)) == (
         (128, 128),
@@ -124,6 +126,11 @@ def test_a_small_model_says_how_large_it_looks_at_pictures(plus_folder: Path, tm
     assert scaled_size((144, 112), scaling.latents) == (144, 112)
     request = resolve(edit(1), card)
     assert (request.num_inference_steps, request.guidance_scale) == (10, 1.0)
+
+
+def test_the_bundled_folder_is_the_sample_edit_model() -> None:
+    described = describe_folder(Path(SAMPLE_EDIT.source), "sample-edit")
+    assert replace(described, licence=SAMPLE_EDIT.licence) == SAMPLE_EDIT
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_attention_that_takes_no_mask_is_left_out_where_guidance_needs_one(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an adapter told to use a kernel of its own choice
-    adapter = load(card, attention="_native_math")
+    adapter = load(card, attention=SimpleNamespace(kernel_for=lambda shape: "_native_math"))
     chosen: list[str] = []
     monkeypatch.setattr(ZImageTransformer2DModel, "set_attention_backend", lambda self, name: chosen.append(name))
     # When requests come without guidance, and with prompts of equal and of different length

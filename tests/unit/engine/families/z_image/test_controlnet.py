@@ -7,6 +7,7 @@ import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -169,13 +170,16 @@ def test_the_network_comes_with_the_first_request_stays_and_goes_with_the_model(
 
 
 def test_flash_attention_which_takes_no_mask_is_left_out(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = load(card, attention="_native_math")
+    adapter = load(card, attention=SimpleNamespace(kernel_for=lambda shape: "_native_math"))
     chosen: list[str] = []
     monkeypatch.setattr(ZImageTransformer2DModel, "set_attention_backend", lambda self, name: chosen.append(name))
     made(adapter, card, control=None)
     assert chosen == []
     made(adapter, card)
     assert chosen == ["native", "_native_math"]
+    # And the ControlNet's own layers, which are always given one, never have another
+    network = cast(Any, adapter)._model.parts.controlnet
+    assert network.control_layers[0].attention.processor._attention_backend == "native"
 
 
 def remove_all(folder: Path) -> None:

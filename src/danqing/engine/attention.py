@@ -1,0 +1,189 @@
+"""The kernel that a model's attention is computed with: chosen by hand, or the quickest there is on its own shape.
+
+Knows diffusers' names for kernels, and nothing of pipelines.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+import torch
+from diffusers.models.attention_dispatch import (
+    AttentionBackendName,
+    _check_attention_backend_requirements,  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
+    dispatch_attention_fn,  # pyright: ignore[reportUnknownVariableType]
+)
+from torch import Tensor
+
+from danqing.core.errors import ModelLoadFailure
+from danqing.engine.device import Device
+from danqing.engine.spec import Attention
+
+NATIVE = "native"
+# diffusers' names. The first is taken where others are hardly quicker, so that chance does not decide between two.
+KERNELS: Mapping[Attention, str] = {"flash3": "_flash_3", "flash": "flash", "cudnn": "_native_cudnn", "native": NATIVE}
+NEEDS = {
+    "flash3": "flash_attn_interface",
+    "flash": "flash_attn of version 2.6.3 or newer",
+    "cudnn": "a PyTorch with cuDNN",
+}
+HOPPER = (9, 0)  # compute capability that FlashAttention 3 is written for
+AMPERE = (8, 0)  # the least for the others
+HARDLY = 1.05  # times as slow
+WARM_UPS, ROUNDS, CALLS = 3, 3, 10
+FEW = (2, 37)  # pictures and tokens: a kernel that is quick for many need not know so odd a number
+MOST_DIFFERENCE = 0.02  # on average, beside what PyTorch's own makes; half-precision numbers are rounded to 0.004
+
+log = structlog.get_logger(__name__)
+Given = tuple[Tensor, Tensor, Tensor]  # query, key, value, each (pictures, tokens, heads, head_size)
+Kernel = Callable[[str, Tensor, Tensor, Tensor], Tensor]  # diffusers' name, and what is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionShape:
+    """What a transformer attends to in one picture of its usual size."""
+
+    tokens: int
+    heads: int
+    head_size: int
+
+
+class AttentionChoice:
+    """Of one device's models. For one thread."""
+
+    def __init__(
+        self,
+        device: Device,
+        wanted: Attention,
+        *,
+        is_usable: Callable[[str], bool] | None = None,
+        run: Kernel | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """is_usable: whether what a kernel, by diffusers' name, needs is installed. run: computes with one of them.
+
+        clock: seconds, read while the device has nothing to do.
+        """
+        self._device = device
+        self._wanted: Attention = wanted
+        self._is_usable = is_usable or _is_installed
+        self._run = run or _run
+        self._clock = clock
+        self._chosen: dict[AttentionShape, str] = {}
+
+    def kernel_for(self, shape: AttentionShape) -> str | None:
+        """diffusers' name; None where there is nothing to choose, as on a CPU: PyTorch's own is used then.
+
+        Blocking, up to a second for a shape that was not asked for before. Raises ModelLoadFailure for one that was
+        chosen by hand and is not here.
+        """
+        if self._wanted != "auto":
+            return self._by_hand(self._wanted)
+        candidates = self._candidates()
+        if candidates == [NATIVE]:
+            return None
+        if shape not in self._chosen:
+            self._chosen[shape] = self._quickest(candidates, shape)
+        return self._chosen[shape]
+
+    def _by_hand(self, wanted: Attention) -> str | None:
+        kernel = KERNELS[wanted]
+        if not self._device.is_cuda:
+            if kernel != NATIVE:
+                log.warning("attention_has_no_effect", attention=wanted, device=str(self._device.torch_device))
+            return None
+        if kernel != NATIVE and not self._is_usable(kernel):
+            raise ModelLoadFailure(f"Attention {wanted} needs {NEEDS[wanted]}, which is not installed, or damaged.")
+        return kernel
+
+    def _candidates(self) -> list[str]:
+        """In the order of preference, PyTorch's own last."""
+        if not self._device.is_cuda or self._device.dtype not in (torch.bfloat16, torch.float16):
+            return [NATIVE]
+        capability = torch.cuda.get_device_capability(self._device.torch_device)
+        can_run = {"flash3": capability == HOPPER, "flash": capability >= AMPERE, "cudnn": capability >= AMPERE}
+        return [
+            kernel for name, kernel in KERNELS.items() if name == NATIVE or (can_run[name] and self._is_usable(kernel))
+        ]
+
+    def _quickest(self, candidates: Sequence[str], shape: AttentionShape) -> str:
+        try:
+            with torch.inference_mode():
+                seconds = self._measure(candidates, shape)
+        except torch.OutOfMemoryError:
+            log.warning("no_memory_to_measure_attention")
+            return NATIVE
+        least = min(seconds.values())
+        chosen = next(kernel for kernel in candidates if seconds.get(kernel, float("inf")) <= least * HARDLY)
+        milliseconds = {kernel: round(1000 * each, 3) for kernel, each in seconds.items()}
+        log.info(
+            "attention_measured",
+            chosen=chosen,
+            milliseconds=milliseconds,
+            tokens=shape.tokens,
+            heads=shape.heads,
+            head_size=shape.head_size,
+        )
+        return chosen
+
+    def _measure(self, candidates: Sequence[str], shape: AttentionShape) -> dict[str, float]:
+        """Seconds of each that computes the right thing, in turns, so that what else the device does bears on all."""
+        usual, few = (self._random(count, tokens, shape) for count, tokens in ((1, shape.tokens), FEW))
+        usable = [kernel for kernel in candidates if self._agrees(kernel, few) and self._agrees(kernel, usual)]
+        seconds = dict.fromkeys(usable, float("inf"))
+        for _ in range(ROUNDS):
+            for kernel in usable:
+                self._synchronise()
+                began = self._clock()
+                for _ in range(CALLS):
+                    self._run(kernel, *usual)
+                self._synchronise()
+                seconds[kernel] = min(seconds[kernel], (self._clock() - began) / CALLS)
+        return seconds
+
+    def _random(self, pictures: int, tokens: int, shape: AttentionShape) -> Given:
+        size, device = (pictures, tokens, shape.heads, shape.head_size), self._device.torch_device
+        query, key, value = (torch.randn(size, device=device).to(self._device.dtype) for _ in range(3))
+        return query, key, value
+
+    def _agrees(self, kernel: str, given: Given) -> bool:
+        """Whether it runs, and makes what PyTorch's own makes; it is warm afterwards."""
+        right = self._run(NATIVE, *given)
+        if kernel == NATIVE:
+            return True
+        try:
+            made = [self._run(kernel, *given) for _ in range(WARM_UPS)][-1]
+        except torch.OutOfMemoryError:
+            raise
+        # A kernel that was built for another PyTorch, or does not know the shape, raises whatever it likes.
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ImportError, AssertionError) as exc:
+            log.warning("attention_left_out", kernel=kernel, reason=f"{type(exc).__name__}: {exc}"[:200])
+            return False
+        if made.shape != right.shape:
+            log.warning("attention_left_out", kernel=kernel, reason="wrong shape")
+            return False
+        difference = ((made.float() - right.float()).abs().mean() / right.float().abs().mean()).item()
+        if not difference <= MOST_DIFFERENCE:
+            log.warning("attention_left_out", kernel=kernel, reason="wrong results", difference=round(difference, 4))
+            return False
+        return True
+
+    def _synchronise(self) -> None:
+        if self._device.torch_device.type == "cuda":
+            torch.cuda.synchronize(self._device.torch_device)
+
+
+def _is_installed(kernel: str) -> bool:
+    if kernel == KERNELS["cudnn"]:
+        return torch.backends.cudnn.is_available()
+    try:
+        _check_attention_backend_requirements(AttentionBackendName(kernel))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run(kernel: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    made: Tensor = dispatch_attention_fn(query, key, value, backend=AttentionBackendName(kernel))
+    return made

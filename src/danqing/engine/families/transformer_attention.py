@@ -1,0 +1,61 @@
+"""A loaded transformer's attention: on which shape it is measured, and with which kernel it is computed."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.sizes import plan_size
+from danqing.engine.attention import NATIVE, AttentionShape
+from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.families.working_memory import PATCH
+
+# diffusers is not typed: a pipeline and its parts are Any.
+
+
+def kernel_of(parts: Any, card: ModelCard, options: AdapterOptions) -> str | None:  # noqa: ANN401
+    """diffusers' name of the kernel for a pipeline's transformer; None: PyTorch's own, with nothing to be set.
+
+    The first call for a shape measures. Raises ModelLoadFailure.
+    """
+    return None if options.attention is None else options.attention.kernel_for(_shape(parts, card))
+
+
+def set_kernel(network: Any, parts: Any, card: ModelCard, options: AdapterOptions) -> None:  # noqa: ANN401
+    """The kernel of the pipeline's transformer for a network of about its shape: that itself, or a companion."""
+    if (kernel := kernel_of(parts, card, options)) is not None:
+        network.set_attention_backend(kernel)
+
+
+def set_for_masks(network: Any, parts: Any, card: ModelCard, options: AdapterOptions) -> None:  # noqa: ANN401
+    """For a companion that is always given masks, brought in `with_masks`, for it may share the transformer's layers.
+
+    Left alone it would have the kernel that diffusers was told of last, for whichever model.
+    """
+    if kernel_of(parts, card, options) is not None:
+        network.set_attention_backend(NATIVE)
+
+
+@contextmanager
+def with_masks(parts: Any, card: ModelCard, options: AdapterOptions) -> Generator[None]:  # noqa: ANN401
+    """Inside, the pipeline's transformer may be given masks, which flash kernels do not take."""
+    kernel = kernel_of(parts, card, options)
+    if kernel in (None, NATIVE):
+        yield
+        return
+    parts.transformer.set_attention_backend(NATIVE)
+    try:
+        yield
+    finally:
+        parts.transformer.set_attention_backend(kernel)
+
+
+def _shape(parts: Any, card: ModelCard) -> AttentionShape:  # noqa: ANN401
+    """Of one picture of the model's usual size; its prompt, which is short beside it, left out."""
+    defaults, config = card.defaults, parts.transformer.config
+    width, height = plan_size(card.capabilities.size_rules, defaults.width, defaults.height).native
+    heads = config.n_heads if "n_heads" in config else config.num_attention_heads
+    head_size = config.dim // heads if "dim" in config else config.attention_head_dim
+    return AttentionShape(
+        tokens=width * height // (parts.vae_scale_factor * PATCH) ** 2, heads=heads, head_size=head_size
+    )
