@@ -13,7 +13,7 @@ from danqing.http.dialect import Dialect, Services
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange
-from danqing.http.forms import FORM_LIMITS
+from danqing.http.forms import FORM_LIMITS, keep_files_on_disk
 from danqing.http.gate import HOUSE_OPEN_PATHS, Cors, Gate, GateParts, is_below
 from danqing.http.health import HealthRoutes, ProbeRoutes
 from danqing.http.openapi import ExactFastAPI
@@ -44,6 +44,7 @@ def _start_page(services: Services, dialects: Sequence[Dialect]) -> StartPage:
 
 
 def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
+    keep_files_on_disk()
     # The pages of FastAPI at /docs load scripts from elsewhere, so they are off.
     app = ExactFastAPI(
         title=dialects[0].title if alone else "Danqing",
@@ -51,6 +52,7 @@ def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...]
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # else each request looks for who might listen
         form_limits=FORM_LIMITS,
     )
     for dialect in dialects:
@@ -73,7 +75,7 @@ def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...]
         return is_below(path, HOUSE_OPEN_PATHS) or (dialect is not None and is_below(path, dialect.open_paths))
 
     app.is_open = is_open if gate.keys.enabled else None
-    app.add_middleware(BodyLimit, limit_for=body_limit)
+    app.add_middleware(BodyLimit, limit_for=body_limit, budget=services.bodies)
     app.add_middleware(Gate, parts=gate, is_open=is_open, answer_error=desk.answer)
     app.add_middleware(Exchange, answer_error=desk.answer)
     app.add_middleware(Cors, rules=gate.rules)  # added last, so outermost

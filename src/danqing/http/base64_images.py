@@ -1,49 +1,89 @@
-"""Pictures that arrive as base64 text: strict about the alphabet, bounded before anything is decoded."""
+"""Pictures that arrive as base64 text: decoded piece by piece, strict about the alphabet, never beyond the limit."""
 
-import asyncio
 import binascii
+from collections.abc import Callable
 
 from danqing.core.errors import InvalidImage
 
-_PIECE_CHARS = 1024 * 1024  # decoded at a time, so that other threads get their turn between two pieces
 _HEADER_CHARS = 256  # the longest `data:image/png;base64,` that is looked for
 _WHITESPACE = b" \t\r\n"
 _GROUP = 4  # characters that stand for three bytes
 
 
-async def decode_base64_image(text: str, *, max_bytes: int, parameter: str) -> bytes:
-    """The bytes that text stands for: plain base64, or a data URL. In a thread.
+class Base64Decoding:
+    """One text on its way to bytes: plain base64, or a data URL. For one thread at a time.
 
-    Line breaks and blanks are passed over; padding may be missing. max_bytes: of the decoded picture.
-    parameter: its name in the client's request, for the message. Raises InvalidImage.
+    Line breaks and blanks are passed over; padding may be missing.
     """
-    return await asyncio.to_thread(_decode, text, max_bytes, parameter)
 
+    def __init__(self, write: Callable[[bytes], object], *, max_bytes: int, parameter: str) -> None:
+        """write: takes what was decoded. max_bytes: of the decoded picture.
 
-def _decode(text: str, max_bytes: int, parameter: str) -> bytes:
-    start = _data_start(text, parameter)
-    # Lines of 76 characters end in two that do not count; texts with more blanks than that are nobody's.
-    if (len(text) - start) * 76 // 78 > (max_bytes + 2) // 3 * _GROUP:
-        raise _too_large(max_bytes, parameter)
-    decoded, left = bytearray(), b""
-    try:
-        for at in range(start, len(text), _PIECE_CHARS):
-            characters = left + text[at : at + _PIECE_CHARS].encode("ascii").translate(None, _WHITESPACE)
-            # The last group may be padded, and only the last one of all may: it is left for the next round.
-            whole = max(0, len(characters) - 1) // _GROUP * _GROUP
-            decoded += binascii.a2b_base64(characters[:whole], strict_mode=True)
-            if b"=" in characters[:whole]:
-                raise _invalid(parameter)
-            left = characters[whole:]
-        padding = b"=" * (-len(left) % _GROUP)
-        decoded += binascii.a2b_base64(left + padding, strict_mode=True)
-    except ValueError as exc:  # a sign that base64 has not, or a last group that cannot be
-        raise _invalid(parameter) from exc
-    if not decoded:
-        raise InvalidImage(f"{parameter} is empty.", parameter=parameter)
-    if len(decoded) > max_bytes:
-        raise _too_large(max_bytes, parameter)
-    return bytes(decoded)
+        parameter: its name in the client's request, for the message.
+        """
+        self._write = write
+        self._max_bytes = max_bytes
+        self._parameter = parameter
+        self._header: str | None = ""  # what came before it is known where the base64 begins
+        self._read_chars = 0
+        self._written = 0
+        self._left = b""  # the last group may be padded, and only the last one of all may
+
+    def feed(self, text: str) -> None:
+        """The next piece of the text. Raises InvalidImage; what comes after that means nothing."""
+        if self._header is None:
+            self._decode(text)
+            return
+        self._header += text
+        if len(self._header) >= _HEADER_CHARS:
+            self._begin()
+
+    def finish(self) -> None:
+        """The text has ended. Raises InvalidImage."""
+        if self._header is not None:
+            self._begin()
+        padding = b"=" * (-len(self._left) % _GROUP)
+        self._put(self._left + padding)
+        if not self._written:
+            raise InvalidImage(f"{self._parameter} is empty.", parameter=self._parameter)
+
+    def _begin(self) -> None:
+        text, self._header = self._header or "", None
+        self._decode(text[_data_start(text, self._parameter) :])
+
+    def _decode(self, text: str) -> None:
+        self._read_chars += len(text)
+        # Lines of 76 characters end in two that do not count; texts with more blanks than that are nobody's.
+        if self._read_chars * 76 // 78 > (self._max_bytes + 2) // 3 * _GROUP:
+            raise self._too_large()
+        try:
+            characters = self._left + text.encode("ascii").translate(None, _WHITESPACE)
+        except ValueError as exc:
+            raise self._invalid() from exc
+        whole = max(0, len(characters) - 1) // _GROUP * _GROUP
+        if b"=" in characters[:whole]:
+            raise self._invalid()
+        self._left = characters[whole:]
+        self._put(characters[:whole])
+
+    def _put(self, groups: bytes) -> None:
+        try:
+            decoded = binascii.a2b_base64(groups, strict_mode=True)
+        except ValueError as exc:  # a sign that base64 has not, or a last group that cannot be
+            raise self._invalid() from exc
+        self._written += len(decoded)
+        if self._written > self._max_bytes:
+            raise self._too_large()
+        self._write(decoded)
+
+    def _invalid(self) -> InvalidImage:
+        return InvalidImage(f"{self._parameter} is not valid base64.", parameter=self._parameter)
+
+    def _too_large(self) -> InvalidImage:
+        return InvalidImage(
+            f"{self._parameter} is larger than {self._max_bytes // 1024**2} MiB, which is what is taken.",
+            parameter=self._parameter,
+        )
 
 
 def _data_start(text: str, parameter: str) -> int:
@@ -54,13 +94,3 @@ def _data_start(text: str, parameter: str) -> int:
     if comma < 0 or not text[:comma].lower().endswith(";base64"):
         raise InvalidImage(f"{parameter} is a data URL that is not base64.", parameter=parameter)
     return comma + 1
-
-
-def _invalid(parameter: str) -> InvalidImage:
-    return InvalidImage(f"{parameter} is not valid base64.", parameter=parameter)
-
-
-def _too_large(max_bytes: int, parameter: str) -> InvalidImage:
-    return InvalidImage(
-        f"{parameter} is larger than {max_bytes // 1024**2} MiB, which is what is taken.", parameter=parameter
-    )

@@ -1,19 +1,41 @@
-"""Refuses request bodies above the limit of the path's dialect: by declared length at once, else while reading."""
+"""How request bodies may come: not above the limit of the path's dialect, not too slowly, not too many at once."""
 
+import asyncio
+import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from danqing.core.errors import RequestTimeout
+from danqing.http.body_budget import BodyBudget
 from danqing.http.errors import BodyTooLarge
+
+GRACE_S = 30.0  # that any body may take
+MIN_BYTES_PER_S = 8 * 1024  # of what takes longer
 
 
 class BodyLimit:
-    """ASGI middleware. limit_for: bytes allowed on a path. Raises BodyTooLarge; no answer of its own."""
+    """ASGI middleware. limit_for: bytes allowed on a path.
 
-    def __init__(self, app: ASGIApp, *, limit_for: Callable[[str], int]) -> None:
+    Raises BodyTooLarge (by declared length at once, else while reading), RequestTimeout or TooBusy, whatever the app
+    makes of them; no answer of its own.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit_for: Callable[[str], int],
+        budget: BodyBudget,
+        grace_s: float = GRACE_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
         self._limit_for = limit_for
+        self._budget = budget
+        self._grace_s = grace_s
+        self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -24,14 +46,43 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge(limit)
-        total = 0
+        total, is_whole, refused, began = 0, False, list[Exception](), self._now()
 
         async def receive_counted() -> Message:
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > limit:
-                raise BodyTooLarge(limit)
+            """A library may take what is raised here for something else: it is remembered."""
+            nonlocal total, is_whole
+            if is_whole:
+                return await receive()
+            try:
+                message = await self._in_time(receive, began, total)
+                total += len(message.get("body", b""))
+                is_whole = not message.get("more_body", False)
+                if total > limit:
+                    raise BodyTooLarge(limit)
+                held.grow_to(total)
+            except Exception as exc:
+                refused.append(exc)
+                raise
             return message
 
-        await self._app(scope, receive_counted, send)
+        async def send_unless_refused(message: Message) -> None:
+            if refused:
+                raise refused[0]
+            held.release()
+            await send(message)
+
+        with self._budget.held() as held:
+            try:
+                await self._app(scope, receive_counted, send_unless_refused)
+            except Exception as exc:
+                if refused and exc is not refused[0]:
+                    raise refused[0] from exc
+                raise
+
+    async def _in_time(self, receive: Receive, began: float, total: int) -> Message:
+        left_s = began + self._grace_s + total / MIN_BYTES_PER_S - self._now()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                return await receive()
+        except TimeoutError as exc:
+            raise RequestTimeout("The request's body did not come in time.") from exc

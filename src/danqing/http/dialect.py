@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from danqing.core.gallery import Gallery
 from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
 from danqing.core.studio import Studio
+from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
 from danqing.http.picture_links import PictureLinks
@@ -19,14 +21,18 @@ from danqing.http.picture_links import PictureLinks
 class DialectOptions:
     """request_timeout_s: seconds that a request waits for its pictures, where it is answered with them.
 
+    submit_key_lifetime: how long an `Idempotency-Key` counts.
     environment: what the operator calls this installation ("dev", "prod").
     public_url: where clients find the server, with a slash at its end, for absolute addresses in answers; None: where
     the request came to (`Request.base_url`).
+    log_prompts: whether log lines may have the beginning of a prompt.
     """
 
     request_timeout_s: float = 600.0
+    submit_key_lifetime: timedelta = KEY_LIFETIME
     environment: str = "dev"
     public_url: str | None = None
+    log_prompts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

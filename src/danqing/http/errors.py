@@ -19,7 +19,11 @@ from danqing.core.errors import (
     InternalError,
     InvalidRequest,
     NotFound,
+    QuotaExceeded,
+    RateLimited,
     RequestTimeout,
+    SubmitKeyReused,
+    TooManyJobs,
     Unauthorized,
     Unavailable,
 )
@@ -38,7 +42,11 @@ HOUSE_STATUSES: dict[type[DanqingError], int] = {
     NotFound: 404,
     RequestTimeout: 408,
     Conflict: 409,
+    SubmitKeyReused: 422,
     Unavailable: 503,
+    TooManyJobs: 429,
+    RateLimited: 429,
+    QuotaExceeded: 429,
     InternalError: 500,
 }
 

@@ -13,14 +13,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger(__name__)
 
-# Answers are data, never pages; the start page sets a policy of its own.
+CORP = "Cross-Origin-Resource-Policy"
+SAME_SITE, CROSS_ORIGIN = "same-site", "cross-origin"
+# Answers are data, never pages; the start page sets a policy of its own, and pictures say where they may be shown.
 _SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
+    CORP: "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Permitted-Cross-Domain-Policies": "none",
     "Cache-Control": "no-store",
 }
 _LOGGED_PATH_CHARS = 200
+
+
+_SIGNED = "signed_picture"  # in the scope's state
+
+
+def note_signed(request: HTTPConnection) -> None:
+    """What is answered may be shown in any page: the address itself is the leave."""
+    request.scope.setdefault("state", {})[_SIGNED] = True
+
+
+def is_signed(scope: Scope) -> bool:
+    """See `note_signed`."""
+    return bool(scope.get("state", {}).get(_SIGNED))
 
 
 class Exchange:

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
-from danqing.core.errors import DanqingError, Unauthorized
+from danqing.core.errors import DanqingError, InvalidRequest, Unauthorized
 from danqing.http.callers import STATE_KEY
+from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
 from danqing.http.tickets import Tickets
@@ -71,12 +72,16 @@ class Gate:
         await (preflight or self._app)(scope, receive, send)
 
     def _let_in(self, scope: Scope) -> Response | None:
-        """Notes the caller in the scope. Returns the whole answer to a preflight. Raises Forbidden or Unauthorized."""
+        """Notes the caller in the scope. Returns the whole answer to a preflight.
+
+        Raises Forbidden, Unauthorized or InvalidRequest.
+        """
         headers = Headers(scope=scope)
         method: str | None = scope.get("method")
         self._rules.check_client(scope)
         self._rules.check_host(scope, headers)
-        self._rules.check_origin(method, headers)
+        self._rules.check_origin(headers)
+        check_query(scope)
         if method == "OPTIONS" and "access-control-request-method" in headers and self._rules.may_read(headers):
             return Response(status_code=204, headers=preflight_headers(headers))
         caller = self._caller(scope, headers)
@@ -105,8 +110,20 @@ class Gate:
         await response(scope, receive, send)
 
 
+def check_query(scope: Scope) -> None:
+    """Not every database can store a NUL, or look for one. In a path it is a part of what is not found.
+
+    Raises InvalidRequest.
+    """
+    if b"%00" in scope.get("query_string", b""):
+        raise InvalidRequest("The address has a NUL character.")
+
+
 class Cors:
     """ASGI middleware: lets a browser show answers, errors included, to pages of origins that are welcome.
+
+    Pictures are also shown as part of such a page, and under an address that is signed as part of any; else only within
+    pages of the same site.
 
     Outermost, so that no answer is without its headers.
     """
@@ -120,7 +137,8 @@ class Cors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = self._rules.may_read(Headers(scope=scope))
+        asked = Headers(scope=scope)
+        origin, may_show = self._rules.may_read(asked), self._rules.may_show(asked)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -128,6 +146,8 @@ class Cors:
                 headers.add_vary_header("Origin")
                 if origin is not None:
                     headers.update(cors_headers(origin))
+                if headers.get(CORP) == SAME_SITE and (may_show or is_signed(scope)):
+                    headers[CORP] = CROSS_ORIGIN
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -16,7 +16,6 @@ from starlette.types import Scope
 
 from danqing.core.errors import Forbidden
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFLIGHT_AGE_S = 600
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")  # as it is sent: of other alphabets in its ASCII form
@@ -66,10 +65,8 @@ class GateRules:
             if name is None or not (_is_loopback(name) or name in self._hosts):
                 raise Forbidden("The server does not answer to this name; see the setting allowed_hosts.")
 
-    def check_origin(self, method: str | None, headers: Headers) -> None:
-        """method: None for a WebSocket's handshake. Raises Forbidden."""
-        if method in _SAFE_METHODS:
-            return
+    def check_origin(self, headers: Headers) -> None:
+        """Whatever the method: a page that may not read the answer has no use for it. Raises Forbidden."""
         origins = headers.getlist("origin")
         if len(origins) > 1 or not all(self._is_welcome(origin, headers) for origin in origins):
             raise Forbidden("Pages of this origin may not call the server; see the setting allowed_origins.")
@@ -78,6 +75,11 @@ class GateRules:
         """The origin whose pages a browser may show answers to; None if there is none, or it needs no leave."""
         origins = headers.getlist("origin")
         return origins[0] if len(origins) == 1 and self._is_listed(origins[0]) else None
+
+    def may_show(self, headers: Headers) -> bool:
+        """Whether the page that asks, as it says in `Referer`, may show a picture of this server as part of itself."""
+        pages = headers.getlist("referer")
+        return len(pages) == 1 and self._is_listed("/".join(pages[0].split("/", 3)[:3]))
 
     @cached_property
     def _hosts(self) -> frozenset[str]:
@@ -153,6 +155,11 @@ def is_loopback_address(text: str) -> bool:
     address = ipaddress.ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server on this address."""
+    return host == "localhost" or is_loopback_address(host)
 
 
 def _is_address(text: str) -> bool:

@@ -19,6 +19,11 @@ class PictureLinks:
         self._secret = secret
         self._now = now
 
+    @property
+    def are_signed(self) -> bool:
+        """Whether a path needs a signature at all."""
+        return self._secret is not None
+
     def sign(self, path: str, *, lifetime_s: int = LIFETIME_S) -> str:
         """path: decoded, without a query. Returns it URL-encoded, good for lifetime_s seconds at least."""
         if self._secret is None:

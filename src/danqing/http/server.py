@@ -1,6 +1,7 @@
 """Runs the apps on their open listeners in one event loop until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from starlette.types import ASGIApp
 
 from danqing.http.listeners import OpenListener
 from danqing.http.uvicorn_log import quieten_refusals
+from danqing.http.wire_guard import GuardedHttp, GuardedWebSocket
 
 _log = structlog.get_logger(__name__)
-WS_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+WS_MAX_MESSAGE_BYTES = 1024 * 1024
 WS_PING_S = 20.0  # how often a silent client is asked whether it is there, and how long it has to answer
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,6 +39,15 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:  # there is none for Windows
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def spare_the_collector() -> None:
+    """After the start: what it has made stays, and the garbage collector is not to look through it again and again.
+
+    A quarter of the time that a submit takes went there.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager
@@ -67,6 +78,7 @@ async def serve(
     quieten_refusals()
     servers = {listener: _server(app, close_deadline_s) for listener, app in apps.items()}
     running = [asyncio.create_task(server.serve(sockets=[listener.socket])) for listener, server in servers.items()]
+    spare_the_collector()
     for listener in servers:
         _log.info("listening", url=listener.url, bound=listener.bound, dialect=listener.listener.dialect or "all")
     await _first_of(stop.gracefully.wait(), *running)
@@ -93,8 +105,8 @@ def _server(app: ASGIApp, close_deadline_s: int) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
-            ws="websockets-sansio",
+            http=GuardedHttp,
+            ws=GuardedWebSocket,
             ws_max_size=WS_MAX_MESSAGE_BYTES,
             ws_ping_interval=WS_PING_S,
             ws_ping_timeout=WS_PING_S,

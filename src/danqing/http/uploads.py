@@ -18,12 +18,13 @@ from danqing.core.errors import InvalidImage, StorageFailure
 from danqing.core.images import MAX_IMAGE_BYTES, StagedImage
 from danqing.core.ports import ArtifactStore, ImageIntake
 from danqing.core.threads import in_thread_to_its_end
-from danqing.http.base64_images import decode_base64_image
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.forms import FILE_IN_MEMORY_BYTES
+from danqing.http.json_pictures import SentPicture
 from danqing.http.waiting import while_connected
 
-_IN_MEMORY_BYTES = 1024 * 1024  # up to this the form kept the file in memory anyway
+MAX_REQUEST_PIXELS = 200_000_000  # of all pictures of a request: what a worker may have to hold at once
 _COPY_BYTES = 1024 * 1024  # at a time
 
 
@@ -41,6 +42,7 @@ class Staging:
         self._owner = known_caller(request).owner
         self._ends = asyncio.get_running_loop().time() + services.options.request_timeout_s
         self._staged: list[StagedImage] = []
+        self._pixels = 0
 
     async def upload(self, upload: UploadFile, *, parameter: str) -> StagedImage:
         """A file of a form. parameter: its name in the client's request, for the message."""
@@ -50,23 +52,28 @@ class Staging:
                 upload, intake=self._intake, artifacts=self._artifacts, parameter=parameter, owner=self._owner
             )
 
-        return await self._in_time(stage)
+        return await self._in_time(stage, parameter)
 
-    async def base64(self, text: str, *, parameter: str) -> StagedImage:
-        """Base64 or a data URL. parameter: as above."""
+    async def sent(self, picture: SentPicture, *, parameter: str) -> StagedImage:
+        """A picture of a JSON body. parameter: as above."""
+        if picture.refusal is not None:
+            raise picture.refusal
 
         async def stage() -> StagedImage:
-            nonlocal text
-            content = await decode_base64_image(text, max_bytes=MAX_IMAGE_BYTES, parameter=parameter)
-            text = ""  # the memory is somebody else's while this waits for its turn
-            return await self._intake.stage(content, parameter=parameter, owner=self._owner)
+            return await self._intake.stage(picture.path, parameter=parameter, owner=self._owner)
 
-        return await self._in_time(stage)
+        return await self._in_time(stage, parameter)
 
-    async def _in_time(self, stage: Callable[[], Coroutine[None, None, StagedImage]]) -> StagedImage:
+    async def _in_time(self, stage: Callable[[], Coroutine[None, None, StagedImage]], parameter: str) -> StagedImage:
         async def stage_and_note() -> StagedImage:
             image = await stage()
             self._staged.append(image)  # here, so that none is lost of which nobody learns any more
+            self._pixels += image.width * image.height
+            if self._pixels > MAX_REQUEST_PIXELS:
+                raise InvalidImage(
+                    f"All images of the request together have more than {MAX_REQUEST_PIXELS / 1e6:g} megapixels.",
+                    parameter=parameter,
+                )
             return image
 
         left_s = self._ends - asyncio.get_running_loop().time()
@@ -107,7 +114,7 @@ async def stage_upload(
         raise InvalidImage(
             f"{parameter} is larger than {max_bytes // 1024**2} MiB, which is what is taken.", parameter=parameter
         )
-    if size <= _IN_MEMORY_BYTES:
+    if size <= FILE_IN_MEMORY_BYTES:
         return await intake.stage(await upload.read(), parameter=parameter, owner=owner)
     copy = (await asyncio.to_thread(artifacts.staging)) / f"upload-{secrets.token_hex(16)}"
     try:

@@ -1,13 +1,14 @@
-"""Keeps out of the log what uvicorn wrongly says of a WebSocket that was refused with an HTTP answer.
+"""Keeps out of the log what uvicorn says of clients' doings as if they were the server's: anybody could fill the log.
 
-ASGI allows such an answer and uvicorn sends it, but then misses the handshake, and logs an error for each: anybody
-could fill the log.
+A WebSocket may be refused with an HTTP answer, which uvicorn sends, but then misses the handshake, and logs an error. A
+message that is no UTF-8 it logs with a traceback.
 """
 
 import logging
 from contextvars import ContextVar
 
 _MISSED = "ASGI callable returned without completing handshake"
+_NO_TEXT = "Invalid UTF-8 sequence received from client"
 
 websocket_refused: ContextVar[bool] = ContextVar("websocket_refused", default=False)
 """Set where one is refused; uvicorn logs in the same task, and so in the same context."""
@@ -19,4 +20,5 @@ def quieten_refusals() -> None:
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    return not (websocket_refused.get() and str(record.msg).startswith(_MISSED))
+    message = str(record.msg)
+    return not (message.startswith(_NO_TEXT) or (websocket_refused.get() and message.startswith(_MISSED)))

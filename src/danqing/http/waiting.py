@@ -24,13 +24,15 @@ async def wait_for_jobs(
 ) -> list[Job]:
     """The jobs, ended, in the order given. The request's body must have been read.
 
-    Raises RequestTimeout, or ClientGone, and in any case that it does not return has cancelled the jobs.
+    Raises RequestTimeout, or ClientGone. Whether it returns or raises, it has left the jobs (`Studio.leave`).
     """
     waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
     try:
-        return await while_connected(request, asyncio.gather(*waits), timeout_s=timeout_s)
+        ended = await while_connected(request, asyncio.gather(*waits), timeout_s=timeout_s)
+        await leave_all(studio, ended, caller=caller)
+        return ended
     except BaseException:
-        await asyncio.shield(cancel_all(studio, jobs, caller=caller))
+        await asyncio.shield(leave_all(studio, jobs, caller=caller))
         raise
     finally:
         for task in waits:
@@ -54,13 +56,15 @@ async def while_connected(request: Request, work: Awaitable[T], *, timeout_s: fl
         gone.cancel()
         doing.cancel()
         await asyncio.wait((gone, doing))
+        if not doing.cancelled():
+            doing.exception()  # seen: a gather that was cancelled has one, and asyncio would log it as forgotten
 
 
-async def cancel_all(studio: Studio, jobs: Sequence[Job], *, caller: Caller) -> None:
-    """Cancels those that can still be cancelled."""
+async def leave_all(studio: Studio, jobs: Sequence[Job], *, caller: Caller) -> None:
+    """The request waits for them no more. jobs: as far as it knows them."""
     for job in jobs:
         with suppress(DanqingError):
-            await studio.cancel(job.id, caller=caller)
+            await studio.leave(job, caller=caller)
 
 
 async def _until_gone(request: Request) -> None:

@@ -1,20 +1,25 @@
-"""The decoding process: `python -m danqing.intake.child PARENT LIMITS`.
+"""The decoding process: `python -m danqing.intake.child PARENT LIMITS FOLDER`.
 
-PARENT is the server's process id, LIMITS those of `IntakeLimits` as JSON.
+PARENT is the server's process id, LIMITS those of `IntakeLimits` as JSON, FOLDER that in which all sources and targets
+lie.
 
 Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format"}, and answers
-each with a line that holds a `Verdict`. Ends when its input does, and with the server. It never opens a connection, and
-may not start another process, hold more memory or compute longer than the limits say.
+each with a line that holds a `Verdict`. Ends when its input does, and with the server. It may not start another
+process, hold more memory or compute longer than the limits say; nor, where the kernel can see to it, open a connection,
+read files beside Python's own and those in FOLDER, or change any but these.
 """
 
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from danqing.intake.landlock import confine_files
 from danqing.intake.limits import MIB, IntakeLimits
 from danqing.intake.rebuild import Refused, rebuild
+from danqing.intake.specimens import SPECIMENS
 from danqing.intake.verdict import Verdict
 from danqing.parentage import die_with_parent
 
@@ -29,7 +34,7 @@ def main() -> None:
     limits = IntakeLimits(**json.loads(sys.argv[2]))
     answers = _own_output()
     os.umask(0o077)
-    _confine(limits)
+    _confine(limits, Path(sys.argv[3]))
     _say(answers, READY)
     for line in sys.stdin.buffer:
         request = json.loads(line)
@@ -63,7 +68,7 @@ def _say(answers: BinaryIO, text: str) -> None:
     answers.write(text.encode() + b"\n")
 
 
-def _confine(limits: IntakeLimits) -> None:
+def _confine(limits: IntakeLimits, folder: Path) -> None:
     if not sys.platform.startswith("linux"):  # elsewhere these limits are missing or not kept; time is, by the parent
         return
     import resource
@@ -76,6 +81,21 @@ def _confine(limits: IntakeLimits) -> None:
         (resource.RLIMIT_NPROC, 0),
     ):
         resource.setrlimit(kind, (most, most))
+    _rehearse(limits)
+    places = {Path(place) for place in (*sys.path, sys.prefix, sys.base_prefix) if place}
+    confine_files(read=places, change=folder)
+
+
+def _rehearse(limits: IntakeLimits) -> None:
+    """Libraries load parts of themselves late, and by then they may lie where nothing can be read any more."""
+    for kind, content in SPECIMENS.items():
+        with suppress(Refused, OSError):  # a Pillow without WebP, say: what cannot be done now is refused later
+            source, target = os.memfd_create("source"), os.memfd_create("target")
+            os.write(source, content)
+            paths = [Path(f"/proc/self/fd/{descriptor}") for descriptor in (source, target)]
+            rebuild(*paths, picture_format=kind, limits=limits)
+            os.close(source)
+            os.close(target)
 
 
 def _limit_cpu(seconds: int) -> None:

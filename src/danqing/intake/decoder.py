@@ -43,15 +43,17 @@ class Decoder:
         self._limits = limits
 
     @classmethod
-    async def start(cls, limits: IntakeLimits) -> "Decoder":
-        """Raises InternalError if the system cannot start it, or it does not come up."""
+    async def start(cls, limits: IntakeLimits, folder: Path) -> "Decoder":
+        """folder: where all sources and targets lie. Raises InternalError if the system cannot start it, or it does not
+        come up.
+        """
         # Not asyncio's pipes: `Process.wait` waits for their end too, which a strange child can put off for ever.
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         answers, requests = await asyncio.open_connection(sock=ours, limit=_MAX_ANSWER_BYTES)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", CHILD, str(os.getpid()), json.dumps(asdict(limits))),
+                *(sys.executable, "-P", "-s", "-m", CHILD, str(os.getpid()), json.dumps(asdict(limits)), str(folder)),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=DEVNULL,

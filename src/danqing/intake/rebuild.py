@@ -43,6 +43,8 @@ def rebuild(source: Path, target: Path, *, picture_format: str, limits: IntakeLi
         picture = _read(source, picture_format, limits)
     except (Refused, MemoryError):
         raise
+    except (PermissionError, FileNotFoundError) as exc:  # not of the picture's doing
+        raise Refused(Verdict.NOT_STORED) from exc
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise Refused(Verdict.TOO_LARGE) from exc
     except Exception as exc:  # decoders raise whatever comes to their minds

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import shutil
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -83,11 +84,11 @@ class SandboxedIntake:
     async def _make(self, content: bytes | Path, target: Path, copy: Path, parameter: str) -> StagedImage:
         """Leaves no copy."""
         try:
-            head = await in_thread_to_its_end(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
+            source, head = await in_thread_to_its_end(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
             kind = picture_format(head)
             if kind is None:
                 raise not_a_picture(parameter)
-            verdict = await self._rebuild(content if isinstance(content, Path) else copy, target, kind)
+            verdict = await self._rebuild(source, target, kind)
             if verdict is not Verdict.REBUILT:
                 raise error_of(verdict, self._limits, parameter=parameter)
             return await asyncio.to_thread(_inspect, target)
@@ -95,15 +96,18 @@ class SandboxedIntake:
             await in_thread_to_its_end(lambda: _remove(copy))
 
     async def _rebuild(self, source: Path, target: Path, kind: str) -> Verdict:
+        verdict = Verdict.DAMAGED
         for _ in range(TRIES):
             decoder = await self._take()
             self._busy.add(decoder)
             is_fit = False
             try:
                 verdict = await decoder.rebuild(source, target, kind)
-                is_fit = verdict not in (Verdict.TOO_SLOW, Verdict.TOO_COSTLY)
+                # What cannot be stored may be so because somebody has replaced the folder that it was confined to.
+                is_fit = verdict not in (Verdict.TOO_SLOW, Verdict.TOO_COSTLY, Verdict.NOT_STORED)
             except DecoderDied:
                 log.warning("decoder_died", pid=decoder.pid)
+                verdict = Verdict.DAMAGED
                 continue
             finally:
                 if not is_fit:
@@ -111,8 +115,9 @@ class SandboxedIntake:
                 self._busy.discard(decoder)
             if is_fit:
                 self._idle.append(decoder)
-            return verdict
-        return Verdict.DAMAGED
+            if verdict is not Verdict.NOT_STORED:
+                return verdict
+        return verdict
 
     async def _take(self) -> Decoder:
         while self._idle:
@@ -122,17 +127,22 @@ class SandboxedIntake:
             await decoder.end()
         if self._closed:
             raise ShuttingDown
-        return await Decoder.start(self._limits)
+        return await Decoder.start(self._limits, await asyncio.to_thread(self._artifacts.staging))
 
 
-def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) -> bytes:
-    """Returns the first bytes. What is not a file yet becomes one, at copy."""
+def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) -> tuple[Path, bytes]:
+    """Returns the file and its first bytes. What is not a file beside copy yet becomes one there."""
+    source = copy
     try:
         if isinstance(content, Path):
             if content.stat().st_size > max_bytes:
                 raise too_many_bytes(parameter, max_bytes)
             with content.open("rb") as file:
                 head = file.read(HEAD_BYTES)
+            if content.parent == copy.parent:
+                source = content
+            else:
+                shutil.copyfile(content, copy)
         else:
             if len(content) > max_bytes:
                 raise too_many_bytes(parameter, max_bytes)
@@ -143,7 +153,7 @@ def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) ->
         raise StorageFailure from exc
     if not head:
         raise InvalidImage(f"{parameter} is empty.", parameter=parameter)
-    return head
+    return source, head
 
 
 def _inspect(png: Path) -> StagedImage:

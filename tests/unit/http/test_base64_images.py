@@ -8,33 +8,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danqing.core.errors import InvalidImage
-from danqing.http import base64_images
-from danqing.http.base64_images import decode_base64_image
+from danqing.http.base64_images import Base64Decoding
 
 LIMIT = 3000
 
 
-async def decoded(text: str) -> bytes:
-    return await decode_base64_image(text, max_bytes=LIMIT, parameter="input_image")
+def decoded(text: str, *, piece: int = 1000) -> bytes:
+    content = bytearray()
+    decoding = Base64Decoding(content.extend, max_bytes=LIMIT, parameter="input_image")
+    for at in range(0, len(text), piece):
+        decoding.feed(text[at : at + piece])
+    decoding.finish()
+    return bytes(content)
 
 
 def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-@given(st.binary(min_size=1, max_size=200), st.integers(1, 50))
-async def test_what_was_encoded_comes_back_whatever_the_pieces(content: bytes, piece: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base64_images, "_PIECE_CHARS", piece)
-
-        assert await decoded(encoded(content)) == content
-        assert await decoded(encoded(content).rstrip("=")) == content
-        assert await decoded("\r\n".join(textwrap.wrap(encoded(content), 7)) + "\n") == content
+@given(st.binary(min_size=1, max_size=400), st.integers(1, 50))
+def test_what_was_encoded_comes_back_whatever_the_pieces(content: bytes, piece: int) -> None:
+    assert decoded(encoded(content), piece=piece) == content
+    assert decoded(encoded(content).rstrip("="), piece=piece) == content
+    assert decoded("\r\n".join(textwrap.wrap(encoded(content), 7)) + "\n", piece=piece) == content
+    assert decoded("data:image/png;base64," + encoded(content), piece=piece) == content
 
 
 @pytest.mark.parametrize("header", ["data:image/png;base64,", "DATA:image/jpeg;charset=utf-8;BASE64,", "data:;base64,"])
-async def test_data_urls(header: str) -> None:
-    assert await decoded(header + encoded(b"picture")) == b"picture"
+def test_data_urls(header: str) -> None:
+    assert decoded(header + encoded(b"picture")) == b"picture"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ async def test_data_urls(header: str) -> None:
         ("AAA*", "is not valid base64"),
         ("AA-_", "is not valid base64"),
         ("AAA\u00e9", "is not valid base64"),
+        ("AAA\ud800", "is not valid base64"),
         ("AAAÂ", "is not valid base64"),
         ("AA==AAAA", "is not valid base64"),
         ("AAAA====", "is not valid base64"),
@@ -57,9 +60,10 @@ async def test_data_urls(header: str) -> None:
         ("http://picture.example/a.png", "is not valid base64"),
     ],
 )
-async def test_anything_else_is_refused(text: str, reason: str) -> None:
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_anything_else_is_refused(text: str, reason: str, piece: int) -> None:
     with pytest.raises(InvalidImage) as caught:
-        await decoded(text)
+        decoded(text, piece=piece)
 
     assert caught.value.public_message == f"input_image {reason}."
     assert caught.value.parameter == "input_image"
@@ -67,25 +71,24 @@ async def test_anything_else_is_refused(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize("piece", [1, 3, 4, 5, 7])
 @pytest.mark.parametrize("text", ["AA==AAAA", "AAAA====", "AAA=A", "=AAA", "A===", "AAAA="])
-async def test_padding_in_the_middle_is_refused_whatever_the_pieces(
-    text: str, piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base64_images, "_PIECE_CHARS", piece)
-
+def test_padding_in_the_middle_is_refused_whatever_the_pieces(text: str, piece: int) -> None:
     with pytest.raises(InvalidImage):
-        await decoded(text)
+        decoded("AAAA" * 70 + text, piece=piece)
 
 
-async def test_the_limit_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(await decoded(encoded(bytes(LIMIT)))) == LIMIT
-    assert len(await decoded("\r\n".join(textwrap.wrap(encoded(bytes(LIMIT)), 76)))) == LIMIT
+def test_the_limit_is_exact_and_nothing_is_written_beyond_it() -> None:
+    assert len(decoded(encoded(bytes(LIMIT)))) == LIMIT
+    assert len(decoded("\r\n".join(textwrap.wrap(encoded(bytes(LIMIT)), 76)))) == LIMIT
     with pytest.raises(InvalidImage, match="larger than"):
-        await decoded(encoded(bytes(LIMIT + 1)))
+        decoded(encoded(bytes(LIMIT + 1)))
 
-    # And what is far too large is not even looked at
-    def never(*_: object, **__: object) -> bytes:
-        raise AssertionError
+    # Given a text of blanks, or one that never ends
+    content = bytearray()
+    for text in (" " * 100, "AAAA" * 25):
+        decoding = Base64Decoding(content.extend, max_bytes=LIMIT, parameter="input_image")
 
-    monkeypatch.setattr("binascii.a2b_base64", never)
-    with pytest.raises(InvalidImage, match="larger than"):
-        await decoded(encoded(bytes(2 * LIMIT)))
+        # Then it is refused soon after the limit
+        with pytest.raises(InvalidImage, match="larger than"):
+            for _ in range(LIMIT * 4 // 3 // 100 + 5):
+                decoding.feed(text)
+    assert len(content) <= LIMIT

@@ -1,11 +1,18 @@
-"""Bodies above the limit are refused, as early as possible."""
+"""Bodies above the limit, too slow or too many are refused, as early as possible, whatever the app makes of it."""
+
+import asyncio
+from contextlib import suppress
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from danqing.http.body_limit import BodyLimit
+from danqing.core.errors import RequestTimeout, TooBusy
+from danqing.http.body_budget import BodyBudget
+from danqing.http.body_limit import MIN_BYTES_PER_S, BodyLimit
 from danqing.http.errors import BodyTooLarge
 from tests.unit.http.asgi import a_scope, call
+
+KIB = 1024
 
 
 class Reader:
@@ -22,8 +29,17 @@ class Reader:
             more = message["more_body"]
 
 
-def limited(reader: Reader, limit: int = 10) -> BodyLimit:
-    return BodyLimit(reader, limit_for=lambda path: limit)
+class Misreader(Reader):
+    """Takes whatever keeps it from reading for a mistake of the client's, as FastAPI does."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(Exception):
+            await super().__call__(scope, receive, send)
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+
+
+def limited(reader: Reader, limit: int = 10, budget: BodyBudget | None = None, grace_s: float = 60) -> BodyLimit:
+    return BodyLimit(reader, limit_for=lambda path: limit, budget=budget or BodyBudget(), grace_s=grace_s)
 
 
 async def test_a_body_at_the_limit_passes_whole() -> None:
@@ -45,13 +61,94 @@ async def test_a_declared_length_is_refused_before_reading() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"content_length": "5"}, {"content_length": "-1"}, {"content_length": "x"}])
-async def test_an_undeclared_or_wrong_length_is_refused_while_reading(headers: dict[str, str]) -> None:
-    reader = Reader()
+@pytest.mark.parametrize("kind", [Reader, Misreader])
+async def test_an_undeclared_or_wrong_length_is_refused_while_reading(
+    headers: dict[str, str], kind: type[Reader]
+) -> None:
+    reader = kind()
 
     with pytest.raises(BodyTooLarge):
         await call(limited(reader), a_scope("POST", **headers), [b"01234", b"56789", b"0", b"never read"])
 
     assert reader.read == b"0123456789"
+
+
+@pytest.mark.parametrize("kind", [Reader, Misreader])
+async def test_a_body_for_which_there_is_no_room_is_refused(kind: type[Reader]) -> None:
+    budget = BodyBudget(300 * KIB)
+    with budget.held() as other:
+        other.grow_to(300 * KIB)
+
+        with pytest.raises(TooBusy):
+            await call(limited(kind(), 9000 * KIB, budget), a_scope("POST"), [bytes(60 * KIB)] * 9)
+
+    assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("kind", [Reader, Misreader])
+async def test_a_body_that_comes_too_slowly_is_given_up(kind: type[Reader]) -> None:
+    # Given a client that falls silent
+    reader = kind()
+    left = [b"0123456789"]
+
+    async def receive() -> Message:
+        if not left:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(), "more_body": True}
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    with pytest.raises(RequestTimeout):
+        await limited(reader, 100, grace_s=0.05)(a_scope("POST"), receive, send)
+
+    assert reader.read == b"0123456789"
+
+
+async def test_how_long_a_body_may_take_grows_with_it() -> None:
+    # Given a slow clock, and a body that keeps just above the least rate
+    now, piece = 0.0, bytes(2 * MIN_BYTES_PER_S)
+    reader, left = Reader(), [piece] * 40
+
+    async def receive() -> Message:
+        nonlocal now
+        now += 1.9
+        return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    app = BodyLimit(reader, limit_for=lambda _: 10**9, budget=BodyBudget(), grace_s=5, now=lambda: now)
+    await app(a_scope("POST"), receive, send)
+
+    # Then it is read, though the time without it would have been over long before
+    assert len(reader.read) == 40 * len(piece)
+
+
+async def test_after_the_body_waiting_has_no_end() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        seen.append((await receive())["type"])
+
+    messages: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"", "more_body": False},
+    ]
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        return messages.pop()
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    clock = iter([0.0, 0.0])  # asked when it begins and for the body
+    app_limited = BodyLimit(app, limit_for=lambda _: 10, budget=BodyBudget(), grace_s=5, now=lambda: next(clock))
+    await app_limited(a_scope("GET"), receive, send)
+
+    assert seen == ["http.disconnect"]
 
 
 async def test_what_is_not_http_passes() -> None:
@@ -60,6 +157,6 @@ async def test_what_is_not_http_passes() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope["type"])
 
-    await call(BodyLimit(app, limit_for=lambda path: 0), {"type": "lifespan"})
+    await call(BodyLimit(app, limit_for=lambda path: 0, budget=BodyBudget()), {"type": "lifespan"})
 
     assert seen == ["lifespan"]

@@ -37,6 +37,8 @@ async def test_answers_are_safe_and_have_an_id() -> None:
 
     headers = headers_of(start)
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert headers["cache-control"] == "private"  # what the handler said stands
     assert len(headers["x-request-id"]) == 32

@@ -48,6 +48,32 @@ async def test_the_whole_file_with_its_type_and_name(artifacts: LocalArtifactSto
     assert "etag" in answer.headers
 
 
+async def test_it_is_sent_whole_though_it_is_removed_meanwhile(artifacts: LocalArtifactStore) -> None:
+    response = await picture_response(artifacts, an_artifact(), filename="task.png")
+    artifacts.remove("a.png")
+
+    assert (await get(response)).content == CONTENT
+    with pytest.raises(ArtifactNotFound):
+        await picture_response(artifacts, an_artifact(), filename="task.png")
+
+
+class Late(LocalArtifactStore):
+    """Its pictures go when they have just been found."""
+
+    def path(self, name: str) -> Path:
+        found = super().path(name)
+        found.unlink()
+        return found
+
+
+async def test_one_that_goes_just_then_is_not_there(tmp_path: Path) -> None:
+    store = Late(tmp_path)
+    store.write("a.png", CONTENT)
+
+    with pytest.raises(ArtifactNotFound):
+        await picture_response(store, an_artifact(), filename="task.png")
+
+
 @pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=5-1", "bytes=0-0,2-3", "nonsense"])
 async def test_ranges_are_not_served(artifacts: LocalArtifactStore, asked: str) -> None:
     response: PictureResponse = await picture_response(artifacts, an_artifact(), filename="task.png")

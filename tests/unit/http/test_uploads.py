@@ -1,7 +1,6 @@
 """Files of a form on their way to the intake: small ones from memory, large ones from disk to disk."""
 
 import asyncio
-import base64
 import hashlib
 import io
 import tempfile
@@ -20,7 +19,9 @@ from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, InvalidImage, RequestTimeout
 from danqing.core.images import StagedImage
 from danqing.http.dialect import DialectOptions
-from danqing.http.uploads import Staging, stage_upload, staging
+from danqing.http.forms import FILE_IN_MEMORY_BYTES
+from danqing.http.json_pictures import SentPicture
+from danqing.http.uploads import MAX_REQUEST_PIXELS, Staging, stage_upload, staging
 from danqing.http.waiting import ClientGone
 from tests.dialects.house import House
 
@@ -78,7 +79,9 @@ async def stage(upload: UploadFile, intake: LookingIntake, root: Path, max_bytes
         await upload.close()
 
 
-@pytest.mark.parametrize(("size", "kind"), [(10, bytes), (MEBIBYTE, bytes), (MEBIBYTE + 1, Path), (7_000_000, Path)])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(10, bytes), (FILE_IN_MEMORY_BYTES, bytes), (FILE_IN_MEMORY_BYTES + 1, Path), (7_000_000, Path)]
+)
 async def test_large_files_go_from_disk_to_disk(tmp_path: Path, size: int, kind: type) -> None:
     intake, content = LookingIntake(), bytes(range(256)) * (size // 256 + 1)
 
@@ -181,7 +184,7 @@ async def test_who_leaves_or_waits_too_long_leaves_nothing(tmp_path: Path, time_
     assert files_below(tmp_path) == []
 
 
-@pytest.mark.parametrize("way", ["file", "base64"])
+@pytest.mark.parametrize("way", ["file", "sent"])
 async def test_a_picture_that_no_job_takes_over_is_removed(tmp_path: Path, way: str) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 6)).save(buffer, "PNG")
@@ -192,11 +195,46 @@ async def test_a_picture_that_no_job_takes_over_is_removed(tmp_path: Path, way: 
             if way == "file":
                 image = await pictures.upload(file, parameter="image")
             else:
-                text = base64.b64encode(buffer.getvalue()).decode()
-                image = await pictures.base64(text, parameter="image")
+                sent = tmp_path / "sent"
+                sent.write_bytes(buffer.getvalue())
+                image = await pictures.sent(SentPicture(path=sent), parameter="image")
+                sent.unlink()
             assert (image.width, image.height) == (8, 6)
             assert files_below(tmp_path) == [image.path]
             raise DanqingError
 
     await file.close()
     assert files_below(tmp_path) == []
+
+
+class LargeIntake(LookingIntake):
+    """Whatever comes is a picture of a quarter of what a request may have."""
+
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+        staged = await super().stage(content, parameter=parameter, owner=owner)
+        return replace(staged, width=MAX_REQUEST_PIXELS // 4, height=1)
+
+    async def discard(self, images: Sequence[StagedImage]) -> None:
+        assert len(images) == len(self.given)
+
+
+async def test_all_pictures_of_a_request_have_a_limit_together(tmp_path: Path) -> None:
+    house, intake = House(tmp_path), LargeIntake()
+    services = replace(house.services, intake=intake)
+    sent = SentPicture(path=tmp_path / "sent")
+    sent.path.write_bytes(b"x")
+
+    async with staging(a_request(asyncio.Event()), services) as pictures:
+        for _ in range(4):
+            await pictures.sent(sent, parameter="image")
+        with pytest.raises(InvalidImage, match="All images of the request together have more than 200 megapixels"):
+            await pictures.sent(sent, parameter="mask")
+
+
+async def test_what_was_no_base64_is_not_even_staged(tmp_path: Path) -> None:
+    intake, refusal = LookingIntake(), InvalidImage("no", parameter="image")
+    house = House(tmp_path)
+    async with staging(a_request(asyncio.Event()), replace(house.services, intake=LargeIntake())) as pictures:
+        with pytest.raises(InvalidImage) as caught:
+            await pictures.sent(SentPicture(path=tmp_path / "none", refusal=refusal), parameter="image")
+    assert (caught.value, intake.given) == (refusal, [])

@@ -14,12 +14,15 @@ from starlette.responses import JSONResponse, Response
 
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
+from danqing.core.orders import Limits
 from danqing.core.states import JobState
 from danqing.core.studio import Order
+from danqing.core.submitting import Join
 from danqing.core.types import RequestDraft
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Dialect, Services
 from danqing.http.server import Stop
+from danqing.http.submit_keys import submit_key
 from danqing.http.waiting import ClientGone, wait_for_jobs, while_connected
 from tests.dialects.house import House
 from tests.unit.http.serving import DEADLINE_S, serving
@@ -27,15 +30,22 @@ from tests.unit.http.serving import DEADLINE_S, serving
 SIZE = 128
 
 
+def an_order(prompt: str, *, seed: int | None = None) -> Order:
+    """Of a request that is answered with its picture."""
+    draft = RequestDraft(prompt=prompt, width=SIZE, height=SIZE, seed=seed)
+    return Order(draft=draft, join=Join.UNDER_WAY, attended=True)
+
+
 def waiting_dialect(*, timeout_s: float) -> Dialect:
-    """`POST /make?n=` makes n pictures and answers with their states, in order."""
+    """`POST /make?n=` makes n pictures and answers with their states, in order. seed=: of the first of them."""
 
     def build_router(services: Services) -> APIRouter:
-        async def make(request: Request, n: int) -> Response:
+        async def make(request: Request, n: int, seed: int | None = None) -> Response:
             await request.body()
             caller = known_caller(request)
-            orders = [Order(draft=RequestDraft(prompt=f"no. {i}", width=SIZE, height=SIZE)) for i in range(n)]
-            jobs = await services.studio.submit_all(orders, caller=caller)
+            orders = [an_order(f"no. {i}", seed=seed) for i in range(n)]
+            key = submit_key(request, n, seed)
+            jobs = await services.studio.submit_all(orders, caller=caller, key=key)
             ended = await wait_for_jobs(request, services.studio, jobs, caller=caller, timeout_s=timeout_s)
             assert [job.id for job in ended] == [job.id for job in jobs]
             return JSONResponse([job.state for job in ended])
@@ -119,12 +129,81 @@ async def test_who_hangs_up_has_his_jobs_cancelled_and_no_fault_is_logged(tmp_pa
     assert not [line for line in lines if line["log_level"] in ("warning", "error")]
 
 
+@asynccontextmanager
+async def hanging_up(url: str, house: House, **headers: str) -> AsyncIterator[None]:
+    """A client that waits for one picture, always the same; it hangs up at the end, and the server has noticed."""
+    with structlog.testing.capture_logs() as lines:
+        async with httpx2.AsyncClient() as client:
+            asked = asyncio.create_task(client.post(f"{url}/make", params={"n": 1, "seed": 1}, headers=headers))
+            async with asyncio.timeout(DEADLINE_S):
+                while not await house.store.unfinished():  # noqa: ASYNC110 - a store tells nobody
+                    await asyncio.sleep(0.01)
+            yield
+            asked.cancel()
+            await asyncio.wait((asked,))
+        async with asyncio.timeout(DEADLINE_S):
+            while [line.get("status") for line in lines if line["event"] == "http_request"] != [499]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def states_in(house: House) -> list[JobState]:
+    return [job.state for job in house.store.matching(lambda _: True)]
+
+
+async def test_a_picture_that_somebody_else_waits_for_is_made_though_one_hangs_up(tmp_path: Path) -> None:
+    # Given two clients that wait for equal pictures
+    house = House(tmp_path)
+    async with port(house) as url, httpx2.AsyncClient(timeout=DEADLINE_S) as staying:
+        async with hanging_up(url, house):
+            other = asyncio.create_task(staying.post(f"{url}/make", params={"n": 1, "seed": 1}))
+            async with asyncio.timeout(DEADLINE_S):
+                while house.studio.waiting_for(house.store.matching(lambda _: True)[0]) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        # When one of them has hung up, then the other one gets the picture that both waited for
+        (job,) = house.store.matching(lambda _: True)
+        assert job.state is JobState.PENDING
+        await house.painter.start(job.id)
+        await house.painter.finish(job.id)
+        assert (await other).json() == ["completed"]
+
+
+async def test_a_picture_that_somebody_polls_is_made_though_the_client_hangs_up(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    async with port(house) as url:
+        async with hanging_up(url, house):
+            await house.studio.get(house.store.matching(lambda _: True)[0].id)
+        assert await states_in(house) == [JobState.PENDING]
+
+
+async def test_who_named_a_key_may_hang_up_and_come_back(tmp_path: Path) -> None:
+    house, key = House(tmp_path), {"Idempotency-Key": "a key"}
+    async with port(house) as url, httpx2.AsyncClient(timeout=DEADLINE_S) as client:
+        async with hanging_up(url, house, **key):
+            pass
+        # Given that his job went on, and is done
+        (job,) = house.store.matching(lambda _: True)
+        await house.painter.start(job.id)
+        await house.painter.finish(job.id)
+        # When he asks again, then he gets its picture
+        again = await client.post(f"{url}/make", params={"n": 1, "seed": 1}, headers=key)
+        assert again.json() == ["completed"]
+    assert await states_in(house) == [JobState.COMPLETED]
+
+
+async def test_nothing_is_cancelled_for_a_client_where_the_operator_does_not_want_it(tmp_path: Path) -> None:
+    house = House(tmp_path, limits=Limits(max_queue_size=9, cancel_abandoned=False))
+    async with port(house) as url:
+        async with hanging_up(url, house):
+            pass
+        assert await states_in(house) == [JobState.PENDING]
+
+
 async def test_a_wait_that_the_server_ends_cancels_the_jobs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     # Given a request that waits for two pictures
     house = House(tmp_path)
     caller = house.gate.keys.caller(None)
     assert caller is not None
-    order = Order(draft=RequestDraft(prompt="x", width=SIZE, height=SIZE))
+    order = an_order("x")
     jobs = await house.studio.submit_all([order, order])
     never = asyncio.Event()
 
@@ -151,7 +230,7 @@ async def test_a_wait_that_breaks_cancels_the_jobs(tmp_path: Path) -> None:
     # Given two jobs, of which one is not there for this caller
     house = House(tmp_path)
     mine, others = Caller(owner="ann"), Caller(owner="bob")
-    order = Order(draft=RequestDraft(prompt="x", width=SIZE, height=SIZE))
+    order = an_order("x")
     jobs = [await house.studio.submit(order, caller=mine), await house.studio.submit(order, caller=others)]
     never = asyncio.Event()
 

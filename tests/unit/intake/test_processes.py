@@ -1,8 +1,12 @@
 """The decoding processes: when they come, what they may do, and what happens when they die, hang or lie."""
 
 import asyncio
+import ctypes
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -263,6 +267,64 @@ async def test_a_process_is_confined(intake: SandboxedIntake, monkeypatch: pytes
     assert process.rlimit(psutil.RLIMIT_CPU)[0] < 120
     assert set(process.environ()) <= {"PYTHONPATH", "LC_CTYPE"}
     assert process.net_connections() == []
+
+
+PROBE = """
+import json, pathlib, socket, sys
+sys.argv[1:] = []
+from danqing.intake.child import _confine
+from danqing.intake.limits import IntakeLimits
+from danqing.intake.rebuild import rebuild
+
+folder, outside = map(pathlib.Path, json.loads(sys.stdin.readline()))
+_confine(IntakeLimits(), folder)
+told = {}
+
+def tried(name, work):
+    try:
+        work()
+        told[name] = True
+    except OSError:
+        told[name] = False
+
+tried("makes in the folder", lambda: (folder / "made").write_bytes(b"x"))
+tried("removes in the folder", (folder / "made").unlink)
+tried("reads elsewhere", outside.read_bytes)
+tried("changes elsewhere", lambda: outside.write_bytes(b"x"))
+tried("makes elsewhere", lambda: (outside.parent / "made").write_bytes(b"x"))
+tried("removes elsewhere", outside.unlink)
+tried("connects", lambda: socket.create_connection(("127.0.0.1", int(sys.stdin.readline()))))
+print(json.dumps(told))
+"""
+
+
+@linux_only
+def test_what_a_decoder_that_was_taken_over_cannot_do(tmp_path: Path) -> None:
+    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 4:
+        pytest.skip("this kernel has no Landlock, or one that knows no network")
+    folder, outside = tmp_path / "staging", tmp_path / "secret"
+    folder.mkdir()
+    outside.write_bytes(b"of the server")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        said = f"{json.dumps([str(folder), str(outside)])}\n{listening.getsockname()[1]}\n"
+        told = subprocess.run(
+            [sys.executable, "-c", PROBE], input=said, capture_output=True, text=True, check=True, timeout=DEADLINE_S
+        )
+
+    able = {name for name, done in json.loads(told.stdout).items() if done}
+    assert able == {"makes in the folder", "removes in the folder"}
+    assert outside.read_bytes() == b"of the server"
+
+
+async def test_a_folder_that_is_replaced_is_no_end(
+    intake: SandboxedIntake, artifacts: LocalArtifactStore, tmp_path: Path
+) -> None:
+    await intake.stage(SMALL, parameter="image")
+    shutil.rmtree(tmp_path / "outputs")
+
+    # Then a decoder that was confined to the old one is replaced
+    assert (await intake.stage(SMALL, parameter="image")).path.exists()
 
 
 @linux_only

@@ -1,0 +1,150 @@
+"""uvicorn's two protocols with the limits that they lack: heads of requests, silence before them, unread answers.
+
+What is refused here has reached no app, so it is told in plain text, or not at all.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+
+MAX_HEAD_BYTES = 64 * 1024  # of a request's line, headers and trailers
+MAX_HEADERS = 128
+MAX_SILENT_BYTES = 4 * MAX_HEAD_BYTES  # from which nothing came: an endless header, or one chunk's endless extension
+HEAD_TIMEOUT_S = 30.0  # for a whole head, from the moment that one is due
+MAX_UNREAD_BYTES = 8 * 1024 * 1024  # of answers to a WebSocket's client that reads none
+MAX_FRAGMENTS = 1024  # of a message
+TOO_LARGE = 1009  # a WebSocket's close code
+
+_REFUSAL = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain\r\nContent-Length: 35\r\n"
+    b"Connection: close\r\n\r\nThe request's headers are too long."
+)
+
+
+class _HeadTooLarge(Exception):
+    """Ends the parsing."""
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """One connection. head_timeout_s: see HEAD_TIMEOUT_S; for tests."""
+
+    head_timeout_s = HEAD_TIMEOUT_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # Any: as uvicorn has it
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head_bytes = 0
+        self._head_lines = 0
+        self._silent_bytes = 0
+        self._too_large = False
+        self._head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`; so for all below, or uvicorn's own."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._silent_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._silent_bytes > MAX_SILENT_BYTES:
+            self._too_large = True
+            self.send_400_response("")
+        elif self._is_idle and self._head_due is None and self.timeout_keep_alive_task is None:
+            self._expect_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._head_came()
+        super().handle_websocket_upgrade()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = self._head_lines = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_lines += 1
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._silent_bytes = 0
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._silent_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_large:
+            self.transport.write(_REFUSAL)
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether the next thing that is due is a head."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first one
+        return cycle is None or cycle.response_complete
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES or self._head_lines > MAX_HEADERS:
+            self._too_large = True
+            raise _HeadTooLarge
+
+    def _expect_head(self) -> None:
+        self._head_due = self.loop.call_later(self.head_timeout_s, self._give_up)
+
+    def _head_came(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _give_up(self) -> None:
+        self._head_due = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class GuardedWebSocket(WebSocketsSansIOProtocol):
+    """One connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Each ping is answered, so a client that sends them and reads nothing would fill the memory."""
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.transport.abort()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Empty fragments count for nothing in a message's length."""
+        super().handle_cont(event)
+        if len(self.frames) > MAX_FRAGMENTS and not self.transport.is_closing():
+            self.frames = []
+            self.conn.fail(TOO_LARGE, "too many fragments")
+            self.handle_parser_exception()
