@@ -92,6 +92,9 @@ class ZooEngine:
             case "dies once":
                 if self._zoo.first_time("load"):
                     _kill_self()
+            case "dies four times":
+                if any(self._zoo.first_time(f"load-{number}") for number in range(4)):
+                    _kill_self()
             case "dies but once":
                 if not self._zoo.first_time("load"):
                     _kill_self()

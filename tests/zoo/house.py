@@ -9,12 +9,13 @@ from pathlib import Path
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batching import BatchRule
+from danqing.core.callers import LOCAL, Caller
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
 from danqing.core.types import ArtifactKind, Job, RequestDraft, Stage, WorkerStatus
 from danqing.events.in_process import InProcessEventBus
-from danqing.queue.embedded import EmbeddedQueue
+from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.store.job_store import SqliteJobStore
 from danqing.store.sqlite import SqliteStores
 from danqing.workers.dispatcher import Dispatcher
@@ -74,11 +75,18 @@ class House:
             await asyncio.wait_for(worker.free(), DEADLINE_S)
 
     async def submit(
-        self, prompt: str, *further: ArtifactKind, seed: int | None = None, priority: int = 0, width: int = 64
+        self,
+        prompt: str,
+        *further: ArtifactKind,
+        seed: int | None = None,
+        priority: int = 0,
+        width: int = 64,
+        owner: str = LOCAL.owner,
     ) -> Job:
         """Accepts a job; small, so that encoding takes no time."""
         draft = RequestDraft(prompt=prompt, width=width, height=64, seed=seed, further=further)
-        return await self.studio.submit(Order(draft=draft, priority=priority))
+        caller = Caller(owner=owner, sees_all=True)
+        return await self.studio.submit(Order(draft=draft, priority=priority), caller=caller)
 
     async def ended(self, job: Job) -> Job:
         """Waits for the job's end."""
@@ -136,12 +144,13 @@ async def a_house(
     job_rules: JobRules = JOB_RULES,
     ready: bool = True,
     batch_pictures: int = 1,
+    queue_rules: QueueRules | None = None,
 ) -> AsyncIterator[House]:
     """Opens the store in folder, recovers, starts the workers; stops everything at the end, at once."""
     zoo = zoo or Zoo(folder=folder)
     stores = await asyncio.to_thread(SqliteStores.open, folder / "jobs.db")
     store = stores.jobs
-    queue, events = EmbeddedQueue(), InProcessEventBus()
+    queue, events = EmbeddedQueue(queue_rules), InProcessEventBus()
     specs = [a_spec(folder, zoo, number=number, batch_pictures=batch_pictures) for number in range(1, workers + 1)]
     supervisor = Supervisor(specs, rules=worker_rules)
     artifacts = LocalArtifactStore(folder / "outputs")

@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -90,20 +90,38 @@ class LocalArtifactStore:
         """See the port."""
         return str(self._root / name)
 
-    def sweep(self, without_artifacts: frozenset[str]) -> int:
-        """See the port. Only names of the server's own making are removed. Raises StorageFailure.
+    def pictures(self) -> Mapping[str, frozenset[str]]:
+        """See the port."""
+        found: dict[str, set[str]] = {}
+        for entry in self._listed(self._root, _is_of_a_job):
+            half_written, picture = _parsed(entry.name)
+            if picture is not None:
+                names = found.setdefault(picture["job_id"], set())
+                if half_written is None and _has_content(entry):
+                    names.add(entry.name)
+        return {job_id: frozenset(names) for job_id, names in found.items()}
+
+    def sweep(self, known: Mapping[str, frozenset[str]]) -> int:
+        """See the port. Only names of the server's own making are removed.
 
         Staged files are removed once they are old: what another server is just about to adopt stays.
         """
         staging = self._root / STAGING
+        left_over = self._listed(self._root, lambda entry: _is_left_over(entry, known))
+        if not staging.is_symlink():
+            left_over += self._listed(staging, _is_old)
+        return sum(map(_removed, left_over))
+
+    def _listed(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
+        """What lies in the folder and is wanted; nothing where there is no folder."""
         try:
-            left_over = _entries(self._root, lambda entry: _is_left_over(entry, without_artifacts))
-            if not staging.is_symlink():
-                left_over += _entries(staging, _is_old)
+            with os.scandir(folder) as entries:
+                return list(filter(wanted, entries))
+        except FileNotFoundError:
+            return []
         except OSError as exc:
             log.error("artifact_sweep_failed", reason=exc.strerror)
             raise StorageFailure from exc
-        return sum(map(_removed, left_over))
 
     def remove(self, name: str) -> None:
         """See the port."""
@@ -125,20 +143,28 @@ def _is_legal(name: str) -> bool:
     return NAME.fullmatch(name) is not None and ".." not in name
 
 
-def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
-    """What lies in the folder and is wanted; nothing where there is no folder."""
+def _parsed(name: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """How the name of a half-written file reads, and that of a job's picture, whole or to be."""
+    half_written = TEMPORARY.fullmatch(name)
+    return half_written, PICTURE.fullmatch(half_written["name"] if half_written else name)
+
+
+def _is_of_a_job(entry: os.DirEntry[str]) -> bool:
+    return _parsed(entry.name)[1] is not None
+
+
+def _has_content(entry: os.DirEntry[str]) -> bool:
+    """False for a link too, whatever it leads to, and for what is gone meanwhile."""
     try:
-        with os.scandir(folder) as entries:
-            return list(filter(wanted, entries))
-    except FileNotFoundError:
-        return []
+        return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size > 0
+    except OSError:
+        return False
 
 
-def _is_left_over(entry: os.DirEntry[str], without_artifacts: frozenset[str]) -> bool:
-    half_written = TEMPORARY.fullmatch(entry.name)
-    picture = PICTURE.fullmatch(half_written["name"] if half_written else entry.name)
-    if picture is not None and picture["job_id"] in without_artifacts:
-        return True
+def _is_left_over(entry: os.DirEntry[str], known: Mapping[str, frozenset[str]]) -> bool:
+    half_written, picture = _parsed(entry.name)
+    if picture is not None and (kept := known.get(picture["job_id"])) is not None:
+        return entry.name not in kept
     return half_written is not None and _is_old(entry)
 
 

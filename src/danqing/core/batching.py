@@ -34,9 +34,11 @@ class BatchRule:
     cards: tuple[ModelCard, ...]
 
     def largest(self, request: GenerationRequest) -> int:
-        """Pictures of such a request that are made together; at least 1."""
+        """Pictures of such a request that are made together; at least 1. What is taken from a step before is decided
+        for all of a call at once, so with a step cache each is made alone: it would not be the same picture.
+        """
         card = next((card for card in self.cards if card.id == request.model), None)
-        if card is None:
+        if card is None or request.step_cache is not None:
             return 1
         width, height = plan_size(card.capabilities.size_rules, request.width, request.height).native
         return max(1, min(self.pictures, self.pixels // (width * height)))

@@ -51,10 +51,15 @@ class Scaling:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScaling:
-    """How large a picture that an instruction speaks of is looked at: as latents, and together with the prompt."""
+    """How large a picture that an instruction speaks of is looked at: as latents, and together with the prompt.
+
+    framed: it is brought to the frame of the picture that is made before, as one that is begun with, so that places
+    in both mean the same, several of them side by side; otherwise each is looked at whole.
+    """
 
     latents: Scaling
     prompt: Scaling
+    framed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,8 @@ class Capabilities:
     instruction_edit: whether it understands "make the cat blue"; a model without that, but with the mode edit, begins
     with the picture and draws what the prompt describes. max_input_images: pictures that an edit may start from.
     sequence_length: tokens that a prompt may be cut to. cfg_shaping: whether cfg_normalization and cfg_truncation
-    count. reference_scaling: None where no instruction is understood.
+    count. reference_scaling: None where no instruction is understood. step_cache: whether so many steps are so much
+    alike that most of one may be taken from the one before.
     """
 
     modes: frozenset[Mode]
@@ -81,6 +87,7 @@ class Capabilities:
     sequence_length: Range = Range(minimum=1, maximum=512)
     cfg_shaping: bool = False
     reference_scaling: ReferenceScaling | None = None
+    step_cache: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +125,8 @@ class ModelCard:
     precision: how its weights are kept in memory: as the engine's number format says, or quantised while they load (a
     checkpoint that is quantised already says so itself). companions: at most one a mode. memory_bytes: that its weights
     take on a device that holds all of them, without companions; None where that is not known. licence: of the weights,
-    for people. loras: names of those that a request may ask for with it, sorted.
+    for people. loras: names of those that a request may ask for with it, sorted. served_with: ids of built-in models
+    that are on offer wherever it is.
     """
 
     id: str
@@ -133,6 +141,7 @@ class ModelCard:
     memory_bytes: int | None = None
     licence: str | None = None
     loras: tuple[str, ...] = ()
+    served_with: tuple[str, ...] = ()
 
     def companion(self, mode: Mode) -> Companion | None:
         """What the mode needs beside the model's own weights."""

@@ -16,11 +16,15 @@
     ├── Unavailable               right request, wrong moment
     │   ├── ModelNotReady
     │   ├── QueueFull
+    │   ├── RateLimited           this owner has asked for more than he may in so short a time
+    │   ├── QuotaExceeded         this owner has had, or keeps, as much as he may
+    │   ├── TooManyJobs           as many of this owner's jobs wait as one owner may have waiting
     │   ├── TooBusy               as many requests are being read as the server reads at once
     │   └── ShuttingDown
     ├── RequestTimeout            waited as long as the server waits; the job was cancelled
     ├── Conflict
     │   ├── JobNotCancellable
+    │   ├── SubmitKeyReused       another request was sent under the same Idempotency-Key
     │   └── AmbiguousBatch
     └── InternalError             our fault; details are in the log only
         ├── EngineFailure         a picture could not be made
@@ -31,6 +35,7 @@
         │   ├── ModelNotServed    accepted for a model that the server has no more
         │   └── JobTimeout
         ├── WorkerLost            the process died or hung under the job
+        ├── WorkerReplaced        the process was ended because of another job
         ├── ServerRestarted       the server ended under the job
         ├── StorageFailure
         └── DataDirectoryInUse    start-up only
@@ -138,11 +143,16 @@ class ArtifactNotFound(NotFound):
 
 
 class Unavailable(DanqingError):
-    """The server cannot take the request now; trying again later helps."""
+    """The server cannot take the request now; trying again later helps: after retry_after_s, whole seconds."""
 
     code = "unavailable"
     retryable = True
-    retry_after_s: ClassVar[int] = 5
+    retry_after_s: int = 5
+
+    def __init__(self, public_message: str | None = None, *, retry_after_s: int | None = None) -> None:
+        super().__init__(public_message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
 
 class ModelNotReady(Unavailable):
@@ -157,6 +167,27 @@ class QueueFull(Unavailable):
 
     code = "queue_full"
     default_message = "The queue is full; try again later."
+
+
+class TooManyJobs(Unavailable):
+    """As many jobs of this owner wait as the server is configured to hold for one."""
+
+    code = "too_many_jobs"
+    default_message = "Too many of your jobs are waiting; try again when some of them are done."
+
+
+class RateLimited(Unavailable):
+    """The owner has asked for more work than he may in a while (`core/rate_limits.py`)."""
+
+    code = "rate_limited"
+    default_message = "Too much was asked for in a short time; try again later."
+
+
+class QuotaExceeded(Unavailable):
+    """The owner has had as many pictures as he may have in a day, or keeps as many bytes as he may."""
+
+    code = "quota_exceeded"
+    default_message = "You have had as much as you may; try again later."
 
 
 class TooBusy(Unavailable):
@@ -191,6 +222,13 @@ class JobNotCancellable(Conflict):
 
     code = "job_not_cancellable"
     default_message = "The job has already ended."
+
+
+class SubmitKeyReused(Conflict):
+    """The owner has sent another request under this key, not long ago."""
+
+    code = "idempotency_key_reused"
+    default_message = "Another request was sent with this Idempotency-Key; use a new key for a new request."
 
 
 class AmbiguousBatch(Conflict):
@@ -261,6 +299,14 @@ class WorkerLost(InternalError):
     code = "worker_lost"
     retryable = True
     default_message = "The worker process was lost."
+
+
+class WorkerReplaced(InternalError):
+    """The worker process had to be ended because of another job; this one gets another attempt."""
+
+    code = "worker_replaced"
+    retryable = True
+    default_message = "The worker process was replaced."
 
 
 class ServerRestarted(InternalError):

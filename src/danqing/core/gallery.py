@@ -23,7 +23,7 @@ class Gallery:
 
         Raises BatchNotFound, also for a batch that the caller may not see.
         """
-        return await self._batches.batch(batch_id, _within(caller, owner))
+        return await self._batches.batch(batch_id, _within(caller, owner, batch_id))
 
     async def forget(self, batch_id: str, *, caller: Caller = LOCAL, owner: str | None = None) -> None:
         """Takes the batch out of the history; its pictures stay, and what is being made goes on.
@@ -31,14 +31,16 @@ class Gallery:
         Raises BatchNotFound, also for a batch that the caller may not see, and AmbiguousBatch where several owners have
         one of this id and none is named.
         """
-        scope = _within(caller, owner)
+        scope = _within(caller, owner, batch_id)
         if scope is None and len(await self._batches.owners(batch_id)) > 1:
             raise AmbiguousBatch
         await self._batches.forget(batch_id, scope)
 
 
-def _within(caller: Caller, owner: str | None) -> str | None:
-    """The owner to look at; None for all. Raises BatchNotFound for one that the caller may not see."""
+def _within(caller: Caller, owner: str | None, batch_id: str) -> str | None:
+    """The owner to look at; None for all. Raises BatchNotFound for one that the caller may not see, or that none is."""
     if owner is not None and caller.scope not in (None, owner):
+        raise BatchNotFound
+    if "\0" in batch_id:  # which not every database can look for
         raise BatchNotFound
     return owner if owner is not None else caller.history

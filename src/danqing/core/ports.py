@@ -1,6 +1,6 @@
 """What the core needs from the outside, one Protocol a noun. Implementations pass the suites in `tests/contracts`."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.events import Event
 from danqing.core.images import StagedImage
 from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure, PoolStatus, Progress
 
 
@@ -21,25 +22,57 @@ class JobStore(Protocol):
     outdated, and its call answers None and changes nothing. Raises StorageFailure when the medium fails.
     """
 
-    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
-        """Stores a new pending job; returns it with its sequence. Durable on return.
+    async def add(
+        self,
+        job: Job,
+        max_pending: int,
+        *,
+        batch_size: int = 1,
+        max_of_owner: int | None = None,
+        join: Join = Join.NONE,
+        key: SubmitKey | None = None,
+    ) -> Job:
+        """Stores a new pending job; returns it with its turn and sequence. Durable on return.
 
         Its owner's batch of that id is made if there is none, of batch_size; a job beyond that size makes it larger.
-        join_equal: returns instead, and stores nothing, the job that `find_equal` finds, if there is one.
-        Raises QueueFull if max_pending jobs are pending: of calls at once exactly as many are taken as there is room.
+        join: returns instead, and stores nothing, the job that `find_equal` finds, if there is one. key: is noted with
+        the job; while it counts, the jobs that it was noted with are returned, whatever has become of them.
+        Raises QueueFull if max_pending jobs are pending: of calls at once exactly as many are taken as there is room;
+        TooManyJobs likewise if max_of_owner of its owner's are; SubmitKeyReused.
         """
         ...
 
-    async def add_all(self, jobs: Sequence[Job], max_pending: int, *, batch_sizes: Sequence[int]) -> list[Job]:
-        """As `add` for several new jobs at once, each with its batch's size: all of them, or none and QueueFull."""
+    async def add_all(
+        self,
+        jobs: Sequence[Job],
+        max_pending: int,
+        *,
+        batch_sizes: Sequence[int],
+        max_of_owner: int | None = None,
+        join: Join = Join.NONE,
+        key: SubmitKey | None = None,
+    ) -> list[Job]:
+        """As `add` for several new jobs of one owner at once, each with its batch's size: all of them, or none.
+
+        Those that are joined do not count in the size of the batch that the others make.
+        """
+        ...
+
+    async def find_key(self, owner: str, key: SubmitKey, now: datetime) -> Sequence[Job] | None:
+        """The jobs that the key was noted with; None for one that does not count (any more), or whose jobs are gone.
+
+        Raises SubmitKeyReused if it was noted with another digest.
+        """
         ...
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
         ...
 
-    async def find_equal(self, owner: str, fingerprint: str) -> Job | None:
-        """The owner's newest job of this fingerprint that is under way, or completed with artifacts."""
+    async def find_equal(self, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
+        """The owner's newest job of this fingerprint that is under way or, if such may be joined too, completed with
+        artifacts.
+        """
         ...
 
     async def with_fingerprint(self, prefix: str, owner: str | None) -> Sequence[Job]:
@@ -85,7 +118,7 @@ class JobStore(Protocol):
         ...
 
     async def waiting_before(self, job: Job) -> int:
-        """How many pending jobs will be taken before this one: higher priority, or equal and accepted earlier."""
+        """How many pending jobs are to be taken before this one, in the order of `fairness.order_of_taking`."""
         ...
 
     async def unfinished(self) -> Sequence[Job]:
@@ -95,8 +128,16 @@ class JobStore(Protocol):
         """
         ...
 
-    async def without_artifacts(self) -> frozenset[str]:
-        """The ids of the jobs that were attempted and have no artifacts, for `ArtifactStore.sweep` at start-up."""
+    async def artifact_names(self, job_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """The names of the artifacts of those of these jobs that it knows, by job id; for `ArtifactStore.sweep`."""
+        ...
+
+    async def note_missing(self, present: Collection[str]) -> frozenset[str]:
+        """present: the names of all pictures that are there. Returns the names of artifacts that are not.
+
+        A completed job that lacks one is not found by `find_equal` until it is noted as present again. Its artifacts
+        stay, for a disk may only be away for a while.
+        """
         ...
 
 
@@ -207,12 +248,19 @@ class ArtifactStore(Protocol):
         """The place of that name for people to read (an absolute path, a URL), whether a picture is there or not."""
         ...
 
-    def sweep(self, without_artifacts: frozenset[str]) -> int:
-        """Removes pictures of these jobs, whole or half-written, which a crash left; returns how many.
+    def pictures(self) -> Mapping[str, frozenset[str]]:
+        """The names of the pictures of jobs that are there, by job id; an empty file is no picture. Blocking.
+
+        A job of which there is only something half-written has none. Raises StorageFailure.
+        """
+        ...
+
+    def sweep(self, known: Mapping[str, frozenset[str]]) -> int:
+        """Removes pictures of these jobs, whole or half-written, but for those named; returns how many.
 
         Of other jobs only half-written ones that are too old to be under way. Everything else stays: the place may hold
         the pictures of another server, or other files altogether. What cannot be removed is logged. Blocking; only at
-        start-up.
+        start-up. Raises StorageFailure.
         """
         ...
 
@@ -224,12 +272,17 @@ class ArtifactStore(Protocol):
 class ModelCatalogue(Protocol):
     """The models that this server offers."""
 
-    def default(self) -> ModelCard:
-        """What a client gets that names no model."""
+    def default(self, *, instructed: bool = False) -> ModelCard:
+        """What a client gets that names no model. instructed: for an edit that an instruction describes: the first
+        model that understands such, where the usual one does not, if there is one.
+        """
         ...
 
-    def card(self, model_id: str) -> ModelCard:
-        """The model of that id, or that it is an alias of (`model_names.py`). Raises UnknownModel."""
+    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
+        """The model of that id, or that it is an alias of (`model_names.py`), `default` as above.
+
+        Raises UnknownModel.
+        """
         ...
 
     def cards(self) -> Sequence[ModelCard]:

@@ -12,6 +12,7 @@ SEED_BITS = 32  # drawn seeds; clients may send up to MAX_SEED
 MAX_SEED = 2**63 - 1
 MAX_GUIDANCE = 100
 MAX_CONDITIONING = 2
+MAX_STEP_CACHE = 1
 MAX_LORAS = 8  # of one picture
 MAX_LORA_SCALE = 4.0  # and as much below 0
 MAX_LORA_NAME = 255  # characters
@@ -66,6 +67,7 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
             "controlnet_conditioning_scale", draft.controlnet_conditioning_scale, MAX_CONDITIONING
         ),
         loras=_loras(draft, card),
+        step_cache=_optional_share("step_cache", draft.step_cache, MAX_STEP_CACHE) or None,
         further=tuple(sorted(set(draft.further))),
     )
 
@@ -127,6 +129,10 @@ def _check_support(draft: RequestDraft, card: ModelCard) -> None:
     for name, value in (("cfg_normalization", draft.cfg_normalization), ("cfg_truncation", draft.cfg_truncation)):
         if value is not None and not can.cfg_shaping:
             raise NotSupported(f"Not supported: {name} by model {card.id}.", parameter=name)
+    if draft.step_cache and not can.step_cache:
+        raise NotSupported(f"Not supported: step_cache by model {card.id}.", parameter="step_cache")
+    if draft.step_cache and draft.mode is Mode.CONTROLNET:
+        raise NotSupported(f"Not supported: step_cache for mode {draft.mode}.", parameter="step_cache")
     if draft.strength is not None and _follows_instruction(draft, can):
         raise NotSupported(
             f"Not supported: strength for edits by model {card.id}, which follows the prompt.", parameter="strength"
@@ -197,3 +203,5 @@ def _check_text(name: str, text: str, max_chars: int) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):
         # JSON can carry half a surrogate pair, which no encoding can store.
         raise InvalidRequest(f"{name} is not valid Unicode text.", parameter=name)
+    if "\0" in text:  # which not every database can store
+        raise InvalidRequest(f"{name} must have no NUL character.", parameter=name)

@@ -1,27 +1,25 @@
-"""The use cases of jobs: submit, get, watch, cancel, queue figures. Every dialect goes through here."""
+"""The use cases of jobs: submit, get, watch, leave, cancel, queue figures. Every dialect goes through here."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from danqing.core.adjustments import foreseen_adjustments
-from danqing.core.batches import BatchPlace
+from danqing.core.admission import Admission
+from danqing.core.attendance import Attendance
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.capabilities import ModelCard
-from danqing.core.errors import JobNotCancellable, JobNotFound, ModelNotReady, ParameterOutOfRange, ShuttingDown
+from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown
 from danqing.core.events import Event, StateChanged
-from danqing.core.fingerprint import fingerprint
+from danqing.core.orders import Limits, Order
+from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
-from danqing.core.resolve import resolve
+from danqing.core.reception import Reception
 from danqing.core.states import JobState
+from danqing.core.submitting import SubmitKey
 from danqing.core.taking_over import InputImages
-from danqing.core.types import Job, PoolStatus, Progress, RequestDraft
-
-T = TypeVar("T")
+from danqing.core.types import Job, PoolStatus, Progress
+from danqing.core.uninterrupted import Uninterrupted
 
 
 def utc_now() -> datetime:
@@ -32,31 +30,6 @@ def utc_now() -> datetime:
 def new_job_id() -> str:
     """A random UUID in its usual writing; tells nothing about the job."""
     return str(uuid.uuid4())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """max_queue_size: pending jobs held at most, in all."""
-
-    max_queue_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """A draft and how its job is to be treated.
-
-    priority: higher first, within a signed 32-bit integer. batch: where the history shows it; None for a batch of its
-    own. metadata: JSON values told again in answers. join_equal: an equal request of the same owner that is done or
-    under way is returned instead of a new job, also while no model is loaded or the queue is full. waits_for_model:
-    accepted also before the models are loaded for the first time, to wait for that.
-    """
-
-    draft: RequestDraft
-    priority: int = 0
-    batch: BatchPlace | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
-    join_equal: bool = False
-    waits_for_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,129 +63,98 @@ class Studio:
         artifacts: ArtifactStore,
         limits: Limits,
         secret: bytes = b"",
+        pace: Pace | None = None,
+        admission: Admission | None = None,
+        inputs: InputImages | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = new_job_id,
     ) -> None:
-        """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all."""
+        """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all.
+
+        pace: what the dispatcher tells of completed jobs. admission: None admits everything. inputs: of the artifact
+        store, if somebody else works with them too.
+        """
         self._store = store
         self._queue = queue
         self._pool = pool
         self._events = events
         self._catalogue = catalogue
-        self._inputs = InputImages(artifacts)
         self._limits = limits
-        self._secret = secret
         self._clock = clock
-        self._new_id = new_id
-        self._draining = False
-        self._moves: set[asyncio.Task[object]] = set()
+        self._attendance = Attendance()
+        self._reception = Reception(
+            store=store,
+            queue=queue,
+            pool=pool,
+            events=events,
+            catalogue=catalogue,
+            attendance=self._attendance,
+            pace=pace or Pace(),
+            limits=limits,
+            secret=secret,
+            clock=clock,
+            new_id=new_id,
+            admission=admission or Admission(),
+            inputs=inputs or InputImages(artifacts),
+        )
+        self._moves = Uninterrupted()
 
     @property
     def catalogue(self) -> ModelCatalogue:
         """The models on offer."""
         return self._catalogue
 
-    async def submit(self, order: Order, *, caller: Caller = LOCAL) -> Job:
+    async def submit(self, order: Order, *, caller: Caller = LOCAL, key: SubmitKey | None = None) -> Job:
         """Accepts a request as a job; once this returns, the job survives any crash.
 
         The draft's staged pictures are stored if a job has them then; files that are still there are the caller's.
-        Raises InvalidRequest, ModelNotReady, QueueFull, ShuttingDown or StorageFailure.
+        key: the submit is a repetition if the caller has made one with this key not long ago, and is answered with that
+        one's job, whatever has become of it; such a job is nobody's to abandon, and joins no other.
+        Raises InvalidRequest, ModelNotReady, QueueFull, TooManyJobs, ShuttingDown, SubmitKeyReused or StorageFailure.
         """
-        await self._look_for_loras([order.draft])
-        job = self._new_job(order, caller)
-        if order.join_equal and (equal := await self._store.find_equal(caller.owner, job.fingerprint)) is not None:
-            return equal
-        self._check_ready(waits=order.waits_for_model)
-        return (await self._to_its_end(self._accept(job, order)))[0]
+        return (await self._reception.take([order], caller, key))[0]
 
-    async def submit_all(self, orders: Sequence[Order], *, caller: Caller = LOCAL) -> list[Job]:
-        """Accepts all of them, each as a new job, or none: as `submit`, but `join_equal` means nothing here.
+    async def submit_all(
+        self, orders: Sequence[Order], *, caller: Caller = LOCAL, key: SubmitKey | None = None
+    ) -> list[Job]:
+        """Accepts all of them, or none, as `submit` does. They join equal ones only if all of them may.
 
         Raises ParameterOutOfRange for more than the queue ever holds.
         """
-        if len(orders) > self._limits.max_queue_size:
-            most = self._limits.max_queue_size
-            raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
-        await self._look_for_loras([order.draft for order in orders])
-        jobs = [self._new_job(order, caller) for order in orders]
-        self._check_ready(waits=all(order.waits_for_model for order in orders))
-        return await self._to_its_end(self._accept_all(jobs, orders))
+        return await self._reception.take(orders, caller, key)
 
-    async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:
-        """One that is not known may have come since the catalogue looked. Raises UnknownModel."""
-        for draft in drafts:
-            if draft.loras and not {lora.name for lora in draft.loras} <= set(self._card(draft).loras):
-                await asyncio.to_thread(self._catalogue.refresh)
-                return
+    def waiting_for(self, job: Job) -> int:
+        """How many wait for an attended job; 0 for any other."""
+        return self._attendance.waiting(job.id)
 
-    def _card(self, draft: RequestDraft) -> ModelCard:
-        return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
+    async def leave(self, job: Job, *, caller: Caller = LOCAL) -> None:
+        """Whoever submitted an attended order, and got this job, waits for it no more: it has ended, or he has gone.
 
-    def _new_job(self, order: Order, caller: Caller) -> Job:
-        card = self._card(order.draft)
-        request = resolve(order.draft, card)
-        if self._draining:
-            raise ShuttingDown
-        job_id = self._new_id()
-        place = order.batch or BatchPlace(id=job_id)
-        return Job(
-            id=job_id,
-            owner=caller.owner,
-            request=request,
-            fingerprint=fingerprint(request, owner=caller.owner, secret=self._secret),
-            created_at=self._clock(),
-            priority=order.priority,
-            batch_id=place.id,
-            batch_index=place.index,
-            metadata=order.metadata,
-            adjustments=foreseen_adjustments(request, card),
-        )
-
-    def _check_ready(self, *, waits: bool) -> None:
-        pool = self._pool.status()
-        if not (pool.accepts_jobs or (waits and pool.is_coming_up)):
-            raise ModelNotReady
-
-    async def _accept(self, new: Job, order: Order) -> list[Job]:
-        size = order.batch.size if order.batch else 1
-        async with self._inputs.taken_over(order.draft.staged) as inputs:
-            job = await self._store.add(new, self._limits.max_queue_size, batch_size=size, join_equal=order.join_equal)
-            inputs.keep()
-        if job.id == new.id:  # else an equal one, accepted since the look at the store
-            await self._announce(job)
-        return [job]
-
-    async def _accept_all(self, new: Sequence[Job], orders: Sequence[Order]) -> list[Job]:
-        sizes = [order.batch.size if order.batch else 1 for order in orders]
-        async with self._inputs.taken_over([image for order in orders for image in order.draft.staged]) as inputs:
-            jobs = await self._store.add_all(new, self._limits.max_queue_size, batch_sizes=sizes)
-            inputs.keep()
-        for job in jobs:
-            await self._announce(job)
-        return jobs
-
-    async def _announce(self, job: Job) -> None:
-        self._events.publish(StateChanged(job=job))
-        await self._queue.publish(job)
-
-    async def _to_its_end(self, move: Coroutine[None, None, T]) -> T:
-        """Goes on even if the caller is cancelled (a client hung up): a job stored but not queued would never run."""
-        task = asyncio.create_task(move)
-        self._moves.add(task)  # the event loop alone would let it be collected
-        task.add_done_callback(self._moves.discard)
-        return await asyncio.shield(task)
+        A job that is under way is cancelled if nobody else wants it. job: as he knows it.
+        """
+        abandoned = self._attendance.leave(job.id, ended=job.state.is_final)
+        if abandoned and self._limits.cancel_abandoned:
+            with suppress(JobNotFound, JobNotCancellable):
+                await self.cancel(job.id, caller=caller)
 
     def stop_accepting(self) -> None:
         """From now on `submit` raises ShuttingDown; what was accepted goes on."""
-        self._draining = True
+        self._reception.draining = True
 
     @property
     def is_draining(self) -> bool:
         """True once `stop_accepting` was called."""
-        return self._draining
+        return self._reception.draining
 
     async def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
-        """Raises JobNotFound, also for a job that the caller may not see."""
+        """For somebody who has the job's id. Raises JobNotFound, also for a job that the caller may not see."""
+        job = await self._seen(job_id, caller)
+        self._attendance.asked_for(job_id)
+        return job
+
+    async def _seen(self, job_id: str, caller: Caller) -> Job:
+        if "\0" in job_id:  # which not every database can look for
+            raise JobNotFound
         job = await self._store.get(job_id)
         if not caller.may_see(job):
             raise JobNotFound
@@ -237,8 +179,8 @@ class Studio:
 
         Raises JobNotFound, or JobNotCancellable when it has ended already.
         """
-        await self.get(job_id, caller=caller)
-        return await self._to_its_end(self._cancel(job_id))
+        await self._seen(job_id, caller)
+        return await self._moves.run(self._cancel(job_id))
 
     async def _cancel(self, job_id: str) -> Job:
         cancelled = await self._store.cancel(job_id, self._clock())
@@ -258,7 +200,7 @@ class Studio:
         previews: have them made from now on; without, some may come all the same, because somebody else wants them.
         """
         async with self._events.watch(job_id) as events:
-            now = await self.get(job_id, caller=caller)
+            now = await self._seen(job_id, caller)
             if previews and not now.state.is_final:
                 await self._pool.send_previews(job_id)
             yield _until_final(now, events)

@@ -1,13 +1,15 @@
 """Input images on their way from staged files to a job: taken over, and given up again if no job came of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.ports import ArtifactStore
+from danqing.core.threads import in_thread_to_its_end
 
 
 @dataclass
@@ -36,6 +38,7 @@ class InputImages:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
         self._names: dict[str, _Name] = {}
+        self._removing: dict[str, asyncio.Event] = {}  # set when it is known whether the picture is still there
 
     @asynccontextmanager
     async def taken_over(self, images: Sequence[StagedImage]) -> AsyncGenerator[TakenOver]:
@@ -43,7 +46,13 @@ class InputImages:
 
         Raises StorageFailure, or ArtifactNotFound for a staged file that is gone.
         """
-        result, names = TakenOver(), list(dict.fromkeys(ref_of(image).name for image in images))
+        result = TakenOver()
+        if not images:
+            yield result
+            return
+        names = list(dict.fromkeys(ref_of(image).name for image in images))
+        while removing := next((self._removing[name] for name in names if name in self._removing), None):
+            await removing.wait()
         for name in names:
             self._names.setdefault(name, _Name()).takers += 1
         try:
@@ -54,6 +63,25 @@ class InputImages:
         finally:
             for name in names:
                 await self._leave(name, result.kept)
+
+    async def remove_unused(self, names: Collection[str], in_use: Callable[[], Awaitable[Collection[str]]]) -> set[str]:
+        """Removes the pictures of these names, but for those in use. Returns the names that submits are busy with.
+
+        in_use: asked while submits that want one of them wait. Raises StorageFailure.
+        """
+        free = [name for name in names if name not in self._names]
+        decided = asyncio.Event()
+        self._removing |= dict.fromkeys(free, decided)
+        try:
+            used = await in_use()
+            for name in free:
+                if name not in used:
+                    await in_thread_to_its_end(partial(self._artifacts.remove, name))
+        finally:
+            for name in free:
+                del self._removing[name]
+            decided.set()
+        return set(names) - set(free)
 
     def _take(self, image: StagedImage, name: str) -> bool:
         """True if the picture was not there before. The staged file is left where it was already."""

@@ -51,6 +51,7 @@ class RequestDraft:
     original picture.
     control_preprocess: None if the control image is a map already. controlnet_conditioning_scale: how strongly the map
     is followed, 0 to 2. cfg_normalization, cfg_truncation, max_sequence_length: of Z-Image's pipeline.
+    step_cache: up to how large a change, from 0 to 1, most of a step may be taken from the one before it; 0 is off.
     """
 
     prompt: str
@@ -72,6 +73,7 @@ class RequestDraft:
     control_preprocess: ControlPreprocess | None = None
     controlnet_conditioning_scale: float | None = None
     loras: tuple[Lora, ...] = ()
+    step_cache: float | None = None
     further: tuple[ArtifactKind, ...] = ()
 
     @property
@@ -85,8 +87,8 @@ class GenerationRequest:
     """What a picture needs, complete: equal requests give equal pictures.
 
     width, height: pixels of the finished picture. guidance_scale: 0 means no guidance. strength: None where no picture
-    is begun with. The rest as in `RequestDraft`; None is the model's own. A field that a later version adds has a
-    default, with which a request that was stored before is read.
+    is begun with. step_cache: None is off. The rest as in `RequestDraft`; None is the model's own. A field that a later
+    version adds has a default, with which a request that was stored before is read.
     """
 
     model: str
@@ -108,6 +110,7 @@ class GenerationRequest:
     control_preprocess: ControlPreprocess | None = None
     controlnet_conditioning_scale: float | None = None
     loras: tuple[Lora, ...] = ()
+    step_cache: float | None = None
     further: tuple[ArtifactKind, ...] = ()
 
     @property
@@ -152,7 +155,8 @@ class Attempt:
 class Job:
     """One request on its way to pictures. Times are aware, in UTC.
 
-    priority: higher first. sequence: order of acceptance, given by the store (0 before it is stored).
+    priority: higher first. turn: between owners, see `fairness.py`. sequence: order of acceptance. Both are given by
+    the store (0 before it is stored).
     started_at: when the newest attempt began; None while the job waits.
     adjustments: what was done to honour the request that its caller may want to know, one sentence each.
     batch_id: the batch that shows it, its own for a job that came alone; unique within an owner. metadata: JSON values
@@ -169,6 +173,7 @@ class Job:
     batch_id: str = ""
     batch_index: int = 0
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    turn: int = 0
     sequence: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -242,10 +247,31 @@ class EncodedPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """A model in memory, and how it is run.
+
+    on_device: False while it waits in the host's memory. placement: how its weights share the device with the work.
+    dtype: what is computed in. attention: diffusers' name of the kernel. compiled: the transformer's blocks are. vae:
+    how the autoencoder keeps its numbers, and whether it is compiled. step_cache: whether requests may ask for one.
+    """
+
+    id: str
+    placement: str
+    precision: str
+    dtype: str
+    attention: str
+    compiled: bool
+    vae: str
+    step_cache: bool
+    on_device: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceStatus:
     """A device and its memory; the byte counts are None where the device has no memory of its own (a CPU).
 
-    id: as torch names it ("cuda:0", "cpu"); name: the maker's, for people.
+    id: as torch names it ("cuda:0", "cpu"); name: the maker's, for people. models: ids of those that are on it.
+    loaded: how those are run that are in memory. prompt_cache_bytes: within which encoded prompts are remembered.
     """
 
     id: str
@@ -254,6 +280,9 @@ class DeviceStatus:
     memory_allocated_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     memory_total_bytes: int | None = None
+    models: tuple[str, ...] = ()
+    loaded: tuple[ModelStatus, ...] = ()
+    prompt_cache_bytes: int | None = None
 
 
 class WorkerState(StrEnum):

@@ -1,28 +1,20 @@
-"""The job queue inside the server process: ids in heaps, one heap a model. Forgotten when the process ends.
+"""The job queue inside the server process: ids in heaps, a line a model. Forgotten when the process ends.
 
 What waits is published again from the store at start-up, so nothing here needs to last.
 """
 
 import asyncio
-import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from danqing.core.batching import batch_key
 from danqing.core.types import Job
+from danqing.queue.line import Entry, Line
 
 _ATTEMPTS_OF_A_SUSPECT = 2  # a job tried this often may be what kills its workers
-
-
-class _Entry(NamedTuple):
-    """Smaller is taken earlier."""
-
-    before: int  # the priority, negated
-    place: int  # the job's sequence; for a suspect that of the last one that it lets go first
-    arrival: int
-    job_id: str
 
 
 class _Waiting(NamedTuple):
@@ -30,21 +22,38 @@ class _Waiting(NamedTuple):
 
     model: str
     key: Hashable | None
+    entry: Entry
 
 
 class _Taker(NamedTuple):
     models: Collection[str]
+    warm: Collection[str]
     woken: asyncio.Future[None]
 
 
-class EmbeddedQueue:
-    """Higher priority first, then in order of acceptance; but a job that was tried twice already lets those go first
-    that wait at its priority when it comes back. For use from one event loop only.
+@dataclass(frozen=True, kw_only=True)
+class QueueRules:
+    """max_running_of_owner: of an owner's jobs that are taken and not done, at most; None: as many as there are takers.
+
+    max_passes: how often in a row jobs of a model may be passed over for the sake of one that a taker has at hand.
     """
 
-    def __init__(self) -> None:
-        self._heaps: dict[str, list[_Entry]] = {}
+    max_running_of_owner: int | None = None
+    max_passes: int = 4
+
+
+class EmbeddedQueue:
+    """Higher priority first, then by turn (`core.fairness`), then in order of acceptance; but a job that was tried
+    twice already lets those go first that wait at its priority when it comes back. For use from one event loop only.
+    """
+
+    def __init__(self, rules: QueueRules | None = None) -> None:
+        self._rules = rules or QueueRules()
+        self._lines: dict[str, Line] = {}
         self._waiting: dict[str, _Waiting] = {}  # by job id
+        self._owner_of: dict[str, str] = {}  # of those that are taken and not done, where that is limited
+        self._running: Counter[str] = Counter()  # by owner
+        self._passed: Counter[str] = Counter()  # by model
         self._takers: deque[_Taker] = deque()
         self._coming = 0  # takers that were woken and have not looked yet
         self._arrivals = itertools.count()
@@ -57,33 +66,39 @@ class EmbeddedQueue:
         """Makes the pending job known to takers of its model. Publishing a waiting job again changes nothing."""
         if job.id in self._waiting:
             return
-        model = job.request.model
-        heap = self._heaps.setdefault(model, [])
-        place = job.sequence
+        self.done(job.id)
+        model, turn, sequence = job.request.model, job.turn, job.sequence
         if len(job.attempts) >= _ATTEMPTS_OF_A_SUSPECT:
-            place = max((e.place for e in heap if e.before == -job.priority), default=place)
-        self._waiting[job.id] = _Waiting(model, None if job.attempts else batch_key(job.request))
-        heapq.heappush(heap, _Entry(-job.priority, place, next(self._arrivals), job.id))
-        self._wake_one(model)
+            turn, sequence = max(self._places(model, -job.priority), default=(turn, sequence))
+        entry = Entry(-job.priority, turn, sequence, next(self._arrivals), job.id, job.owner)
+        self._waiting[job.id] = _Waiting(model, None if job.attempts else batch_key(job.request), entry)
+        self._lines.setdefault(model, Line()).add(entry)
+        if not self._is_held(job.owner):
+            self._wake_one(model)
+
+    def _places(self, model: str, before: int) -> list[tuple[int, int]]:
+        entries = (waiting.entry for waiting in self._waiting.values() if waiting.model == model)
+        return [(entry.turn, entry.sequence) for entry in entries if entry.before == before]
 
     async def withdraw(self, job_id: str) -> None:
-        """Forgets a job that nobody has taken; unknown ids are fine. O(waiting jobs of its model)."""
-        waiting = self._waiting.pop(job_id, None)
-        if waiting is not None:
-            self._remove(waiting.model, {job_id})
+        """Forgets a job that nobody has taken; unknown ids are fine."""
+        self._remove(job_id)
 
-    def _remove(self, model: str, job_ids: Collection[str]) -> None:
-        heap = self._heaps[model]
-        heap[:] = [entry for entry in heap if entry.job_id not in job_ids]
-        heapq.heapify(heap)
+    def _remove(self, job_id: str) -> None:
+        if (waiting := self._waiting.pop(job_id, None)) is not None:
+            self._lines[waiting.model].withdraw(waiting.entry)
+            if not self._lines[waiting.model]:
+                del self._lines[waiting.model], self._passed[waiting.model]
 
-    async def take(self, models: Collection[str]) -> str:
+    async def take(self, models: Collection[str], *, warm: Collection[str] = ()) -> str:
         """Waits for a job of one of these models and removes it from the queue; the next in order over all of them.
 
-        Every id goes to one taker only, to the one that waits longest. Cancelling a take loses no job.
+        warm: those of the models that are at hand: their jobs may go before others of the same priority, but only
+        max_passes times in a row before the same model. Every id goes to one taker only: to the one that waits longest,
+        of those that have the model at hand if there are such. Cancelling a take loses no job.
         """
-        while (job_id := self._pop(models)) is None:
-            taker = _Taker(models, asyncio.get_running_loop().create_future())
+        while (job_id := self._pop(models, warm)) is None:
+            taker = _Taker(models, warm, asyncio.get_running_loop().create_future())
             self._takers.append(taker)
             try:
                 await taker.woken
@@ -101,35 +116,66 @@ class EmbeddedQueue:
         """At most so many ids of the next jobs that can be made together with this one, in order; does not wait.
 
         They wait at its priority, before anything of its model that is not alike, and were not tried before. What
-        others were woken for is left to them. O(waiting jobs of its model).
+        others were woken for is left to them.
         """
-        key, model = batch_key(job.request), job.request.model
-        waiting = sorted(entry for entry in self._heaps.get(model, ()) if entry.before == -job.priority)
-        alike = list(itertools.takewhile(lambda entry: self._waiting[entry.job_id].key == key, waiting))
-        job_ids = [entry.job_id for entry in alike[: max(0, min(most, len(waiting) - self._coming))]]
-        for job_id in job_ids:
-            del self._waiting[job_id]
-        if job_ids:
-            self._remove(model, set(job_ids))
+        key, line = batch_key(job.request), self._lines.get(job.request.model)
+        if line is None:
+            return []
+        job_ids: list[str] = []
+        most = min(most, line.waiting_at(-job.priority) - self._coming)
+        while len(job_ids) < most and (entry := line.first(self._is_held)) is not None:
+            if entry.before != -job.priority or self._waiting[entry.job_id].key != key:
+                break
+            job_ids.append(self._taken(entry))
         return job_ids
 
-    def _pop(self, models: Collection[str]) -> str | None:
-        heaps = [heap for model in models if (heap := self._heaps.get(model))]
-        if not heaps:
+    def done(self, job_id: str) -> None:
+        """The job was taken and is off its taker's hands, however that came: its owner may have another one made."""
+        owner = self._owner_of.pop(job_id, None)
+        if owner is None:
+            return
+        was_held = self._is_held(owner)
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
+        if was_held and not self._is_held(owner):
+            for model, line in self._lines.items():
+                line.show_again(owner)
+                self._wake_one(model)
+
+    def _is_held(self, owner: str) -> bool:
+        most = self._rules.max_running_of_owner
+        return most is not None and self._running[owner] >= most
+
+    def _pop(self, models: Collection[str], warm: Collection[str]) -> str | None:
+        lines = [(model, line) for model in models if (line := self._lines.get(model)) is not None]
+        firsts = [(entry, model) for model, line in lines if (entry := line.first(self._is_held)) is not None]
+        if not firsts:
             return None
-        entry = heapq.heappop(min(heaps, key=lambda heap: heap[0]))
-        del self._waiting[entry.job_id]
+        entry, model = min(firsts)
+        at_hand = [first for first in firsts if first[1] in warm and first[0].before == entry.before]
+        if model not in warm and at_hand and self._passed[model] < self._rules.max_passes:
+            self._passed[model] += 1
+            return self._taken(min(at_hand)[0])
+        del self._passed[model]
+        return self._taken(entry)
+
+    def _taken(self, entry: Entry) -> str:
+        self._remove(entry.job_id)
+        if self._rules.max_running_of_owner is not None:
+            self._owner_of[entry.job_id] = entry.owner
+            self._running[entry.owner] += 1
         return entry.job_id
 
     def _wake_for(self, models: Collection[str]) -> None:
         for model in models:
-            if self._heaps.get(model):
+            if self._lines.get(model):
                 self._wake_one(model)
 
     def _wake_one(self, model: str) -> None:
-        for taker in self._takers:
-            if model in taker.models and not taker.woken.done():
-                self._takers.remove(taker)
-                taker.woken.set_result(None)
-                self._coming += 1
-                return
+        able = [taker for taker in self._takers if model in taker.models and not taker.woken.done()]
+        taker = next((taker for taker in able if model in taker.warm), able[0] if able else None)
+        if taker is not None:
+            self._takers.remove(taker)
+            taker.woken.set_result(None)
+            self._coming += 1

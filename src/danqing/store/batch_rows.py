@@ -77,7 +77,8 @@ def join(connection: Connection, job: Job, announced_size: int) -> None:
     that: some clients count from 1.
     """
     of = {"of_id": job.batch_id, "of_owner": job.owner}
-    if connection.execute(JOIN_BATCH, {**of, "announced": announced_size}).rowcount:
+    is_its_own = job.batch_id == job.id  # then there is no such batch yet, for the id is new
+    if not is_its_own and connection.execute(JOIN_BATCH, {**of, "announced": announced_size}).rowcount:
         return
     connection.execute(
         INSERT_BATCH,

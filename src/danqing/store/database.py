@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from danqing.core.errors import StorageFailure
 from danqing.store.connections import open_reading, open_writing
+from danqing.store.durable import sync_directory
 from danqing.store.migration import migrate
 from danqing.store.writer import GroupCommitWriter
 
@@ -42,6 +43,7 @@ class SqliteDatabase:
             raise _cannot_open(exc) from exc
         try:
             migrate(writing)
+            sync_directory(path.absolute().parent)  # SQLite syncs the file, not its name
             return cls(writing=writing, reading=open_reading(path))
         except (SQLAlchemyError, OSError, ValueError) as exc:
             writing.close()

@@ -3,18 +3,23 @@
 A move returns None, and has changed nothing, where the job is not in the state that it starts from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from danqing.core.errors import StorageFailure
+from danqing.core.fairness import work_of
 from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
-from danqing.store import batch_rows, loading, queries
+from danqing.store import batch_rows, loading, queries, submit_keys
+from danqing.store.room import Room
 from danqing.store.rows import Values, adjustments_text, artifact_values, failure_values, job_values
 from danqing.store.schema import artifacts, attempts, jobs
+from danqing.store.turns import TURN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +30,32 @@ class Change:
     before: JobState | None
 
 
-INSERT_JOB = insert(jobs).returning(jobs.c.sequence)
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Under which new jobs are stored. max_pending: in all; max_of_owner: of theirs, None for as many as there is room.
+
+    join: which equal jobs are found instead. key: by which the submit is known again.
+    """
+
+    max_pending: int
+    max_of_owner: int | None = None
+    join: Join = Join.NONE
+    key: SubmitKey | None = None
+
+
+class Refusal(Enum):
+    """Why new jobs were not stored."""
+
+    QUEUE_FULL = "queue full"
+    OWNER_FULL = "owner full"
+    KEY_REUSED = "key reused"
+
+
+INSERT_JOB = insert(jobs).values(turn=TURN).returning(jobs.c.sequence, jobs.c.turn)
 INSERT_ATTEMPT = insert(attempts)
 INSERT_ARTIFACTS = insert(artifacts)
 DELETE_ARTIFACTS = delete(artifacts).where(artifacts.c.job_id == bindparam("of_job"))
+NOTE_MISSING = update(artifacts).where(artifacts.c.name == bindparam("of_name"))
 STATE_IN_ATTEMPT = select(jobs.c.state).where(
     jobs.c.id == bindparam("of_job"),
     jobs.c.attempt_count == bindparam("of_attempt"),
@@ -46,30 +73,42 @@ UNREADABLE = JobFailure(
 )
 
 
-def add(connection: Connection, job: Job, max_pending: int, batch_size: int, join_equal: bool) -> Change | None:
-    """Stores a new pending job, gives it its sequence and enters it in its batch, unless max_pending jobs are pending.
+def add(
+    connection: Connection, room: Room, jobs: Sequence[Job], batch_sizes: Sequence[int], terms: Terms
+) -> list[Change] | Refusal:
+    """Stores new pending jobs of one owner, gives them their place in the order and enters each in its batch.
 
-    join_equal: an equal one of its owner (`queries.find_equal`) is found instead, if there is one.
+    What is joined, or known by the key, is found instead. A refusal has stored nothing.
     """
-    if join_equal and (equal := queries.find_equal(connection, job.owner, job.fingerprint)) is not None:
-        return Change(job=equal, before=equal.state)
-    if queries.count_pending(connection) >= max_pending:
-        return None
-    return _insert(connection, job, batch_size)
+    if not jobs:
+        return []
+    owner, now = jobs[0].owner, jobs[0].created_at
+    if terms.key is not None and (known := submit_keys.find(connection, owner, terms.key, now)) is not None:
+        return [_found(job) for job in known] if not isinstance(known, bool) else Refusal.KEY_REUSED
+    equal = [queries.find_equal(connection, owner, job.fingerprint, terms.join) for job in jobs]
+    new = equal.count(None)
+    joined = len(jobs) - new  # they are in batches of their own
+    if terms.max_of_owner is not None and queries.count_pending_of(connection, owner) + new > terms.max_of_owner:
+        return Refusal.OWNER_FULL
+    if not room.take(connection, new, terms.max_pending):
+        return Refusal.QUEUE_FULL
+    changes = [
+        _insert(connection, job, size - joined) if there is None else _found(there)
+        for job, size, there in zip(jobs, batch_sizes, equal, strict=True)
+    ]
+    if terms.key is not None:
+        submit_keys.note(connection, owner, terms.key, [change.job.id for change in changes], now)
+    return changes
 
 
-def add_all(
-    connection: Connection, jobs: Sequence[Job], max_pending: int, batch_sizes: Sequence[int]
-) -> list[Change] | None:
-    """As `add` for several new jobs; None, and nothing stored, where there is no room for all of them."""
-    if queries.count_pending(connection) + len(jobs) > max_pending:
-        return None
-    return [_insert(connection, job, size) for job, size in zip(jobs, batch_sizes, strict=True)]
+def _found(job: Job) -> Change:
+    return Change(job=job, before=job.state)
 
 
 def _insert(connection: Connection, job: Job, batch_size: int) -> Change:
-    sequence: int = connection.execute(INSERT_JOB, job_values(job)).scalar_one()
-    job = replace(job, sequence=sequence)
+    of = {"of_owner": job.owner, "of_priority": job.priority, "of_work": work_of(job.request)}
+    sequence, turn = connection.execute(INSERT_JOB, {**job_values(job), **of}).one()
+    job = replace(job, sequence=sequence, turn=turn)
     batch_rows.join(connection, job, batch_size)
     return Change(job=job, before=None)
 
@@ -127,6 +166,15 @@ def fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure,
     """processing or generated → failed; with attempt 0, pending → failed."""
     before = _fail(connection, job_id, attempt, failure, now)
     return None if before is None else _change(connection, job_id, before)
+
+
+def note_missing(connection: Connection, present: Collection[str]) -> frozenset[str]:
+    """Notes of each artifact whether its name is among these; returns the names that are not."""
+    noted = queries.missing_or_not(connection)
+    changed = [name for name, missing in noted.items() if missing is (name in present)]
+    if changed:
+        connection.execute(NOTE_MISSING, [{"of_name": name, "missing": name not in present} for name in changed])
+    return frozenset(name for name in noted if name not in present)
 
 
 def fail_unreadable(connection: Connection, now: datetime) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, RowMapping, and_, bindparam, exists, func, or_, select
 
 from danqing.core.states import JobState
+from danqing.core.submitting import Join
 from danqing.core.types import Job
 from danqing.store import loading
 from danqing.store.loading import JobRows
@@ -12,25 +13,23 @@ from danqing.store.schema import artifacts, jobs
 
 RUNNING = (JobState.PROCESSING, JobState.GENERATED)
 UNFINISHED = tuple(state.value for state in (JobState.PENDING, *RUNNING))
-# A job in one of these may have left pictures that no row tells of.
-MAY_LEAVE_PICTURES = tuple(
-    state.value for state in (JobState.PENDING, JobState.PROCESSING, JobState.FAILED, JobState.CANCELLED)
-)
 WITH_FINGERPRINT_AT_MOST = 20
 AFTER_HEX_DIGITS = "g"
 
-UNFINISHED_IDS = select(jobs.c.id).where(jobs.c.state.in_(UNFINISHED)).order_by(jobs.c.priority.desc(), jobs.c.sequence)
+UNFINISHED_IDS = (
+    select(jobs.c.id).where(jobs.c.state.in_(UNFINISHED)).order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.sequence)
+)
 HAS_ARTIFACTS = exists().where(artifacts.c.job_id == jobs.c.id)
-EQUAL_ID = (
+LACKS_ARTIFACTS = HAS_ARTIFACTS.where(artifacts.c.missing)
+IS_COMPLETED_AND_THERE = and_(jobs.c.state == JobState.COMPLETED.value, HAS_ARTIFACTS, ~LACKS_ARTIFACTS)
+EQUAL = (
     select(jobs.c.id)
-    .where(
-        jobs.c.fingerprint == bindparam("fingerprint"),
-        jobs.c.owner == bindparam("owner"),
-        or_(jobs.c.state.in_(UNFINISHED), (jobs.c.state == JobState.COMPLETED.value) & HAS_ARTIFACTS),
-    )
+    .where(jobs.c.fingerprint == bindparam("fingerprint"), jobs.c.owner == bindparam("owner"))
     .order_by(jobs.c.sequence.desc())
     .limit(1)
 )
+EQUAL_ID = EQUAL.where(or_(jobs.c.state.in_(UNFINISHED), IS_COMPLETED_AND_THERE))
+EQUAL_ID_UNDER_WAY = EQUAL.where(jobs.c.state.in_(UNFINISHED))
 # Ordered and cut within the index, before any job is looked at: there may be many.
 WITH_FINGERPRINT = (
     select(jobs.c.sequence)
@@ -42,20 +41,34 @@ IDS = select(jobs.c.id).order_by(jobs.c.sequence.desc())
 IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT))
 OWNERS_IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT.where(jobs.c.owner == bindparam("owner"))))
 PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.value)
+OWNERS_PENDING_COUNT = PENDING_COUNT.where(jobs.c.owner == bindparam("owner"))
 COUNTS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 WAITING_BEFORE = select(func.count()).where(
     jobs.c.state == JobState.PENDING.value,
     jobs.c.priority >= bindparam("priority"),
-    or_(jobs.c.priority > bindparam("priority"), jobs.c.sequence < bindparam("sequence")),
+    or_(
+        jobs.c.priority > bindparam("priority"),
+        jobs.c.turn < bindparam("turn"),
+        (jobs.c.turn == bindparam("turn")) & (jobs.c.sequence < bindparam("sequence")),
+    ),
 )
-WITHOUT_ARTIFACTS = select(jobs.c.id).where(
-    jobs.c.state.in_(MAY_LEAVE_PICTURES), jobs.c.attempt_count > 0, ~HAS_ARTIFACTS
+KNOWN_IDS = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+ARTIFACT_NAMES = select(artifacts.c.job_id, artifacts.c.name).where(
+    artifacts.c.job_id.in_(bindparam("ids", expanding=True))
 )
+MISSING_OR_NOT = select(artifacts.c.name, artifacts.c.missing)
 
 
-def find_equal(connection: Connection, owner: str, fingerprint: str) -> Job | None:
-    """The owner's newest job of this fingerprint that is under way, or completed with artifacts."""
-    job_id = connection.execute(EQUAL_ID, {"owner": owner, "fingerprint": fingerprint}).scalar()
+def find_equal(connection: Connection, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
+    """The owner's newest job of this fingerprint that is under way or, if such may be joined, completed with
+    artifacts, none of which is missing.
+
+    None at once where nothing is to be joined.
+    """
+    if join is Join.NONE:
+        return None
+    statement = EQUAL_ID if join is Join.ALSO_DONE else EQUAL_ID_UNDER_WAY
+    job_id = connection.execute(statement, {"owner": owner, "fingerprint": fingerprint}).scalar()
     return None if job_id is None else loading.find(connection, job_id)
 
 
@@ -88,17 +101,34 @@ def count_pending(connection: Connection) -> int:
     return connection.execute(PENDING_COUNT).scalar_one()
 
 
+def count_pending_of(connection: Connection, owner: str) -> int:
+    """Number of an owner's pending jobs. Reads their entries of one index only."""
+    return connection.execute(OWNERS_PENDING_COUNT, {"owner": owner}).scalar_one()
+
+
 def count_states(connection: Connection) -> Mapping[JobState, int]:
     """Number of jobs in every state, zero included. Reads one index from end to end: for start-up only."""
     found = {JobState(state): number for state, number in connection.execute(COUNTS)}
     return {state: found.get(state, 0) for state in JobState}
 
 
-def waiting_before(connection: Connection, priority: int, sequence: int) -> int:
-    """How many pending jobs are taken before one of this priority and sequence. Reads pending entries only."""
-    return connection.execute(WAITING_BEFORE, {"priority": priority, "sequence": sequence}).scalar_one()
+def waiting_before(connection: Connection, job: Job) -> int:
+    """How many pending jobs are taken before this one. Reads pending entries only."""
+    place = {"priority": job.priority, "turn": job.turn, "sequence": job.sequence}
+    return connection.execute(WAITING_BEFORE, place).scalar_one()
 
 
-def without_artifacts(connection: Connection) -> frozenset[str]:
-    """The ids of the jobs that were attempted and have no artifacts, and are not made either."""
-    return frozenset(connection.execute(WITHOUT_ARTIFACTS).scalars())
+def artifact_names(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, frozenset[str]]:
+    """The names of the artifacts of those of these jobs that there are."""
+    names: dict[str, set[str]] = {}
+    for start in range(0, len(job_ids), loading.MAX_IDS_PER_QUERY):
+        chunk = {"ids": job_ids[start : start + loading.MAX_IDS_PER_QUERY]}
+        names |= {job_id: set[str]() for job_id in connection.execute(KNOWN_IDS, chunk).scalars()}
+        for job_id, name in connection.execute(ARTIFACT_NAMES, chunk):
+            names[job_id].add(name)
+    return {job_id: frozenset(found) for job_id, found in names.items()}
+
+
+def missing_or_not(connection: Connection) -> Mapping[str, bool]:
+    """Every artifact's name, and whether its picture is noted as missing."""
+    return {name: missing for name, missing in connection.execute(MISSING_OR_NOT)}

@@ -1,6 +1,5 @@
 """Jobs to rows and back. Rows never leave the store."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -31,7 +30,7 @@ def job_values(job: Job) -> Values:
         "model": job.request.model,
         "mode": job.request.mode.value,
         "prompt": job.request.prompt,
-        "request": _dump(dataclasses.asdict(job.request)),
+        "request": _request_text(job.request),
         "adjustments": adjustments_text(job.adjustments),
         "attempt_count": 0,
         "created_at": job.created_at,
@@ -81,6 +80,7 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
             batch_id=row["batch_id"],
             batch_index=row["batch_index"],
             metadata=_metadata_from(row["metadata"]),
+            turn=row["turn"],
             sequence=row["sequence"],
             started_at=row["started_at"],
             finished_at=row["finished_at"],
@@ -91,6 +91,11 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
         )
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
+
+
+def _request_text(request: GenerationRequest) -> str:
+    """All fields of the request, those of what it holds too. `asdict` would copy everything first."""
+    return json.dumps(vars(request), default=vars, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _request_from(text: str) -> GenerationRequest:

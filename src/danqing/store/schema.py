@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 
@@ -73,8 +74,10 @@ jobs = Table(
     Column("failure_retryable", Boolean),
     Column("batch_index", Integer, nullable=False, server_default="0"),
     Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # see `core.fairness`
     # Waiting jobs in the order of taking; also lets the states be counted without reading the rows.
-    Index("ix_jobs_state_priority_sequence", "state", "priority", "sequence"),
+    Index("ix_jobs_state_priority_turn_sequence", "state", "priority", "turn", "sequence"),
+    Index("ix_jobs_state_owner_priority_turn", "state", "owner", "priority", "turn"),
     Index("ix_jobs_fingerprint_owner_sequence", "fingerprint", "owner", "sequence"),
     Index("ix_jobs_batch_id_owner_sequence", "batch_id", "owner", "sequence"),
     sqlite_autoincrement=True,  # a sequence is never given twice, even after the newest job was deleted
@@ -103,6 +106,7 @@ artifacts = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("missing", Boolean, nullable=False, server_default=false()),  # the picture was not there at the last start
 )
 
 # A batch that is shown in the history. Its jobs are those of its owner and id that are not older than it: a forgotten
@@ -118,6 +122,18 @@ batches = Table(
     Column("job_count", Integer, nullable=False),  # how many came
     Index("ix_batches_sequence", "sequence", unique=True),
     Index("ix_batches_owner_sequence", "owner", "sequence"),
+)
+
+# Submits that named a key: one of the same owner with the same key and digest is a repetition.
+submit_keys = Table(
+    "submit_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("job_ids", Text, nullable=False),  # a JSON array, in the order in which they are answered
+    Column("counts_until", UtcDateTime, nullable=False),
+    Index("ix_submit_keys_counts_until", "counts_until"),
 )
 
 subscriptions = Table(

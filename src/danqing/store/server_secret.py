@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from danqing.core.errors import StorageFailure
+from danqing.store.durable import sync_directory
 
 SECRET_NAME = "danqing.secret"
 SECRET_BYTES = 32
@@ -36,3 +37,4 @@ def _write(path: Path, secret: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     half_written.replace(path)
+    sync_directory(path.parent)

@@ -12,6 +12,7 @@ from danqing.core.studio import utc_now
 from danqing.store.batch_store import SqliteBatchStore
 from danqing.store.database import SqliteDatabase
 from danqing.store.job_store import SqliteJobStore
+from danqing.store.kept_jobs import SqliteKeptJobs
 from danqing.store.subscriptions import SqliteSubscriptions
 
 
@@ -23,6 +24,7 @@ class SqliteStores:
     jobs: SqliteJobStore
     batches: SqliteBatchStore
     subscriptions: SqliteSubscriptions
+    kept: SqliteKeptJobs
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], datetime] = utc_now) -> Self:
@@ -41,6 +43,7 @@ class SqliteStores:
             jobs=jobs,
             batches=SqliteBatchStore(database),
             subscriptions=SqliteSubscriptions(database),
+            kept=SqliteKeptJobs(database, jobs),
         )
 
     async def close(self) -> None:

@@ -30,6 +30,10 @@ class _Call(Generic[T]):
     answer: Future[T] = field(default_factory=Future[T])
 
 
+class _OneFailed(Exception):
+    """One of the calls of a transaction."""
+
+
 _AnyCall = _Call[Any]  # a transaction holds calls of all kinds of results
 _Done = list[tuple[_AnyCall, Any]]
 
@@ -54,9 +58,9 @@ class GroupCommitWriter:
         self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] | None = None
     ) -> Future[T]:
         """Queues a call. The future gives its result after the commit, or StorageFailure; cancelled in time, it is
-        not run. durable: the commit has reached the medium before the result is given. on_commit: told the result
-        after the commit and before any caller of that transaction is answered, in the writer's thread. Callable from
-        any thread.
+        not run. work: may be run twice, with all that the first run wrote rolled back. durable: the commit has reached
+        the medium before the result is given. on_commit: told the result after the commit and before any caller of that
+        transaction is answered, in the writer's thread. Callable from any thread.
         """
         call = _Call(work=work, durable=durable, on_commit=on_commit)
         with self._gate:
@@ -131,6 +135,23 @@ class GroupCommitWriter:
 
     def _transact(self, batch: list[_AnyCall]) -> _Done:
         """Runs the calls in one transaction; returns those that succeeded. Calls that failed alone are answered."""
+        try:
+            with self._connection.begin():
+                return self._all_or_none(batch)
+        except _OneFailed:
+            return self._each_for_itself(batch)
+
+    def _all_or_none(self, batch: list[_AnyCall]) -> _Done:
+        """The usual case, in which none fails. Raises _OneFailed if one does that shares the transaction."""
+        try:
+            return [(call, call.work(self._connection)) for call in batch]
+        except Exception as exc:
+            if len(batch) == 1:
+                raise
+            raise _OneFailed from exc
+
+    def _each_for_itself(self, batch: list[_AnyCall]) -> _Done:
+        """A savepoint each costs as much as a statement, so they are left to the case in which one has failed."""
         done: _Done = []
         with self._connection.begin():
             for call in batch:

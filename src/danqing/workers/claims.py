@@ -14,14 +14,25 @@ from danqing.workers.worker import Worker
 class TakingQueue(JobQueue, Protocol):
     """A queue with both its ends."""
 
-    async def take(self, models: Collection[str]) -> str:
-        """Waits for the id of a job of one of these models. Cancelling a take loses no job."""
+    async def take(self, models: Collection[str], *, warm: Collection[str] = ()) -> str:
+        """Waits for the id of a job of one of these models. Cancelling a take loses no job.
+
+        By priority, then `fairness`, then acceptance; of owners with as many jobs taken as they may have at once, none.
+        warm: models that are at hand; a few jobs of them may go before others of the same priority, never for ever.
+        """
         ...
 
     async def take_like(self, job: Job, most: int) -> Sequence[str]:
         """Ids of at most so many jobs that can be made together with this one, in order; does not wait.
 
         They have the job's `batch_key` and priority, and were not tried before. A queue that cannot look has none.
+        """
+        ...
+
+    def done(self, job_id: str) -> None:
+        """A job that was taken is off its taker's hands, however that came; unknown ids are fine.
+
+        Publishing it again says so too.
         """
         ...
 
@@ -67,4 +78,7 @@ class Claims:
         return [job for job in await asyncio.gather(*claims) if job is not None]
 
     async def _claim(self, job_id: str, worker: Worker) -> Job | None:
-        return await self._settlement.until_stored(lambda: self._store.claim(job_id, worker.id, self._clock()))
+        job = await self._settlement.until_stored(lambda: self._store.claim(job_id, worker.id, self._clock()))
+        if job is None:
+            self._queue.done(job_id)
+        return job

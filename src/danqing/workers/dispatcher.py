@@ -8,11 +8,13 @@ import structlog
 
 from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerLost
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
+from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure, Stage
 from danqing.workers.claims import Claims, TakingQueue
+from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
 from danqing.workers.messages import (
@@ -52,9 +54,12 @@ class Dispatcher:
         events: EventBus,
         artifacts: ArtifactStore,
         rules: JobRules,
+        pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """pace: is told of each completed job."""
         self._queue = queue
+        self._pace = pace or Pace()
         self._store = store
         self._supervisor = supervisor
         self._events = events
@@ -64,6 +69,8 @@ class Dispatcher:
         )
         self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock)
         self._running: dict[JobAttempt, Running] = {}
+        self._dropping = Dropping()
+        self._newest_model: dict[str, str] = {}  # by worker
         self._takers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,13 +126,20 @@ class Dispatcher:
     async def _serve(self, worker: Worker) -> None:
         while True:
             await worker.free()
-            job_id = await self._queue.take(worker.spec.models)
+            job_id = await self._queue.take(worker.spec.models, warm=self._warm(worker))
             # In a task of its own, so that stopping never cuts a claim off from its job.
             await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
+
+    def _warm(self, worker: Worker) -> frozenset[str]:
+        """The models that the worker has on its device, as far as it has told, and the one of its newest job."""
+        device = worker.status().device
+        newest = self._newest_model.get(worker.id)
+        return frozenset((*(device.models if device else ()), *([newest] if newest else ())))
 
     async def _hand_over(self, worker: Worker, job_id: str) -> None:
         try:
             if jobs := await self._claims.of(worker, job_id):
+                self._newest_model[worker.id] = jobs[0].request.model
                 self._send(worker, jobs)
         finally:
             worker.release()
@@ -147,11 +161,13 @@ class Dispatcher:
                     self._running[attempt] = running
                     self._events.publish(StateChanged(job=job))
                 case Handover.LOST:
+                    self._queue.done(job.id)
                     self._settle_failure(running, describe(WorkerLost()))
                 case Handover.ENDING:
+                    self._queue.done(job.id)
                     self._settle_failure(running, describe(ServerRestarted()))
                 case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
-                    pass
+                    self._queue.done(job.id)
 
     # From a worker to the store
 
@@ -223,24 +239,37 @@ class Dispatcher:
             if (running := self._end(attempt)) is not None:
                 self._settle_failure(running, failure)
 
+    def stop_asked(self, job_id: str) -> None:
+        """The job was cancelled, and its worker knows it."""
+        until = asyncio.get_running_loop().time() + self._rules.cancel_deadline_s
+        for attempt, running in self._running.items():
+            if attempt.job_id == job_id:
+                self._dropping.ask(attempt, running.worker, until=until, why="cancelled job not dropped")
+
     def time_passed(self, now: float, stood_still_s: float) -> None:
         """Ends the jobs that are overdue; time that the server itself stood still does not count against them."""
         for running in list(self._running.values()):
             running.deadline.forgive(stood_still_s)
             if running.deadline.is_over(now):
-                self._overdue(running.attempt)
+                self._overdue(running.attempt, now)
+        self._dropping.time_passed(now, stood_still_s)
 
-    def _overdue(self, attempt: JobAttempt) -> None:
+    def _overdue(self, attempt: JobAttempt, now: float) -> None:
         if (running := self._end(attempt)) is None:
             return
         log.warning("job_overdue", job_id=attempt.job_id, attempt=attempt.attempt, worker=running.worker.id)
         running.worker.stop_job(attempt.job_id)
         self._settle_failure(running, describe(JobTimeout()))
-        asyncio.get_running_loop().call_later(self._rules.stop_grace_s, _kill_holder, running.worker, attempt)
+        until = now + self._rules.stop_grace_s
+        self._dropping.ask(attempt, running.worker, until=until, why="overdue job not dropped")
 
     def _end(self, attempt: JobAttempt) -> Running | None:
         """The attempt, if nobody ended it before: so each is settled once."""
-        return self._running.pop(attempt, None)
+        self._dropping.ended(attempt)
+        running = self._running.pop(attempt, None)
+        if running is not None:
+            self._queue.done(attempt.job_id)
+        return running
 
     def _settle_failure(self, running: Running, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> None:
         self._settle(running, lambda job: self._settlement.failed(job, failure, artifacts), "failed")
@@ -255,8 +284,13 @@ class Dispatcher:
             moved = await store(running.job)
             if moved is not None and moved.state.is_final:
                 self._supervisor.job_ended(moved.id)
+                self._note_pace(moved)
 
         running.told = self._spawn(in_turn(), name=f"{what}-{running.job.id}")
+
+    def _note_pace(self, job: Job) -> None:
+        if job.state is JobState.COMPLETED and job.started_at is not None and job.finished_at is not None:
+            self._pace.completed(job.started_at, job.finished_at)
 
     def _discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
         if artifacts:
@@ -272,8 +306,3 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("dispatch_failed", task=task.get_name(), exc_info=error)
-
-
-def _kill_holder(worker: Worker, attempt: JobAttempt) -> None:
-    if worker.works_on(attempt):
-        worker.kill("overdue job not dropped")

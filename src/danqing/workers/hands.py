@@ -71,6 +71,11 @@ class Hands:
         """True while jobs are on the device."""
         return bool(self._on_device)
 
+    @property
+    def on_device(self) -> list[JobAttempt]:
+        """The jobs that are on the device."""
+        return list(self._on_device)
+
     def leads(self, attempt: JobAttempt) -> bool:
         """True for the first of the jobs on the device: all of a batch make each step together."""
         return self._on_device[:1] == [attempt]

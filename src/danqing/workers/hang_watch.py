@@ -2,6 +2,7 @@
 
 from danqing.workers.spec import WorkerRules
 
+STUCK = "stuck"  # the verdict that what is on the device is to blame
 _WEIGHT_OF_NEWEST = 0.2  # in the moving average of step times
 
 
@@ -62,7 +63,7 @@ class HangWatch:
         if now - self._heard > rules.heartbeat_timeout_s:
             return "silent"
         if self._last_sign is not None and now - self._last_sign > self._patience_s():
-            return "stuck"
+            return STUCK
         return None
 
     def _patience_s(self) -> float:

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import JobNotFound, ServerRestarted, StorageFailure
+from danqing.core.errors import JobNotFound, ServerRestarted, StorageFailure, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
@@ -19,6 +19,7 @@ from danqing.workers.messages import JobDone, JobGenerated
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+_NO_FAULT_OF_JOBS = (ServerRestarted.code, WorkerReplaced.code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class JobRules:
     task_timeout_s: from claim to everything stored, each attempt, and so many times that for jobs that are made
     together; waiting while others are enlarged does not count.
     max_attempts: at failures worth another try. max_server_restarts: attempts in a row that end with the server; they
-    use up none of max_attempts. stop_grace_s: for a worker to drop an overdue job, before it is killed.
+    use up none of max_attempts. stop_grace_s: for a worker to drop an overdue job, before it is killed;
+    cancel_deadline_s: for it to drop a cancelled one.
     first_store_retry_s: pause after a store's failure; doubles up to max_store_retry_s. settle_grace_s: for the store
     to take the last news at stop.
     """
@@ -37,6 +39,7 @@ class JobRules:
     max_attempts: int = 3
     max_server_restarts: int = 10
     stop_grace_s: float = 10.0
+    cancel_deadline_s: float = 60.0
     first_store_retry_s: float = 0.1
     max_store_retry_s: float = 5.0
     settle_grace_s: float = 5.0
@@ -128,8 +131,11 @@ class Settlement:
         """As `failed`, but asks the store once. Raises StorageFailure."""
         attempt = len(job.attempts)
         again = failure.retryable and self._may_try_again(job, failure)
-        move = self._store.give_back if again else self._store.fail
-        moved = await move(job.id, attempt, failure, self._clock())
+        now = self._clock()
+        if again:
+            moved = await self._store.give_back(job.id, attempt, failure, now)
+        else:
+            moved = await self._store.fail(job.id, attempt, _with_all_attempts(job, failure), now)
         if moved is None:
             return None
         log.warning("job_attempt_failed", job_id=job.id, attempt=attempt, code=failure.code, again=again)
@@ -145,7 +151,7 @@ class Settlement:
         if failure.code == ServerRestarted.code:
             in_a_row = itertools.takewhile(lambda code: code == ServerRestarted.code, reversed(codes))
             return len(list(in_a_row)) < self._rules.max_server_restarts
-        return sum(code != ServerRestarted.code for code in codes) < self._rules.max_attempts
+        return sum(code not in _NO_FAULT_OF_JOBS for code in codes) < self._rules.max_attempts
 
     async def refused(self, job: Job, failure: JobFailure) -> None:
         """A job that an earlier server left in whatever state cannot be made by this one: it has failed.
@@ -176,3 +182,13 @@ class Settlement:
                 log.exception("store_failed", again_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._rules.max_store_retry_s)
+
+
+def _with_all_attempts(job: Job, failure: JobFailure) -> JobFailure:
+    """The failure of the last attempt, and in its message the codes of those before it, if there were any."""
+    earlier = [attempt.failure.code for attempt in job.attempts[:-1] if attempt.failure is not None]
+    if not earlier:
+        return failure
+    ends = [(code, len(list(alike))) for code, alike in itertools.groupby([*earlier, failure.code])]
+    tries = ", ".join(code if times == 1 else f"{code} ({times} times)" for code, times in ends)
+    return replace(failure, message=f"{failure.message} It was tried {len(earlier) + 1} times: {tries}.")

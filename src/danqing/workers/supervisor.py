@@ -22,6 +22,7 @@ class Supervisor:
         self._specs = tuple(specs)
         self._rules = rules or WorkerRules()
         self._workers: tuple[Worker, ...] = ()
+        self._listener: WorkerListener | None = None
         self._previews = PreviewWishes()
         self._checks: asyncio.Task[None] | None = None
 
@@ -37,6 +38,7 @@ class Supervisor:
 
     def start(self, listener: WorkerListener) -> None:
         """Starts every worker in the background. listener hears of the jobs."""
+        self._listener = listener
         self._workers = tuple(Worker(spec, self._rules, listener) for spec in self._specs)
         for worker in self._workers:
             worker.start()
@@ -51,6 +53,8 @@ class Supervisor:
         self._previews.forget(job_id)
         for worker in self._workers:
             worker.stop_job(job_id)
+        if self._listener is not None:
+            self._listener.stop_asked(job_id)
 
     async def send_previews(self, job_id: str) -> None:
         """Has previews of this job made from now on, in a later attempt too; unknown ids are fine."""

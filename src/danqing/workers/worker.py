@@ -1,17 +1,17 @@
 """One worker over all its processes: starts them, gives them jobs, notices when they die or hang."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import structlog
 
-from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost
+from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost, WorkerReplaced
 from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
 from danqing.workers.backoff import Backoff
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, Hands, JobAttempt
-from danqing.workers.hang_watch import HangWatch
+from danqing.workers.hang_watch import STUCK, HangWatch
 from danqing.workers.health import Health
 from danqing.workers.messages import (
     FromWorker,
@@ -45,6 +45,10 @@ class WorkerListener(Protocol):
         """The process is gone, and these attempts with it; failure says whether by itself or with the server."""
         ...
 
+    def stop_asked(self, job_id: str) -> None:
+        """Whoever has this job was told to drop it before its next step."""
+        ...
+
     def time_passed(self, now: float, stood_still_s: float) -> None:
         """Called every `check_s`. now: loop time. stood_still_s: how long the server itself did not run before that."""
         ...
@@ -59,6 +63,7 @@ class Worker:
         self._listener = listener
         self._process: WorkerProcess | None = None
         self._killed: WorkerProcess | None = None  # the last one that was
+        self._blamed: frozenset[JobAttempt] = frozenset()  # for the end of the present process
         self._hands = self._empty_hands()
         self._health = Health(load_failures_until_broken=rules.load_failures_until_broken)
         self._watch: HangWatch | None = None
@@ -165,10 +170,13 @@ class Worker:
 
     # Life and death
 
-    def kill(self, reason: str) -> None:
-        """Ends the process at once; another one is started."""
+    def kill(self, reason: str, *, because_of: Collection[JobAttempt] = ()) -> None:
+        """Ends the process at once; another one is started. because_of: the attempts that are to blame; the others lose
+        none by it. Empty: nobody knows.
+        """
         if self._process is not None and self._process is not self._killed:
             self._killed = self._process
+            self._blamed = frozenset(because_of)
             log.warning("worker_killed", worker=self.id, pid=self._process.pid, reason=reason)
             self._ending = True
             self._changed()
@@ -177,7 +185,7 @@ class Worker:
     def check(self, now: float) -> None:
         """Kills the process if it hangs. now: the event loop's time."""
         if self._process is not None and self._watch is not None and (verdict := self._watch.verdict(now)) is not None:
-            self.kill(verdict)
+            self.kill(verdict, because_of=self._hands.on_device if verdict == STUCK else ())
 
     def forgive(self, now: float) -> None:
         """Does not count the time up to now against the process. now: the event loop's time."""
@@ -253,9 +261,17 @@ class Worker:
             if died_loading:  # the system was out of memory, say: nobody could tell
                 self._load_failed(describe(ModelLoadFailure("The process ended while loading the model.")))
             self._health.lost(describe(WorkerLost()))
-        if lost:
-            self._listener.jobs_lost(self, lost, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
+        self._tell_lost(lost)
         return ready_s
+
+    def _tell_lost(self, lost: Sequence[JobAttempt]) -> None:
+        blameless = [attempt for attempt in lost if self._blamed and attempt not in self._blamed]
+        others = [attempt for attempt in lost if attempt not in blameless]
+        self._blamed = frozenset()
+        if blameless:
+            self._listener.jobs_lost(self, blameless, describe(WorkerReplaced()))
+        if others:
+            self._listener.jobs_lost(self, others, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
 
     def _told(self, message: FromWorker) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,9 +1,10 @@
-"""`danqing generate --lora`, by a server and as it is written."""
+"""`danqing generate --lora` and `--step-cache`, by a server and as they are written."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +22,14 @@ from tests.fakes.domain import a_card
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerClient]:
     root, card = tmp_path_factory.mktemp("outputs"), replace(a_card(), loras=("ink", "oil:2"))
+    card = replace(card, capabilities=replace(card.capabilities, step_cache=True))
     with served(lambda: House(root, automatic=True, card=card), [turbo(), openai()]) as url:
         client = ServerClient(url)
         yield client
         client.close()
 
 
-def order(*loras: Lora, **changes: int) -> PictureOrder:
+def order(*loras: Lora, **changes: Any) -> PictureOrder:  # noqa: ANN401 - fields of the dataclass
     return PictureOrder(prompt="a red apple", loras=loras, **changes)
 
 
@@ -56,6 +58,12 @@ def test_a_server_is_asked_for_them(client: ServerClient) -> None:
     assert picture.seed == 7
     scaled = client.make(order(Lora(name="ink")), lambda *_: None)
     assert any("1024" in adjustment for adjustment in scaled.adjustments)
+
+
+def test_a_server_is_asked_for_a_step_cache(client: ServerClient) -> None:
+    assert client.make(order(step_cache=0.1, seed=7, width=128, height=128), lambda *_: None).seed == 7
+    with pytest.raises(UserError, match="step_cache must be at most 1"):
+        client.make(order(step_cache=2.0), lambda *_: None)
 
 
 def test_what_the_server_says_against_it_is_told(client: ServerClient) -> None:

@@ -24,7 +24,7 @@ def test_version() -> None:
 def test_help_names_every_command_and_every_command_has_examples() -> None:
     text = run("--help").stdout
     groups = ("models", "models list", "models show", "models pull", "models rm", "bench uploads", "selftest img2img")
-    for command in ("serve", "generate", "doctor", "monitor", *groups):
+    for command in ("serve", "generate", "doctor", "monitor", "backup", "restore", *groups):
         assert command.split()[0] in text
         assert f"danqing {command}" in run(*command.split(), "--help").stdout.split("Examples:")[1]
 

@@ -38,6 +38,7 @@ def test_what_pictures_show_may_differ(changes: dict[str, object]) -> None:
         {"strength": 0.6},
         {"cfg_truncation": 0.5},
         {"loras": (Lora(name="ink"),)},
+        {"step_cache": 0.1},
         {"mask": None},
         {"control_image": IMAGE},
         {"input_images": (IMAGE, IMAGE)},
@@ -66,3 +67,4 @@ def test_a_batch_is_bounded_by_pictures_and_by_pixels() -> None:
     sizes = {128: 12, 256: 4, 257: 3, 512: 1, 2048: 1}
     assert {side: rule.largest(replace(request, width=side, height=side)) for side in sizes} == sizes
     assert rule.largest(replace(request, model="nobody's")) == 1
+    assert rule.largest(replace(request, width=128, height=128, step_cache=0.1)) == 1

@@ -31,6 +31,7 @@ OTHER_VALUES: dict[str, Any] = {
     "control_preprocess": "canny",
     "controlnet_conditioning_scale": 0.5,
     "loras": (Lora(name="ink"),),
+    "step_cache": 0.1,
     "further": (ArtifactKind.UPSCALED,),
 }
 

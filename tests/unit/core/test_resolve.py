@@ -285,3 +285,36 @@ def test_what_is_wanted_beside_the_original_has_one_order() -> None:
         ArtifactKind.PREVIEW,
         ArtifactKind.UPSCALED,
     )
+
+
+CACHING = replace(CARD, capabilities=replace(CARD.capabilities, modes=frozenset(Mode), step_cache=True))
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, None), (0, None), (0.0, None), (0.1, 0.1), (1, 1.0)])
+def test_a_step_cache_is_off_unless_it_is_asked_for(said: float | None, kept: float | None) -> None:
+    assert resolve(RequestDraft(prompt="pizza", step_cache=said), CACHING).step_cache == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "card", "error", "words"),
+    [
+        (-0.1, CACHING, ParameterOutOfRange, "step_cache must be between 0 and 1."),
+        (1.1, CACHING, ParameterOutOfRange, "step_cache must be between 0 and 1."),
+        (float("nan"), CACHING, ParameterOutOfRange, "step_cache must be between 0 and 1."),
+        (0.1, CARD, NotSupported, "Not supported: step_cache by model tiny."),
+    ],
+)
+def test_a_step_cache_is_a_share_and_of_a_model_that_has_one(
+    said: float, card: ModelCard, error: type[InvalidRequest], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        resolve(RequestDraft(prompt="pizza", step_cache=said), card)
+    assert (caught.value.parameter, caught.value.public_message) == ("step_cache", words)
+
+
+def test_a_step_cache_does_not_go_with_a_controlnet() -> None:
+    picture = IMAGE
+    draft = RequestDraft(prompt="p", mode=Mode.CONTROLNET, input_images=(picture,), control_image=picture)
+    assert resolve(replace(draft, step_cache=0), CACHING).step_cache is None
+    with pytest.raises(NotSupported, match="Not supported: step_cache for mode controlnet"):
+        resolve(replace(draft, step_cache=0.1), CACHING)

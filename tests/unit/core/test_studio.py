@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +24,17 @@ from danqing.core.errors import (
     QueueFull,
     ShuttingDown,
     StorageFailure,
+    SubmitKeyReused,
+    TooManyJobs,
     UnknownModel,
 )
 from danqing.core.events import Event, ProgressMade, StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.images import StagedImage, ref_of
+from danqing.core.pace import Pace
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job, Lora, Mode, Progress, RequestDraft, Stage, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from tests.fakes.domain import LOST, NOW, a_card, an_original, later
@@ -35,6 +42,8 @@ from tests.fakes.job_store import InMemoryJobStore
 from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
 
 DRAFT = RequestDraft(prompt="pizza", seed=1)
+WAITED_FOR = Order(draft=DRAFT, join=Join.UNDER_WAY, attended=True)
+KEY = SubmitKey(text="a key", digest="0" * 64)
 A, B = Caller(owner="a"), Caller(owner="b")
 CARD = a_card(capabilities=replace(a_card().capabilities, modes=frozenset({Mode.TEXT2IMG, Mode.IMG2IMG})))
 
@@ -51,12 +60,12 @@ class HeldStore(InMemoryJobStore):
         self.answered.set()
         self.failing = False
 
-    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
+    async def add_all(self, jobs: Sequence[Job], max_pending: int, **terms: Any) -> list[Job]:  # noqa: ANN401 - passed on
         self.adding.set()
         await self.go_on.wait()
         if self.failing:
             raise StorageFailure
-        added = await super().add(job, max_pending, batch_size=batch_size, join_equal=join_equal)
+        added = await super().add_all(jobs, max_pending, **terms)
         await self.answered.wait()
         return added
 
@@ -73,14 +82,20 @@ class House:
     catalogue: FixedCatalogue = field(default_factory=lambda: FixedCatalogue(CARD, a_card(id="other")))
 
     def __post_init__(self) -> None:
-        self.studio = Studio(
+        self.pace = Pace()
+        self.studio = self.made_studio(Limits(max_queue_size=3))
+
+    def made_studio(self, limits: Limits) -> Studio:
+        """Over these parts."""
+        return Studio(
             store=self.store,
             queue=self.queue,
             pool=self.pool,
             events=self.events,
             catalogue=self.catalogue,
             artifacts=LocalArtifactStore(self.root / "outputs"),
-            limits=Limits(max_queue_size=3),
+            limits=limits,
+            pace=self.pace,
             clock=lambda: NOW,
         )
 
@@ -90,13 +105,11 @@ class House:
         *,
         caller: Caller = LOCAL,
         priority: int = 0,
-        join_equal: bool = False,
+        join: Join = Join.NONE,
         batch: BatchPlace | None = None,
         waits_for_model: bool = False,
     ) -> Job:
-        order = Order(
-            draft=draft, priority=priority, join_equal=join_equal, batch=batch, waits_for_model=waits_for_model
-        )
+        order = Order(draft=draft, priority=priority, join=join, batch=batch, waits_for_model=waits_for_model)
         return await self.studio.submit(order, caller=caller)
 
     def staged(self, *, width: int = 8, height: int = 8) -> StagedImage:
@@ -246,10 +259,10 @@ async def test_after_the_end_was_announced_no_job_is_taken(house: House) -> None
 
 
 async def test_an_equal_request_is_joined_when_asked_for(house: House) -> None:
-    first = await house.submit(DRAFT, join_equal=True)
-    assert await house.submit(DRAFT, join_equal=True) == first
+    first = await house.submit(DRAFT, join=Join.ALSO_DONE)
+    assert await house.submit(DRAFT, join=Join.ALSO_DONE) == first
     assert (await house.submit(DRAFT)).id != first.id
-    assert (await house.submit(replace(DRAFT, seed=2), join_equal=True)).id != first.id
+    assert (await house.submit(replace(DRAFT, seed=2), join=Join.ALSO_DONE)).id != first.id
 
 
 async def test_an_equal_request_is_joined_while_the_model_loads(house: House) -> None:
@@ -258,15 +271,15 @@ async def test_an_equal_request_is_joined_while_the_model_loads(house: House) ->
     # When the server loads its model
     house.pool.state = WorkerState.STARTING
     # Then an equal request is answered with it, and another one is refused
-    assert await house.submit(DRAFT, join_equal=True) == done
+    assert await house.submit(DRAFT, join=Join.ALSO_DONE) == done
     with pytest.raises(ModelNotReady):
-        await house.submit(replace(DRAFT, seed=2), join_equal=True)
+        await house.submit(replace(DRAFT, seed=2), join=Join.ALSO_DONE)
 
 
 async def test_equal_requests_at_once_become_one_job(house: House) -> None:
     # Given two equal requests of which neither is stored when the other looks
     house.store.go_on.clear()
-    submits = [asyncio.create_task(house.submit(DRAFT, join_equal=True)) for _ in range(2)]
+    submits = [asyncio.create_task(house.submit(DRAFT, join=Join.ALSO_DONE)) for _ in range(2)]
     for _ in range(10):  # as far as they can come
         await asyncio.sleep(0)
     # When both are stored
@@ -279,12 +292,12 @@ async def test_equal_requests_at_once_become_one_job(house: House) -> None:
 
 async def test_a_joined_job_needs_no_place_in_the_queue(house: House) -> None:
     jobs = [await house.submit(replace(DRAFT, seed=seed)) for seed in range(3)]
-    assert await house.submit(replace(DRAFT, seed=2), join_equal=True) == jobs[2]
+    assert await house.submit(replace(DRAFT, seed=2), join=Join.ALSO_DONE) == jobs[2]
 
 
 async def test_nobody_joins_the_job_of_another_owner(house: House) -> None:
-    first = await house.submit(DRAFT, caller=A, join_equal=True)
-    assert (await house.submit(DRAFT, caller=B, join_equal=True)).id != first.id
+    first = await house.submit(DRAFT, caller=A, join=Join.ALSO_DONE)
+    assert (await house.submit(DRAFT, caller=B, join=Join.ALSO_DONE)).id != first.id
 
 
 # Get, cancel, figures
@@ -510,3 +523,152 @@ async def test_a_lora_that_is_not_known_is_looked_for_once(tmp_path: Path) -> No
     with pytest.raises(NotSupported, match="LoRA never by model tiny; there is: ink, late"):
         await house.studio.submit_all([Order(draft=ink), Order(draft=replace(DRAFT, loras=(Lora(name="never"),)))])
     assert catalogue.looks == 2
+
+
+# Submits that are sent again
+
+
+async def test_a_submit_that_is_sent_again_is_answered_with_its_job_whatever_stands_against_it(house: House) -> None:
+    # Given a submit under a key
+    first = await house.studio.submit(Order(draft=DRAFT), key=KEY)
+    done = await house.finish(await house.take(first))
+    # When it is sent again to a server that takes nothing
+    house.studio.stop_accepting()
+    house.pool.state = WorkerState.BROKEN
+    # Then its job is the answer, and nothing was queued again
+    assert await house.studio.submit(Order(draft=DRAFT), key=KEY) == done
+    assert house.queue.ids == [first.id]
+    # And another request under the key is told so, before anything else
+    with pytest.raises(SubmitKeyReused):
+        await house.studio.submit(Order(draft=DRAFT), key=replace(KEY, digest="other"))
+
+
+async def test_a_submit_sent_twice_at_once_is_one(house: House) -> None:
+    # Given two of which neither is stored when the other looks
+    house.store.go_on.clear()
+    submits = [asyncio.create_task(house.studio.submit(Order(draft=DRAFT), key=KEY)) for _ in range(2)]
+    for _ in range(10):  # as far as they can come
+        await asyncio.sleep(0)
+    house.store.go_on.set()
+    first, second = await asyncio.gather(*submits)
+    assert first == second
+    assert house.queue.ids == [first.id]
+
+
+async def test_a_submit_under_a_key_joins_no_other_and_is_nobodys_to_abandon(house: House) -> None:
+    # Given two equal orders that are waited for, the second under a key
+    unkeyed = await house.studio.submit(WAITED_FOR)
+    keyed = await house.studio.submit(WAITED_FOR, key=KEY)
+    assert keyed.id != unkeyed.id
+    # When whoever waited leaves, then the second goes on: he said that he may come back
+    await house.studio.leave(unkeyed)
+    await house.studio.leave(keyed)
+    assert [(await house.store.get(job.id)).state for job in (unkeyed, keyed)] == [
+        JobState.CANCELLED,
+        JobState.PENDING,
+    ]
+
+
+# Who waits
+
+
+async def test_a_joined_job_is_cancelled_by_the_last_who_leaves(house: House) -> None:
+    # Given three who wait for equal pictures, one of them another owner
+    first = await house.studio.submit(WAITED_FOR, caller=A)
+    assert await house.studio.submit(WAITED_FOR, caller=A) == first
+    others = await house.studio.submit(WAITED_FOR, caller=B)
+    assert others.id != first.id
+    # When they leave one after the other
+    await house.studio.leave(first, caller=A)
+    assert (await house.store.get(first.id)).state is JobState.PENDING
+    await house.studio.leave(first, caller=A)
+    # Then the last one's leaving cancels it, and it is not joined any more
+    assert (await house.store.get(first.id)).state is JobState.CANCELLED
+    assert (await house.studio.submit(WAITED_FOR, caller=A)).id != first.id
+    assert (await house.store.get(others.id)).state is JobState.PENDING
+
+
+@pytest.mark.parametrize("wants", ["asks", "joins", "a policy"])
+async def test_a_job_that_somebody_else_wants_goes_on(house: House, wants: str) -> None:
+    job = await house.studio.submit(WAITED_FOR)
+    match wants:
+        case "asks":  # somebody polls it
+            await house.studio.get(job.id)
+        case "joins":  # somebody is told its id
+            assert await house.studio.submit(replace(WAITED_FOR, attended=False)) == job
+        case _:
+            house.studio = house.made_studio(Limits(max_queue_size=3, cancel_abandoned=False))
+            await house.studio.cancel(job.id)
+            job = await house.studio.submit(WAITED_FOR)
+    await house.studio.leave(job)
+    assert (await house.store.get(job.id)).state is JobState.PENDING
+
+
+async def test_who_waited_to_the_end_cancels_nothing(house: House) -> None:
+    done = await house.finish(await house.take(await house.studio.submit(WAITED_FOR)))
+    await house.studio.leave(done)
+    assert await house.store.get(done.id) == done
+
+
+async def test_nobody_is_given_a_job_that_is_just_being_cancelled(house: House) -> None:
+    # Given one who leaves when another one's equal request has found his job already
+    first = await house.studio.submit(WAITED_FOR)
+    find_equal = house.store.find_equal
+
+    async def leave_meanwhile(owner: str, fingerprint: str, join: Join) -> Job | None:
+        found = await find_equal(owner, fingerprint, join)
+        await house.studio.leave(first)
+        return found
+
+    house.store.find_equal = leave_meanwhile  # pyright: ignore[reportAttributeAccessIssue]
+    second = await house.studio.submit(WAITED_FOR)
+    # Then the other one has a job of his own
+    assert second.id != first.id
+    assert (await house.store.get(second.id)).state is JobState.PENDING
+    assert house.queue.ids == [second.id]
+
+
+async def test_of_finished_pictures_none_is_joined_by_who_waits(house: House) -> None:
+    done = await house.finish(await house.take(await house.studio.submit(WAITED_FOR)))
+    assert (await house.studio.submit(WAITED_FOR)).id != done.id
+
+
+async def test_a_request_without_a_seed_equals_no_other(house: House) -> None:
+    order = replace(WAITED_FOR, draft=RequestDraft(prompt="pizza"))
+    assert (await house.studio.submit(order)).id != (await house.studio.submit(order)).id
+
+
+# Limits
+
+
+async def test_who_has_enough_waiting_is_told_when_to_come_back(house: House) -> None:
+    # Given an owner who has all that he may have, two of three, and jobs that take 4 seconds
+    house.studio = house.made_studio(Limits(max_queue_size=9, max_queue_of_owner=2))
+    for seed in range(3):
+        await house.submit(replace(DRAFT, seed=seed), caller=A if seed else B)
+    with pytest.raises(TooManyJobs) as unknown:
+        await house.submit(DRAFT, caller=A)
+    house.pace.completed(NOW, NOW + timedelta(seconds=4))
+    with pytest.raises(TooManyJobs) as refused:
+        await house.submit(DRAFT, caller=A)
+    # Then he is told in how many seconds one of his will probably have been made
+    assert (unknown.value.retry_after_s, refused.value.retry_after_s) == (5, 6)
+    assert await house.submit(replace(DRAFT, seed=9), caller=B)
+
+
+async def test_a_full_queue_tells_when_there_will_be_room(house: House) -> None:
+    for seed in range(3):
+        await house.submit(replace(DRAFT, seed=seed))
+    house.pace.completed(NOW, NOW + timedelta(seconds=1000))
+    with pytest.raises(QueueFull) as refused:
+        await house.submit(DRAFT)
+    assert refused.value.retry_after_s == 120  # nobody waits longer for serious
+
+
+async def test_an_ordinary_owner_goes_before_others_as_far_as_he_may(house: House) -> None:
+    house.studio = house.made_studio(Limits(max_queue_size=9, max_priority=1))
+    assert (await house.submit(DRAFT, caller=A, priority=1)).priority == 1
+    with pytest.raises(ParameterOutOfRange, match=r"priority must be at most 1\.") as refused:
+        await house.submit(DRAFT, caller=A, priority=2)
+    assert refused.value.parameter == "priority"
+    assert (await house.submit(DRAFT, priority=2)).priority == 2  # who sees everybody's

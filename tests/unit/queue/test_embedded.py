@@ -1,17 +1,14 @@
 """The queue inside the server."""
 
-import pytest
-
-from danqing.queue.embedded import EmbeddedQueue
+from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from tests.contracts.job_queue import JobQueueContract, numbered, taken
 
 
 class TestEmbeddedQueue(JobQueueContract):
     implementation = EmbeddedQueue
 
-    @pytest.fixture
-    def queue(self) -> EmbeddedQueue:
-        return EmbeddedQueue()
+    def queue_of(self, *, max_running_of_owner: int | None = None, max_passes: int = 2) -> EmbeddedQueue:
+        return EmbeddedQueue(QueueRules(max_running_of_owner=max_running_of_owner, max_passes=max_passes))
 
 
 async def test_its_length_is_the_number_of_waiting_jobs() -> None:

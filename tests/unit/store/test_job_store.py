@@ -1,15 +1,18 @@
 """SqliteJobStore: the contract, and what only a database can show."""
 
 import asyncio
-from dataclasses import replace
+import sqlite3
+from pathlib import Path
 
 import pytest
 
 from danqing.core.errors import JobNotFound, StorageFailure
 from danqing.core.states import JobState
+from danqing.core.submitting import KEY_LIFETIME, SubmitKey
 from danqing.store.job_store import SqliteJobStore
+from danqing.store.sqlite import SqliteStores
 from tests.contracts.job_store import JobStoreContract
-from tests.fakes.domain import NO_LIMIT, a_job, a_request, later
+from tests.fakes.domain import NO_LIMIT, NOW, a_job, a_request, later
 
 
 class TestSqliteJobStore(JobStoreContract):
@@ -41,10 +44,24 @@ async def test_what_no_database_can_hold_fails_alone(store: SqliteJobStore) -> N
     answers = await asyncio.gather(*(store.add(job, NO_LIMIT) for job in (*bad, good)), return_exceptions=True)
     # Then the good one is stored
     assert [type(answer) for answer in answers[:-1]] == [StorageFailure] * len(bad)
-    assert answers[-1] == replace(good, sequence=(await store.get(good.id)).sequence)
+    assert answers[-1] == await store.get(good.id)
     assert (await store.counts())[JobState.PENDING] == 1
 
 
 async def test_get_of_a_name_that_no_text_can_hold(store: SqliteJobStore) -> None:
     with pytest.raises((JobNotFound, StorageFailure)):
         await store.get("\ud83d")
+
+
+async def test_keys_that_count_no_more_are_forgotten(path: Path, stores: SqliteStores) -> None:
+    # Given three keys
+    def keyed(text: str) -> SubmitKey:
+        return SubmitKey(text=text, digest="0" * 64)
+
+    for text in "abc":
+        await stores.jobs.add(a_job(created_at=NOW), NO_LIMIT, key=keyed(text))
+    # When one is noted after their time, then it is the only one
+    await stores.jobs.add(a_job(created_at=NOW + KEY_LIFETIME), NO_LIMIT, key=keyed("d"))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT key FROM submit_keys").fetchall() == [("d",)]
+    connection.close()

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure
+from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
 from danqing.core.ports import BatchStore, JobStore, Subscriptions
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import LOST, a_job, an_enlarged, an_original, later
@@ -22,6 +24,12 @@ ATTEMPTS = st.integers(0, 3)
 OWNERS = st.sampled_from("xy")
 SOME_OWNER = st.none() | OWNERS
 BATCHES = st.sampled_from("bc")
+KEYS = st.builds(
+    SubmitKey,
+    text=st.sampled_from("kl"),
+    digest=st.sampled_from("01"),
+    lifetime=st.sampled_from([timedelta(seconds=3), timedelta(days=1)]),
+)
 PICTURES = st.sampled_from([(), (an_original,), (an_enlarged,), (an_original, an_enlarged)])
 Pictures = tuple[Callable[[Job], Artifact], ...]
 
@@ -63,7 +71,7 @@ class TwoStores(RuleBasedStateMachine):
         async def answer_of(stores: Stores) -> object:
             try:
                 return await call(stores)
-            except (JobNotFound, BatchNotFound, QueueFull, StorageFailure) as exc:
+            except (JobNotFound, BatchNotFound, QueueFull, TooManyJobs, SubmitKeyReused, StorageFailure) as exc:
                 return type(exc)
 
         async def ask() -> tuple[object, object]:
@@ -81,7 +89,9 @@ class TwoStores(RuleBasedStateMachine):
         index=st.integers(0, 3),
         size=st.integers(1, 3),
         max_pending=st.integers(2, 9),
-        join=st.booleans(),
+        join=st.sampled_from(Join),
+        most=st.none() | st.integers(1, 4),
+        key=st.none() | KEYS,
     )
     def add(
         self,
@@ -92,11 +102,15 @@ class TwoStores(RuleBasedStateMachine):
         index: int,
         size: int,
         max_pending: int,
-        join: bool,
+        join: Join,
+        most: int | None,
+        key: SubmitKey | None,
     ) -> Job:
         job = a_job(owner=owner, priority=priority, fingerprint=fingerprint, batch_index=index)
         job = replace(job, batch_id=batch or job.id, metadata={"size": size})
-        self.both(lambda stores: stores.jobs.add(job, max_pending, batch_size=size, join_equal=join))
+        self.both(
+            lambda stores: stores.jobs.add(job, max_pending, batch_size=size, max_of_owner=most, join=join, key=key)
+        )
         return job
 
     @rule(job=jobs)
@@ -137,10 +151,12 @@ class TwoStores(RuleBasedStateMachine):
     def subscribe(self, job: Job, owner: str, client: str) -> None:
         self.both(lambda stores: stores.subscriptions.add(owner, client, job.id))
 
-    @rule(job=jobs, owner=SOME_OWNER)
-    def look(self, job: Job, owner: str | None) -> None:
+    @rule(job=jobs, owner=SOME_OWNER, key=KEYS)
+    def look(self, job: Job, owner: str | None, key: SubmitKey) -> None:
         self.both(lambda stores: stores.jobs.get(job.id))
+        now = later()
         self.both(lambda stores: stores.jobs.waiting_before(job))
+        self.both(lambda stores: stores.jobs.find_key(owner or "x", key, now))
         self.both(lambda stores: stores.jobs.find_equal(job.owner, job.fingerprint))
         self.both(lambda stores: stores.jobs.with_fingerprint(job.fingerprint, owner))
         self.both(lambda stores: stores.batches.batch(job.batch_id, owner))
@@ -149,6 +165,12 @@ class TwoStores(RuleBasedStateMachine):
     def page(self, owner: str | None, client: str, limit: int, offset: int) -> None:
         self.both(lambda stores: stores.batches.batches(owner, limit=limit, offset=offset))
         self.both(lambda stores: stores.subscriptions.jobs(owner or "x", client, limit=limit))
+
+    @rule(job=jobs, there=st.booleans())
+    def reconcile(self, job: Job, there: bool) -> None:
+        present = {an_original(job).name} if there else set[str]()
+        self.both(lambda stores: stores.jobs.artifact_names([job.id, "nobody"]))
+        self.both(lambda stores: stores.jobs.note_missing(present))
 
     @rule()
     def restart(self) -> None:
@@ -159,7 +181,6 @@ class TwoStores(RuleBasedStateMachine):
     def figures_and_order_agree(self) -> None:
         self.both(lambda stores: stores.jobs.counts())
         self.both(lambda stores: stores.jobs.unfinished())
-        self.both(lambda stores: stores.jobs.without_artifacts())
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.sqlite.close())

@@ -1,16 +1,18 @@
 """The parts put together and running, and what a start that cannot be looks like."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from danqing.config import Settings
-from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDown, StorageFailure
+from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDown, StorageFailure, TooManyJobs
 from danqing.core.studio import Order
 from danqing.core.types import RequestDraft
 from danqing.wiring import open_runtime
 from danqing.workers.factory import EngineFactory
 from tests.zoo.engines import Zoo
+from tests.zoo.house import until
 
 
 def settings(folder: Path, **others: object) -> Settings:
@@ -31,6 +33,28 @@ async def test_pictures_can_be_asked_for_once_a_worker_is_ready_and_not_after_st
         await runtime.drain()
         with pytest.raises(ShuttingDown):
             await runtime.studio.submit(Order(draft=RequestDraft(prompt="too late")))
+
+
+async def test_who_has_enough_waiting_is_told_when_to_come_back_by_what_jobs_have_taken(tmp_path: Path) -> None:
+    # Given a server where an owner may have one job waiting, and that has made one
+    engine = zoo_engine(tmp_path)
+    async with open_runtime(settings(tmp_path, max_queue_per_owner=1), engine=engine) as runtime:
+        await runtime.until_ready()
+
+        def order(prompt: str) -> Order:
+            return Order(draft=RequestDraft(prompt=prompt, width=64, height=64))
+
+        done = await runtime.studio.wait((await runtime.studio.submit(order("a tea pot"))).id)
+        assert done.started_at is not None
+        assert done.finished_at is not None
+        # When one runs, and one waits
+        running = await runtime.studio.submit(order("hangs"))
+        await until(lambda: runtime.studio.progress(running.id) is not None, "the first step")
+        await runtime.studio.submit(order("a tea pot"))
+        with pytest.raises(TooManyJobs) as refused:
+            await runtime.studio.submit(order("a tea pot"))
+        # Then the next one may come when one more is likely to be done
+        assert refused.value.retry_after_s == max(1, math.ceil((done.finished_at - done.started_at).total_seconds()))
 
 
 async def test_a_model_that_no_worker_can_load_is_told(tmp_path: Path) -> None:

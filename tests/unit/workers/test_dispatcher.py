@@ -97,6 +97,8 @@ async def test_a_job_that_kills_every_worker_fails_while_others_complete(tmp_pat
         assert poisoned.state is JobState.FAILED
         assert poisoned.failure is not None
         assert poisoned.failure.code == "worker_lost"
+        tries = "It was tried 3 times: worker_lost (3 times)."
+        assert poisoned.failure.message == f"The worker process was lost. {tries}"
         assert len(poisoned.attempts) == 3
         # And they did not wait for its last attempt, which took nobody's picture with it
         last = poisoned.attempts[-1].started_at

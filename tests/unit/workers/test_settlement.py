@@ -73,7 +73,26 @@ async def test_restarts_of_the_server_are_counted_apart_and_in_a_row(
         assert waiting == [job.id]
     else:
         assert waiting == []
-        assert job.failure == describe(ends[-1])
+        assert job.failure is not None
+        assert job.failure.code == ends[-1].code
+        assert job.failure.message.startswith(ends[-1].public_message)
+
+
+async def test_a_failed_job_tells_how_each_of_its_attempts_ended() -> None:
+    # Given a job whose attempts ended in different ways, and one that failed at once
+    job, _ = await after([LOST, *[RESTARTED] * 2, LOST, FATAL])
+    at_once, _ = await after([FATAL])
+    # Then the first tells all of them, in order, and the second has nothing to add
+    assert job.failure is not None
+    ends = f"{LOST.code}, {RESTARTED.code} (2 times), {LOST.code}, {FATAL.code}"
+    assert job.failure.message == f"{FATAL.public_message} It was tried 5 times: {ends}."
+    assert [attempt.failure.code for attempt in job.attempts[:-1] if attempt.failure] == [
+        LOST.code,
+        RESTARTED.code,
+        RESTARTED.code,
+        LOST.code,
+    ]
+    assert at_once.failure == describe(FATAL)
 
 
 @pytest.mark.parametrize(

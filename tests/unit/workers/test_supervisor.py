@@ -38,6 +38,9 @@ class Nobody:
     def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         raise AssertionError(attempts)
 
+    def stop_asked(self, job_id: str) -> None:
+        raise AssertionError(job_id)
+
     def time_passed(self, now: float, stood_still_s: float) -> None:
         pass
 

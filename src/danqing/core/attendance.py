@@ -1,0 +1,73 @@
+"""Who waits for the jobs of which nobody is told before they have ended: once all have left, nobody wants them."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+_REMEMBERED = 1000  # abandoned jobs; one is of interest for the moment that its cancel takes
+
+
+class Attendance:
+    """Counts those who wait. For one event loop; no call waits, so each is atomic.
+
+    A job is attended while everybody who knows of it waits for it in a request of his own. As soon as somebody has its
+    id it is wanted, whoever leaves; so is every job that is not known here.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, int] = {}  # by attended job
+        self._abandoned: dict[str, None] = {}  # the newest last
+
+    def __len__(self) -> int:
+        """Number of attended jobs."""
+        return len(self._waiting)
+
+    def waiting(self, job_id: str) -> int:
+        """How many wait for the job; 0 if it is not attended."""
+        return self._waiting.get(job_id, 0)
+
+    def begin(self, job_id: str) -> None:
+        """A new job is attended, by one."""
+        self._waiting[job_id] = 1
+
+    @contextmanager
+    def of_new(self, job_ids: Sequence[str]) -> Generator[None]:
+        """For the time in which new jobs are stored: they are attended from before anybody can know of them. Nobody
+        attends them if that fails.
+        """
+        for job_id in job_ids:
+            self.begin(job_id)
+        try:
+            yield
+        except BaseException:
+            for job_id in job_ids:
+                self.leave(job_id, ended=True)
+            raise
+
+    def join(self, job_id: str, *, attended: bool) -> bool:
+        """One more wants the job; attended: and does not learn its id. False: too late, it has been abandoned."""
+        if job_id in self._abandoned:
+            return False
+        if not attended:
+            self.asked_for(job_id)
+        elif job_id in self._waiting:
+            self._waiting[job_id] += 1
+        return True
+
+    def asked_for(self, job_id: str) -> None:
+        """Somebody has the job's id, and may ask for it again."""
+        self._waiting.pop(job_id, None)
+
+    def leave(self, job_id: str, *, ended: bool) -> bool:
+        """One who waited does not any more. ended: for the job has. True: now nobody wants it, and it is abandoned."""
+        if job_id not in self._waiting:
+            return False
+        self._waiting[job_id] -= 1
+        if self._waiting[job_id]:
+            return False
+        del self._waiting[job_id]
+        if ended:
+            return False
+        self._abandoned[job_id] = None
+        if len(self._abandoned) > _REMEMBERED:
+            del self._abandoned[next(iter(self._abandoned))]
+        return True

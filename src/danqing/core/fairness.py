@@ -1,0 +1,42 @@
+"""Whose turn it is: owners share the devices by the work that their jobs are, and each owner's jobs keep their order.
+
+Self-clocked fair queueing. A job's turn is given once, when it is accepted, and stored with it, so the order outlives
+restarts and a place in it can be counted. Jobs are taken by priority, highest first, then by turn, then by sequence.
+"""
+
+from collections.abc import Iterable
+
+from danqing.core.states import JobState
+from danqing.core.types import GenerationRequest, Job
+
+
+def work_of(request: GenerationRequest) -> int:
+    """How much of a device's time a picture takes, as far as it can be known before: pixels times steps. At least 1."""
+    return max(1, request.width * request.height * request.num_inference_steps)
+
+
+def turn_of(work: int, *, own_last: int, in_service: int, next_in_line: int) -> int:
+    """The turn of a new job. All of its priority, 0 where there is none: own_last, the largest turn of its owner's
+    pending and processing jobs; in_service, the largest of all processing ones; next_in_line, the least of all pending.
+
+    One owner's turns grow by his jobs' work. Who has none in line begins where the devices are by now: he goes before
+    what others have piled up, and not before those whose turn has come.
+    """
+    return max(own_last + work, in_service + work, next_in_line)
+
+
+def turn_among(jobs: Iterable[Job], new: Job) -> int:
+    """`turn_of` a new job among these."""
+    alike = [job for job in jobs if job.priority == new.priority]
+    in_line = [job for job in alike if job.state in (JobState.PENDING, JobState.PROCESSING)]
+    return turn_of(
+        work_of(new.request),
+        own_last=max((job.turn for job in in_line if job.owner == new.owner), default=0),
+        in_service=max((job.turn for job in in_line if job.state is JobState.PROCESSING), default=0),
+        next_in_line=min((job.turn for job in in_line if job.state is JobState.PENDING), default=0),
+    )
+
+
+def order_of_taking(job: Job) -> tuple[int, int, int]:
+    """Smaller is taken earlier."""
+    return -job.priority, job.turn, job.sequence

@@ -1,0 +1,57 @@
+"""What is kept of jobs that have ended, and what that takes: for quotas, and for the janitor who removes it."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from danqing.core.errors import ArtifactNotFound
+from danqing.core.ports import ArtifactStore
+from danqing.core.types import Job
+
+
+class KeptJobs(Protocol):
+    """The jobs of the store, seen as what takes room. Raises StorageFailure when the medium fails.
+
+    owner: only this owner's; None: everybody's.
+    """
+
+    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
+        """Owner and time of each job accepted later, oldest first."""
+        ...
+
+    async def ended_before(self, moment: datetime, *, after: int, limit: int) -> Sequence[Job]:
+        """Jobs that ended earlier, in the order in which they were accepted, from the one after that sequence on."""
+        ...
+
+    async def artifact_bytes(self, owner: str | None) -> int:
+        """Of all artifacts."""
+        ...
+
+    async def input_names(self, owner: str | None) -> frozenset[str]:
+        """Of all pictures that jobs start from."""
+        ...
+
+    async def remove(self, job_ids: Collection[str]) -> int:
+        """Forgets those that have ended, in the history too; returns how many. Durable on return."""
+        ...
+
+
+class KeptBytes:
+    """Adds up what pictures take: those that were made, and those that clients sent, each of these once."""
+
+    def __init__(self, kept: KeptJobs, artifacts: ArtifactStore) -> None:
+        self._kept = kept
+        self._artifacts = artifacts
+
+    async def of(self, owner: str | None) -> int:
+        """owner: see `KeptJobs`. Raises StorageFailure."""
+        names = await self._kept.input_names(owner)
+        sent = await asyncio.to_thread(lambda: sum(map(self._size, names)))
+        return await self._kept.artifact_bytes(owner) + sent
+
+    def _size(self, name: str) -> int:
+        try:
+            return self._artifacts.path(name).stat().st_size
+        except (ArtifactNotFound, OSError):
+            return 0

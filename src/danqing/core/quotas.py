@@ -1,0 +1,96 @@
+"""How much an owner may have: pictures a day, and bytes kept."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from danqing.core.errors import QuotaExceeded
+from danqing.core.keeping import KeptBytes, KeptJobs
+
+DAY = timedelta(days=1)
+KEPT_FOR = timedelta(seconds=30)  # how old a figure of kept bytes may be: to add it up takes a while
+ROOM_RETRY_S = 3600  # room comes when pictures are removed, and nobody knows when that is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """Of each owner; None for no limit. jobs_per_day: accepted within 24 hours, each of one picture. kept_bytes: of all
+    pictures that are stored for him, those that he sent included.
+    """
+
+    jobs_per_day: int | None = None
+    kept_bytes: int | None = None
+
+
+class Quotas:
+    """For one event loop. Use `load` first."""
+
+    def __init__(
+        self,
+        quota: Quota,
+        *,
+        kept: KeptJobs,
+        sizes: KeptBytes,
+        now: Callable[[], datetime],
+        per_owner: bool = True,
+    ) -> None:
+        """per_owner: see `Admission`; without, all that there is counts for all."""
+        self._quota = quota
+        self._kept = kept
+        self._sizes = sizes
+        self._now = now
+        self._per_owner = per_owner
+        self._accepted: dict[str | None, deque[datetime]] = {}  # of the last day, by owner
+        self._bytes: dict[str | None, tuple[datetime, int]] = {}  # when it was added up, and what it was
+
+    async def load(self) -> None:
+        """What was accepted before the server started counts too. Raises StorageFailure."""
+        if self._quota.jobs_per_day is None:
+            return
+        self._accepted.clear()
+        for owner, moment in await self._kept.accepted_since(self._now() - DAY):
+            self._accepted.setdefault(owner if self._per_owner else None, deque()).append(moment)
+
+    async def take(self, owner: str | None, jobs: int) -> None:
+        """owner: None for all. Raises QuotaExceeded, which says when it may be better."""
+        await self._check_bytes(owner)
+        most = self._quota.jobs_per_day
+        if most is None:
+            return
+        now, accepted = self._now(), self._of_the_day(owner)
+        if len(accepted) + jobs > most:
+            freed = accepted[min(len(accepted), len(accepted) + jobs - most) - 1] if accepted else now
+            raise QuotaExceeded(
+                f"At most {most} pictures in 24 hours.", retry_after_s=max(1, int((freed + DAY - now).total_seconds()))
+            )
+        accepted.extend([now] * jobs)
+
+    def give_back(self, owner: str | None, jobs: int) -> None:
+        """What was taken, for what came to nothing."""
+        if self._quota.jobs_per_day is not None:
+            accepted = self._of_the_day(owner)
+            for _ in range(min(jobs, len(accepted))):
+                accepted.pop()
+
+    def _of_the_day(self, owner: str | None) -> deque[datetime]:
+        oldest = self._now() - DAY
+        for name in [name for name, moments in self._accepted.items() if not moments or moments[-1] <= oldest]:
+            del self._accepted[name]
+        accepted = self._accepted.setdefault(owner, deque())
+        while accepted and accepted[0] <= oldest:
+            accepted.popleft()
+        return accepted
+
+    async def _check_bytes(self, owner: str | None) -> None:
+        most = self._quota.kept_bytes
+        if most is None:
+            return
+        now = self._now()
+        self._bytes = {name: entry for name, entry in self._bytes.items() if now - entry[0] < KEPT_FOR}
+        if owner not in self._bytes:
+            self._bytes[owner] = now, await self._sizes.of(owner)
+        if self._bytes[owner][1] >= most:
+            raise QuotaExceeded(
+                f"Your pictures take all the room that you may have: {most / 1e9:g} GB.", retry_after_s=ROOM_RETRY_S
+            )

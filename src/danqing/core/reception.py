@@ -1,0 +1,185 @@
+"""Takes orders in: resolves them, joins equal ones, knows repetitions again, stores the jobs and hands them on."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from danqing.core.adjustments import foreseen_adjustments
+from danqing.core.admission import Admission
+from danqing.core.attendance import Attendance
+from danqing.core.batches import BatchPlace
+from danqing.core.callers import Caller
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import ModelNotReady, ParameterOutOfRange, QueueFull, ShuttingDown, TooManyJobs
+from danqing.core.events import StateChanged
+from danqing.core.fingerprint import fingerprint
+from danqing.core.orders import Limits, Order
+from danqing.core.pace import Pace
+from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
+from danqing.core.resolve import resolve
+from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
+from danqing.core.taking_over import InputImages
+from danqing.core.types import Job, Mode, RequestDraft
+from danqing.core.uninterrupted import Uninterrupted
+
+
+class Reception:
+    """For one event loop."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        pool: WorkerPool,
+        events: EventBus,
+        catalogue: ModelCatalogue,
+        attendance: Attendance,
+        pace: Pace,
+        limits: Limits,
+        secret: bytes,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        admission: Admission,
+        inputs: InputImages,
+    ) -> None:
+        """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all."""
+        self._store = store
+        self._queue = queue
+        self._pool = pool
+        self._events = events
+        self._catalogue = catalogue
+        self._admission = admission
+        self._inputs = inputs
+        self._attendance = attendance
+        self._pace = pace
+        self._limits = limits
+        self._secret = secret
+        self._clock = clock
+        self._new_id = new_id
+        self._moves = Uninterrupted()
+        self.draining = False
+
+    async def take(self, orders: Sequence[Order], caller: Caller, key: SubmitKey | None) -> list[Job]:
+        """The jobs of these orders, all or none; see `Studio.submit`."""
+        if not orders:
+            return []
+        if key is not None and (known := await self._store.find_key(caller.owner, key, self._clock())) is not None:
+            return list(known)
+        if len(orders) > self._limits.max_queue_size:
+            most = self._limits.max_queue_size
+            raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
+        await self._look_for_loras([order.draft for order in orders])
+        new = [self._new_job(order, caller) for order in orders]
+        if self.draining:
+            raise ShuttingDown
+        if key is not None:  # its jobs are to be its own; and who named one may come back for them
+            return await self._taken(orders, new, Join.NONE, key)
+        with self._attendance.of_new([job.id for order, job in zip(orders, new, strict=True) if order.attended]):
+            jobs = await self._taken(orders, new, _join_of(orders), None)
+            return [await self._wanted(*each) for each in zip(orders, new, jobs, strict=True)]
+
+    async def _taken(self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None) -> list[Job]:
+        if join is not Join.NONE:
+            equal = [await self._store.find_equal(job.owner, job.fingerprint, join) for job in new]
+            joined = [job for job in equal if job is not None]
+            if len(joined) == len(new):
+                return joined
+        self._check_ready(waits=all(order.waits_for_model for order in orders))
+        return await self._moves.run(self._accept(orders, new, join, key))
+
+    async def _wanted(self, order: Order, new: Job, job: Job) -> Job:
+        """The job, or the new one if that which was to be joined is being cancelled just now, for all have left it."""
+        if job.id == new.id:
+            return job
+        if not self._attendance.join(job.id, attended=order.attended):
+            return (await self._taken([order], [new], Join.NONE, None))[0]
+        self._attendance.leave(new.id, ended=True)
+        return job
+
+    async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:
+        """One that is not known may have come since the catalogue looked. Raises UnknownModel."""
+        for draft in drafts:
+            if draft.loras and not {lora.name for lora in draft.loras} <= set(self._card(draft).loras):
+                await asyncio.to_thread(self._catalogue.refresh)
+                return
+
+    def _card(self, draft: RequestDraft) -> ModelCard:
+        # A mask or a strength is for a model that begins with the picture.
+        instructed = draft.mode is Mode.EDIT and draft.mask is None and draft.strength is None
+        if draft.model is None:
+            return self._catalogue.default(instructed=instructed)
+        return self._catalogue.card(draft.model, instructed=instructed)
+
+    def _check_priority(self, order: Order, caller: Caller) -> None:
+        """Between owners, fairness comes after priority. Raises ParameterOutOfRange."""
+        most = self._limits.max_priority
+        if most is not None and order.priority > most and not caller.sees_all:
+            raise ParameterOutOfRange(f"priority must be at most {most}.", parameter="priority")
+
+    def _new_job(self, order: Order, caller: Caller) -> Job:
+        self._check_priority(order, caller)
+        card = self._card(order.draft)
+        request = resolve(order.draft, card)
+        job_id = self._new_id()
+        place = order.batch or BatchPlace(id=job_id)
+        return Job(
+            id=job_id,
+            owner=caller.owner,
+            request=request,
+            fingerprint=fingerprint(request, owner=caller.owner, secret=self._secret),
+            created_at=self._clock(),
+            priority=order.priority,
+            batch_id=place.id,
+            batch_index=place.index,
+            metadata=order.metadata,
+            adjustments=foreseen_adjustments(request, card),
+        )
+
+    def _check_ready(self, *, waits: bool) -> None:
+        pool = self._pool.status()
+        if not (pool.accepts_jobs or (waits and pool.is_coming_up)):
+            raise ModelNotReady
+
+    async def _accept(
+        self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None
+    ) -> list[Job]:
+        async with (
+            self._admission.of(new) as admitted,
+            self._inputs.taken_over([image for order in orders for image in order.draft.staged]) as inputs,
+        ):
+            jobs = await self._stored(orders, new, join, key)
+            inputs.keep()
+            admitted.keep(jobs)
+        for own, job in zip(new, jobs, strict=True):
+            if job.id == own.id:  # else an equal one, accepted since the look at the store, or the first of its key
+                self._events.publish(StateChanged(job=job))
+                await self._queue.publish(job)
+        return jobs
+
+    async def _stored(
+        self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None
+    ) -> list[Job]:
+        limits = self._limits
+        try:
+            return await self._store.add_all(
+                new,
+                limits.max_queue_size,
+                batch_sizes=[order.batch.size if order.batch else 1 for order in orders],
+                max_of_owner=limits.max_queue_of_owner,
+                join=join,
+                key=key,
+            )
+        except QueueFull as exc:
+            raise QueueFull(retry_after_s=self._pace.seconds_for(len(new))) from exc
+        except TooManyJobs as exc:
+            pending = (await self._store.counts())[JobState.PENDING]
+            share = (limits.max_queue_of_owner or pending) / max(1, pending)  # of what is made next, it is the owner's
+            raise TooManyJobs(retry_after_s=self._pace.seconds_for(len(new) / share)) from exc
+
+
+def _join_of(orders: Sequence[Order]) -> Join:
+    """Of all of them; none where they differ."""
+    joins = {order.joins for order in orders}
+    return joins.pop() if len(joins) == 1 else Join.NONE

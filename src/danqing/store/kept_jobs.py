@@ -1,0 +1,36 @@
+"""The KeptJobs over a SQLite database."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import partial
+
+from danqing.core.types import Job
+from danqing.store import kept_rows
+from danqing.store.database import SqliteDatabase
+from danqing.store.job_store import SqliteJobStore
+
+
+class SqliteKeptJobs:
+    """Implements `core.keeping.KeptJobs`. jobs: counts the jobs of this database."""
+
+    def __init__(self, database: SqliteDatabase, jobs: SqliteJobStore) -> None:
+        self._database = database
+        self._jobs = jobs
+
+    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
+        """See the port; so for all below."""
+        return await self._database.read(partial(kept_rows.accepted_since, moment=moment))
+
+    async def ended_before(self, moment: datetime, *, after: int, limit: int) -> Sequence[Job]:
+        return await self._database.read(partial(kept_rows.ended_before, moment=moment, after=after, limit=limit))
+
+    async def artifact_bytes(self, owner: str | None) -> int:
+        return await self._database.read(partial(kept_rows.artifact_bytes, owner=owner))
+
+    async def input_names(self, owner: str | None) -> frozenset[str]:
+        return await self._database.read(partial(kept_rows.input_names, owner=owner))
+
+    async def remove(self, job_ids: Collection[str]) -> int:
+        work = partial(kept_rows.remove, job_ids=list(job_ids))
+        removed = await self._database.write(work, durable=True, on_commit=self._jobs.count_removed)
+        return removed.total()

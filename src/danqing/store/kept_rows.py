@@ -1,0 +1,134 @@
+"""What is kept of jobs that have ended, in the database: how much it is, and how it is removed. Over a connection."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Integer, RowMapping, Select, and_, bindparam, delete, func, select, update
+
+from danqing.core.states import JobState
+from danqing.core.types import Job, Mode
+from danqing.store import loading
+from danqing.store.schema import artifacts, batches, jobs
+
+log = structlog.get_logger(__name__)
+
+ROWS_AT_ONCE = 500
+FINAL = tuple(state.value for state in JobState if state.is_final)
+
+NEXT = jobs.c.sequence > bindparam("after", type_=Integer)
+OLDEST = (
+    select(jobs.c.sequence, jobs.c.id, jobs.c.state, jobs.c.created_at, jobs.c.finished_at)
+    .where(NEXT)
+    .order_by(jobs.c.sequence)
+    .limit(ROWS_AT_ONCE)
+)
+NEWEST = (
+    select(jobs.c.sequence, jobs.c.owner, jobs.c.created_at)
+    .where(jobs.c.sequence < bindparam("before", type_=Integer))
+    .order_by(jobs.c.sequence.desc())
+    .limit(ROWS_AT_ONCE)
+)
+WITH_INPUTS = (
+    select(jobs.c.sequence, jobs.c.id, jobs.c.request)
+    .where(NEXT, jobs.c.mode != Mode.TEXT2IMG.value)
+    .order_by(jobs.c.sequence)
+    .limit(ROWS_AT_ONCE)
+)
+OF_OWNER = jobs.c.owner == bindparam("of_owner")
+BYTES = select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
+OWNERS_BYTES = BYTES.join_from(artifacts, jobs, artifacts.c.job_id == jobs.c.id).where(OF_OWNER)
+ENDED = (
+    select(jobs.c.sequence, jobs.c.id, jobs.c.owner, jobs.c.batch_id, jobs.c.state)
+    .where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state.in_(FINAL))
+    .order_by(jobs.c.sequence)
+)
+REMOVE = delete(jobs).where(jobs.c.id == bindparam("of_job"))
+# The batch that shows the job, if there is one: one that was begun again under its id does not.
+SHOWS_IT = and_(
+    batches.c.id == bindparam("of_batch"),
+    batches.c.owner == bindparam("of_owner"),
+    batches.c.sequence <= bindparam("of_sequence", type_=Integer),
+)
+LEAVE_BATCH = update(batches).where(SHOWS_IT).values(job_count=batches.c.job_count - 1, size=batches.c.size - 1)
+END_BATCH = delete(batches).where(SHOWS_IT, batches.c.job_count <= 0)
+MOST_SEQUENCE = 2**63 - 1
+
+
+def accepted_since(connection: Connection, moment: datetime) -> list[tuple[str, datetime]]:
+    """Owner and time of each job accepted later, oldest first. Reads from the newest back: for start-up only."""
+    found: list[tuple[str, datetime]] = []
+    before = MOST_SEQUENCE
+    while rows := connection.execute(NEWEST, {"before": before}).mappings().all():
+        later = [row for row in rows if row["created_at"] > moment]
+        found += [(row["owner"], row["created_at"]) for row in later]
+        before = rows[-1]["sequence"]
+        if len(later) < len(rows):
+            break
+    return found[::-1]
+
+
+def ended_before(connection: Connection, moment: datetime, after: int, limit: int) -> Sequence[Job]:
+    """Jobs that ended earlier, by sequence. Reads no further than jobs go that were accepted earlier.
+
+    One that this version cannot read is left out; it is logged.
+    """
+    found: list[str] = []
+    for row in _walk(connection, OLDEST, {"after": after}):
+        if row["created_at"] >= moment or len(found) == limit:
+            break
+        if row["state"] in FINAL and row["finished_at"] is not None and row["finished_at"] < moment:
+            found.append(row["id"])
+    return loading.readable(connection, found)
+
+
+def artifact_bytes(connection: Connection, owner: str | None) -> int:
+    """Of all artifacts of this owner or, with None, of all."""
+    if owner is None:
+        return int(connection.execute(BYTES).scalar_one())
+    return int(connection.execute(OWNERS_BYTES, {"of_owner": owner}).scalar_one())
+
+
+def input_names(connection: Connection, owner: str | None) -> frozenset[str]:
+    """The pictures that jobs of this owner or, with None, all jobs start from."""
+    statement = WITH_INPUTS if owner is None else WITH_INPUTS.where(OF_OWNER)
+    values: dict[str, object] = {"after": 0} if owner is None else {"after": 0, "of_owner": owner}
+    names: set[str] = set()
+    for row in _walk(connection, statement, values):
+        try:
+            names |= _names_in(json.loads(row["request"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.error("job_unreadable", job_id=row["id"], reason="its pictures are not known")
+    return frozenset(names)
+
+
+def remove(connection: Connection, job_ids: Sequence[str]) -> Counter[JobState]:
+    """Those that have ended, with all that hangs on them; their batches have so many fewer. Returns how they ended."""
+    removed = Counter[JobState]()
+    for start in range(0, len(job_ids), ROWS_AT_ONCE):
+        chunk = list(job_ids[start : start + ROWS_AT_ONCE])
+        for row in connection.execute(ENDED, {"ids": chunk}).mappings().all():
+            connection.execute(REMOVE, {"of_job": row["id"]})
+            batch = {"of_batch": row["batch_id"], "of_owner": row["owner"], "of_sequence": row["sequence"]}
+            connection.execute(LEAVE_BATCH, batch)
+            connection.execute(END_BATCH, batch)
+            removed[JobState(row["state"])] += 1
+    return removed
+
+
+def _walk(
+    connection: Connection,
+    statement: Select[*tuple[Any, ...]],  # of rows of any kind, with a sequence, in its order
+    values: Mapping[str, object],
+) -> Iterator[RowMapping]:
+    while rows := connection.execute(statement, values).mappings().all():
+        yield from rows
+        values = {**values, "after": rows[-1]["sequence"]}
+
+
+def _names_in(request: dict[str, Any]) -> set[str]:  # Any: JSON values
+    images = [*(request.get("input_images") or ()), request.get("mask"), request.get("control_image")]
+    return {image["name"] for image in images if image}

@@ -1,0 +1,295 @@
+"""What is kept long enough goes, oldest first; all else stays, whatever happens meanwhile. Real store, real files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.batches import BatchState
+from danqing.core.errors import BatchNotFound, JobNotFound, StorageFailure
+from danqing.core.images import ImageRef, StagedImage, ref_of
+from danqing.core.janitor import KEPT_AT_LEAST, Janitor, Retention
+from danqing.core.keeping import KeptBytes
+from danqing.core.states import JobState
+from danqing.core.taking_over import InputImages
+from danqing.core.types import Job, Mode
+from danqing.store.sqlite import SqliteStores
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original
+
+DAY = timedelta(days=1)
+PICTURE = bytes(1000)
+INPUT = "input-" + "a" * 64 + ".png"
+IMAGE = ImageRef(name=INPUT, width=8, height=8)
+WITH_INPUT = a_request(mode=Mode.IMG2IMG, input_images=(IMAGE,))
+
+
+class Place:
+    """A store and its pictures, and a clock."""
+
+    def __init__(self, root: Path, stores: SqliteStores) -> None:
+        self.now = NOW
+        self.stores = stores
+        self.artifacts = LocalArtifactStore(root / "outputs")
+        self.inputs = InputImages(self.artifacts)
+        self.sizes = KeptBytes(stores.kept, self.artifacts)
+
+    def janitor(self, **kept: object) -> Janitor:
+        return Janitor(
+            Retention(**kept),  # pyright: ignore[reportArgumentType]
+            kept=self.stores.kept,
+            sizes=self.sizes,
+            artifacts=self.artifacts,
+            inputs=self.inputs,
+            now=lambda: self.now,
+        )
+
+    async def waiting(self, **changes: object) -> Job:
+        return await self.stores.jobs.add(a_job(created_at=self.now, **changes), NO_LIMIT)
+
+    async def done(self, *, batch_size: int = 1, **changes: object) -> Job:
+        """A job that is completed by now."""
+        job = await self.stores.jobs.add(a_job(created_at=self.now, **changes), NO_LIMIT, batch_size=batch_size)
+        await self.stores.jobs.claim(job.id, "w", self.now)
+        self.artifacts.write(f"{job.id}.png", PICTURE)
+        artifact = replace(an_original(job), size_bytes=len(PICTURE))
+        completed = await self.stores.jobs.complete(job.id, 1, [artifact], (), self.now)
+        assert completed is not None
+        return completed
+
+    def files(self) -> set[str]:
+        return {path.name for path in (self.artifacts._root).iterdir() if path.is_file()}
+
+    async def left(self, *jobs: Job) -> list[bool]:
+        return [await self._is_there(job) for job in jobs]
+
+    async def _is_there(self, job: Job) -> bool:
+        try:
+            await self.stores.jobs.get(job.id)
+        except JobNotFound:
+            return False
+        return True
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    stores = await asyncio.to_thread(SqliteStores.open, tmp_path / "db")
+    yield Place(tmp_path, stores)
+    await stores.close()
+
+
+async def test_what_is_old_goes_with_its_pictures_and_all_else_stays(place: Place) -> None:
+    old, waits, runs = await place.done(), await place.waiting(), await place.waiting()
+    failed = await place.waiting()
+    await place.stores.jobs.claim(runs.id, "w", place.now)
+    await place.stores.jobs.claim(failed.id, "w", place.now)
+    await place.stores.jobs.fail(failed.id, 1, LOST, place.now)
+    await place.stores.subscriptions.add("local", "client", old.id)
+    place.now += 2 * DAY
+    young = await place.done()
+    place.now += DAY
+
+    swept = await place.janitor(max_age=2 * DAY).sweep()
+
+    assert (swept.jobs, swept.bytes_left) == (2, None)
+    assert await place.left(old, failed, waits, runs, young) == [False, False, True, True, True]
+    assert place.files() == {f"{young.id}.png"}
+    assert await place.stores.subscriptions.jobs("local", "client", limit=9) == []
+    counts = await place.stores.jobs.counts()
+    assert counts == {**dict.fromkeys(JobState, 0), JobState.PENDING: 1, JobState.PROCESSING: 1, JobState.COMPLETED: 1}
+    assert [job.id for job in await place.stores.jobs.unfinished()] == [waits.id, runs.id]
+
+
+async def test_too_many_bytes_go_oldest_first_and_no_more_than_needed(place: Place) -> None:
+    jobs = [await place.done() for _ in range(6)]
+    place.now += 2 * KEPT_AT_LEAST
+
+    swept = await place.janitor(max_bytes=3500).sweep()
+
+    assert (swept.jobs, swept.bytes_left) == (3, 3000)
+    assert await place.left(*jobs) == [False] * 3 + [True] * 3
+
+
+async def test_however_short_of_room_an_hour_is_given(place: Place) -> None:
+    job = await place.done()
+    place.now += KEPT_AT_LEAST
+
+    swept = await place.janitor(max_bytes=1, max_age=timedelta(seconds=1)).sweep()
+    assert (swept.jobs, swept.bytes_left) == (0, 1000)
+
+    place.now += timedelta(seconds=1)
+    assert (await place.janitor(max_bytes=1).sweep()).jobs == 1
+    assert await place.left(job) == [False]
+
+
+async def test_many_jobs_go_in_several_goes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("danqing.core.janitor.JOBS_AT_ONCE", 3)
+    monkeypatch.setattr("danqing.store.kept_rows.ROWS_AT_ONCE", 2)
+    for _ in range(8):
+        await place.done()
+    place.now += 2 * DAY
+
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 8
+    assert place.files() == set()
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 0
+
+
+async def test_the_history_shows_what_is_there(place: Place) -> None:
+    # Given a batch of three, of which two are old, one all of which is old, and a forgotten one under a used id
+    first = [await place.done(batch_id="b", batch_size=3) for _ in range(2)]
+    await place.done(batch_id="gone")
+    forgotten = await place.done(batch_id="again")
+    await place.stores.batches.forget("again", "local")
+    place.now += 2 * DAY
+    last = await place.done(batch_id="b", batch_size=3)
+    again = await place.done(batch_id="again")
+
+    await place.janitor(max_age=DAY).sweep()
+
+    batch = await place.stores.batches.batch("b", "local")
+    assert ([job.id for job in batch.jobs], batch.size) == ([last.id], 1)
+    assert batch.state_at(place.now) is BatchState.SUCCESS
+    with pytest.raises(BatchNotFound):
+        await place.stores.batches.batch("gone", "local")
+    assert [job.id for job in (await place.stores.batches.batch("again", "local")).jobs] == [again.id]
+    assert await place.left(*first, forgotten) == [False] * 3
+
+
+async def test_a_picture_that_was_sent_goes_with_the_last_job_that_starts_from_it(place: Place) -> None:
+    place.artifacts.write(INPUT, PICTURE)
+    first, second = await place.done(request=WITH_INPUT), None
+    place.now += 2 * DAY
+    second = await place.waiting(request=WITH_INPUT)
+
+    await place.janitor(max_age=DAY).sweep()
+    assert await place.left(first, second) == [False, True]
+    assert place.files() == {INPUT}
+    assert await place.sizes.of(None) == await place.sizes.of("local") == 1000
+
+    await place.stores.jobs.cancel(second.id, place.now)
+    place.now += 2 * DAY
+    await place.janitor(max_age=DAY).sweep()
+    assert place.files() == set()
+
+
+async def test_a_picture_that_is_sent_again_meanwhile_is_there_for_its_job(place: Place) -> None:
+    # Given an old job's picture, which somebody sends again while the janitor asks who uses it
+    place.artifacts.write(INPUT, PICTURE)
+    staged = place.artifacts.staging() / "staged"
+    staged.write_bytes(PICTURE)
+    image = StagedImage(path=staged, sha256="a" * 64, width=8, height=8)
+    assert ref_of(image).name == INPUT
+    asked, go_on, taken = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def in_use() -> frozenset[str]:
+        asked.set()
+        await go_on.wait()
+        return frozenset()
+
+    async def submit() -> None:
+        async with place.inputs.taken_over([image]) as inputs:
+            taken.set()
+            inputs.keep()
+
+    removing = asyncio.create_task(place.inputs.remove_unused({INPUT}, in_use))
+    await asked.wait()
+    submitting = asyncio.create_task(submit())
+    await asyncio.sleep(0)
+    assert not taken.is_set()
+
+    # Then the submit waits, and has it
+    go_on.set()
+    assert await removing == set()
+    await submitting
+    assert place.files() == {INPUT}
+
+
+async def test_a_picture_that_a_submit_is_busy_with_is_left_for_the_next_time(place: Place) -> None:
+    staged = place.artifacts.staging() / "staged"
+    staged.write_bytes(PICTURE)
+    image = StagedImage(path=staged, sha256="a" * 64, width=8, height=8)
+    old = await place.done(request=WITH_INPUT)
+    place.now += 2 * DAY
+    janitor = place.janitor(max_age=DAY)
+
+    async with place.inputs.taken_over([image]) as inputs:
+        await janitor.sweep()
+        assert place.files() == {INPUT}
+        inputs.keep()
+    assert await place.left(old) == [False]
+
+    # Then, as no job came of it, it goes with the next job that does
+    await place.done()
+    place.now += 2 * DAY
+    await janitor.sweep()
+    assert place.files() == set()
+
+
+class Stubborn(LocalArtifactStore):
+    """Nothing can be removed."""
+
+    def remove(self, name: str) -> None:
+        raise StorageFailure
+
+
+async def test_a_job_whose_picture_cannot_be_removed_stays(place: Place) -> None:
+    job = await place.done()
+    place.now += 2 * DAY
+    working = place.artifacts
+    place.artifacts = Stubborn(working._root)
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 0
+    assert await place.left(job) == [True]
+
+    place.artifacts = working
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+
+
+async def test_a_crash_between_file_and_row_leaves_nothing_for_ever(place: Place) -> None:
+    job = await place.done()
+    place.artifacts.remove(f"{job.id}.png")
+    place.now += 2 * DAY
+
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+    assert await place.left(job) == [False]
+
+
+async def test_it_sweeps_by_itself_and_outlives_a_failure(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, swept = await place.done(), asyncio.Event()
+    place.now += 2 * DAY
+    janitor, calls = place.janitor(max_age=DAY), 0
+    sweep: Callable[[], object] = janitor.sweep
+
+    async def failing_first() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StorageFailure
+        await sweep()  # type: ignore[misc]
+        swept.set()
+
+    monkeypatch.setattr("danqing.core.janitor.SWEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(janitor, "sweep", failing_first)
+    running = asyncio.create_task(janitor.run())
+    await asyncio.wait_for(swept.wait(), 60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await place.left(job) == [False]
+
+
+async def test_where_all_is_kept_it_does_nothing(place: Place) -> None:
+    await asyncio.wait_for(place.janitor().run(), 60)
+
+
+async def test_what_was_accepted_lately(place: Place) -> None:
+    moments: list[tuple[str, datetime]] = []
+    for owner in ("a", "b", "a"):
+        place.now += DAY
+        await place.waiting(owner=owner)
+        moments.append((owner, place.now))
+
+    assert await place.stores.kept.accepted_since(NOW) == moments
+    assert await place.stores.kept.accepted_since(NOW + DAY) == moments[1:]
+    assert await place.stores.kept.accepted_since(place.now) == []

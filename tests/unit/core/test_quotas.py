@@ -1,0 +1,122 @@
+"""How much an owner may have in a day, and keep."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.errors import QuotaExceeded
+from danqing.core.keeping import KeptBytes
+from danqing.core.quotas import KEPT_FOR, Quota, Quotas
+from danqing.core.types import Job
+from tests.fakes.domain import NOW
+
+HOUR = timedelta(hours=1)
+
+
+class Kept:
+    """What a store would say."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str, datetime]] = []
+        self.bytes: dict[str | None, int] = {}
+        self.inputs: frozenset[str] = frozenset()
+        self.asked = 0
+
+    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
+        return [each for each in self.accepted if each[1] > moment]
+
+    async def artifact_bytes(self, owner: str | None) -> int:
+        self.asked += 1
+        return self.bytes.get(owner, 0)
+
+    async def input_names(self, owner: str | None) -> frozenset[str]:
+        return self.inputs
+
+    async def ended_before(self, moment: datetime, *, after: int, limit: int) -> Sequence[Job]:
+        raise AssertionError
+
+    async def remove(self, job_ids: Collection[str]) -> int:
+        raise AssertionError
+
+
+class Day:
+    """Quotas of a store, and a clock."""
+
+    def __init__(self, root: Path, quota: Quota, *, per_owner: bool = True) -> None:
+        self.now = NOW
+        self.kept = Kept()
+        self.artifacts = LocalArtifactStore(root)
+        sizes = KeptBytes(self.kept, self.artifacts)
+        self.quotas = Quotas(quota, kept=self.kept, sizes=sizes, now=lambda: self.now, per_owner=per_owner)
+
+
+async def test_pictures_of_a_day(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(jobs_per_day=3))
+    await day.quotas.take("ann", 1)
+    day.now += 2 * HOUR
+    await day.quotas.take("ann", 2)
+    with pytest.raises(QuotaExceeded) as caught:
+        await day.quotas.take("ann", 1)
+    assert caught.value.public_message == "At most 3 pictures in 24 hours."
+    assert caught.value.retry_after_s == 22 * 3600
+    with pytest.raises(QuotaExceeded) as caught:
+        await day.quotas.take("ann", 2)
+    assert caught.value.retry_after_s == 24 * 3600
+    with pytest.raises(QuotaExceeded):  # more than there ever are
+        await day.quotas.take("bob", 4)
+    await day.quotas.take("bob", 3)
+
+    # Then a day later there is room for what is a day old
+    day.now += 22 * HOUR
+    await day.quotas.take("ann", 1)
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take("ann", 1)
+
+
+async def test_what_came_to_nothing_does_not_count(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(jobs_per_day=2))
+    await day.quotas.take("ann", 2)
+    day.quotas.give_back("ann", 1)
+    await day.quotas.take("ann", 1)
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take("ann", 1)
+
+
+@pytest.mark.parametrize("per_owner", [True, False])
+async def test_a_restart_forgets_nothing(tmp_path: Path, per_owner: bool) -> None:
+    day = Day(tmp_path, Quota(jobs_per_day=2), per_owner=per_owner)
+    day.kept.accepted = [("ann", NOW - 25 * HOUR), ("ann", NOW - 3 * HOUR), ("bob", NOW - 2 * HOUR)]
+    await day.quotas.load()
+
+    # Then one of two is left to each, or none to all together
+    whom = "ann" if per_owner else None
+    if per_owner:
+        await day.quotas.take(whom, 1)
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take(whom, 1)
+
+
+async def test_bytes_that_are_kept(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(kept_bytes=2_000_000_000))
+    day.artifacts.write("input-a.png", bytes(1000))
+    day.kept.bytes["ann"], day.kept.inputs = 1_999_998_999, frozenset({"input-a.png", "input-gone.png"})
+    await day.quotas.take("ann", 5)
+
+    # When there is one byte more, it is seen as soon as it is looked at again
+    day.kept.bytes["ann"] += 1
+    await day.quotas.take("ann", 5)
+    assert day.kept.asked == 1
+    day.now += KEPT_FOR
+    with pytest.raises(QuotaExceeded, match=r"all the room that you may have: 2 GB"):
+        await day.quotas.take("ann", 1)
+    await day.quotas.take("bob", 1)
+
+
+async def test_without_limits_nobody_is_asked(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota())
+    await day.quotas.load()
+    await day.quotas.take("ann", 10**6)
+    assert day.kept.asked == 0

@@ -1,0 +1,56 @@
+"""Rows and files after a crash, over the real store and a real directory."""
+
+from pathlib import Path
+
+from danqing.blobs.local import LocalArtifactStore
+from danqing.core.reconciling import reconcile
+from danqing.store.sqlite import SqliteStores
+from tests.fakes.domain import LOST, NO_LIMIT, a_job, an_enlarged, an_original, later
+
+
+async def test_rows_and_files_agree_afterwards(tmp_path: Path) -> None:
+    # Given a job with its picture, one that lost it, one that failed after a second picture was written, and one that
+    # wrote a picture and half of another before it was recorded at all
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    store, artifacts = stores.jobs, LocalArtifactStore(tmp_path / "outputs")
+    whole, bare, failed, crashed = [await store.add(a_job(fingerprint=str(n)), NO_LIMIT) for n in range(4)]
+    for job in (whole, bare, failed):
+        await store.claim(job.id, "w1", later())
+    for job in (whole, bare):
+        await store.complete(job.id, 1, [an_original(job)], [], later())
+    await store.generate(failed.id, 1, [an_original(failed)], [], later())
+    await store.fail(failed.id, 1, LOST, later())
+    for job in (whole, failed, crashed):
+        artifacts.write(an_original(job).name, b"picture")
+    artifacts.write(an_enlarged(failed).name, b"picture")
+    half = tmp_path / "outputs" / f".danqing-{an_enlarged(crashed).name}-{'0' * 32}.tmp"
+    half.write_bytes(b"half a pict")
+    # When both are brought together
+    done = await reconcile(store, artifacts)
+    # Then what no job has is gone, and what is missing is known
+    assert (done.swept, done.missing) == (3, 1)
+    assert artifacts.pictures() == {whole.id: {an_original(whole).name}, failed.id: {an_original(failed).name}}
+    assert not half.exists()
+    assert await store.find_equal(bare.owner, "1") is None
+    found = await store.find_equal(whole.owner, "0")
+    assert found is not None
+    # And a second time there is nothing to do, until the picture is back
+    assert (await reconcile(store, artifacts)).swept == 0
+    artifacts.write(an_original(bare).name, b"picture")
+    assert (await reconcile(store, artifacts)).missing == 0
+    assert await store.find_equal(bare.owner, "1") is not None
+    await stores.close()
+
+
+async def test_a_place_that_is_away_costs_no_row(tmp_path: Path) -> None:
+    # Given a job whose pictures lie on a disk that is not there just now
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    await stores.jobs.claim(job.id, "w1", later())
+    await stores.jobs.complete(job.id, 1, [an_original(job)], [], later())
+    # When a server starts
+    done = await reconcile(stores.jobs, LocalArtifactStore(tmp_path / "not mounted"))
+    # Then the job keeps what it has
+    assert done.missing == 1
+    assert (await stores.jobs.get(job.id)).artifacts == (an_original(job),)
+    await stores.close()

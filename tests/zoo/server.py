@@ -1,0 +1,38 @@
+"""`danqing serve` with zoo engines and little patience: `python -m tests.zoo.server FOLDER [LOAD]`."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from danqing.cli.options import UserError, settings_from
+from danqing.cli.serve import run_server
+from danqing.core.errors import DanqingError
+from danqing.wiring import runtime
+from danqing.workers.factory import EngineFactory
+from danqing.workers.settlement import JobRules
+from danqing.workers.spec import WorkerRules
+from tests.zoo.engines import Zoo
+
+# The rules as they are, with times that fit steps of no time at all.
+PATIENCE = {
+    "heartbeat_s": 0.2,
+    "heartbeat_timeout_s": 2.0,
+    "check_s": 0.2,
+    "step_timeout_s": 2.0,
+    "max_backoff_s": 0.5,
+}
+
+
+def main(folder: Path, load: str) -> None:
+    """Runs until a signal."""
+    setattr(runtime, "WorkerRules", partial(WorkerRules, **PATIENCE))  # noqa: B010 - another module's
+    setattr(runtime, "JobRules", partial(JobRules, stop_grace_s=0.5))  # noqa: B010
+    engine = EngineFactory(target="tests.zoo.engines:build_zoo", argument=Zoo(folder=folder, load=load))
+    try:
+        run_server(settings_from(), engine=engine)
+    except (DanqingError, UserError) as exc:
+        sys.exit(str(exc))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *(sys.argv[2:] or ["fine"]))
