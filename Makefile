@@ -7,8 +7,11 @@ PYTHON ?= $(or $(shell for p in $(PYTHONS); do $$p -c '$(USABLE)' 2>/dev/null &&
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
+# Tests run in so many processes, a file at a time; PROCESSES=0 is this one, as a debugger wants it.
+PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
+
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check lengths format bench clean
+.PHONY: help install serve test chaos check lengths format bench clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,7 +37,10 @@ serve: .venv/.installed  ## Start the server on http://127.0.0.1:8000 (ARGS="--p
 	@$(BIN)/danqing serve $(ARGS)
 
 test: .venv/.installed-dev  ## Run the tests (ARGS="tests/unit -k png" chooses some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+
+chaos: .venv/.installed-dev  ## Kill a real server 500 times, at every point, and look what is lost (ARGS="--kills 50")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: .venv/.installed-dev lengths  ## Formatting, lint, types, import rules, lengths of modules: what CI checks
 	$(BIN)/ruff format --check

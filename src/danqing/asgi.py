@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.config import Settings, load_settings
+from danqing.http.server import spare_the_collector
 from danqing.http.uvicorn_log import quieten_refusals
 from danqing.logs import configure_logging
 from danqing.wiring import build_managed_app, log_style, open_runtime
@@ -83,6 +84,7 @@ class LateApp:
                 wait_s = self._settings.drain_deadline_s + CLOSING_S
                 runtime = await stack.enter_async_context(open_runtime(self._settings, lock_wait_s=wait_s))
                 self._app = build_managed_app(runtime, self._dialect)
+                spare_the_collector()
             except Exception as exc:  # the server ends the process and shows only the message
                 log.exception("start_failed")
                 await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {exc}"})

@@ -11,6 +11,7 @@ import httpx2
 from fastapi import FastAPI
 
 from danqing.blobs.local import LocalArtifactStore
+from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
 from danqing.core.gallery import Gallery
 from danqing.core.studio import Limits, Studio, new_job_id
@@ -42,14 +43,19 @@ class House:
         state: WorkerState = WorkerState.READY,
         device: DeviceStatus | None = None,
         card: ModelCard | None = None,
+        others: Sequence[ModelCard] = (),
         max_queue_size: int = 100,
+        limits: Limits | None = None,
         new_id: Callable[[], str] = new_job_id,
         keys: Keys | None = None,
         rules: GateRules | None = None,
         options: DialectOptions | None = None,
         aliases: Mapping[str, str] | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """keys: none are needed without. rules: any Host, and pages of no other origin, without."""
+        """limits: in place of max_queue_size. keys: none are needed without. rules: any Host, and pages of no other
+        origin, without.
+        """
         self.store = InMemoryJobStore()
         self.events = InProcessEventBus()
         self.artifacts = LocalArtifactStore(root)
@@ -66,9 +72,10 @@ class House:
             queue=self.painter,
             pool=self.painter,
             events=self.events,
-            catalogue=FixedCatalogue(card or a_card(), aliases=aliases),
+            catalogue=FixedCatalogue(card or a_card(), *others, aliases=aliases),
             artifacts=self.artifacts,
-            limits=Limits(max_queue_size=max_queue_size),
+            limits=limits or Limits(max_queue_size=max_queue_size),
+            admission=admission,
             new_id=new_id,
         )
         self.gate = GateParts(keys=keys or Keys(enabled=False), rules=rules or GateRules(loopback_only=False))

@@ -102,7 +102,7 @@ def test_openai_curl(server: Server, folder: Path) -> None:
         assert answer["usage"]["generated_images"] == count == len(answer["data"])
         for datum in answer["data"]:
             checked(base64.b64decode(datum["b64_json"]))
-            assert any("img2img" in sentence for sentence in datum["adjustments"])
+            assert not any("img2img" in sentence for sentence in datum["adjustments"])  # the instruction is followed
 
 
 def test_openai_python(server: Server, folder: Path) -> None:

@@ -1,10 +1,13 @@
 """The whole server in real processes: what happens when parts of it, or all of it, are killed."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.e2e.servers import DEADLINE_S, PNG, HealthWatch, a_server, until
+from tests.e2e.servers import DEADLINE_S, PNG, HealthWatch, a_server, clean_environment, until
 
 
 def test_a_request_becomes_a_picture(tmp_path: Path) -> None:
@@ -116,3 +119,35 @@ def test_two_ports_reach_the_same_jobs(tmp_path: Path) -> None:
         # Then a job that came in by one port is there on the other
         server.url = turbo
         server.wait_for(task_id, "completed")
+
+
+def test_a_backup_of_a_running_server_becomes_a_server_again(tmp_path: Path) -> None:
+    with a_server(tmp_path) as server:
+        # Given a server with a picture, and a job under way
+        server.start_ready()
+        done = server.submit("a plain one")
+        server.wait_for(done, "completed")
+        picture = server.picture(done)
+        running = server.submit("waits at the gate")
+        server.wait_for(running, "processing")
+        # When it is backed up, and then everything of it is lost
+        backup, restored = tmp_path / "backup", tmp_path / "restored"
+        danqing("backup", str(backup), "--data-dir", str(server.data_dir))
+        server.kill_everything()
+        shutil.rmtree(server.data_dir)
+        danqing("backup", str(backup), "--check")
+        danqing("restore", str(backup), "--data-dir", str(restored))
+        # Then a server on what was restored has the picture, and makes the other one
+        restored.rename(server.data_dir)
+        server.zoo.open_gate("gate")
+        server.start_ready()
+        assert server.picture(done) == picture
+        server.wait_for(running, "completed")
+        assert server.picture(running).startswith(PNG)
+
+
+def danqing(*arguments: str) -> None:
+    """Runs the command, which must succeed."""
+    command = [sys.executable, "-m", "danqing", *arguments]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr

@@ -5,13 +5,22 @@ batches, subscriptions = InMemoryBatchStore(jobs), InMemorySubscriptions(jobs)
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from danqing.core.batches import Batch
-from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure
+from danqing.core.errors import (
+    BatchNotFound,
+    JobNotFound,
+    QueueFull,
+    StorageFailure,
+    SubmitKeyReused,
+    TooManyJobs,
+)
+from danqing.core.fairness import order_of_taking, turn_among
 from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Attempt, Job, JobFailure
 
 RUNNING = (JobState.PROCESSING, JobState.GENERATED)
@@ -36,28 +45,71 @@ class InMemoryJobStore:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._batches: dict[tuple[str, str], _BatchEntry] = {}
+        self._keys: dict[tuple[str, str], tuple[str, list[str], datetime]] = {}
         self._sequence = 0
+        self._missing: frozenset[str] = frozenset()
 
-    async def add(self, job: Job, max_pending: int, *, batch_size: int = 1, join_equal: bool = False) -> Job:
-        if join_equal and (equal := await self.find_equal(job.owner, job.fingerprint)) is not None:
-            return equal
-        if sum(other.state is JobState.PENDING for other in self._jobs.values()) >= max_pending:
+    async def add(
+        self,
+        job: Job,
+        max_pending: int,
+        *,
+        batch_size: int = 1,
+        max_of_owner: int | None = None,
+        join: Join = Join.NONE,
+        key: SubmitKey | None = None,
+    ) -> Job:
+        added = await self.add_all(
+            [job], max_pending, batch_sizes=[batch_size], max_of_owner=max_of_owner, join=join, key=key
+        )
+        return added[0]
+
+    async def add_all(
+        self,
+        jobs: Sequence[Job],
+        max_pending: int,
+        *,
+        batch_sizes: Sequence[int],
+        max_of_owner: int | None = None,
+        join: Join = Join.NONE,
+        key: SubmitKey | None = None,
+    ) -> list[Job]:
+        if not jobs:
+            return []
+        owner, now = jobs[0].owner, jobs[0].created_at
+        if key is not None and (known := await self.find_key(owner, key, now)) is not None:
+            return list(known)
+        equal = [await self.find_equal(owner, job.fingerprint, join) for job in jobs]
+        pending = self.matching(lambda job: job.state is JobState.PENDING)
+        if max_of_owner is not None and len(_of(owner, pending)) + equal.count(None) > max_of_owner:
+            raise TooManyJobs
+        if len(pending) + equal.count(None) > max_pending:
             raise QueueFull
-        if job.id in self._jobs or not _is_json(job.metadata):
+        new = [job for job, there in zip(jobs, equal, strict=True) if there is None]
+        if any(job.id in self._jobs or not _is_json(job.metadata) for job in new):
             raise StorageFailure
+        joined = len(jobs) - len(new)
+        added = [
+            there or self._add(job, size - joined) for job, size, there in zip(jobs, batch_sizes, equal, strict=True)
+        ]
+        if key is not None:
+            self._keys[owner, key.text] = (key.digest, [job.id for job in added], now + key.lifetime)
+        return added
+
+    def _add(self, job: Job, batch_size: int) -> Job:
         self._sequence += 1
-        job = self._put(replace(job, sequence=self._sequence, created_at=job.created_at.astimezone(UTC)))
-        self._join_batch(job, batch_size)
+        turn = turn_among(self._jobs.values(), job)
+        job = replace(job, turn=turn, sequence=self._sequence, created_at=job.created_at.astimezone(UTC))
+        self._join_batch(self._put(job), batch_size)
         return job
 
-    async def add_all(self, jobs: Sequence[Job], max_pending: int, *, batch_sizes: Sequence[int]) -> list[Job]:
-        pending = sum(other.state is JobState.PENDING for other in self._jobs.values())
-        if pending + len(jobs) > max_pending:
-            raise QueueFull
-        if any(job.id in self._jobs or not _is_json(job.metadata) for job in jobs):
-            raise StorageFailure
-        pairs = zip(jobs, batch_sizes, strict=True)
-        return [await self.add(job, max_pending, batch_size=size) for job, size in pairs]
+    async def find_key(self, owner: str, key: SubmitKey, now: datetime) -> Sequence[Job] | None:
+        digest, job_ids, until = self._keys.get((owner, key.text), ("", [], now))
+        if until <= now or not all(job_id in self._jobs for job_id in job_ids):
+            return None
+        if digest != key.digest:
+            raise SubmitKeyReused
+        return [self._jobs[job_id] for job_id in job_ids]
 
     async def get(self, job_id: str) -> Job:
         try:
@@ -65,10 +117,14 @@ class InMemoryJobStore:
         except KeyError:
             raise JobNotFound from None
 
-    async def find_equal(self, owner: str, fingerprint: str) -> Job | None:
+    async def find_equal(self, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
         def is_of_use(job: Job) -> bool:
-            return job.state in UNFINISHED or (job.state is JobState.COMPLETED and bool(job.artifacts))
+            is_there = bool(job.artifacts) and all(picture.name not in self._missing for picture in job.artifacts)
+            is_done = job.state is JobState.COMPLETED and is_there
+            return job.state in UNFINISHED or (is_done and join is Join.ALSO_DONE)
 
+        if join is Join.NONE:
+            return None
         wanted = (owner, fingerprint)
         equal = self.matching(lambda job: (job.owner, job.fingerprint) == wanted and is_of_use(job))
         return equal[-1] if equal else None
@@ -130,17 +186,20 @@ class InMemoryJobStore:
         return {state: sum(job.state is state for job in self._jobs.values()) for state in JobState}
 
     async def waiting_before(self, job: Job) -> int:
-        order = _order_of_taking(job)
-        return sum(_order_of_taking(other) < order for other in self._jobs.values() if other.state is JobState.PENDING)
+        order = order_of_taking(job)
+        return sum(order_of_taking(other) < order for other in self._jobs.values() if other.state is JobState.PENDING)
 
     async def unfinished(self) -> Sequence[Job]:
-        return sorted((job for job in self._jobs.values() if job.state in UNFINISHED), key=_order_of_taking)
+        return sorted((job for job in self._jobs.values() if job.state in UNFINISHED), key=order_of_taking)
 
-    async def without_artifacts(self) -> frozenset[str]:
-        made = (JobState.GENERATED, JobState.COMPLETED)
-        return frozenset(
-            job.id for job in self._jobs.values() if job.attempts and not job.artifacts and job.state not in made
-        )
+    async def artifact_names(self, job_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        known = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
+        return {job.id: frozenset(artifact.name for artifact in job.artifacts) for job in known}
+
+    async def note_missing(self, present: Collection[str]) -> frozenset[str]:
+        names = {artifact.name for job in self._jobs.values() for artifact in job.artifacts}
+        self._missing = frozenset(names.difference(present))
+        return self._missing
 
     def matching(self, condition: Callable[[Job], bool]) -> list[Job]:
         """Jobs in the order of acceptance."""
@@ -244,8 +303,8 @@ def _closed(job: Job, failure: JobFailure | None, now: datetime) -> Job:
     return replace(job, attempts=(*job.attempts[:-1], last))
 
 
-def _order_of_taking(job: Job) -> tuple[int, int]:
-    return -job.priority, job.sequence
+def _of(owner: str, jobs: Sequence[Job]) -> Sequence[Job]:
+    return [job for job in jobs if job.owner == owner]
 
 
 def _is_json(value: object) -> bool:

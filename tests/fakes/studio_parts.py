@@ -49,11 +49,14 @@ class FixedCatalogue:
         self._cards = cards
         self._aliases = aliases or {}
 
-    def default(self) -> ModelCard:
-        return self._cards[0]
+    def default(self, *, instructed: bool = False) -> ModelCard:
+        first, *others = self._cards
+        if not instructed or first.capabilities.instruction_edit:
+            return first
+        return next((card for card in others if card.capabilities.instruction_edit), first)
 
-    def card(self, model_id: str) -> ModelCard:
-        for name in (model_id, meant_model(model_id, self._aliases, default=self.default().id)):
+    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
+        for name in (model_id, meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)):
             for card in self._cards:
                 if card.id == name:
                     return card

@@ -28,6 +28,15 @@ def generate(
         list[str] | None,
         typer.Option("--lora", help="A LoRA of the server's folder, NAME or NAME:SCALE; may be repeated."),
     ] = None,
+    step_cache: Annotated[
+        float | None,
+        typer.Option(
+            "--step-cache",
+            min=0,
+            max=1,
+            help="How large a change may be for a step to be cut short; 0.1, say. [default: off]",
+        ),
+    ] = None,
     model: Model = None,
     precision: ModelPrecision = None,
     server: Annotated[str | None, typer.Option("--server", help="Address of the server to use.")] = None,
@@ -65,6 +74,7 @@ def generate(
         num_inference_steps=steps,
         seed=seed,
         loras=tuple(_lora(text) for text in lora or ()),
+        step_cache=step_cache or None,
     )
     urls = [server] if server else _candidates(settings, model, precision)
     with _client(server, urls, key or _own_key(settings)) as client, _progress_bar() as report:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from danqing import __version__
+from danqing.cli.backup import backup, restore
 from danqing.cli.bench import bench_app
 from danqing.cli.doctor import doctor
 from danqing.cli.generate import generate
@@ -28,7 +29,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(root)
-    for command in (serve, generate, doctor, monitor):
+    for command in (serve, generate, doctor, monitor, backup, restore):
         app.command()(command)
     app.add_typer(models_app(), name="models")
     app.add_typer(bench_app(), name="bench")

@@ -30,6 +30,7 @@ def description(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "guidance_scale", _with_default("taken" if can.guidance else "0 only", f"{defaults.guidance_scale:g}")
     yield "strength", _with_default("0 to 1", f"{defaults.strength:g}")
     yield "negative_prompt", "taken" if can.negative_prompt else "refused"
+    yield "step_cache", "taken" if can.step_cache else "refused"
     yield "size if none is asked for", f"{defaults.width}x{defaults.height}"
     yield "prompt", f"up to {can.max_prompt_chars:,} characters, {can.sequence_length.maximum} tokens"
     if Mode.EDIT in can.modes:

@@ -16,6 +16,7 @@ class PictureOrder:
     num_inference_steps: int | None = None
     seed: int | None = None
     loras: tuple[Lora, ...] = ()
+    step_cache: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ async def _make(order: PictureOrder, settings: Settings, report: Report) -> Fini
             num_inference_steps=order.num_inference_steps,
             seed=order.seed,
             loras=order.loras,
+            step_cache=order.step_cache,
         )
         job = await runtime.studio.submit(Order(draft=draft))
         return _take(await _follow(job, runtime, report), runtime)

@@ -44,8 +44,8 @@ class ServerClient:
 
     def make(self, order: PictureOrder, report: Report) -> FinishedPicture:
         """Submits the order, reports its progress and fetches the picture."""
-        if order.loras:
-            return self._make_with_loras(order, report)
+        if order.loras or order.step_cache is not None:
+            return self._make_with_more(order, report)
         wanted = {name: value for name, value in asdict(order).items() if value is not None and name != "loras"}
         task_id = str(self._call("POST", "/api/generate", wanted)["task_id"])
         while True:
@@ -68,13 +68,17 @@ class ServerClient:
             content=picture.content, seed=int(str(task["seed"])), adjustments=tuple(map(str, adjustments))
         )
 
-    def _make_with_loras(self, order: PictureOrder, report: Report) -> FinishedPicture:
-        """Over the openai dialect, for turbo knows none. Its answer tells no seed, so that is chosen here."""
+    def _make_with_more(self, order: PictureOrder, report: Report) -> FinishedPicture:
+        """Over the openai dialect, for turbo knows no LoRAs and no step cache. Its answer tells no seed, so that is
+        chosen here.
+        """
         wanted = {name: value for name, value in asdict(order).items() if value is not None}
         seed = draw_seed() if order.seed is None else order.seed
         size = {"size": f"{order.width}x{order.height}"} if order.width and order.height else {}
         if (order.width is None) != (order.height is None):
-            raise UserError("With --lora a server is asked for both --width and --height, or for neither.")
+            raise UserError(
+                "With --lora or --step-cache a server is asked for both --width and --height, or for neither."
+            )
         wanted = {name: value for name, value in wanted.items() if name not in ("width", "height")}
         report("making the picture", 0)
         answer = self._request("POST", "/v1/images/generations", {**wanted, **size, "seed": seed}, timeout_s=None)
@@ -88,7 +92,7 @@ class ServerClient:
             case {"error": {"message": str(message)}} if answer.status_code != 404:  # of a path that is not there
                 raise UserError(f"{self._url}: {message}")
             case _:
-                raise UserError(f"{self._url} does not speak the openai dialect, which --lora needs.")
+                raise UserError(f"{self._url} does not speak the openai dialect, which --lora and --step-cache need.")
 
     def _request(
         self, method: str, path: str, body: _Object | None = None, *, timeout_s: float | None = ANSWER_TIMEOUT_S

@@ -81,6 +81,9 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Variable(read_by="logs")] = "info"
     """Least serious log lines that are written."""
 
+    log_prompts: Annotated[bool, Variable(read_by="dialects")] = False
+    """Whether log lines may have the beginning of a prompt."""
+
     data_dir: Annotated[Path, Variable(read_by="wiring: lock, store")] = Path("danqing-data")
     """Folder for everything that the server writes; one server at a time."""
 
@@ -130,8 +133,10 @@ class Settings(BaseModel):
     ] = "auto"
     """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and float32 on a CPU."""
 
-    attention: Annotated[Literal["auto", "native", "flash", "flash3"], Variable(read_by="wiring: engine")] = "auto"
-    """Attention: native is PyTorch's, flash and flash3 need their packages; auto is the best that the GPU can run."""
+    attention: Annotated[Literal["auto", "native", "cudnn", "flash", "flash3"], Variable(read_by="wiring: engine")] = (
+        "auto"
+    )
+    """Attention kernel: native, cudnn are PyTorch's; flash, flash3 need packages; auto is the quickest, as measured."""
 
     cuda_available: Annotated[bool, Variable(aliases=("CUDA_AVAILABLE",), read_by="wiring: devices")] = True
     """Whether GPUs may be used, if there are any."""
@@ -171,10 +176,55 @@ class Settings(BaseModel):
     ] = 100
     """Jobs that may wait; one more is refused."""
 
+    max_queue_per_owner: Annotated[int | None, Field(ge=1), Variable(read_by="wiring: studio", unit="jobs")] = None
+    """Jobs of one owner (one key) that may wait; one more gets status 429. Not set: as many as there is room for."""
+
+    max_running_per_owner: Annotated[int | None, Field(ge=1), Variable(read_by="wiring: queue", unit="jobs")] = None
+    """Jobs of one owner that are made at a time; his others wait, and other owners' go on. Not set: any number."""
+
+    max_priority: Annotated[int | None, Variable(read_by="wiring: studio")] = None
+    """Highest `priority` that a caller may ask for who sees only his own jobs; more is refused. Not set: any."""
+
+    model_passes: Annotated[int, Field(ge=0), Variable(read_by="wiring: queue", unit="jobs")] = 4
+    """Jobs of a model that is loaded which may go, in a row, before one whose model has to be loaded first."""
+
+    rate_limit: Annotated[
+        float | None, Field(ge=0), Variable(read_by="wiring: admission", unit="megapixel-steps a minute")
+    ] = None
+    """Work that one caller may ask for: megapixels times steps. 0: any; not set: 6000, or any on this machine only."""
+
+    rate_burst: Annotated[float | None, Field(gt=0), Variable(read_by="wiring: admission", unit="megapixel-steps")] = (
+        None
+    )
+    """Work that a caller may ask for at once, after a rest; not set: five minutes' worth."""
+
+    daily_pictures: Annotated[int | None, Field(ge=1), Variable(read_by="wiring: admission", unit="pictures")] = None
+    """Pictures that one caller may have made in 24 hours; not set: any number."""
+
+    quota_gb: Annotated[float | None, Field(gt=0), Variable(read_by="wiring: admission", unit="GB (10^9 bytes)")] = None
+    """What the pictures of one caller may take before no more are made for him; not set: all there is."""
+
+    retention_days: Annotated[float | None, Field(gt=0), Variable(read_by="wiring: janitor", unit="days")] = None
+    """How long jobs that have ended are kept, with their pictures, an hour at least; not set: for ever."""
+
+    retention_gb: Annotated[float | None, Field(gt=0), Variable(read_by="wiring: janitor", unit="GB (10^9 bytes)")] = (
+        None
+    )
+    """What all pictures may take; beyond, the oldest go, with their jobs. Not set: all there is."""
+
     task_timeout_s: Annotated[
         float, Field(gt=0), Variable(aliases=("TASK_TIMEOUT",), read_by="wiring: dispatcher", unit="seconds")
     ] = 300.0
     """Time that an attempt may take for each job made together, waiting to be enlarged left out; then the job fails."""
+
+    cancel_deadline_s: Annotated[float, Field(gt=0), Variable(read_by="wiring: dispatcher", unit="seconds")] = 60.0
+    """Time that a worker has to drop a cancelled job; then its process is replaced. Longer than a step should take."""
+
+    cancel_abandoned: Annotated[bool, Variable(read_by="wiring: studio")] = True
+    """Whether a job is cancelled when the client that waits for it in its request is gone, and nobody else wants it."""
+
+    idempotency_hours: Annotated[float, Field(gt=0, le=8760), Variable(read_by="dialects", unit="hours")] = 24.0
+    """How long an `Idempotency-Key` counts, from the first request with it."""
 
     request_timeout_s: Annotated[float, Field(gt=0), Variable(read_by="dialects", unit="seconds")] = 600.0
     """Time that a request which is answered with its pictures waits for them; then its jobs are cancelled."""

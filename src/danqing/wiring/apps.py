@@ -15,7 +15,7 @@ from danqing.http.app import build_app, build_dialect_app
 from danqing.http.dialect import Dialect
 from danqing.http.gate import GateParts
 from danqing.http.listeners import Listener, OpenListener
-from danqing.http.origins import GateRules, is_loopback_address
+from danqing.http.origins import GateRules, is_loopback
 from danqing.wiring.keys import keys_of
 from danqing.wiring.runtime import Runtime
 
@@ -78,11 +78,6 @@ def _build_app(runtime: Runtime, dialect: str | None, gate: GateParts) -> FastAP
 def build_dialects() -> tuple[Dialect, ...]:
     """Every dialect that this version speaks."""
     return tuple(build() for build in DIALECTS.values())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on this address."""
-    return host == "localhost" or is_loopback_address(host)
 
 
 def gate_of(settings: Settings, *, loopback_only: bool | None, local_clients_only: bool) -> GateParts:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NoReturn
 
 import structlog
@@ -13,7 +14,9 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings, without_effect
 from danqing.core.errors import ModelLoadFailure, StorageFailure
 from danqing.core.gallery import Gallery
+from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore
+from danqing.core.reconciling import reconcile
 from danqing.core.studio import Limits, Studio
 from danqing.core.types import WorkerState
 from danqing.events.in_process import InProcessEventBus
@@ -21,11 +24,12 @@ from danqing.http.dialect import DialectOptions, Services
 from danqing.http.picture_links import PictureLinks
 from danqing.intake.sandboxed import SandboxedIntake
 from danqing.logs import LogStyle
-from danqing.queue.embedded import EmbeddedQueue
+from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.store.data_lock import DataDirectoryLock
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
 from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_devices, worker_specs
+from danqing.wiring.keeping import keeping_of
 from danqing.wiring.keys import keys_of
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
@@ -129,7 +133,8 @@ async def open_runtime(
         secret = await asyncio.to_thread(server_secret, settings.data_dir) if keys_of(settings).enabled else b""
         stores = await asyncio.to_thread(SqliteStores.open, settings.data_dir / DATABASE_NAME)
         stack.push_async_callback(stores.close)
-        artifacts, queue, events = LocalArtifactStore(settings.outputs), EmbeddedQueue(), InProcessEventBus()
+        artifacts, queue, events = LocalArtifactStore(settings.outputs), _queue(settings), InProcessEventBus()
+        pace, keeping = Pace(), keeping_of(settings, kept=stores.kept, artifacts=artifacts)
         intake = SandboxedIntake(artifacts)
         stack.push_async_callback(intake.close)
         supervisor = Supervisor(specs, rules=WorkerRules(task_timeout_s=settings.task_timeout_s))
@@ -139,7 +144,12 @@ async def open_runtime(
             supervisor=supervisor,
             events=events,
             artifacts=artifacts,
-            rules=JobRules(task_timeout_s=settings.task_timeout_s, max_attempts=settings.max_attempts),
+            rules=JobRules(
+                task_timeout_s=settings.task_timeout_s,
+                max_attempts=settings.max_attempts,
+                cancel_deadline_s=settings.cancel_deadline_s,
+            ),
+            pace=pace,
         )
         studio = Studio(
             store=stores.jobs,
@@ -148,8 +158,16 @@ async def open_runtime(
             events=events,
             catalogue=catalogue,
             artifacts=artifacts,
-            limits=Limits(max_queue_size=settings.max_queue_size),
+            limits=Limits(
+                max_queue_size=settings.max_queue_size,
+                max_queue_of_owner=settings.max_queue_per_owner,
+                max_priority=settings.max_priority,
+                cancel_abandoned=settings.cancel_abandoned,
+            ),
             secret=secret,
+            pace=pace,
+            admission=keeping.admission,
+            inputs=keeping.inputs,
         )
         services = Services(
             studio=studio,
@@ -160,8 +178,10 @@ async def open_runtime(
             links=PictureLinks(secret or None),
             options=DialectOptions(
                 request_timeout_s=settings.request_timeout_s,
+                submit_key_lifetime=timedelta(hours=settings.idempotency_hours),
                 environment=settings.environment,
                 public_url=settings.public_url,
+                log_prompts=settings.log_prompts,
             ),
         )
         runtime = Runtime(
@@ -172,11 +192,19 @@ async def open_runtime(
             events=events,
         )
         recovered = await dispatcher.recover()
-        swept = await asyncio.to_thread(artifacts.sweep, await stores.jobs.without_artifacts())
-        log.info("store_opened", recovered_jobs=recovered, swept_files=swept)
+        reconciled = await reconcile(stores.jobs, artifacts)
+        log.info("store_opened", recovered_jobs=recovered, swept_files=reconciled.swept)
+        if reconciled.missing:
+            log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
+        await stack.enter_async_context(keeping.at_work())
         stack.push_async_callback(runtime.halt)
         dispatcher.start()
         yield runtime
+
+
+def _queue(settings: Settings) -> EmbeddedQueue:
+    rules = QueueRules(max_running_of_owner=settings.max_running_per_owner, max_passes=settings.model_passes)
+    return EmbeddedQueue(rules)
 
 
 def _make_folders(settings: Settings) -> None:

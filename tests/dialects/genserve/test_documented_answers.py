@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.states import JobState
-from danqing.core.types import Attempt, DeviceStatus, Job, Mode, PoolStatus, WorkerState, WorkerStatus
+from danqing.core.types import Attempt, DeviceStatus, Job, Mode, ModelStatus, PoolStatus, WorkerState, WorkerStatus
 from danqing.dialects.genserve.echo import Echo
 from danqing.dialects.genserve.errors import CORE_ERRORS, TIMED_OUT
 from danqing.dialects.genserve.translate_out import FEATURES, from_error, from_job, from_models, from_status, gpu_of
@@ -72,7 +72,50 @@ def test_the_status() -> None:
 
     answer = from_status(PoolStatus(workers=workers), waiting=0, draining=False).model_dump()
 
-    assert answer == STATUS
+    # Then it has what is documented, and last what is ours
+    assert list(answer) == [*STATUS, "workers"]
+    assert answer | {"workers": []} == STATUS | {"workers": []}
+
+
+def test_the_status_tells_what_is_in_force_on_each_worker() -> None:
+    # Given a worker with two models, one of which waits in the host's memory, and one that has told nothing yet
+    fast = ModelStatus(
+        id="flux1-dev",
+        placement="whole",
+        precision="native",
+        dtype="bfloat16",
+        attention="_flash_3",
+        compiled=True,
+        vae="channels_last, compiled",
+        step_cache=True,
+    )
+    device = DeviceStatus(
+        id="cuda:0",
+        name="NVIDIA H100",
+        kind="cuda",
+        loaded=(fast, replace(fast, id="tiny", on_device=False)),
+        prompt_cache_bytes=64,
+    )
+    pool = PoolStatus(
+        workers=(replace(a_worker(0), device=device), replace(a_worker(1, WorkerState.STARTING), device=None))
+    )
+
+    first, second = from_status(pool, waiting=0, draining=False).model_dump()["workers"]
+
+    assert (first["device"], first["device_name"], first["prompt_cache_bytes"]) == ("cuda:0", "NVIDIA H100", 64)
+    assert first["models"][0] == {
+        "model_id": "flux1-dev",
+        "on_device": True,
+        "placement": "whole",
+        "precision": "native",
+        "dtype": "bfloat16",
+        "attention": "_flash_3",
+        "compiled": True,
+        "vae": "channels_last, compiled",
+        "step_cache": True,
+    }
+    assert [model["on_device"] for model in first["models"]] == [True, False]
+    assert (second["state"], second["device"], second["models"]) == ("starting", None, [])
 
 
 def test_the_status_counts_processes_as_they_are() -> None:

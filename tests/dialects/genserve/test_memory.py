@@ -4,25 +4,26 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from danqing.core.errors import TooBusy
+from danqing.core.errors import InvalidImage, TooBusy
 from danqing.core.images import StagedImage
 from danqing.core.states import JobState
-from danqing.dialects.genserve import bodies
 from danqing.dialects.genserve.dialect import genserve
 from danqing.dialects.genserve.schemas import GenerateForm, GenerateRequest
 from danqing.http.body_budget import BodyBudget
-from tests.dialects.genserve.asking import checked, staged_files
+from tests.dialects.genserve.asking import INVALID, checked, post, staged_files
 from tests.dialects.genserve.parts import a_house, a_picture, text_of
 from tests.fakes.intake import PlainIntake
 
 DEADLINE_S = 60.0
+MEBIBYTE = 1024 * 1024
 
 
 def a_large_picture() -> bytes:
@@ -47,33 +48,66 @@ class WaitingIntake(PlainIntake):
         return await super().stage(content, parameter=parameter, owner=owner)
 
 
+class NoIntake(PlainIntake):
+    """Refuses a file without reading it."""
+
+    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+        assert isinstance(content, Path)
+        assert (await asyncio.to_thread(content.stat)).st_size == 45 * MEBIBYTE
+        raise InvalidImage(f"{parameter} is not taken.", parameter=parameter)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 
 
-async def test_a_body_takes_its_room_until_its_pictures_are_staged_and_no_longer(tmp_path: Path) -> None:
+async def test_pictures_of_a_body_lie_on_the_disk_until_they_are_staged_and_no_longer(tmp_path: Path) -> None:
     # Given a request whose picture waits for its turn
     house = a_house(tmp_path, automatic=False)
     intake = WaitingIntake(house.artifacts)
     house.services = replace(house.services, intake=intake)
-    body = {"prompt": "p", "mode": "img2img", "input_image": text_of(a_large_picture())}
+    picture = a_large_picture()
+    body = {"prompt": "p", "mode": "img2img", "input_image": text_of(picture)}
 
     async with house.client(genserve()) as client:
         asking = asyncio.create_task(client.post("/generate", json=body))
         await until(lambda: bool(intake.waiting))
-        assert house.services.bodies.held_bytes > 200_000
+        (file,) = staged_files(house)
+        assert file.read_bytes() == picture
 
-        # Then it takes none while it waits for its job
+        # Then it is gone while the job waits
         intake.may_begin.set()
         await until(lambda: bool(house.store.matching(lambda _: True)))
-        await until(lambda: house.services.bodies.held_bytes == 0)
+        await until(lambda: staged_files(house) == [])
         (job,) = house.store.matching(lambda _: True)
         assert job.state is JobState.PENDING
         assert intake.waiting == [job.owner]
         await house.studio.cancel(job.id)
         await asking
+
+
+async def test_a_body_of_sixty_megabytes_takes_a_few_in_memory(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"prompt": "p", "mode": "img2img", "input_image": "'
+        for _ in range(60):
+            yield b"iVBORw0K" * (MEBIBYTE // 8)
+        yield b'"}'
+
+    house = a_house(tmp_path)
+    house.services = replace(house.services, intake=NoIntake(house.artifacts))
+    async with house.client(genserve()) as client:
+        assert (await client.post("/generate", json={"prompt": "p"})).status_code == 200  # what is made once is made
+        tracemalloc.start()
+        try:
+            answer = await client.post("/generate", content=pieces(), headers={"Content-Type": "application/json"})
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert checked(answer.json(), 400)["error"] == f"{INVALID}: input_image is not taken."
+    assert peak < 12 * MEBIBYTE
 
 
 async def test_a_large_body_is_refused_while_there_is_no_room_and_a_small_one_is_taken(tmp_path: Path) -> None:
@@ -94,20 +128,34 @@ async def test_a_large_body_is_refused_while_there_is_no_room_and_a_small_one_is
 
 async def test_bodies_are_parsed_outside_the_event_loop(tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
     loops: list[bool] = []
-    parsed = bodies._parsed
+    parsed = json.loads
 
-    def looking(body: bytearray) -> object:
+    def looking(text: str) -> object:
         try:
             asyncio.get_running_loop()
             loops.append(True)
         except RuntimeError:
             loops.append(False)
-        return parsed(body)
+        return parsed(text)
 
-    monkeypatch.setattr(bodies, "_parsed", looking)
     async with a_house(tmp_path).client(genserve()) as client:
-        assert (await client.post("/generate", json={"prompt": "p"})).status_code == 200
+        monkeypatch.setattr("danqing.http.json_pictures.json.loads", looking)
+        answer = await client.post("/generate", json={"prompt": "p"})
+        monkeypatch.undo()
+        assert answer.status_code == 200
     assert loops == [False]
+
+
+async def test_of_a_picture_that_is_sent_twice_the_later_one_counts(tmp_path: Path) -> None:
+    house, picture = a_house(tmp_path), text_of(a_picture())
+    for first, second, status in ((picture, "AAAA", 400), ("AAAA", picture, 200)):
+        body = f'{{"prompt": "p", "mode": "img2img", "input_image": "{first}", "input_image": "{second}"}}'
+        await post(house, body.encode(), status=status)
+    body = f'{{"prompt": "p", "mode": "img2img", "input_image": "{picture}", "input_image": 5}}'
+    assert "input_image must be a string" in (await post(house, body.encode(), status=400))["error"]
+    many = ", ".join(['"input_image": "AAAA"'] * 100)
+    assert "not valid JSON" in (await post(house, f"{{{many}}}".encode(), status=400))["error"]
+    assert staged_files(house) == []
 
 
 async def test_bodies_in_other_encodings_of_unicode_are_read(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_what_is_not_known_is_ignored(client: Talker) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["一只戴墨镜的猫", "🍕" * 5000, "../../../etc/passwd", "x" * 10_000, "\x00\x01\u202e<script>", 'a\nb\t"c\\'],
+    ["一只戴墨镜的猫", "🍕" * 5000, "../../../etc/passwd", "x" * 10_000, "\x01\u202e<script>", 'a\nb\t"c\\'],
 )
 async def test_any_prompt_gets_its_picture_under_a_safe_name(tmp_path: Path, prompt: str) -> None:
     card = a_card()

@@ -1,5 +1,6 @@
 """`POST /v1/images/edits` in both forms, and `/v1/images/variations`. The painter hands back what it begins with."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,14 +303,42 @@ async def test_what_the_model_does_instead_is_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "sent, data, model",
+    [
+        ({"image": png()}, {}, "instructed"),
+        ({"images": png()}, {"model": "gpt-image-1"}, "instructed"),
+        ({"image": png()}, {"model": "tiny"}, "tiny"),
+        ({"image": png(), "mask": mask()}, {}, "tiny"),
+        ({"image": png()}, {"strength": "0.5", "model": "gpt-image-1"}, "tiny"),
+        ({"image": png((9, 9, 9, 0), mode="RGBA")}, {"model": "dall-e-2"}, "tiny"),
+    ],
+    ids=["no model", "alias", "named", "mask", "strength", "transparent"],
+)
+async def test_an_edit_goes_to_a_model_that_understands_it(
+    tmp_path: Path, sent: dict[str, bytes], data: dict[str, str], model: str
+) -> None:
+    # Given a first model that does not follow instructions, and another that does, at most in 30 steps
+    card = editing_card(instruction_edit=True)
+    few = replace(card.capabilities, steps=replace(card.capabilities.steps, maximum=30))
+    house = editing_house(tmp_path, others=[replace(card, id="instructed", capabilities=few)])
+
+    async with talking(house) as client:
+        await edited(client, files(**sent), size="64x64", **data)
+
+    (request,) = await requests_of(house)
+    assert request.model == model
+    assert "images" not in sent or request.num_inference_steps == 30
+
+
 async def test_an_edit_is_logged(tmp_path: Path) -> None:
     with capture_logs() as lines:
         async with talking(editing_house(tmp_path)) as client:
             await edited(client, files(images=[png(), png(GREEN)]), size="64x64")
 
     told = {line["event"]: line for line in lines}
-    assert {k: told["image_edit_requested"][k] for k in ("prompt", "n", "images")} == {
-        "prompt": "enhance colors",
+    assert {k: told["image_edit_requested"].get(k) for k in ("prompt", "n", "images")} == {
+        "prompt": None,
         "n": 1,
         "images": 2,
     }

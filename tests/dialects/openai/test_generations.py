@@ -302,13 +302,17 @@ async def test_a_request_that_takes_too_long_ends_and_so_do_its_jobs(tmp_path: P
     assert (await house.studio.queue_status()).cancelled == 2
 
 
-async def test_what_is_made_is_logged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_prompts", [False, True])
+async def test_what_is_made_is_logged_and_the_prompt_only_where_the_operator_wants_it(
+    tmp_path: Path, log_prompts: bool
+) -> None:
+    house = editing_house(tmp_path, options=DialectOptions(log_prompts=log_prompts))
     with capture_logs() as lines:
-        async with talking(editing_house(tmp_path)) as client:
+        async with talking(house) as client:
             await generated(client, prompt="x" * 500, n=2)
 
     told = {line["event"]: line for line in lines}
-    assert told["image_generation_requested"]["prompt"] == "x" * 80
+    assert told["image_generation_requested"].get("prompt") == ("x" * 80 if log_prompts else None)
     assert told["image_generation_requested"]["n"] == 2
     assert told["image_generation_completed"]["generated"] == 2
     assert told["image_generation_completed"]["seconds"] >= 0

@@ -17,7 +17,7 @@ from danqing.dialects.openai.parameters import (
 )
 from danqing.dialects.openai.schemas import EditParameters, GenerationParameters, VariationParameters
 
-EXTENSIONS = {"seed", "num_inference_steps", "guidance_scale", "negative_prompt"}
+EXTENSIONS = {"seed", "num_inference_steps", "guidance_scale", "negative_prompt", "step_cache"}
 FILES = {"image", "images", "mask", "markup"}
 ENDPOINTS = [
     pytest.param(

@@ -14,9 +14,13 @@ from danqing.core.errors import (
     InvalidImage,
     InvalidRequest,
     ModelNotServed,
+    QuotaExceeded,
+    RateLimited,
     RequestTimeout,
     ServerRestarted,
     StorageFailure,
+    SubmitKeyReused,
+    TooManyJobs,
     Unauthorized,
     WorkerLost,
 )
@@ -31,7 +35,10 @@ from danqing.dialects.turbo.errors import (
 from danqing.http.errors import BodyTooLarge
 
 DOCUMENTED_CODES = {400, 404, 500, 503}
-FURTHER_CODES = {Unauthorized: 401, Forbidden: 403, RequestTimeout: 408}  # for what the vendor's server did not have
+# For what the vendor's server did not have.
+FURTHER_CODES = {Unauthorized: 401, Forbidden: 403, RequestTimeout: 408, SubmitKeyReused: 422} | dict.fromkeys(
+    (TooManyJobs, RateLimited, QuotaExceeded), 429
+)
 
 
 def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:

@@ -236,7 +236,7 @@ async def test_openapi_states_the_documents_table_exactly(house: House) -> None:
         "num_inference_steps": (9, 1, 50),
         "seed": (None, 0, 2**63 - 1),
     }
-    assert fields["prompt"]["pattern"] == r"\S"  # blanks only are refused
+    assert fields["prompt"]["pattern"] == r"^[^\u0000]*[^\s\u0000][^\u0000]*$"  # blanks only and NULs are refused
 
 
 def bounds(field: dict[str, Any]) -> tuple[int, int]:

@@ -1,7 +1,6 @@
-"""Reads the JSON body of `POST /generate`, which may be two hundred megabytes long, outside the event loop."""
+"""Reads the JSON body of `POST /generate`, which may be two hundred megabytes long, and never holds it as a whole."""
 
-import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -13,28 +12,25 @@ from starlette.requests import Request
 from danqing.core.errors import InvalidRequest
 from danqing.dialects.genserve.schemas import IMAGE_NAMES, GenerateRequest, ImageName, Wanted
 from danqing.http.dialect import Services
+from danqing.http.json_pictures import JsonBody, SentPicture, json_body
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadBody:
-    """texts: base64 of the pictures that were sent, by field."""
+    """pictures: those that were sent, by field; their files are gone after the context."""
 
     wanted: Wanted
-    texts: dict[ImageName, str]
+    pictures: Mapping[ImageName, SentPicture]
 
 
 @asynccontextmanager
 async def read_body(request: Request, services: Services) -> AsyncGenerator[ReadBody]:
-    """The body, which takes its room in memory until the context is left.
-
-    Raises InvalidRequest, RequestValidationError, TooBusy or RequestTimeout.
-    """
-    async with services.bodies.read(request, timeout_s=services.options.request_timeout_s) as body:
-        if not body:
-            raise InvalidRequest("the body must be a JSON object.")
+    """Raises InvalidRequest, RequestValidationError, TooBusy, RequestTimeout or StorageFailure."""
+    timeout_s = services.options.request_timeout_s
+    async with json_body(request, services.artifacts, pictures=IMAGE_NAMES, timeout_s=timeout_s) as body:
         if not _is_json(request.headers.get("content-type", "")):
             raise InvalidRequest("Content-Type must be application/json.")
-        yield await services.bodies.parse(lambda: _parsed(body))
+        yield _validated(body)
 
 
 def _is_json(content_type: str) -> bool:
@@ -44,18 +40,13 @@ def _is_json(content_type: str) -> bool:
     return header.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
-def _parsed(body: bytearray) -> ReadBody:
-    """Empties body. Blocking."""
+def _validated(body: JsonBody) -> ReadBody:
     try:
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        body.clear()
-        given: object = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise InvalidRequest("the body is not valid JSON.") from exc
-    try:
-        wire, wanted = GenerateRequest.model_validate(given), Wanted.model_validate(given)
+        GenerateRequest.model_validate(body.value)
+        wanted = Wanted.model_validate(body.value)
     except ValidationError as exc:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in exc.errors(include_url=False)]
-        raise RequestValidationError(problems, body=given) from exc
-    texts: dict[ImageName, str] = {name: sent for name in IMAGE_NAMES if (sent := getattr(wire, name))}
-    return ReadBody(wanted=wanted, texts=texts)
+        raise RequestValidationError(problems, body=body.value) from exc
+    return ReadBody(
+        wanted=wanted, pictures={name: body.pictures[name] for name in IMAGE_NAMES if name in body.pictures}
+    )

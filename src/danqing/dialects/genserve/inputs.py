@@ -6,14 +6,15 @@ from starlette.datastructures import UploadFile
 
 from danqing.core.images import StagedImage
 from danqing.dialects.genserve.schemas import ImageName
+from danqing.http.json_pictures import SentPicture
 from danqing.http.uploads import Staging
 
 StagedInputs = Mapping[ImageName, StagedImage]
 
 
-async def stage_texts(texts: dict[ImageName, str], staging: Staging) -> StagedInputs:
-    """Base64 of a JSON body; each text is taken out of texts, and so out of memory, once it is a picture."""
-    return {name: await staging.base64(texts.pop(name), parameter=name) for name in tuple(texts)}
+async def stage_sent(pictures: Mapping[ImageName, SentPicture], staging: Staging) -> StagedInputs:
+    """Those of a JSON body."""
+    return {name: await staging.sent(picture, parameter=name) for name, picture in pictures.items()}
 
 
 async def stage_files(files: Mapping[ImageName, UploadFile], staging: Staging) -> StagedInputs:

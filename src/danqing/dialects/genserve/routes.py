@@ -17,7 +17,7 @@ from danqing.dialects.genserve.bodies import read_body
 from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.errors import job_error, respond_error
 from danqing.dialects.genserve.forms import read_form
-from danqing.dialects.genserve.inputs import StagedInputs, stage_files, stage_texts
+from danqing.dialects.genserve.inputs import StagedInputs, stage_files, stage_sent
 from danqing.dialects.genserve.schemas import (
     DEFAULT_MODE,
     GenerateForm,
@@ -33,6 +33,8 @@ from danqing.dialects.genserve.translate_out import from_job, from_models, from_
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.openapi import self_contained
+from danqing.http.pictures import read_picture
+from danqing.http.submit_keys import submit_key, takes_submit_key
 from danqing.http.uploads import staging
 from danqing.http.waiting import wait_for_jobs
 
@@ -45,6 +47,8 @@ ERRORS = {
     405: "请求方法不允许",
     408: "请求超时",
     413: "请求体过大",
+    422: "Idempotency-Key已用于其他请求",
+    429: "任务过多",
     500: "内部服务器错误",
     503: "服务未就绪",
 }
@@ -71,7 +75,7 @@ class GenServeRoutes:
             self.generate,
             methods=["POST"],
             response_model=GenerationResult,
-            openapi_extra=_body("application/json", GenerateRequest),
+            openapi_extra=takes_submit_key(_body("application/json", GenerateRequest)),
             summary="生成图片 (JSON方式)",
         )
         router.add_api_route(
@@ -79,7 +83,7 @@ class GenServeRoutes:
             self.generate_from_form,
             methods=["POST"],
             response_model=GenerationResult,
-            openapi_extra=_body("multipart/form-data", GenerateForm),
+            openapi_extra=takes_submit_key(_body("multipart/form-data", GenerateForm)),
             summary="生成图片 (Form-data方式)",
         )
         router.add_api_route(
@@ -93,10 +97,10 @@ class GenServeRoutes:
     async def generate(self, request: Request) -> Response:
         """使用JSON格式和base64编码的图片数据生成图片"""
         async with read_body(request, self._services) as body:
-            wanted, sent = body.wanted, tuple(body.texts)
+            wanted, sent = body.wanted, tuple(body.pictures)
             with echoing(Echo.of(wanted)):
                 async with staging(request, self._services) as pictures:
-                    job = await self._submit(request, wanted, await stage_texts(body.texts, pictures))
+                    job = await self._submit(request, wanted, await stage_sent(body.pictures, pictures))
         return await self._answer(request, wanted, sent, job)
 
     async def generate_from_form(self, request: Request) -> Response:
@@ -118,10 +122,12 @@ class GenServeRoutes:
 
     async def _submit(self, request: Request, wanted: Wanted, inputs: StagedInputs) -> Job:
         card = model_meant(wanted, self._studio.catalogue)
-        return await self._studio.submit(to_order(wanted, card, inputs), caller=known_caller(request))
+        order = to_order(wanted, card, inputs)
+        key = submit_key(request, wanted, inputs, lifetime=self._services.options.submit_key_lifetime)
+        return await self._studio.submit(order, caller=known_caller(request), key=key)
 
     async def _answer(self, request: Request, wanted: Wanted, sent: Sequence[ImageName], accepted: Job) -> Response:
-        """Waits for the picture. A client that waits too long, or hangs up, has its job cancelled.
+        """Waits for the picture. A client that waits too long, or hangs up, leaves its job (`Studio.leave`).
 
         sent: names of the pictures that came with the request.
         """
@@ -144,7 +150,7 @@ class GenServeRoutes:
             return Response(content, headers=_warnings(wanted, sent), media_type="application/json")
 
     def _render(self, job: Job, picture: Artifact, echo: Echo, gpu_id: str | None) -> str:
-        image_base64 = base64.b64encode(self._artifacts.path(picture.name).read_bytes()).decode("ascii")
+        image_base64 = base64.b64encode(read_picture(self._artifacts, picture.name)).decode("ascii")
         return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()
 
 

@@ -9,11 +9,13 @@ What its document leaves open, and what is done here:
   and has no effect. `strength` belongs to img2img (default 0.8), to fill, where the default is 1: what is white in the
   mask is made from nothing, and to controlnet, where it is 1 too: the input image does not show. In text2img it has no
   effect.
-- `loras` is ours: a list of names and scales, in a form its JSON text.
+- `loras` is ours: a list of names and scales, in a form its JSON text. So is `step_cache`, from 0 (off) to 1: how large
+  a change may be for a step to be cut short; only models that declare it take it.
 - `control_preprocess` and `controlnet_conditioning_scale` are ours: how the control image is meant, and how strongly it
   is followed. Modes other than controlnet refuse them.
 - A picture that its mode does not use is checked and then ignored, which a header says.
 - An error has a new `task_id` unless its task was accepted; `model_id` and `mode` are the client's if they can be read.
+- `workers` of the status is ours: how each worker runs the models that it has loaded.
 - `elapsed_time` is how long the picture was made, without waiting.
 """
 
@@ -40,7 +42,7 @@ PreprocessName = Literal["canny"]
 ImageName = Literal["input_image", "mask_image", "control_image"]
 IMAGE_NAMES: tuple[ImageName, ...] = ("input_image", "mask_image", "control_image")
 INTEGERS = frozenset({"height", "width", "num_inference_steps", "seed", "priority"})
-FLOATS = frozenset({"cfg", "strength", "controlnet_conditioning_scale"})
+FLOATS = frozenset({"cfg", "strength", "controlnet_conditioning_scale", "step_cache"})
 JSON_TEXTS = frozenset({"loras"})  # in a form
 
 _EXAMPLE: dict[str, JsonValue] = {
@@ -100,6 +102,9 @@ class Wanted(BaseModel):
         default=None, ge=0, le=MAX_CONDITIONING, allow_inf_nan=False, description="ControlNet强度 (扩展字段)"
     )
     loras: Loras | None = Field(default=None, description="LoRA列表: name与scale (扩展字段)")
+    step_cache: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="步骤缓存阈值, 0为关闭 (扩展字段)"
+    )
 
 
 class GenerateRequest(Wanted):
@@ -145,11 +150,40 @@ class ConcurrentManager(_Answer):
     global_queue_size: int
 
 
+class LoadedModel(_Answer):
+    """A model in a worker's memory, and how it is run there: see `core/types.ModelStatus`."""
+
+    model_id: str
+    on_device: bool
+    placement: str
+    precision: str
+    dtype: str
+    attention: str
+    compiled: bool
+    vae: str
+    step_cache: bool
+
+
+class WorkerEntry(_Answer):
+    """state: starting, ready, busy, restarting or broken. device: as torch names it; None while it is not known."""
+
+    worker_id: str
+    state: str
+    device: str | None
+    device_name: str | None
+    prompt_cache_bytes: int | None
+    models: list[LoadedModel]
+
+
 class ServiceStatus(_Answer):
-    """The vendor knows running only. starting: no model is loaded yet; failed: none can be loaded."""
+    """The vendor knows running only. starting: no model is loaded yet; failed: none can be loaded.
+
+    workers: ours; what is in force on each.
+    """
 
     status: Literal["running", "starting", "failed", "draining"]
     concurrent_manager: ConcurrentManager
+    workers: list[WorkerEntry]
 
 
 class ModelEntry(_Answer):

@@ -7,6 +7,7 @@ from danqing.core.errors import MissingParameter, UnknownModel
 from danqing.core.images import StagedImage
 from danqing.core.ports import ModelCatalogue
 from danqing.core.studio import Order
+from danqing.core.submitting import Join
 from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.genserve.schemas import (
     DEFAULT_CFG,
@@ -74,8 +75,11 @@ def to_order(wanted: Wanted, card: ModelCard, images: Mapping[ImageName, StagedI
             control_preprocess=wanted.control_preprocess,
             controlnet_conditioning_scale=wanted.controlnet_conditioning_scale,
             loras=tuple(Lora(name=lora.name, scale=lora.scale) for lora in wanted.loras or ()),
+            step_cache=wanted.step_cache,
         ),
         priority=wanted.priority or 0,
+        join=Join.UNDER_WAY,
+        attended=True,
     )
 
 

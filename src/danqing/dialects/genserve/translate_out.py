@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import UnknownModel
 from danqing.core.ports import ModelCatalogue
-from danqing.core.types import Job, Mode, PoolStatus, WorkerState, WorkerStatus
+from danqing.core.types import Job, Mode, ModelStatus, PoolStatus, WorkerState, WorkerStatus
 from danqing.dialects.genserve.echo import Echo
 from danqing.dialects.genserve.schemas import (
     DEFAULT_MODEL,
     ConcurrentManager,
     GenerationResult,
+    LoadedModel,
     ModelEntry,
     ServiceStatus,
+    WorkerEntry,
 )
 
 FEATURES: dict[Mode, str] = {
@@ -90,6 +92,33 @@ def from_status(pool: PoolStatus, *, waiting: int, draining: bool) -> ServiceSta
             total_restarts=sum(worker.restarts for worker in pool.workers),
             global_queue_size=waiting,
         ),
+        workers=[_worker(worker) for worker in pool.workers],
+    )
+
+
+def _worker(worker: WorkerStatus) -> WorkerEntry:
+    device = worker.device
+    return WorkerEntry(
+        worker_id=worker.id,
+        state=worker.state.value,
+        device=device.id if device else None,
+        device_name=device.name if device else None,
+        prompt_cache_bytes=device.prompt_cache_bytes if device else None,
+        models=[_loaded(model) for model in device.loaded] if device else [],
+    )
+
+
+def _loaded(model: ModelStatus) -> LoadedModel:
+    return LoadedModel(
+        model_id=model.id,
+        on_device=model.on_device,
+        placement=model.placement,
+        precision=model.precision,
+        dtype=model.dtype,
+        attention=model.attention,
+        compiled=model.compiled,
+        vae=model.vae,
+        step_cache=model.step_cache,
     )
 
 

@@ -12,6 +12,7 @@ from danqing.core.callers import Caller
 from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound
 from danqing.core.states import JobState
 from danqing.core.studio import Order
+from danqing.core.submitting import Join
 from danqing.core.types import Artifact, Job
 from danqing.dialects.live.clients import MAX_JOBS, Client, Clients, Recipient
 from danqing.dialects.live.connection import TOO_MANY, Connection
@@ -119,10 +120,10 @@ class Conversation:
     async def _submit(self, message: CreateJob) -> Job:
         metadata = {_CLIENT: self._client.name, _REQUEST_ID: message.request_id} if self._client else {}
         draft = to_draft(message, self._services.studio.catalogue.cards())
-        order = Order(draft=draft, join_equal=True, metadata=metadata, waits_for_model=True)
+        order = Order(draft=draft, join=Join.ALSO_DONE, metadata=metadata, waits_for_model=True)
         job = await self._services.studio.submit(order, caller=self._caller)
         if job.state is JobState.COMPLETED and not await self._is_there(job.artifacts):
-            return await self._services.studio.submit(replace(order, join_equal=False), caller=self._caller)
+            return await self._services.studio.submit(replace(order, join=Join.NONE), caller=self._caller)
         return job
 
     async def _is_there(self, artifacts: Sequence[Artifact]) -> bool:

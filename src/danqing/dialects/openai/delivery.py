@@ -15,6 +15,7 @@ from danqing.dialects.openai.schemas import OutputFormat, Picture
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of
 from danqing.http.picture_links import PictureLinks
+from danqing.http.pictures import read_picture
 
 
 async def handed_over(
@@ -47,7 +48,7 @@ async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: Outpu
     if original is None:
         raise ArtifactNotFound
     return await asyncio.to_thread(
-        lambda: converted(artifacts.path(original.name).read_bytes(), output_format, compression)
+        lambda: converted(read_picture(artifacts, original.name), output_format, compression)
     )
 
 

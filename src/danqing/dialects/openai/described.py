@@ -16,6 +16,7 @@ from danqing.core.errors import (
     NotFound,
     OutOfMemory,
     QueueFull,
+    SubmitKeyReused,
     Unauthorized,
 )
 from danqing.dialects.openai import examples
@@ -33,6 +34,7 @@ from danqing.dialects.openai.schemas import (
 )
 from danqing.http.errors import BodyTooLarge
 from danqing.http.openapi import example, self_contained
+from danqing.http.submit_keys import takes_submit_key
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _FILES = {"type": "array", "items": _FILE, "minItems": 1}
@@ -48,6 +50,7 @@ _FAILURES: Mapping[int, Exception] = {
     404: NotFound(),
     405: HTTPException(405),
     413: BodyTooLarge(MAX_JSON_BYTES),
+    422: SubmitKeyReused(),
     429: QueueFull(),
     500: OutOfMemory(),
     503: ModelNotReady(),
@@ -130,4 +133,5 @@ def _body(
     """These parameters, and these files. further: keywords of the schema."""
     schema = self_contained(parameters.model_json_schema())
     schema |= {"properties": {**schema["properties"], **files}, "required": required, **further}
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema, "examples": _named(shown)}}}}
+    content = {media_type: {"schema": schema, "examples": _named(shown)}}
+    return takes_submit_key({"requestBody": {"required": True, "content": content}})

@@ -24,7 +24,11 @@ from danqing.core.errors import (
     ModelNotReady,
     NotFound,
     QueueFull,
+    QuotaExceeded,
+    RateLimited,
     RequestTimeout,
+    SubmitKeyReused,
+    TooManyJobs,
     Unauthorized,
     Unavailable,
     UnknownModel,
@@ -33,6 +37,7 @@ from danqing.core.errors import (
 from danqing.core.types import Job
 from danqing.dialects.openai.schemas import OpenAIError, OpenAIErrorDetail, VendorError
 from danqing.http.errors import BodyTooLarge
+from danqing.http.submit_keys import HEADER
 
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients obey it
 FAILED = "Image generation failed: {reason}"
@@ -88,8 +93,21 @@ CORE_ERRORS: Mapping[type[DanqingError], Problem] = {
     Unavailable: Problem(status=503, code="MODEL_NOT_READY", type=_SERVER),
     ModelNotReady: Problem(status=503, code="MODEL_NOT_READY", type=_SERVER, message="Model is not ready yet"),
     QueueFull: Problem(status=429, code="QUEUE_FULL", type="rate_limit_error"),
+    RateLimited: Problem(status=429, code="RATE_LIMITED", type="rate_limit_error", openai_code="rate_limit_exceeded"),
+    QuotaExceeded: Problem(
+        status=429, code="QUOTA_EXCEEDED", type="insufficient_quota", openai_code="insufficient_quota", retry=False
+    ),
+    TooManyJobs: Problem(status=429, code="TOO_MANY_JOBS", type="rate_limit_error", openai_code="rate_limit_exceeded"),
     RequestTimeout: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED, retry=False),
     Conflict: Problem(status=409, code="CONFLICT", type=_INVALID, retry=False),
+    SubmitKeyReused: Problem(
+        status=422,
+        code="IDEMPOTENCY_KEY_REUSED",
+        type=_INVALID,
+        openai_code="idempotency_key_reused",
+        retry=False,
+        param=HEADER,
+    ),
     EngineFailure: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED, retry=False),
     WorkerLost: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED),
     InternalError: Problem(status=500, code="INTERNAL_ERROR", type=_SERVER, message="Internal server error"),

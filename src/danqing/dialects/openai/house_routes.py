@@ -16,7 +16,7 @@ from danqing.dialects.openai.picture_files import FOLDER, MEDIA_TYPES, parse_nam
 from danqing.dialects.openai.schemas import ModelEntry, ModelList, NotReady, Ready
 from danqing.dialects.openai.translate_out import OPENAI_NAMES, model_entry, timestamp
 from danqing.http.dialect import Services
-from danqing.http.pictures import picture_response, viewer_of
+from danqing.http.pictures import picture_headers, picture_response, viewer_of
 
 NOT_READY = "Model is not ready yet"
 _CACHE = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -114,5 +114,5 @@ class HouseRoutes:
         picture = await self._cache.get(
             file.name, lambda: picture_bytes(self._services.artifacts, job, file.output_format, file.compression)
         )
-        headers = {**_CACHE, "ETag": picture.etag, "Content-Disposition": f'inline; filename="{file.name}"'}
+        headers = {**_CACHE, "ETag": picture.etag, **picture_headers(file.name)}
         return Response(picture.content, media_type=MEDIA_TYPES[file.output_format], headers=headers)

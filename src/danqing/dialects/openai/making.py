@@ -10,6 +10,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from danqing.core.submitting import SubmitKey
 from danqing.core.types import Job, RequestDraft
 from danqing.dialects.openai.delivery import handed_over
 from danqing.dialects.openai.parameters import WARNING_HEADER
@@ -32,7 +33,7 @@ class Commission:
     """What a request wants. variants: of each draft. streamed: with this many partial images; None: no stream.
 
     input_images: how many were sent to be edited. began: `time.monotonic()` when the request came. warnings: told in
-    the answer's header.
+    the answer's header. key: of a request that may be a repetition.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Commission:
     began: float
     warnings: Sequence[str]
     streamed: int | None = None
+    key: SubmitKey | None = None
 
 
 class Maker:
@@ -54,12 +56,12 @@ class Maker:
     async def submit(self, request: Request, commission: Commission) -> list[Job]:
         """All jobs or none. Raises what `Studio.submit` does."""
         orders = orders_of(commission.drafts, variants=commission.variants, batch_id=str(uuid.uuid4()))
-        jobs = await self._services.studio.submit_all(orders, caller=known_caller(request))
+        jobs = await self._services.studio.submit_all(orders, caller=known_caller(request), key=commission.key)
         _log.info(
             f"{commission.kind}_requested",
-            prompt=commission.drafts[0].prompt[:_LOGGED_PROMPT],
             n=commission.variants,
             images=commission.input_images,
+            **_told_prompt(commission.drafts[0].prompt, wanted=self._services.options.log_prompts),
         )
         return jobs
 
@@ -110,6 +112,11 @@ class Maker:
             artifacts=self._services.artifacts,
             headers=_warning_header(commission.warnings),
         )
+
+
+def _told_prompt(prompt: str, *, wanted: bool) -> dict[str, str]:
+    """What people ask for is nobody's business, unless the operator says that it is his."""
+    return {"prompt": prompt[:_LOGGED_PROMPT]} if wanted else {}
 
 
 def _warning_header(warnings: Sequence[str]) -> Mapping[str, str]:

@@ -56,6 +56,7 @@ _EVERYWHERE: Mapping[str, Decision] = {
     "num_inference_steps": _HONOURED,
     "guidance_scale": _HONOURED,
     "negative_prompt": _HONOURED,
+    "step_cache": _HONOURED,
 }
 _PROMPTED: Mapping[str, Decision] = {
     **_EVERYWHERE,

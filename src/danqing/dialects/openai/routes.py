@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.capabilities import ModelCard
+from danqing.core.submitting import SubmitKey
 from danqing.dialects.openai import examples
 from danqing.dialects.openai.bodies import read_fields, read_json
 from danqing.dialects.openai.described import edit_body, failures, generation_body, pictures, variation_body
@@ -24,11 +25,13 @@ from danqing.dialects.openai.translate_in import (
     delivery_of,
     edit_drafts,
     generation_draft,
+    meant_mask,
     variation_draft,
 )
 from danqing.dialects.openai.uploads import EDIT_FORM_LIMITS, edit_files, has_file, is_openai_form, variation_file
 from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
+from danqing.http.submit_keys import submit_key
 from danqing.http.uploads import staging
 
 
@@ -85,6 +88,7 @@ class ImageRoutes:
             input_images=0,
             began=began,
             streamed=_streamed(wire),
+            key=self._key(request, wire),
         )
         jobs = await self._maker.submit(request, commission)
         return await self._maker.answer(request, commission, jobs)
@@ -100,10 +104,12 @@ class ImageRoutes:
             check_prompt(wire)
             given = given_parameters(wire) | ({"markup": True} if has_file(form, "markup") else {})
             warnings = check_parameters(given, EDITS)
-            delivery, card = delivery_of(wire), self._card(wire.model)
+            delivery = delivery_of(wire)
             async with staging(request, self._services) as pictures:
                 images = [await pictures.upload(image, parameter=name) for name, image in files.named()]
                 mask = await pictures.upload(files.mask, parameter="mask") if files.mask else None
+                mask = meant_mask(wire, images, mask, together=files.together)
+                card = self._card(wire.model, instructed=mask is None and wire.strength is None)
                 commission = Commission(
                     kind="image_edit",
                     drafts=edit_drafts(wire, images, mask, together=files.together, card=card),
@@ -113,6 +119,7 @@ class ImageRoutes:
                     input_images=len(images),
                     began=began,
                     streamed=_streamed(wire),
+                    key=self._key(request, wire, images, mask, files.together),
                 )
                 jobs = await self._maker.submit(request, commission)
         return await self._maker.answer(request, commission, jobs)
@@ -135,14 +142,18 @@ class ImageRoutes:
                     delivery=delivery,
                     input_images=1,
                     began=began,
+                    key=self._key(request, wire, image),
                 )
                 jobs = await self._maker.submit(request, commission)
         return await self._maker.answer(request, commission, jobs)
 
-    def _card(self, model: str | None) -> ModelCard:
-        """Raises UnknownModel."""
+    def _key(self, request: Request, *said: object) -> SubmitKey | None:
+        return submit_key(request, *said, lifetime=self._services.options.submit_key_lifetime)
+
+    def _card(self, model: str | None, *, instructed: bool = False) -> ModelCard:
+        """instructed: see `ModelCatalogue`. Raises UnknownModel."""
         catalogue = self._services.studio.catalogue
-        return catalogue.card(model) if model else catalogue.default()
+        return catalogue.card(model, instructed=instructed) if model else catalogue.default(instructed=instructed)
 
 
 def _streamed(wire: GenerationParameters | EditParameters) -> int | None:

@@ -7,9 +7,9 @@ What their documents leave open, and what is done here:
 - Fields that neither document has are ignored, with a warning (`parameters.py`).
 - `quality` is told as asked for; where the choice is left to the server, `high`, the only one there is.
 - `usage` counts tokens as `translate_out.py` says, beside the vendor's three figures.
-Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` everywhere, `loras` beside a
-prompt (in a form as JSON text), `strength` where a picture is begun with; `adjustments` of each picture; `url` for
-every model; `image_index` in a stream of several.
+Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` and `step_cache` everywhere,
+`loras` beside a prompt (in a form as JSON text), `strength` where a picture is begun with; `adjustments` of each
+picture; `url` for every model; `image_index` in a stream of several.
 """
 
 from typing import Annotated, Any, Literal
@@ -63,6 +63,9 @@ class _Parameters(BaseModel):
     num_inference_steps: int | None = Field(default=None, ge=1)
     guidance_scale: float | None = Field(default=None, ge=0)
     negative_prompt: str | None = None
+    step_cache: float | None = Field(
+        default=None, ge=0, le=1, description="How large a change may be for a step to be cut short; 0 is off."
+    )
 
 
 class _PromptedParameters(_Parameters):

@@ -25,7 +25,7 @@ from danqing.dialects.openai.pictures import fitted
 from danqing.dialects.openai.schemas import CompletedImage, CompletedType, PartialImage, PartialType, StreamKind
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of, size_of, usage_of
-from danqing.http.waiting import cancel_all
+from danqing.http.waiting import leave_all
 
 KEEP_ALIVE_S = 15  # proxies close what is silent for long
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
@@ -55,7 +55,7 @@ class StreamPlan:
 
 
 class PictureStream(Response):
-    """Ends with its last picture, or with an `error` event. Jobs that nobody waits for any more are cancelled."""
+    """Ends with its last picture, or with an `error` event; then it has left its jobs (`Studio.leave`)."""
 
     media_type = "text/event-stream"
 
@@ -68,9 +68,16 @@ class PictureStream(Response):
         self._plan = plan
         self._studio = studio
         self._artifacts = artifacts
+        self._known = list(plan.jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
+        try:
+            await self._tell_all(receive, send)
+        finally:
+            await asyncio.shield(leave_all(self._studio, self._known, caller=self._plan.caller))
+
+    async def _tell_all(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         line = _Line(send)
         followers = [asyncio.create_task(self._follow(index, line)) for index in range(len(self._plan.jobs))]
@@ -88,7 +95,6 @@ class PictureStream(Response):
         finally:
             for task in (gone, pulse, *followers):
                 task.cancel()
-            await asyncio.shield(cancel_all(self._studio, self._plan.jobs, caller=self._plan.caller))
             await asyncio.gather(*followers, return_exceptions=True)
             await asyncio.gather(all_told, gone, pulse, return_exceptions=True)
 
@@ -98,6 +104,8 @@ class PictureStream(Response):
         picker = PartialPicker(plan.partial_images)
         async with self._studio.watch(job.id, caller=plan.caller, previews=plan.partial_images > 0) as events:
             async for event in events:
+                if isinstance(event, StateChanged):
+                    self._known[index] = event.job
                 match event:
                     case PreviewMade():
                         place = picker.take(event.step, event.total_steps)

@@ -8,6 +8,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter
 from danqing.core.images import StagedImage
 from danqing.core.studio import Order
+from danqing.core.submitting import Join
 from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.openai.schemas import (
     DEFAULT_EDIT_SIZE,
@@ -47,6 +48,19 @@ def generation_draft(wire: GenerationParameters) -> RequestDraft:
     return _sized(_draft(wire, prompt=wire.prompt or "", mode=Mode.TEXT2IMG), size)
 
 
+def meant_mask(
+    wire: EditParameters, images: Sequence[StagedImage], mask: StagedImage | None, *, together: bool
+) -> StagedImage | None:
+    """What is transparent in it is made anew; None: the whole picture is. mask: that was sent. Raises InvalidImage."""
+    if mask is not None and not mask.has_alpha:
+        raise InvalidImage(
+            "The mask has no transparent part; what is transparent in it is what is made anew.", parameter="mask"
+        )
+    if mask is None and together and wire.model == MODEL_MASKED_BY_ITSELF and images[0].has_alpha:
+        return images[0]
+    return mask
+
+
 def edit_drafts(
     wire: EditParameters,
     images: Sequence[StagedImage],
@@ -55,11 +69,7 @@ def edit_drafts(
     together: bool,
     card: ModelCard,
 ) -> list[RequestDraft]:
-    """One for each picture that `n` is counted of. mask: of the first image. Raises InvalidRequest."""
-    if mask is not None and not mask.has_alpha:
-        raise InvalidImage(
-            "The mask has no transparent part; what is transparent in it is what is made anew.", parameter="mask"
-        )
+    """One for each picture that `n` is counted of. mask: of the first image, see `meant_mask`."""
     draft = replace(_draft(wire, prompt=wire.prompt or "", mode=Mode.EDIT), strength=wire.strength)
     if not together:
         steps = draft.num_inference_steps or min(DEFAULT_EDIT_STEPS, card.capabilities.steps.maximum)
@@ -70,8 +80,6 @@ def edit_drafts(
             )
             for image in images
         ]
-    if mask is None and wire.model == MODEL_MASKED_BY_ITSELF and images[0].has_alpha:
-        mask = images[0]
     return [_sized(replace(draft, input_images=tuple(images), mask=mask), _size(wire.size or AUTO, images[0], card))]
 
 
@@ -89,6 +97,8 @@ def orders_of(drafts: Sequence[RequestDraft], *, variants: int, batch_id: str) -
         Order(
             draft=draft if draft.seed is None else replace(draft, seed=draft.seed + variant),
             batch=BatchPlace(id=batch_id, index=index * variants + variant, size=total) if total > 1 else None,
+            join=Join.UNDER_WAY,
+            attended=True,
         )
         for index, draft in enumerate(drafts)
         for variant in range(variants)
@@ -132,6 +142,7 @@ def _draft(
         guidance_scale=wire.guidance_scale,
         seed=wire.seed,
         loras=tuple(Lora(name=lora.name, scale=lora.scale) for lora in loras),
+        step_cache=wire.step_cache,
     )
 
 

@@ -43,7 +43,9 @@ def turbo() -> Dialect:
 
 
 def _build_router(services: Services) -> APIRouter:
-    return TurboRoutes(studio=services.studio, artifacts=services.artifacts).router()
+    return TurboRoutes(
+        studio=services.studio, artifacts=services.artifacts, key_lifetime=services.options.submit_key_lifetime
+    ).router()
 
 
 def _health(pool: PoolStatus, options: DialectOptions) -> Mapping[str, object]:

@@ -1,6 +1,6 @@
 """Errors in turbo's voice: messages in Chinese, never a library's text.
 
-Statuses 400, 404, 405, 500 and 503, and 401, 403 and 408 for what the vendor's document does not know.
+Statuses 400, 404, 405, 500 and 503, and 401, 403, 408, 422 and 429 for what the vendor's document does not know.
 """
 
 from collections.abc import Mapping
@@ -34,16 +34,21 @@ from danqing.core.errors import (
     OutOfMemory,
     ParameterOutOfRange,
     QueueFull,
+    QuotaExceeded,
+    RateLimited,
     RequestTimeout,
     ServerRestarted,
     ShuttingDown,
     StorageFailure,
+    SubmitKeyReused,
     TooBusy,
     TooLargeForDevice,
+    TooManyJobs,
     Unauthorized,
     Unavailable,
     UnknownModel,
     WorkerLost,
+    WorkerReplaced,
 )
 from danqing.dialects.turbo.envelope import failure, respond
 from danqing.dialects.turbo.schemas import SEED, SIDE, STEPS
@@ -67,10 +72,14 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     Unavailable: (503, "服务暂不可用，请稍后重试"),
     ModelNotReady: (503, "模型未加载，请稍后重试"),
     QueueFull: (503, "任务队列已满，请稍后重试"),
+    RateLimited: (429, "请求过于频繁，请稍后重试"),
+    QuotaExceeded: (429, "已达到配额上限，请稍后重试"),
+    TooManyJobs: (429, "等待中的任务过多，请在部分任务完成后重试"),
     ShuttingDown: (503, "服务正在关闭，请稍后重试"),
     RequestTimeout: (408, "等待生成结果超时，任务已取消"),
     Conflict: (400, "任务当前状态不允许此操作"),
     JobNotCancellable: (400, "任务已结束，无法取消"),
+    SubmitKeyReused: (422, "该Idempotency-Key已用于其他请求，请为新请求使用新的Idempotency-Key"),
     AmbiguousBatch: (400, "多个用户有同名批次，请指明所有者"),
     TooBusy: (503, "正在接收的图像过多，请稍后重试"),
     InternalError: (500, "服务器内部错误"),
@@ -88,6 +97,7 @@ JOB_FAILURES: Mapping[str, str] = {
     ModelNotServed.code: "任务所需的模型已不再提供服务",
     JobTimeout.code: "任务超时",
     WorkerLost.code: "生成进程意外退出，任务处理失败",
+    WorkerReplaced.code: "生成进程被替换，任务处理失败",
     ServerRestarted.code: "服务曾重启，任务处理失败",
     StorageFailure.code: "图像保存失败",
 }

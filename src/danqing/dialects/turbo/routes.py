@@ -1,5 +1,7 @@
 """Turbo's endpoints."""
 
+from datetime import timedelta
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,13 +16,16 @@ from danqing.dialects.turbo.translate_in import to_draft
 from danqing.dialects.turbo.translate_out import from_job, from_status, from_submitted, from_unfinished
 from danqing.http.callers import known_caller
 from danqing.http.pictures import picture_response
+from danqing.http.submit_keys import submit_key, takes_submit_key
 
 
 class TurboRoutes:
     """Handlers and where they are mounted. Errors are left to the app."""
 
-    def __init__(self, *, studio: Studio, artifacts: ArtifactStore) -> None:
+    def __init__(self, *, studio: Studio, artifacts: ArtifactStore, key_lifetime: timedelta) -> None:
+        """key_lifetime: how long an `Idempotency-Key` counts."""
         self._studio = studio
+        self._key_lifetime = key_lifetime
         self._artifacts = artifacts
 
     def router(self) -> APIRouter:
@@ -32,7 +37,12 @@ class TurboRoutes:
         )
         add = router.add_api_route
         add(
-            "/api/generate", self.generate, methods=["POST"], response_model=Envelope[Submitted], summary="提交生成任务"
+            "/api/generate",
+            self.generate,
+            methods=["POST"],
+            response_model=Envelope[Submitted],
+            openapi_extra=takes_submit_key(),
+            summary="提交生成任务",
         )
         add("/api/task/{task_id}", self.task, methods=["GET"], response_model=Envelope[Task], summary="查询任务状态")
         add(
@@ -48,7 +58,8 @@ class TurboRoutes:
 
     async def generate(self, request: Request, wire: GenerateRequest) -> Response:
         """提交图像生成任务，返回任务ID"""
-        job = await self._studio.submit(Order(draft=to_draft(wire)), caller=known_caller(request))
+        key = submit_key(request, wire, lifetime=self._key_lifetime)
+        job = await self._studio.submit(Order(draft=to_draft(wire)), caller=known_caller(request), key=key)
         return success(from_submitted(job, queue_position=await self._studio.queue_position(job)))
 
     async def task(self, request: Request, task_id: str) -> Response:

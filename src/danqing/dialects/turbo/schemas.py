@@ -48,7 +48,8 @@ class GenerateRequest(BaseModel):
         },
     )
 
-    prompt: str = Field(min_length=1, json_schema_extra={"pattern": r"\S"})  # told only: the core refuses blanks
+    # The pattern is told only: the core refuses blanks and NULs.
+    prompt: str = Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"})
     height: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
     width: int | None = Field(default=DEFAULT_SIDE, ge=SIDE.minimum, le=SIDE.maximum)
     num_inference_steps: int | None = Field(default=DEFAULT_STEPS, ge=STEPS.minimum, le=STEPS.maximum)

@@ -22,15 +22,22 @@ from danqing.core.errors import (
     ModelNotReady,
     NotFound,
     QueueFull,
+    QuotaExceeded,
+    RateLimited,
     RequestTimeout,
     ShuttingDown,
     StorageFailure,
+    SubmitKeyReused,
     TooBusy,
+    TooManyJobs,
     Unauthorized,
     Unavailable,
 )
 from danqing.dialects.zimage.schemas import ErrorDetail, FieldError, ValidationErrors
 from danqing.http.errors import BodyTooLarge
+from danqing.http.submit_keys import HEADER
+
+INVALID = 422
 
 # Class of a core error, nearest ancestor first: status and detail. An InvalidRequest says what is wrong by itself.
 CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
@@ -50,13 +57,16 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     Unavailable: (503, "The server cannot take requests now; try again later"),
     ModelNotReady: (503, "The model is not loaded yet; try again in a moment"),
     QueueFull: (503, "The queue is full; try again later"),
+    SubmitKeyReused: (INVALID, "Another request was sent with this Idempotency-Key; use a new one for a new request"),
+    RateLimited: (429, "Too much was asked for in a short time; try again later"),
+    QuotaExceeded: (429, "You have had as many images as you may, or keep as many; try again later"),
+    TooManyJobs: (429, "Too many of your tasks are waiting; try again when some of them are done"),
     TooBusy: (503, "Too many images are being taken in; try again in a moment"),
     ShuttingDown: (503, "The server is shutting down; try again later"),
     InternalError: (500, "Internal Server Error"),
     StorageFailure: (500, "The server could not store or read its data"),
     DanqingError: (500, "Internal Server Error"),
 }
-INVALID = 422
 
 # Statuses that the HTTP layer raises by itself.
 HTTP_ERRORS: Mapping[int, str] = {
@@ -92,8 +102,12 @@ def error_fields(error: Exception, status: int) -> Mapping[str, object]:
 def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationErrors]:
     match error:
         case InvalidRequest():
-            place = ["body"] if error.parameter is None else ["body", error.parameter]
+            part = "header" if error.parameter == HEADER else "body"
+            place = [part] if error.parameter is None else [part, error.parameter]
             wrong = FieldError(type=error.code, loc=[*place], msg=error.public_message)
+            return INVALID, ValidationErrors(detail=[wrong])
+        case SubmitKeyReused():
+            wrong = FieldError(type=error.code, loc=["header", HEADER], msg=CORE_ERRORS[SubmitKeyReused][1])
             return INVALID, ValidationErrors(detail=[wrong])
         case Forbidden():  # what it says is for whoever runs the server
             return CORE_ERRORS[Forbidden][0], ErrorDetail(detail=error.public_message)

@@ -16,6 +16,7 @@ from danqing.core.errors import (
     StorageFailure,
     TooLargeForDevice,
     WorkerLost,
+    WorkerReplaced,
 )
 from danqing.core.states import JobState
 from danqing.core.types import Job
@@ -81,6 +82,11 @@ JOB_FAILURES: Mapping[str, FailureText] = {
         code="WORKER_LOST",
         error="The process that made the image ended unexpectedly, every time that it was tried.",
         hint="Try again later, with a smaller width and height if it happens again.",
+    ),
+    WorkerReplaced.code: FailureText(
+        code="WORKER_REPLACED",
+        error="The process that made the image was replaced because of another task.",
+        hint="Submit the request again.",
     ),
     ServerRestarted.code: FailureText(
         code="SERVER_RESTARTED",

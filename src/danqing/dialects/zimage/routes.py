@@ -32,6 +32,7 @@ from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.keys import key_in
 from danqing.http.pictures import picture_response, viewer_of
+from danqing.http.submit_keys import submit_key, takes_submit_key
 
 
 class TaskRoutes:
@@ -40,6 +41,7 @@ class TaskRoutes:
     def __init__(self, services: Services) -> None:
         self._studio = services.studio
         self._artifacts = services.artifacts
+        self._key_lifetime = services.options.submit_key_lifetime
         self._links = services.links
         self._shelf = Shelf(location=services.artifacts.location, link=services.links.sign)
 
@@ -50,8 +52,8 @@ class TaskRoutes:
             "/v1/images/generate",
             self.generate,
             methods=["POST"],
-            responses=shown(SUBMITTED) | declared(400, 401, 403, 413, 422, 500, 503),
-            openapi_extra=dict(limits_of(self._studio.catalogue.default())),
+            responses=shown(SUBMITTED) | declared(400, 401, 403, 413, 422, 429, 500, 503),
+            openapi_extra=takes_submit_key(limits_of(self._studio.catalogue.default())),
             summary="Create a generation task",
         )
         add(
@@ -83,7 +85,8 @@ class TaskRoutes:
 
     async def generate(self, wire: GenerateImageRequest, request: Request) -> GenerateImageResponse:
         """Answers as soon as the task is stored; its status is then asked for at `status_url`."""
-        return from_submitted(await self._studio.submit(to_order(wire), caller=known_caller(request)))
+        key = submit_key(request, wire, lifetime=self._key_lifetime)
+        return from_submitted(await self._studio.submit(to_order(wire), caller=known_caller(request), key=key))
 
     async def task(self, task_id: str, request: Request) -> TaskStatusResponse:
         """The task as it is now."""

@@ -30,6 +30,7 @@ SEED_BITS = 63
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 16
 MAX_BATCH_SIZE = 10_000
+NO_NUL = r"^[^\u0000]*$"
 
 
 def _whole(value: object) -> object:
@@ -112,13 +113,13 @@ class GenerateImageRequest(BaseModel):
         },
     )
 
-    prompt: str = Field(min_length=1)
+    prompt: str = Field(min_length=1, json_schema_extra={"pattern": NO_NUL})  # told only: the core refuses it
     height: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_SIDE
     width: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_SIDE
     num_inference_steps: Annotated[int, Field(ge=1), WHOLE] = DEFAULT_STEPS
     guidance_scale: float = Field(default=0.0, ge=0)
     seed: Annotated[int, Field(ge=0, lt=2**SEED_BITS), WHOLE] | None = None
-    negative_prompt: str | None = ""
+    negative_prompt: str | None = Field(default="", json_schema_extra={"pattern": NO_NUL})
     cfg_normalization: bool | Annotated[float, Field(ge=0)] | None = None
     cfg_truncation: Annotated[float, Field(ge=0, le=1)] | None = None
     max_sequence_length: Annotated[int, Field(ge=1), WHOLE] | None = None

@@ -1,0 +1,88 @@
+"""From settings to what an owner may have, and how long it is kept."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from danqing.config import Settings
+from danqing.core.admission import Admission
+from danqing.core.janitor import Janitor, Retention
+from danqing.core.keeping import KeptBytes, KeptJobs
+from danqing.core.ports import ArtifactStore
+from danqing.core.quotas import Quota, Quotas
+from danqing.core.rate_limits import RateLimit, RateRule
+from danqing.core.studio import utc_now
+from danqing.core.taking_over import InputImages
+from danqing.http.origins import is_loopback
+from danqing.wiring.keys import keys_of
+
+RATE_ON_A_NETWORK = 6000.0  # megapixel-steps a minute: far more than a device makes, far less than a flood
+BURST_MINUTES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """inputs: to be shared with the Studio, which must not take over what the janitor just removes."""
+
+    admission: Admission
+    inputs: InputImages
+    quotas: Quotas
+    janitor: Janitor
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncGenerator[None]:
+        """Inside, the janitor sweeps. Raises StorageFailure."""
+        await self.quotas.load()
+        sweeping = asyncio.create_task(self.janitor.run(), name="janitor")
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+
+
+def keeping_of(settings: Settings, *, kept: KeptJobs, artifacts: ArtifactStore) -> Keeping:
+    """Does nothing yet."""
+    sizes, inputs = KeptBytes(kept, artifacts), InputImages(artifacts)
+    per_owner = not keys_of(settings).let_anybody_in
+    quotas = Quotas(
+        Quota(jobs_per_day=settings.daily_pictures, kept_bytes=_bytes(settings.quota_gb)),
+        kept=kept,
+        sizes=sizes,
+        now=utc_now,
+        per_owner=per_owner,
+    )
+    rule = rate_rule(settings)
+    return Keeping(
+        admission=Admission(rates=rule and RateLimit(rule), quotas=quotas, per_owner=per_owner),
+        inputs=inputs,
+        quotas=quotas,
+        janitor=Janitor(
+            Retention(
+                max_age=None if settings.retention_days is None else timedelta(days=settings.retention_days),
+                max_bytes=_bytes(settings.retention_gb),
+            ),
+            kept=kept,
+            sizes=sizes,
+            artifacts=artifacts,
+            inputs=inputs,
+            now=utc_now,
+        ),
+    )
+
+
+def rate_rule(settings: Settings) -> RateRule | None:
+    """None for no limit, which is also what there is on this machine alone unless a setting says otherwise."""
+    per_minute = settings.rate_limit
+    if per_minute is None:
+        per_minute = 0.0 if is_loopback(settings.host) else RATE_ON_A_NETWORK
+    if per_minute == 0:
+        return None
+    return RateRule(per_minute=per_minute, burst=settings.rate_burst or BURST_MINUTES * per_minute)
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * 1e9)
