@@ -13,8 +13,16 @@ def foreseen_adjustments(request: GenerationRequest, card: ModelCard) -> tuple[s
         size,
         "negative_prompt not used, because guidance_scale is 0" if unused else None,
         _edit(request) if request.mode is Mode.EDIT and not card.capabilities.instruction_edit else None,
+        "the input images laid side by side" if _laid_out(request, card) else None,
     )
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _laid_out(request: GenerationRequest, card: ModelCard) -> bool:
+    """Whether an instruction is about several pictures that the model looks at as one."""
+    scaling = card.capabilities.reference_scaling
+    instructed = request.mode is Mode.EDIT and request.mask is None and card.capabilities.instruction_edit
+    return instructed and scaling is not None and scaling.framed and len(request.input_images) > 1
 
 
 def _edit(request: GenerationRequest) -> str:

@@ -13,6 +13,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelNotReady, ParameterOutOfRange, QueueFull, ShuttingDown, TooManyJobs
 from danqing.core.events import StateChanged
 from danqing.core.fingerprint import fingerprint
+from danqing.core.model_choice import model_for_edit
 from danqing.core.orders import Limits, Order
 from danqing.core.pace import Pace
 from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
@@ -106,11 +107,15 @@ class Reception:
                 return
 
     def _card(self, draft: RequestDraft) -> ModelCard:
-        # A mask or a strength is for a model that begins with the picture.
-        instructed = draft.mode is Mode.EDIT and draft.mask is None and draft.strength is None
-        if draft.model is None:
-            return self._catalogue.default(instructed=instructed)
-        return self._catalogue.card(draft.model, instructed=instructed)
+        if draft.mode is Mode.EDIT:
+            return model_for_edit(
+                self._catalogue,
+                draft.model,
+                begins=draft.mask is not None or draft.strength is not None,
+                loras=[lora.name for lora in draft.loras],
+                step_cache=bool(draft.step_cache),
+            )
+        return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
 
     def _check_priority(self, order: Order, caller: Caller) -> None:
         """Between owners, fairness comes after priority. Raises ParameterOutOfRange."""

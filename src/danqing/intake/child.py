@@ -5,8 +5,9 @@ lie.
 
 Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format"}, and answers
 each with a line that holds a `Verdict`. Ends when its input does, and with the server. It may not start another
-process, hold more memory or compute longer than the limits say; nor, where the kernel can see to it, open a connection,
-read files beside Python's own and those in FOLDER, or change any but these.
+process (but for root, whom no limit binds), hold more memory or compute longer than the limits say; nor, where the
+kernel can see to it, open a TCP connection, signal other processes, read files beside Python's own and those in FOLDER,
+or change any but these.
 """
 
 import json

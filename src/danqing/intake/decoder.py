@@ -124,9 +124,10 @@ class Decoder:
         raise DecoderDied
 
     async def end(self) -> None:
-        """Kills it and returns when it is gone; fine if it is already."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """Kills it, with whatever it has started, and returns when it is gone; fine if it is already."""
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
         self._requests.close()
         with contextlib.suppress(OSError):
             await self._requests.wait_closed()

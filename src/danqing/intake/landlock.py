@@ -1,6 +1,7 @@
 """Takes from this process, where the kernel can (Linux 5.13 or newer), the right to open what it does not need.
 
-Files: to read in a few folders only, to change in one only. Network: no TCP (Linux 6.7). It cannot be taken back.
+Files: to read in a few folders only, to change in one only. Network: no TCP (Linux 6.7). No signals to other processes
+(Linux 6.12). It cannot be taken back.
 """
 
 import ctypes
@@ -18,6 +19,8 @@ _CHANGE = 1 << 1 | sum(1 << bit for bit in range(4, 13))  # write, remove and ma
 _LATER_CHANGES = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # by the version that knew them first
 _TCP = 1 << 0 | 1 << 1
 _TCP_VERSION = 4
+_OTHERS = 1 << 0 | 1 << 1  # abstract Unix sockets and signals
+_OTHERS_VERSION = 6
 
 
 def confine_files(*, read: Iterable[Path], change: Path) -> bool:
@@ -27,7 +30,9 @@ def confine_files(*, read: Iterable[Path], change: Path) -> bool:
     if version < 1:
         return False
     handled = _READ | _CHANGE | sum(right for since, right in _LATER_CHANGES.items() if version >= since)
-    attributes = struct.pack("=Q", handled) + (struct.pack("=Q", _TCP) if version >= _TCP_VERSION else b"")
+    attributes = struct.pack("=Q", handled)
+    for since, rights in ((_TCP_VERSION, _TCP), (_OTHERS_VERSION, _OTHERS)):
+        attributes += struct.pack("=Q", rights) if version >= since else b""
     rules = library.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     if rules < 0:
         return False

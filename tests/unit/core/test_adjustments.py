@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from danqing.core.adjustments import foreseen_adjustments
+from danqing.core.capabilities import ReferenceScaling, Scaling
 from danqing.core.images import ImageRef
 from danqing.core.types import Mode
 from tests.fakes.domain import a_card, a_request
@@ -51,3 +52,17 @@ def test_how_a_model_edits_that_takes_no_instructions_is_told(changes: dict[str,
     (sentence,) = foreseen_adjustments(request, a_card())
     assert sentence == f"{told}because the model does not understand instructions"
     assert foreseen_adjustments(request, a_card(capabilities=INSTRUCTED)) == ()
+
+
+def test_pictures_that_are_looked_at_as_one_are_told() -> None:
+    scaling = Scaling(pixels=128 * 128, multiple_of=16)
+    card = a_card(
+        capabilities=replace(
+            INSTRUCTED, reference_scaling=ReferenceScaling(latents=scaling, prompt=scaling, framed=True)
+        )
+    )
+    request = a_request(mode=Mode.EDIT, input_images=(IMAGE,), width=128, height=128)
+    assert foreseen_adjustments(request, card) == ()
+    two = replace(request, input_images=(IMAGE, IMAGE))
+    assert foreseen_adjustments(two, card) == ("the input images laid side by side",)
+    assert foreseen_adjustments(replace(two, mask=IMAGE), card) == ()

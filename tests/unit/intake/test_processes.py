@@ -270,7 +270,7 @@ async def test_a_process_is_confined(intake: SandboxedIntake, monkeypatch: pytes
 
 
 PROBE = """
-import json, pathlib, socket, sys
+import json, os, pathlib, socket, sys
 sys.argv[1:] = []
 from danqing.intake.child import _confine
 from danqing.intake.limits import IntakeLimits
@@ -293,6 +293,7 @@ tried("reads elsewhere", outside.read_bytes)
 tried("changes elsewhere", lambda: outside.write_bytes(b"x"))
 tried("makes elsewhere", lambda: (outside.parent / "made").write_bytes(b"x"))
 tried("removes elsewhere", outside.unlink)
+tried("signals its parent", lambda: os.kill(os.getppid(), 0))
 tried("connects", lambda: socket.create_connection(("127.0.0.1", int(sys.stdin.readline()))))
 print(json.dumps(told))
 """
@@ -300,8 +301,8 @@ print(json.dumps(told))
 
 @linux_only
 def test_what_a_decoder_that_was_taken_over_cannot_do(tmp_path: Path) -> None:
-    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 4:
-        pytest.skip("this kernel has no Landlock, or one that knows no network")
+    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 6:
+        pytest.skip("this kernel has no Landlock, or one that knows neither network nor signals")
     folder, outside = tmp_path / "staging", tmp_path / "secret"
     folder.mkdir()
     outside.write_bytes(b"of the server")

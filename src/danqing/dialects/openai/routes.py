@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.capabilities import ModelCard
+from danqing.core.model_choice import model_for_edit
 from danqing.core.submitting import SubmitKey
 from danqing.dialects.openai import examples
 from danqing.dialects.openai.bodies import read_fields, read_json
@@ -109,7 +110,13 @@ class ImageRoutes:
                 images = [await pictures.upload(image, parameter=name) for name, image in files.named()]
                 mask = await pictures.upload(files.mask, parameter="mask") if files.mask else None
                 mask = meant_mask(wire, images, mask, together=files.together)
-                card = self._card(wire.model, instructed=mask is None and wire.strength is None)
+                card = model_for_edit(
+                    self._services.studio.catalogue,
+                    wire.model or None,
+                    begins=mask is not None or wire.strength is not None,
+                    loras=[lora.name for lora in wire.loras or ()],
+                    step_cache=bool(wire.step_cache),
+                )
                 commission = Commission(
                     kind="image_edit",
                     drafts=edit_drafts(wire, images, mask, together=files.together, card=card),
@@ -150,10 +157,10 @@ class ImageRoutes:
     def _key(self, request: Request, *said: object) -> SubmitKey | None:
         return submit_key(request, *said, lifetime=self._services.options.submit_key_lifetime)
 
-    def _card(self, model: str | None, *, instructed: bool = False) -> ModelCard:
-        """instructed: see `ModelCatalogue`. Raises UnknownModel."""
+    def _card(self, model: str | None) -> ModelCard:
+        """Raises UnknownModel."""
         catalogue = self._services.studio.catalogue
-        return catalogue.card(model, instructed=instructed) if model else catalogue.default(instructed=instructed)
+        return catalogue.card(model) if model else catalogue.default()
 
 
 def _streamed(wire: GenerationParameters | EditParameters) -> int | None:
