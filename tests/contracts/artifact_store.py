@@ -1,6 +1,7 @@
 """What every ArtifactStore must do. A test module has a `store` fixture and a subclass that names its class."""
 
 import multiprocessing
+import os
 import pickle
 import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -145,6 +146,15 @@ class ArtifactStoreContract:
         store.write(f"{second}.webp", b"")
         # Then those of jobs are told, and the empty one is none
         assert store.pictures() == {first: {f"{first}.png", f"{first}.webp"}, second: {f"{second}.png"}}
+
+    def test_input_images_are_told_once_they_are_old(self, store: ArtifactStore) -> None:
+        assert store.old_inputs() == frozenset()
+        young = INPUT.replace("0", "f")
+        for name in (INPUT, young, "input-1.png", f"x{INPUT}", f"{uuid.uuid4()}.png"):
+            store.write(name, b"picture")
+            if name != young:
+                os.utime(store.path(name), (0, 0))
+        assert store.old_inputs() == {INPUT}
 
     def test_many_writers_of_one_name_leave_one_whole_picture(self, store: ArtifactStore) -> None:
         contents = [bytes([n]) * 100_000 for n in range(16)]

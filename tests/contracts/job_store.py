@@ -550,6 +550,8 @@ class JobStoreContract:
                 await store.claim(stored[number // 2].id, "w1", later())
             if number % 8 == 7:
                 await store.complete(stored[number // 2].id, 1, [], [], later())
+            if number == 9:  # its model is loaded, say
+                await store.claim(stored[number].id, "w1", later())
             stored = [await store.get(job.id) for job in stored]
 
     # How many of one owner

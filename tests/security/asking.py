@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,13 +105,12 @@ class Asker:
             while b"\r\n\r\n" not in told:
                 told += connection.recv(65536)
             told = told.partition(b"\r\n\r\n")[2]
-            try:
+            with suppress(ConnectionError):
                 for frame in frames:
                     connection.sendall(frame)
+            with suppress(ConnectionError):  # what came before the server hung up is still there
                 while piece := connection.recv(65536):
                     told += piece
-            except ConnectionError:
-                pass
         at = told.rfind(b"\x88")
         return Answer(int.from_bytes(told[at + 2 : at + 4], "big") if at >= 0 else 0, "", {})
 

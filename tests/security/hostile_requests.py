@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from danqing.http.wire_guard import MAX_FRAGMENTS
+from danqing.http.wire_guard import MAX_FRAGMENTS, MAX_PIPELINED
 from tests.security.asking import Answer, Asker, a_frame, form
 from tests.security.hostile_pictures import GOOD, GOOD_TEXT
 
@@ -90,6 +90,9 @@ def _to_each() -> list[Case]:
         ]
         good = json.dumps(at.said)[1:]
         twice = f'{{"prompt": "first", {good}'.encode()
+        if dialect == "genserve":
+            half = at.post({"model_id": "a\ud800b"})
+            cases.append(Case("Text and numbers", "model_id with half a surrogate pair", dialect, half, 400, "ab"))
         cases.append(Case("Text and numbers", "prompt given twice: the later counts", dialect, at.post(twice), 200))
         for number in ("NaN", "Infinity", "1e999"):
             name = "guidance_scale" if dialect == "zimage" else "cfg" if dialect == "genserve" else "height"
@@ -333,7 +336,10 @@ def _wire() -> list[Case]:
     def pipelined(asker: Asker) -> Answer:
         one = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
         last = b"GET /nothing HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
-        return asker.raw(one * 200 + last)
+        return asker.raw(one * MAX_PIPELINED + last)
+
+    def flood(asker: Asker) -> Answer:
+        return asker.raw((b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n") * 1000)
 
     return [
         Case("The wire", name, "HTTP", send, status)
@@ -351,7 +357,8 @@ def _wire() -> list[Case]:
             ("method BREW", lambda asker: asker.raw(b"BREW /api/status HTTP/1.1\r\n" + HOST + b"\r\n"), 400),
             ("method TRACE", lambda asker: asker.http("TRACE", "/api/status"), 405),
             ("method DELETE where there is none", lambda asker: asker.http("DELETE", "/api/status"), 405),
-            ("200 requests at once on one connection", pipelined, 200),
+            ("17 requests at once on one connection", pipelined, 200),
+            ("1,000 requests at once on one connection: closed without a word", flood, 0),
             ("range of a page", lambda asker: asker.http("GET", "/livez", headers={"Range": "bytes=0-0,1-1"}), 200),
         ]
     ]

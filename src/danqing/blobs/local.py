@@ -16,9 +16,10 @@ from danqing.core.errors import ArtifactNotFound, StorageFailure
 log = structlog.get_logger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
-# What the server names a job's pictures by: the job's id, possibly a suffix. Of the pictures nothing else is ever
-# removed, and so no input image, which several jobs may share.
+# What the server names a job's pictures by: the job's id, possibly a suffix. A sweep removes no other
+# pictures, and so no input image, which several jobs may share.
 PICTURE = re.compile(r"(?P<job_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(-[a-z]+)?\.(png|webp)")
+INPUT = re.compile(r"input-[0-9a-f]{64}\.png")
 TEMPORARY = re.compile(r"\.danqing-(?P<name>[A-Za-z0-9._-]+)-[0-9a-f]{32}\.tmp")
 STAGING = ".danqing-staging"
 LEFT_OVER_AFTER_S = 3600  # a temporary or staged file this old is nobody's any more, of whichever server it was
@@ -101,6 +102,10 @@ class LocalArtifactStore:
                     names.add(entry.name)
         return {job_id: frozenset(names) for job_id, names in found.items()}
 
+    def old_inputs(self) -> frozenset[str]:
+        """See the port."""
+        return frozenset(entry.name for entry in self._listed(self._root, _is_old_input))
+
     def sweep(self, known: Mapping[str, frozenset[str]]) -> int:
         """See the port. Only names of the server's own making are removed.
 
@@ -166,6 +171,10 @@ def _is_left_over(entry: os.DirEntry[str], known: Mapping[str, frozenset[str]]) 
     if picture is not None and (kept := known.get(picture["job_id"])) is not None:
         return entry.name not in kept
     return half_written is not None and _is_old(entry)
+
+
+def _is_old_input(entry: os.DirEntry[str]) -> bool:
+    return INPUT.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False) and _is_old(entry)
 
 
 def _is_old(entry: os.DirEntry[str]) -> bool:

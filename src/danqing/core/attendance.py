@@ -71,3 +71,7 @@ class Attendance:
         if len(self._abandoned) > _REMEMBERED:
             del self._abandoned[next(iter(self._abandoned))]
         return True
+
+    def goes_on(self, job_id: str) -> None:
+        """An abandoned job was not cancelled: it may be joined again, and is not attended any more."""
+        self._abandoned.pop(job_id, None)

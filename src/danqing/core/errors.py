@@ -35,7 +35,7 @@
         │   ├── ModelNotServed    accepted for a model that the server has no more
         │   └── JobTimeout
         ├── WorkerLost            the process died or hung under the job
-        ├── WorkerReplaced        the process was ended because of another job
+        ├── WorkerReplaced        the process ended, and not because of this job
         ├── ServerRestarted       the server ended under the job
         ├── StorageFailure
         └── DataDirectoryInUse    start-up only
@@ -54,7 +54,8 @@ class DanqingError(Exception):
     default_message: ClassVar[str] = "Something went wrong inside the server."
 
     def __init__(self, public_message: str | None = None) -> None:
-        self.public_message = public_message or self.default_message
+        # A name that a client gave, and that is told again, may have half a surrogate pair, which cannot be sent.
+        self.public_message = (public_message or self.default_message).encode("utf-8", "ignore").decode()
         super().__init__(self.public_message)
 
 
@@ -218,10 +219,10 @@ class Conflict(DanqingError):
 
 
 class JobNotCancellable(Conflict):
-    """The job has already ended."""
+    """The job's original is stored, and only further artifacts are made of it; or it has ended."""
 
     code = "job_not_cancellable"
-    default_message = "The job has already ended."
+    default_message = "The job has its picture or has already ended; only a pending or processing job can be cancelled."
 
 
 class SubmitKeyReused(Conflict):
@@ -302,7 +303,9 @@ class WorkerLost(InternalError):
 
 
 class WorkerReplaced(InternalError):
-    """The worker process had to be ended because of another job; this one gets another attempt."""
+    """The worker process had to be ended because of another job, or ended before it had this one; which gets another
+    attempt.
+    """
 
     code = "worker_replaced"
     retryable = True

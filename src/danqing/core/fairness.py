@@ -15,14 +15,16 @@ def work_of(request: GenerationRequest) -> int:
     return max(1, request.width * request.height * request.num_inference_steps)
 
 
-def turn_of(work: int, *, own_last: int, in_service: int, next_in_line: int) -> int:
+def turn_of(work: int, *, own_last: int, in_service: int, next_in_line: int | None) -> int:
     """The turn of a new job. All of its priority, 0 where there is none: own_last, the largest turn of its owner's
-    pending and processing jobs; in_service, the largest of all processing ones; next_in_line, the least of all pending.
+    pending and processing jobs; in_service, the largest of all processing ones. next_in_line: the least of all pending.
 
     One owner's turns grow by his jobs' work. Who has none in line begins where the devices are by now: he goes before
-    what others have piled up, and not before those whose turn has come.
+    what others have piled up, and not before those whose turn has come. A job may run before its turn, for its model is
+    loaded; the devices are not there as long as others wait whose turn comes before.
     """
-    return max(own_last + work, in_service + work, next_in_line)
+    now = in_service if next_in_line is None else min(in_service, next_in_line)
+    return max(own_last + work, now + work, next_in_line or 0)
 
 
 def turn_among(jobs: Iterable[Job], new: Job) -> int:
@@ -33,7 +35,7 @@ def turn_among(jobs: Iterable[Job], new: Job) -> int:
         work_of(new.request),
         own_last=max((job.turn for job in in_line if job.owner == new.owner), default=0),
         in_service=max((job.turn for job in in_line if job.state is JobState.PROCESSING), default=0),
-        next_in_line=min((job.turn for job in in_line if job.state is JobState.PENDING), default=0),
+        next_in_line=min((job.turn for job in in_line if job.state is JobState.PENDING), default=None),
     )
 
 

@@ -43,7 +43,8 @@ class Swept:
 
 
 class Janitor:
-    """Files go before rows: after a crash in between, the next sweep finds the job again. For one event loop.
+    """A job's files go before its row: after a crash in between, the next sweep finds it again. Pictures that were sent
+    go after the rows, at the end of a sweep: what a crash leaves, the next start finds. For one event loop.
 
     Jobs that wait or are being made are never touched, nor those that ended less than KEPT_AT_LEAST ago. Who reads a
     picture while it is removed still gets it whole.
@@ -65,7 +66,7 @@ class Janitor:
         self._artifacts = artifacts
         self._inputs = inputs
         self._now = now
-        self._left_inputs: set[str] = set()  # of removed jobs; a submit was busy with them
+        self._left_inputs: set[str] = set()  # of removed jobs; what a crash forgets, the next start finds
 
     async def run(self) -> None:
         """Until it is cancelled. Returns at once where nothing is ever removed."""
@@ -78,6 +79,12 @@ class Janitor:
 
     async def sweep(self) -> Swept:
         """Raises StorageFailure."""
+        swept = await self._sweep_jobs()
+        if self._left_inputs:
+            self._left_inputs = await self._inputs.remove_unused(self._left_inputs, self._in_use)
+        return swept
+
+    async def _sweep_jobs(self) -> Swept:
         removed = 0
         if self._retention.max_age is not None:
             removed += await self._remove_all(self._now() - max(self._retention.max_age, KEPT_AT_LEAST))
@@ -96,7 +103,7 @@ class Janitor:
     async def _remove_all(self, ended_before: datetime, *, until_bytes: int | None = None) -> int:
         """Oldest first; until_bytes: no more than are needed to come down to it."""
         removed, after = 0, 0
-        while jobs := await self._kept.ended_before(ended_before, after=after, limit=JOBS_AT_ONCE):
+        while jobs := await self._kept.ended_before(ended_before, now=self._now(), after=after, limit=JOBS_AT_ONCE):
             after = jobs[-1].sequence
             if until_bytes is not None:
                 jobs = _first_that_free(jobs, await self._sizes.of(None) - until_bytes)
@@ -106,12 +113,10 @@ class Janitor:
         return removed
 
     async def _remove(self, jobs: Sequence[Job]) -> int:
+        await self._kept.begin_removal([job.id for job in jobs])
         gone = [job for job in jobs if await asyncio.to_thread(self._remove_pictures, job)]
-        removed = await self._kept.remove([job.id for job in gone])
-        names = {image.name for job in gone for image in job.request.inputs} | self._left_inputs
-        if names:
-            self._left_inputs = await self._inputs.remove_unused(names, self._in_use)
-        return removed
+        self._left_inputs |= {image.name for job in gone for image in job.request.inputs}
+        return await self._kept.remove([job.id for job in gone])
 
     async def _in_use(self) -> frozenset[str]:
         return await self._kept.input_names(None)

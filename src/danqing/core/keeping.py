@@ -20,8 +20,11 @@ class KeptJobs(Protocol):
         """Owner and time of each job accepted later, oldest first."""
         ...
 
-    async def ended_before(self, moment: datetime, *, after: int, limit: int) -> Sequence[Job]:
-        """Jobs that ended earlier, in the order in which they were accepted, from the one after that sequence on."""
+    async def ended_before(self, moment: datetime, *, now: datetime, after: int, limit: int) -> Sequence[Job]:
+        """Jobs that ended earlier, in the order in which they were accepted, from the one after that sequence on.
+
+        Empty only where there are no more. now: a job that was accepted later was so while the clock was wrong.
+        """
         ...
 
     async def artifact_bytes(self, owner: str | None) -> int:
@@ -29,7 +32,11 @@ class KeptJobs(Protocol):
         ...
 
     async def input_names(self, owner: str | None) -> frozenset[str]:
-        """Of all pictures that jobs start from."""
+        """Of all pictures that jobs start from; of a job that comes while it is read, possibly."""
+        ...
+
+    async def begin_removal(self, job_ids: Collection[str]) -> None:
+        """Their pictures are about to go: from now on `JobStore.find_equal` finds none of them."""
         ...
 
     async def remove(self, job_ids: Collection[str]) -> int:

@@ -110,7 +110,7 @@ class JobStore(Protocol):
         ...
 
     async def cancel(self, job_id: str, now: datetime) -> Job | None:
-        """pending or processing → cancelled. None if it has already ended."""
+        """pending or processing → cancelled. None if its original is stored or it has ended."""
         ...
 
     async def counts(self) -> Mapping[JobState, int]:
@@ -252,6 +252,13 @@ class ArtifactStore(Protocol):
         """The names of the pictures of jobs that are there, by job id; an empty file is no picture. Blocking.
 
         A job of which there is only something half-written has none. Raises StorageFailure.
+        """
+        ...
+
+    def old_inputs(self) -> frozenset[str]:
+        """The names of the input images (`images.ref_of`) that are too old to be on their way to a job. Blocking.
+
+        They may be another server's. Raises StorageFailure.
         """
         ...
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from danqing.core.errors import QuotaExceeded
 from danqing.core.keeping import KeptBytes, KeptJobs
@@ -49,7 +50,7 @@ class Quotas:
         if self._quota.jobs_per_day is None:
             return
         self._accepted.clear()
-        for owner, moment in await self._kept.accepted_since(self._now() - DAY):
+        for owner, moment in sorted(await self._kept.accepted_since(self._now() - DAY), key=itemgetter(1)):
             self._accepted.setdefault(owner if self._per_owner else None, deque()).append(moment)
 
     async def take(self, owner: str | None, jobs: int) -> None:
@@ -74,9 +75,13 @@ class Quotas:
                 accepted.pop()
 
     def _of_the_day(self, owner: str | None) -> deque[datetime]:
-        oldest = self._now() - DAY
-        for name in [name for name, moments in self._accepted.items() if not moments or moments[-1] <= oldest]:
-            del self._accepted[name]
+        now = self._now()
+        oldest = now - DAY
+        for name, moments in list(self._accepted.items()):
+            if not moments or moments[-1] <= oldest:
+                del self._accepted[name]
+            elif moments[-1] > now:  # the clock was ahead: it counts for a day from now, not for as long as it was
+                self._accepted[name] = deque(min(moment, now) for moment in moments)
         accepted = self._accepted.setdefault(owner, deque())
         while accepted and accepted[0] <= oldest:
             accepted.popleft()
@@ -87,7 +92,7 @@ class Quotas:
         if most is None:
             return
         now = self._now()
-        self._bytes = {name: entry for name, entry in self._bytes.items() if now - entry[0] < KEPT_FOR}
+        self._bytes = {name: entry for name, entry in self._bytes.items() if timedelta() <= now - entry[0] < KEPT_FOR}
         if owner not in self._bytes:
             self._bytes[owner] = now, await self._sizes.of(owner)
         if self._bytes[owner][1] >= most:

@@ -2,14 +2,14 @@
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from danqing.core.admission import Admission
 from danqing.core.attendance import Attendance
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown
+from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown, StorageFailure
 from danqing.core.events import Event, StateChanged
 from danqing.core.orders import Limits, Order
 from danqing.core.pace import Pace
@@ -130,12 +130,21 @@ class Studio:
     async def leave(self, job: Job, *, caller: Caller = LOCAL) -> None:
         """Whoever submitted an attended order, and got this job, waits for it no more: it has ended, or he has gone.
 
-        A job that is under way is cancelled if nobody else wants it. job: as he knows it.
+        A job that is under way is cancelled if nobody else wants it, but not once the server stops: those who wait then
+        are sent away by the server, and what did not make it is made after the next start. job: as he knows it.
         """
-        abandoned = self._attendance.leave(job.id, ended=job.state.is_final)
-        if abandoned and self._limits.cancel_abandoned:
-            with suppress(JobNotFound, JobNotCancellable):
-                await self.cancel(job.id, caller=caller)
+        if not self._attendance.leave(job.id, ended=job.state.is_final):
+            return
+        if self.is_draining or not self._limits.cancel_abandoned:
+            self._attendance.goes_on(job.id)
+            return
+        try:
+            await self.cancel(job.id, caller=caller)
+        except (JobNotFound, JobNotCancellable):
+            self._attendance.goes_on(job.id)
+        except StorageFailure:
+            self._attendance.goes_on(job.id)
+            raise
 
     def stop_accepting(self) -> None:
         """From now on `submit` raises ShuttingDown; what was accepted goes on."""
@@ -177,7 +186,7 @@ class Studio:
     async def cancel(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Ends a pending or processing job; its worker drops it before the next step.
 
-        Raises JobNotFound, or JobNotCancellable when it has ended already.
+        Raises JobNotFound, or JobNotCancellable when its original is stored or it has ended.
         """
         await self._seen(job_id, caller)
         return await self._moves.run(self._cancel(job_id))

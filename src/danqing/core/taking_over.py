@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from danqing.core.errors import ArtifactNotFound
+from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
@@ -57,19 +57,17 @@ class InputImages:
             self._names.setdefault(name, _Name()).takers += 1
         try:
             for image in dict.fromkeys(images):
-                name = ref_of(image).name
-                self._names[name].fresh |= await asyncio.to_thread(self._take, image, name)
+                await in_thread_to_its_end(partial(self._take, image, self._names[ref_of(image).name]))
             yield result
         finally:
-            for name in names:
-                await self._leave(name, result.kept)
+            await self._leave(names, result.kept)
 
     async def remove_unused(self, names: Collection[str], in_use: Callable[[], Awaitable[Collection[str]]]) -> set[str]:
         """Removes the pictures of these names, but for those in use. Returns the names that submits are busy with.
 
         in_use: asked while submits that want one of them wait. Raises StorageFailure.
         """
-        free = [name for name in names if name not in self._names]
+        free = [name for name in names if name not in self._names and name not in self._removing]
         decided = asyncio.Event()
         self._removing |= dict.fromkeys(free, decided)
         try:
@@ -83,21 +81,41 @@ class InputImages:
             decided.set()
         return set(names) - set(free)
 
-    def _take(self, image: StagedImage, name: str) -> bool:
-        """True if the picture was not there before. The staged file is left where it was already."""
+    def _take(self, image: StagedImage, state: _Name) -> None:
+        """Notes in the state if the picture was not there before, and leaves the staged file if it was. Blocking."""
+        name = ref_of(image).name
         try:
             self._artifacts.path(name)
         except ArtifactNotFound:
+            state.fresh = True  # before: what fails halfway may have left the picture too
             self._artifacts.adopt(image.path, name)
-            return True
-        return False
 
-    async def _leave(self, name: str, kept: bool) -> None:
+    async def _leave(self, names: Sequence[str], kept: bool) -> None:
+        """Who wants one of these pictures meanwhile waits until it is known whether it is there."""
+        unwanted = [name for name in names if self._is_unwanted(name, kept)]
+        if not unwanted:
+            return
+        decided = asyncio.Event()
+        self._removing |= dict.fromkeys(unwanted, decided)
+        try:
+            await in_thread_to_its_end(partial(self._remove, unwanted))
+        finally:
+            for name in unwanted:
+                del self._removing[name]
+            decided.set()
+
+    def _is_unwanted(self, name: str, kept: bool) -> bool:
+        """Counts one taker less; True if it was the last, and no job has the picture that came with them."""
         state = self._names[name]
         state.kept |= kept
         state.takers -= 1
         if state.takers:
-            return
+            return False
         del self._names[name]
-        if state.fresh and not state.kept:
-            await asyncio.to_thread(self._artifacts.remove, name)
+        return state.fresh and not state.kept
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """One that cannot be removed is logged, and left to the next start of the server. Blocking."""
+        for name in names:
+            with suppress(StorageFailure):
+                self._artifacts.remove(name)

@@ -13,7 +13,7 @@ from danqing.http.dialect import Dialect, Services
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange
-from danqing.http.forms import FORM_LIMITS, keep_files_on_disk
+from danqing.http.forms import FORM_LIMITS, bound_forms
 from danqing.http.gate import HOUSE_OPEN_PATHS, Cors, Gate, GateParts, is_below
 from danqing.http.health import HealthRoutes, ProbeRoutes
 from danqing.http.openapi import ExactFastAPI
@@ -44,7 +44,7 @@ def _start_page(services: Services, dialects: Sequence[Dialect]) -> StartPage:
 
 
 def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
-    keep_files_on_disk()
+    bound_forms()
     # The pages of FastAPI at /docs load scripts from elsewhere, so they are off.
     app = ExactFastAPI(
         title=dialects[0].title if alone else "Danqing",

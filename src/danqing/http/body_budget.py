@@ -1,42 +1,48 @@
-"""How much of all requests' bodies is in memory at once."""
+"""How much of all requests' bodies is in memory at once, and of each owner's."""
 
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from danqing.core.errors import TooBusy
 
-MAX_HELD_BYTES = 128 * 1024 * 1024
+MAX_HELD_BYTES = 160 * 1024 * 1024
+MAX_OWN_BYTES = 128 * 1024 * 1024  # of one owner's requests, so that there is room for the others'
 # Of one body: none is in memory as a whole that is larger (forms' files and JSON's pictures lie on the disk).
 COUNTED_AT_MOST_BYTES = 2 * 1024 * 1024
+WIDEST = 4  # bytes in memory for one that came: of a decoded text with a single emoji
 FREE_BYTES = 64 * 1024  # of each body; the small ones get through however much room the large ones take
 
 
 class Held:
     """What one request holds. Made by `BodyBudget.held`."""
 
-    def __init__(self, budget: "BodyBudget") -> None:
+    def __init__(self, budget: "BodyBudget", owner: str) -> None:
         self._budget = budget
+        self._owner = owner
         self._counted = 0
 
     def grow_to(self, received_bytes: int) -> None:
         """So much of the body has come. Raises TooBusy if there is no room for it."""
-        wanted = max(0, min(received_bytes, COUNTED_AT_MOST_BYTES) - FREE_BYTES)
+        wanted = min(WIDEST * max(0, received_bytes - FREE_BYTES), COUNTED_AT_MOST_BYTES)
         if wanted > self._counted:
-            self._budget.take(wanted - self._counted)
+            self._budget.take(wanted - self._counted, self._owner)
             self._counted = wanted
 
     def release(self) -> None:
         """Nothing of it is needed any more."""
-        self._budget.give_back(self._counted)
+        self._budget.give_back(self._counted, self._owner)
         self._counted = 0
 
 
 class BodyBudget:
     """One for the whole process. For one event loop."""
 
-    def __init__(self, max_held_bytes: int = MAX_HELD_BYTES) -> None:
+    def __init__(self, max_held_bytes: int = MAX_HELD_BYTES, max_own_bytes: int = MAX_OWN_BYTES) -> None:
         self._max_held_bytes = max_held_bytes
+        self._max_own_bytes = max_own_bytes
         self._held_bytes = 0
+        self._own_bytes = Counter[str]()
 
     @property
     def held_bytes(self) -> int:
@@ -44,20 +50,24 @@ class BodyBudget:
         return self._held_bytes
 
     @contextmanager
-    def held(self) -> Generator[Held]:
-        """For the time of one request."""
-        held = Held(self)
+    def held(self, owner: str = "") -> Generator[Held]:
+        """For the time of one request. owner: empty for nobody known."""
+        held = Held(self, owner)
         try:
             yield held
         finally:
             held.release()
 
-    def take(self, more: int) -> None:
+    def take(self, more: int, owner: str) -> None:
         """Raises TooBusy."""
-        if self._held_bytes + more > self._max_held_bytes:
+        if self._held_bytes + more > self._max_held_bytes or self._own_bytes[owner] + more > self._max_own_bytes:
             raise TooBusy
         self._held_bytes += more
+        self._own_bytes[owner] += more
 
-    def give_back(self, counted: int) -> None:
+    def give_back(self, counted: int, owner: str) -> None:
         """What `take` gave."""
         self._held_bytes -= counted
+        self._own_bytes[owner] -= counted
+        if not self._own_bytes[owner]:
+            del self._own_bytes[owner]

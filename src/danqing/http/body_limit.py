@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.errors import RequestTimeout
 from danqing.http.body_budget import BodyBudget
+from danqing.http.callers import caller_of
 from danqing.http.errors import BodyTooLarge
 
-GRACE_S = 30.0  # that any body may take
+GRACE_S = 30.0  # that any body may take, and that one may stay silent, or be behind
 MIN_BYTES_PER_S = 8 * 1024  # of what takes longer
 
 
@@ -46,16 +48,20 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge(limit)
-        total, is_whole, refused, began = 0, False, list[Exception](), self._now()
+        total, is_whole, refused, left_s = 0, False, list[Exception](), self._grace_s
 
         async def receive_counted() -> Message:
             """A library may take what is raised here for something else: it is remembered."""
-            nonlocal total, is_whole
+            nonlocal total, is_whole, left_s
             if is_whole:
                 return await receive()
             try:
-                message = await self._in_time(receive, began, total)
-                total += len(message.get("body", b""))
+                asked = self._now()
+                message = await _in_time(receive, left_s)
+                came = len(message.get("body", b""))
+                # What came early counts for no more than the grace, so that who stops is not waited for long.
+                left_s = min(left_s - (self._now() - asked) + came / MIN_BYTES_PER_S, self._grace_s)
+                total += came
                 is_whole = not message.get("more_body", False)
                 if total > limit:
                     raise BodyTooLarge(limit)
@@ -71,7 +77,7 @@ class BodyLimit:
             held.release()
             await send(message)
 
-        with self._budget.held() as held:
+        with self._budget.held(_owner(scope)) as held:
             try:
                 await self._app(scope, receive_counted, send_unless_refused)
             except Exception as exc:
@@ -79,10 +85,15 @@ class BodyLimit:
                     raise refused[0] from exc
                 raise
 
-    async def _in_time(self, receive: Receive, began: float, total: int) -> Message:
-        left_s = began + self._grace_s + total / MIN_BYTES_PER_S - self._now()
-        try:
-            async with asyncio.timeout(max(0.0, left_s)):
-                return await receive()
-        except TimeoutError as exc:
-            raise RequestTimeout("The request's body did not come in time.") from exc
+
+async def _in_time(receive: Receive, left_s: float) -> Message:
+    try:
+        async with asyncio.timeout(max(0.0, left_s)):
+            return await receive()
+    except TimeoutError as exc:
+        raise RequestTimeout("The request's body did not come in time.") from exc
+
+
+def _owner(scope: Scope) -> str:
+    caller = caller_of(HTTPConnection(scope))
+    return "" if caller is None else caller.owner

@@ -1,4 +1,4 @@
-"""uvicorn's two protocols with the limits that they lack: heads of requests, silence before them, unread answers.
+"""uvicorn's two protocols with the limits that they lack: heads, silence before them, their number, unread answers.
 
 What is refused here has reached no app, so it is told in plain text, or not at all.
 """
@@ -6,6 +6,7 @@ What is refused here has reached no app, so it is told in plain text, or not at 
 import asyncio
 from typing import Any, cast
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -16,6 +17,10 @@ MAX_HEAD_BYTES = 64 * 1024  # of a request's line, headers and trailers
 MAX_HEADERS = 128
 MAX_SILENT_BYTES = 4 * MAX_HEAD_BYTES  # from which nothing came: an endless header, or one chunk's endless extension
 HEAD_TIMEOUT_S = 30.0  # for a whole head, from the moment that one is due
+MAX_PIPELINED = 16  # requests that wait for the answers before theirs; more end the connection without a word
+UNREAD_TIMEOUT_S = 60.0  # for a client to read this much of an answer, or what is left of it
+MIN_READ_BYTES = 64 * 1024
+_LOOKS = 10  # in that time
 MAX_UNREAD_BYTES = 8 * 1024 * 1024  # of answers to a WebSocket's client that reads none
 MAX_FRAGMENTS = 1024  # of a message
 TOO_LARGE = 1009  # a WebSocket's close code
@@ -30,10 +35,15 @@ class _HeadTooLarge(Exception):
     """Ends the parsing."""
 
 
+class _TooManyRequests(Exception):
+    """Ends it too."""
+
+
 class GuardedHttp(HttpToolsProtocol):
-    """One connection. head_timeout_s: see HEAD_TIMEOUT_S; for tests."""
+    """One connection. head_timeout_s, unread_timeout_s: see HEAD_TIMEOUT_S, UNREAD_TIMEOUT_S; for tests."""
 
     head_timeout_s = HEAD_TIMEOUT_S
+    unread_timeout_s = UNREAD_TIMEOUT_S
 
     def __init__(
         self,
@@ -47,7 +57,12 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_lines = 0
         self._silent_bytes = 0
         self._too_large = False
+        self._too_many = False
         self._head_due: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None  # `cycle` is the latest, which may wait for this one
+        self._unread_look: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0  # when it last went down
+        self._looks_in_vain = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`; so for all below, or uvicorn's own."""
@@ -56,6 +71,11 @@ class GuardedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
+        self._stop_looking()
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -71,6 +91,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._head_came()
+        self._stop_looking()
         super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
@@ -87,8 +108,12 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """What comes in one piece is parsed as a whole, whether reading is paused or not."""
         self._silent_bytes = 0
         self._head_came()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._too_many = True
+            raise _TooManyRequests
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -99,12 +124,28 @@ class GuardedHttp(HttpToolsProtocol):
         self._silent_bytes = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            self.flow.pause_reading()
+        self._look_for_readers()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_for_readers()
+
     def send_400_response(self, msg: str) -> None:
-        if self._too_large:
+        if self._too_many:
+            self.transport.abort()
+        elif self._too_large:
             self.transport.write(_REFUSAL)
             self.transport.close()
         else:
             super().send_400_response(msg)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _is_idle(self) -> bool:
@@ -130,6 +171,32 @@ class GuardedHttp(HttpToolsProtocol):
         self._head_due = None
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _look_for_readers(self) -> None:
+        """Begins anew. That cannot go on for ever: nothing more is written while much is unread."""
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._looks_in_vain = 0
+        if self._unread_look is None and self._unread_bytes:
+            self._unread_look = self.loop.call_later(self.unread_timeout_s / _LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._unread_look = None
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            return
+        if unread <= self._unread_bytes - MIN_READ_BYTES:
+            self._unread_bytes, self._looks_in_vain = unread, 0
+        else:
+            self._looks_in_vain += 1
+        if self._looks_in_vain >= _LOOKS:
+            self.transport.abort()
+        else:
+            self._unread_look = self.loop.call_later(self.unread_timeout_s / _LOOKS, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._unread_look is not None:
+            self._unread_look.cancel()
+            self._unread_look = None
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):

@@ -1,9 +1,11 @@
 """What is kept of jobs that have ended, in the database: how much it is, and how it is removed. Over a connection."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -17,6 +19,7 @@ from danqing.store.schema import artifacts, batches, jobs
 log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 500
+INPUT_NAME = re.compile(r"input-[0-9a-f]{64}\.png")
 FINAL = tuple(state.value for state in JobState if state.is_final)
 
 NEXT = jobs.c.sequence > bindparam("after", type_=Integer)
@@ -32,11 +35,10 @@ NEWEST = (
     .order_by(jobs.c.sequence.desc())
     .limit(ROWS_AT_ONCE)
 )
-WITH_INPUTS = (
-    select(jobs.c.sequence, jobs.c.id, jobs.c.request)
-    .where(NEXT, jobs.c.mode != Mode.TEXT2IMG.value)
-    .order_by(jobs.c.sequence)
-    .limit(ROWS_AT_ONCE)
+SOME = select(jobs.c.sequence).where(NEXT).order_by(jobs.c.sequence).limit(bindparam("rows", type_=Integer))
+LAST_OF_SOME = select(func.max(SOME.subquery().c.sequence))
+WITH_INPUTS = select(jobs.c.id, jobs.c.request).where(
+    NEXT, jobs.c.sequence <= bindparam("last", type_=Integer), jobs.c.mode != Mode.TEXT2IMG.value
 )
 OF_OWNER = jobs.c.owner == bindparam("of_owner")
 BYTES = select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
@@ -46,6 +48,7 @@ ENDED = (
     .where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state.in_(FINAL))
     .order_by(jobs.c.sequence)
 )
+BEGIN_REMOVAL = update(artifacts).where(artifacts.c.job_id == bindparam("of_job")).values(missing=True)
 REMOVE = delete(jobs).where(jobs.c.id == bindparam("of_job"))
 # The batch that shows the job, if there is one: one that was begun again under its id does not.
 SHOWS_IT = and_(
@@ -71,18 +74,25 @@ def accepted_since(connection: Connection, moment: datetime) -> list[tuple[str, 
     return found[::-1]
 
 
-def ended_before(connection: Connection, moment: datetime, after: int, limit: int) -> Sequence[Job]:
-    """Jobs that ended earlier, by sequence. Reads no further than jobs go that were accepted earlier.
+def ended_before(connection: Connection, moment: datetime, now: datetime, after: int, limit: int) -> Sequence[Job]:
+    """Jobs that ended earlier, by sequence. Reads no further than jobs go that were accepted earlier, but past those
+    that were accepted later than now: the clock was ahead then.
 
     One that this version cannot read is left out; it is logged.
     """
-    found: list[str] = []
+    found: list[Job] = []
+    ended = _ended_before(connection, moment, now, after)
+    while len(found) < limit and (ids := list(islice(ended, limit - len(found)))):
+        found += loading.readable(connection, ids)
+    return found
+
+
+def _ended_before(connection: Connection, moment: datetime, now: datetime, after: int) -> Iterator[str]:
     for row in _walk(connection, OLDEST, {"after": after}):
-        if row["created_at"] >= moment or len(found) == limit:
+        if moment <= row["created_at"] <= now:
             break
         if row["state"] in FINAL and row["finished_at"] is not None and row["finished_at"] < moment:
-            found.append(row["id"])
-    return loading.readable(connection, found)
+            yield row["id"]
 
 
 def artifact_bytes(connection: Connection, owner: str | None) -> int:
@@ -92,17 +102,29 @@ def artifact_bytes(connection: Connection, owner: str | None) -> int:
     return int(connection.execute(OWNERS_BYTES, {"of_owner": owner}).scalar_one())
 
 
-def input_names(connection: Connection, owner: str | None) -> frozenset[str]:
-    """The pictures that jobs of this owner or, with None, all jobs start from."""
+def input_names(connection: Connection, owner: str | None, after: int) -> tuple[set[str], int | None]:
+    """The pictures that jobs start from, of some jobs next after this sequence; and after which one to go on, None at
+    the end. owner: only this owner's; None: everybody's.
+    """
+    last = connection.execute(LAST_OF_SOME, {"after": after, "rows": ROWS_AT_ONCE}).scalar_one()
+    if last is None:
+        return set(), None
     statement = WITH_INPUTS if owner is None else WITH_INPUTS.where(OF_OWNER)
-    values: dict[str, object] = {"after": 0} if owner is None else {"after": 0, "of_owner": owner}
+    values: dict[str, object] = {"after": after, "last": last}
     names: set[str] = set()
-    for row in _walk(connection, statement, values):
+    for row in connection.execute(statement, values if owner is None else {**values, "of_owner": owner}).mappings():
         try:
             names |= _names_in(json.loads(row["request"]))
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.error("job_unreadable", job_id=row["id"], reason="its pictures are not known")
-    return frozenset(names)
+            log.error("job_unreadable", job_id=row["id"], reason="its pictures are guessed")
+            names |= set(INPUT_NAME.findall(str(row["request"])))
+    return names, last
+
+
+def begin_removal(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Notes their artifacts as missing."""
+    if job_ids:
+        connection.execute(BEGIN_REMOVAL, [{"of_job": job_id} for job_id in job_ids])
 
 
 def remove(connection: Connection, job_ids: Sequence[str]) -> Counter[JobState]:

@@ -106,7 +106,7 @@ artifacts = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("missing", Boolean, nullable=False, server_default=false()),  # the picture was not there at the last start
+    Column("missing", Boolean, nullable=False, server_default=false()),  # not there at the last start, or about to go
 )
 
 # A batch that is shown in the history. Its jobs are those of its owner and id that are not older than it: a forgotten

@@ -20,11 +20,13 @@ def _largest(turns: Select[tuple[int]]) -> ColumnElement[int]:
 
 _WORK = bindparam("of_work", type_=BigInteger)
 _OWN = jobs.c.owner == bindparam("of_owner")
+_IN_SERVICE = _largest(_turns(JobState.PROCESSING))
 _LEAST_PENDING = _turns(JobState.PENDING).order_by(jobs.c.turn).limit(1).scalar_subquery()
+_NOW = func.coalesce(func.min(_IN_SERVICE, _LEAST_PENDING), _IN_SERVICE)  # `min` of two, one of them NULL, is NULL
 _CANDIDATES = union_all(
     select((_largest(_turns(JobState.PENDING).where(_OWN)) + _WORK).label("turn")),
     select(_largest(_turns(JobState.PROCESSING).where(_OWN)) + _WORK),
-    select(_largest(_turns(JobState.PROCESSING)) + _WORK),
+    select(_NOW + _WORK),
     select(func.coalesce(_LEAST_PENDING, 0)),
 ).subquery()
 

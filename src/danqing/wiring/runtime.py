@@ -192,7 +192,7 @@ async def open_runtime(
             events=events,
         )
         recovered = await dispatcher.recover()
-        reconciled = await reconcile(stores.jobs, artifacts)
+        reconciled = await reconcile(stores.jobs, artifacts, stores.kept)
         log.info("store_opened", recovered_jobs=recovered, swept_files=reconciled.swept)
         if reconciled.missing:
             log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerLost
+from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
@@ -162,7 +162,7 @@ class Dispatcher:
                     self._events.publish(StateChanged(job=job))
                 case Handover.LOST:
                     self._queue.done(job.id)
-                    self._settle_failure(running, describe(WorkerLost()))
+                    self._settle_failure(running, describe(WorkerReplaced()))  # it cannot be what killed the process
                 case Handover.ENDING:
                     self._queue.done(job.id)
                     self._settle_failure(running, describe(ServerRestarted()))

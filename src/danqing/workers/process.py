@@ -50,8 +50,14 @@ class WorkerProcess:
         self._pipe_ended = False
         self._unsent: SimpleQueue[ToWorker | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name=f"to-{spec.id}", daemon=True)
-        self._writer.start()
-        threading.Thread(target=self._read, name=f"from-{spec.id}", daemon=True).start()
+        try:
+            self._writer.start()
+            threading.Thread(target=self._read, name=f"from-{spec.id}", daemon=True).start()
+        except RuntimeError as exc:  # as many as the system allows: a limit of processes counts threads too
+            self._process.kill()  # the next one that is started, or the interpreter's end, reaps it
+            self._unsent.put(None)
+            self._connection.close()
+            raise OSError("no thread can be started for the worker's pipe") from exc
 
     def send(self, message: ToWorker) -> None:
         """Never blocks. What is sent to a process that has ended is lost."""

@@ -161,6 +161,51 @@ async def test_a_silent_stream_is_kept_alive(tmp_path: Path, monkeypatch: pytest
     assert answer.text.startswith(": still at work\n\n")
 
 
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/images/generations",
+    "raw_path": b"/v1/images/generations",
+    "query_string": b"",
+    "headers": [(b"host", b"danqing.test")],
+    "scheme": "http",
+    "server": ("danqing.test", 80),
+    "client": ("127.0.0.1", 5),
+    "root_path": "",
+    "http_version": "1.1",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+async def test_a_client_that_takes_nothing_leaves_too(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client that stays, but reads no more than some messages of the answer
+    monkeypatch.setattr(streaming, "SEND_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
+    house = editing_house(tmp_path, automatic=False, options=DialectOptions(request_timeout_s=0.2))
+    app = house.app(openai(), alone=True)
+    body = json.dumps({"prompt": "p", "stream": True, "n": 3}).encode()
+    inbox: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not inbox:
+            await asyncio.Event().wait()
+        return inbox.pop()
+
+    async def send(message: Message) -> None:
+        if len(sent) == taken:
+            await asyncio.Event().wait()
+        sent.append(message)
+
+    await asyncio.wait_for(app(SCOPE, receive, send), 20)
+
+    assert len(sent) == taken
+    assert (await house.studio.queue_status()).cancelled == 3
+
+
 async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # Given a client that hangs up once the answer has begun
     house = editing_house(tmp_path, automatic=False)
@@ -179,22 +224,7 @@ async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path, caplo
         sent.append(message)
         begun.set()
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/images/generations",
-        "raw_path": b"/v1/images/generations",
-        "query_string": b"",
-        "headers": [(b"host", b"danqing.test")],
-        "scheme": "http",
-        "server": ("danqing.test", 80),
-        "client": ("127.0.0.1", 5),
-        "root_path": "",
-        "http_version": "1.1",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-    }
-
-    await asyncio.wait_for(app(scope, receive, send), 20)
+    await asyncio.wait_for(app(SCOPE, receive, send), 20)
 
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert (await house.studio.queue_status()).cancelled == 3

@@ -39,6 +39,15 @@ def test_a_job_that_has_ended_is_not_abandoned_and_not_remembered() -> None:
     assert attendance.join("job", attended=True)
 
 
+def test_what_was_abandoned_and_goes_on_is_joined_and_never_abandoned_again() -> None:
+    attendance = Attendance()
+    attendance.begin("job")
+    attendance.leave("job", ended=False)
+    attendance.goes_on("job")
+    assert attendance.join("job", attended=True)
+    assert not attendance.leave("job", ended=False)
+
+
 def test_what_was_abandoned_is_remembered_for_a_while_only() -> None:
     attendance = Attendance()
     for number in range(1001):

@@ -100,6 +100,21 @@ def test_an_old_job_in_service_gives_no_newcomer_a_head_start() -> None:
     assert turn_of(1, own_last=0, in_service=10, next_in_line=1000) == 1000
 
 
+def test_a_job_that_went_before_its_turn_moves_nobody_behind_the_others_of_its_owner() -> None:
+    # Given an owner whose last of many jobs runs, for its model is loaded
+    house = House()
+    piled_up = [house.submit("a") for _ in range(100)]
+    house.take()
+    house.jobs[piled_up[0].id] = replace(piled_up[0], state=JobState.COMPLETED)
+    house.jobs[piled_up[-1].id] = replace(piled_up[-1], state=JobState.PROCESSING)
+    # Then his own jobs keep their order
+    assert house.submit("a").turn > piled_up[-1].turn
+    # When others come with some, then they take turns with what the first one has waiting
+    for owner in "bcbc":
+        house.submit(owner)
+    assert house.owners(8) == "aabcabca"
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), SIDES, STEPS), min_size=2, max_size=40),

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import Connection, text
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batches import BatchState
@@ -17,6 +19,7 @@ from danqing.core.keeping import KeptBytes
 from danqing.core.states import JobState
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode
+from danqing.store.kept_jobs import SqliteKeptJobs
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original
 
@@ -245,6 +248,107 @@ async def test_a_job_whose_picture_cannot_be_removed_stays(place: Place) -> None
 
     place.artifacts = working
     assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+
+
+async def test_a_job_that_came_while_the_clock_was_ahead_keeps_no_other(place: Place) -> None:
+    place.now += 365 * DAY
+    ahead = await place.done()
+    place.now = NOW
+    old = await place.done()
+    place.now += 2 * DAY
+    young = await place.done()
+
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+    assert await place.left(ahead, old, young) == [True, False, True]
+
+
+async def test_jobs_that_cannot_be_read_keep_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("danqing.core.janitor.JOBS_AT_ONCE", 2)
+    jobs = [await place.done() for _ in range(7)]
+    unreadable = [{"of_job": job.id} for job in jobs[1:6]]
+    spoil = text("UPDATE jobs SET request = 'x' WHERE id = :of_job")
+    await place.stores.kept._database.write(lambda writing: writing.execute(spoil, unreadable), durable=False)
+    place.now += 2 * DAY
+
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 2
+    counts = await place.stores.jobs.counts()
+    assert counts[JobState.COMPLETED] == 5
+
+
+class Asking(LocalArtifactStore):
+    """Says what is removed before it is."""
+
+    before: Callable[[str], None]
+
+    def remove(self, name: str) -> None:
+        self.before(name)
+        super().remove(name)
+
+
+async def test_a_job_whose_pictures_are_going_is_not_joined_any_more(place: Place) -> None:
+    job = await place.done(fingerprint="equal")
+    assert await place.stores.jobs.find_equal(job.owner, "equal") is not None
+    loop, found = asyncio.get_running_loop(), list[Job | None]()
+
+    def before(_: str) -> None:
+        equal = asyncio.run_coroutine_threadsafe(place.stores.jobs.find_equal(job.owner, "equal"), loop)
+        found.append(equal.result(60))
+
+    place.artifacts = Asking(place.artifacts._root)
+    place.artifacts.before = before
+    place.now += 2 * DAY
+
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+    assert found == [None]
+
+
+async def test_who_uses_the_pictures_is_asked_once_a_sweep_and_again_if_that_fails(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given several goes' worth of jobs with pictures that were sent, and a store that fails when it is asked
+    monkeypatch.setattr("danqing.core.janitor.JOBS_AT_ONCE", 1)
+    for digit in "abc":
+        image = replace(IMAGE, name=f"input-{digit * 64}.png")
+        place.artifacts.write(image.name, PICTURE)
+        await place.done(request=a_request(mode=Mode.IMG2IMG, input_images=(image,)))
+    place.now += 2 * DAY
+    janitor, asked = place.janitor(max_age=DAY), 0
+    input_names = place.stores.kept.input_names
+
+    async def failing_first(owner: str | None) -> frozenset[str]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise StorageFailure
+        return await input_names(owner)
+
+    monkeypatch.setattr(place.stores.kept, "input_names", failing_first)
+    with pytest.raises(StorageFailure):
+        await janitor.sweep()
+    assert (asked, len(place.files())) == (1, 3)
+
+    # Then the next sweep removes them, though it has no job to remove
+    assert (await janitor.sweep()).jobs == 0
+    assert (asked, place.files()) == (2, set())
+
+
+async def test_other_reads_come_in_between_while_pictures_are_looked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("danqing.store.kept_rows.ROWS_AT_ONCE", 2)
+    jobs = [await place.waiting(request=WITH_INPUT if number in (0, 5, 6) else a_request()) for number in range(7)]
+    reads, read = 0, place.stores.kept._database.read
+
+    async def with_another(query: Callable[[Connection], object]) -> object:
+        nonlocal reads
+        reads += 1
+        assert await place.stores.jobs.get(jobs[0].id) == jobs[0]
+        return await read(query)
+
+    kept = SqliteKeptJobs(place.stores.kept._database, place.stores.jobs)
+    monkeypatch.setattr(kept, "_database", SimpleNamespace(read=with_another))
+    assert await kept.input_names(None) == {INPUT}
+    assert reads == 5  # of two rows each, and one that finds no more
 
 
 async def test_a_crash_between_file_and_row_leaves_nothing_for_ever(place: Place) -> None:

@@ -9,7 +9,7 @@ import pytest
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import QuotaExceeded
 from danqing.core.keeping import KeptBytes
-from danqing.core.quotas import KEPT_FOR, Quota, Quotas
+from danqing.core.quotas import DAY, KEPT_FOR, Quota, Quotas
 from danqing.core.types import Job
 from tests.fakes.domain import NOW
 
@@ -35,7 +35,10 @@ class Kept:
     async def input_names(self, owner: str | None) -> frozenset[str]:
         return self.inputs
 
-    async def ended_before(self, moment: datetime, *, after: int, limit: int) -> Sequence[Job]:
+    async def ended_before(self, moment: datetime, *, now: datetime, after: int, limit: int) -> Sequence[Job]:
+        raise AssertionError
+
+    async def begin_removal(self, job_ids: Collection[str]) -> None:
         raise AssertionError
 
     async def remove(self, job_ids: Collection[str]) -> int:
@@ -97,6 +100,41 @@ async def test_a_restart_forgets_nothing(tmp_path: Path, per_owner: bool) -> Non
         await day.quotas.take(whom, 1)
     with pytest.raises(QuotaExceeded):
         await day.quotas.take(whom, 1)
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_what_came_while_the_clock_was_ahead_counts_for_a_day(tmp_path: Path, restarted: bool) -> None:
+    # Given a picture of a clock that was a year ahead, and one of an hour before
+    day = Day(tmp_path, Quota(jobs_per_day=2))
+    if restarted:
+        day.kept.accepted = [("ann", NOW + 365 * DAY), ("ann", NOW - HOUR)]
+        await day.quotas.load()
+    else:
+        day.now -= HOUR
+        await day.quotas.take("ann", 1)
+        day.now += 365 * DAY
+        day.quotas._accepted["ann"].append(day.now)
+        day.now = NOW
+    # Then both count
+    with pytest.raises(QuotaExceeded) as caught:
+        await day.quotas.take("ann", 1)
+    assert caught.value.retry_after_s == 23 * 3600
+    # And each for a day
+    day.now += 23 * HOUR
+    await day.quotas.take("ann", 1)
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take("ann", 1)
+    day.now += HOUR
+    await day.quotas.take("ann", 1)
+
+
+async def test_bytes_of_a_clock_that_was_ahead_are_added_up_again(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(kept_bytes=1000))
+    day.now += 365 * DAY
+    await day.quotas.take("ann", 1)
+    day.now, day.kept.bytes["ann"] = NOW, 1000
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take("ann", 1)
 
 
 async def test_bytes_that_are_kept(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -626,6 +626,35 @@ async def test_nobody_is_given_a_job_that_is_just_being_cancelled(house: House) 
     assert second.id != first.id
     assert (await house.store.get(second.id)).state is JobState.PENDING
     assert house.queue.ids == [second.id]
+
+
+async def test_a_job_that_is_left_and_not_cancelled_is_joined(house: House) -> None:
+    house.studio = house.made_studio(Limits(max_queue_size=3, cancel_abandoned=False))
+    job = await house.studio.submit(WAITED_FOR)
+    await house.studio.leave(job)
+    assert await house.studio.submit(WAITED_FOR) == job
+
+
+async def test_a_job_that_was_left_too_late_to_be_cancelled_is_joined(house: House) -> None:
+    # Given a job whose original is stored
+    job = await house.take(await house.studio.submit(WAITED_FOR))
+    generated = house.tell(await house.store.generate(job.id, 1, [an_original(job)], [], later()))
+    # When the one who waited leaves, then it goes on, and another one may still wait for it
+    await house.studio.leave(job)
+    assert await house.studio.submit(WAITED_FOR) == generated
+
+
+async def test_a_job_that_could_not_be_cancelled_is_joined(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await house.studio.submit(WAITED_FOR)
+
+    async def fail(job_id: str, now: datetime) -> Job | None:
+        raise StorageFailure
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.store, "cancel", fail)
+        with pytest.raises(StorageFailure):
+            await house.studio.leave(job)
+    assert await house.studio.submit(WAITED_FOR) == job
 
 
 async def test_of_finished_pictures_none_is_joined_by_who_waits(house: House) -> None:

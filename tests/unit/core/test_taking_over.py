@@ -1,6 +1,8 @@
 """Input images become a job's, or go again; one that several submits are busy with stays while one needs it."""
 
+import asyncio
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,9 @@ from danqing.core.taking_over import InputImages
 class Folder:
     """A store, and staged pictures beside it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kind: type[LocalArtifactStore] = LocalArtifactStore) -> None:
         self._root = root
-        self.store = LocalArtifactStore(root / "outputs")
+        self.store = kind(root / "outputs")
         self.inputs = InputImages(self.store)
         self._count = 0
 
@@ -89,3 +91,144 @@ async def test_a_staged_file_that_is_gone_is_told_and_leaves_no_trace(folder: Fo
         async with folder.inputs.taken_over([there, gone]):
             pytest.fail("one of them is not there")
     assert not folder.has(there)
+
+
+class Held(LocalArtifactStore):
+    """Says that it was asked, and does nothing until it may. fails: names that cannot be removed."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self.fails: set[str] = set()
+
+    def hold(self) -> None:
+        self.asked.set()
+        assert self.go_on.wait(10)
+
+    def remove(self, name: str) -> None:
+        self.hold()
+        if name in self.fails:
+            raise StorageFailure
+        super().remove(name)
+
+
+class HeldAfterwards(Held):
+    """Has the picture, and says so late."""
+
+    def adopt(self, staged: Path, name: str) -> None:
+        super().adopt(staged, name)
+        self.hold()
+
+
+class HeldBoth(HeldAfterwards):
+    """Finds a picture late, too."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.found, self.look_on = threading.Event(), threading.Event()
+
+    def path(self, name: str) -> Path:
+        path = super().path(name)
+        self.found.set()
+        assert self.look_on.wait(10)
+        return path
+
+
+class Unsynced(LocalArtifactStore):
+    """Has the picture, and fails nevertheless."""
+
+    def adopt(self, staged: Path, name: str) -> None:
+        super().adopt(staged, name)
+        raise StorageFailure
+
+
+async def test_a_picture_that_was_stored_by_halves_goes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, Unsynced)
+    image = folder.staged()
+    with pytest.raises(StorageFailure):
+        await accepted(folder, image)
+    assert not folder.has(image)
+
+
+async def refused(folder: Folder, *images: StagedImage) -> None:
+    async with folder.inputs.taken_over(images):
+        raise ValueError("a refusal")
+
+
+async def accepted(folder: Folder, image: StagedImage) -> None:
+    async with folder.inputs.taken_over([image]) as inputs:
+        inputs.keep()
+
+
+async def test_a_picture_that_comes_again_while_it_is_removed_is_there_for_its_job(tmp_path: Path) -> None:
+    # Given a picture that nobody kept, and whose removal is under way
+    folder = Folder(tmp_path, Held)
+    assert isinstance(folder.store, Held)
+    going = asyncio.create_task(refused(folder, folder.staged()))
+    assert await asyncio.to_thread(folder.store.asked.wait, 10)
+    # When it is sent again, and the janitor wants it gone
+    again = folder.staged()
+    coming = asyncio.create_task(accepted(folder, again))
+    await asyncio.sleep(0)
+    assert ref_of(again).name not in folder.inputs._names  # it waits, and does not look yet
+    assert await folder.inputs.remove_unused([ref_of(again).name], nothing) == {ref_of(again).name}
+    folder.store.go_on.set()
+    # Then its job has it
+    with pytest.raises(ValueError, match="a refusal"):
+        await going
+    await coming
+    assert folder.has(again)
+
+
+async def nothing() -> frozenset[str]:
+    return frozenset()
+
+
+async def test_who_is_cut_off_leaves_no_picture_that_comes_late(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, HeldAfterwards)
+    assert isinstance(folder.store, Held)
+    image = folder.staged()
+    submitting = asyncio.create_task(accepted(folder, image))
+    assert await asyncio.to_thread(folder.store.asked.wait, 10)
+    submitting.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert ref_of(image).name in folder.inputs._names  # it is busy until the thread has ended
+    folder.store.go_on.set()
+    await asyncio.gather(submitting, return_exceptions=True)
+    assert not folder.has(image)
+
+
+async def test_of_two_that_bring_one_picture_at_once_neither_forgets_that_it_is_new(tmp_path: Path) -> None:
+    # Given one that has stored the picture, but not heard of it yet, when the other finds it there
+    folder = Folder(tmp_path, HeldBoth)
+    assert isinstance(folder.store, HeldBoth)
+    image, again = folder.staged(), folder.staged()
+    first = asyncio.create_task(refused(folder, image))
+    assert await asyncio.to_thread(folder.store.asked.wait, 10)
+    second = asyncio.create_task(refused(folder, again))
+    assert await asyncio.to_thread(folder.store.found.wait, 10)
+    # When the first hears of it, and is refused, before the second hears
+    folder.store.go_on.set()
+    await asyncio.gather(first, return_exceptions=True)
+    folder.store.look_on.set()
+    await asyncio.gather(second, return_exceptions=True)
+    # Then it goes with the last of them
+    assert not folder.has(image)
+
+
+async def test_a_picture_that_cannot_be_removed_holds_up_nothing(tmp_path: Path) -> None:
+    # Given two pictures that nobody kept, of which one stays
+    folder = Folder(tmp_path, Held)
+    assert isinstance(folder.store, Held)
+    folder.store.go_on.set()
+    stays, goes = folder.staged(b"stays"), folder.staged(b"goes")
+    folder.store.fails = {ref_of(stays).name}
+    # Then the client hears his own error, the other one is gone, and both may come again
+    with pytest.raises(ValueError, match="a refusal"):
+        await refused(folder, stays, goes)
+    assert (folder.has(stays), folder.has(goes)) == (True, False)
+    folder.store.fails = set()
+    names = {ref_of(stays).name, ref_of(goes).name}
+    assert await folder.inputs.remove_unused(names, nothing) == set()
+    assert not folder.has(stays)

@@ -2,13 +2,16 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from danqing.core.callers import Caller
 from danqing.core.errors import RequestTimeout, TooBusy
 from danqing.http.body_budget import BodyBudget
 from danqing.http.body_limit import MIN_BYTES_PER_S, BodyLimit
+from danqing.http.callers import STATE_KEY
 from danqing.http.errors import BodyTooLarge
 from tests.unit.http.asgi import a_scope, call
 
@@ -77,7 +80,7 @@ async def test_an_undeclared_or_wrong_length_is_refused_while_reading(
 async def test_a_body_for_which_there_is_no_room_is_refused(kind: type[Reader]) -> None:
     budget = BodyBudget(300 * KIB)
     with budget.held() as other:
-        other.grow_to(300 * KIB)
+        other.grow_to(120 * KIB)
 
         with pytest.raises(TooBusy):
             await call(limited(kind(), 9000 * KIB, budget), a_scope("POST"), [bytes(60 * KIB)] * 9)
@@ -125,6 +128,43 @@ async def test_how_long_a_body_may_take_grows_with_it() -> None:
     assert len(reader.read) == 40 * len(piece)
 
 
+async def test_what_came_early_buys_no_time_to_stop() -> None:
+    # Given a client that sends a megabyte at once, and then nothing
+    reader, left = Reader(), [bytes(1024 * KIB)]
+
+    async def receive() -> Message:
+        if not left:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(), "more_body": True}
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    app = BodyLimit(reader, limit_for=lambda _: 10**9, budget=BodyBudget(), grace_s=0.05)
+    async with asyncio.timeout(20):  # it would have bought two minutes
+        with pytest.raises(RequestTimeout):
+            await app(a_scope("POST"), receive, send)
+
+
+async def test_one_caller_leaves_room_for_another() -> None:
+    budget = BodyBudget(2000 * KIB, 600 * KIB)
+    body = [bytes(60 * KIB)] * 3
+    with budget.held("one") as greedy:
+        greedy.grow_to(200 * KIB)
+
+        for owner, kind in (("one", Reader), ("one", Misreader)):
+            with pytest.raises(TooBusy):
+                await call(limited(kind(), 9000 * KIB, budget), owned_by(owner), body)
+        reader = Reader()
+        await call(limited(reader, 9000 * KIB, budget), owned_by("two"), body[:2])
+
+    assert (len(reader.read), budget.held_bytes) == (120 * KIB, 0)
+
+
+def owned_by(owner: str) -> dict[str, Any]:
+    return {**a_scope("POST"), "state": {STATE_KEY: Caller(owner=owner)}}
+
+
 async def test_after_the_body_waiting_has_no_end() -> None:
     seen: list[str] = []
 
@@ -144,7 +184,7 @@ async def test_after_the_body_waiting_has_no_end() -> None:
     async def send(_: Message) -> None:
         raise AssertionError
 
-    clock = iter([0.0, 0.0])  # asked when it begins and for the body
+    clock = iter([0.0, 0.0])  # asked before the body and after it
     app_limited = BodyLimit(app, limit_for=lambda _: 10, budget=BodyBudget(), grace_s=5, now=lambda: next(clock))
     await app_limited(a_scope("GET"), receive, send)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
+from danqing.http.body_budget import COUNTED_AT_MOST_BYTES
+from danqing.http.forms import FILE_IN_MEMORY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES, MAX_TEXT_BYTES
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
 
@@ -27,6 +28,9 @@ async def test_a_form_comes_through(tmp_path: Path) -> None:
         {"files": [("image", b"x")] * (MAX_FILES + 1)},
         {"files": {"image": b"x"}, "data": {f"f{i}": "x" for i in range(MAX_FIELDS + 1)}},
         {"files": {"image": b"x"}, "data": {"prompt": "x" * (MAX_FIELD_BYTES + 1)}},
+        {"files": {"image": b"x"}, "data": {"prompt": "x" * MAX_FIELD_BYTES, "b": "x" * (MAX_TEXT_BYTES // 4)}},
+        {"data": {"prompt": "x" * (MAX_FIELD_BYTES - 9), "b": "x" * (MAX_TEXT_BYTES // 4)}},
+        {"files": {"image": b"x"}, "data": {f"{i}{'n' * 3900}": "x" * 3900 for i in range(MAX_FIELDS)}},
         {"content": b"no form", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
         {"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}},
     ],
@@ -62,6 +66,32 @@ async def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
 
     assert answer.json() == {"size": 50 * MIB, "prompt": 0}
     assert peak < 16 * MIB
+
+
+async def test_a_form_takes_no_more_memory_than_it_is_counted_as(tmp_path: Path) -> None:
+    # Given as much text as is taken, its characters as wide as they get, and as many files as are taken
+    wide = "\U0001f600".encode()
+    text = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + wide + b"x" * (MAX_FIELD_BYTES - 4)
+    file = b'\r\n--b\r\nContent-Disposition: form-data; name="%d"; filename="x"\r\n\r\n' + bytes(FILE_IN_MEMORY_BYTES)
+    pieces = [text, *[file % at for at in range(MAX_FILES - 1)]]
+    pieces += [b'\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\nxyz\r\n--b--\r\n']
+
+    async def sent() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            for start in range(0, len(piece), 65536):
+                yield piece[start : start + 65536]
+
+    async with House(tmp_path).client(FORMS) as client:
+        await client.post("/red/form", files={"image": b"123"}, data={"prompt": "four"})  # what is made once is made
+        tracemalloc.start()
+        try:
+            answer = await client.post("/red/form", content=sent(), headers=MULTIPART)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert answer.json() == {"size": 3, "prompt": MAX_FIELD_BYTES - 3}
+    assert peak < COUNTED_AT_MOST_BYTES
 
 
 async def test_a_file_beyond_the_dialects_limit_is_refused_while_it_is_read(tmp_path: Path) -> None:

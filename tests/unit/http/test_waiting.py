@@ -198,6 +198,26 @@ async def test_nothing_is_cancelled_for_a_client_where_the_operator_does_not_wan
         assert await states_in(house) == [JobState.PENDING]
 
 
+async def test_who_waits_while_the_server_stops_has_his_jobs_made_after_the_next_start(tmp_path: Path) -> None:
+    # Given a request that waits for two pictures
+    house, stop = House(tmp_path), Stop()
+
+    async def drain() -> None:
+        house.studio.stop_accepting()
+        house.events.close()
+
+    serve = serving(house.app(waiting_dialect(timeout_s=600)), stop=stop, drain=drain)
+    async with httpx2.AsyncClient(timeout=DEADLINE_S) as client, serve as ((listener,), served):
+        asked = asyncio.create_task(client.post(f"{listener.url}/make", params={"n": 2}))
+        await until_counts(house, JobState.PENDING, 2)
+        # When the server stops
+        stop.request()
+        # Then he is told so, and the jobs wait for the next one
+        assert (await asked).json() == {"error": "shutting_down"}
+        await served
+    assert await states_in(house) == [JobState.PENDING] * 2
+
+
 async def test_a_wait_that_the_server_ends_cancels_the_jobs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     # Given a request that waits for two pictures
     house = House(tmp_path)

@@ -1,9 +1,10 @@
-"""What a connection may not do, over real sockets: endless heads, silence, answers that nobody reads."""
+"""What a connection may not do, over real sockets: endless heads, silence, floods, answers that nobody reads."""
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import websockets
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from danqing.http.server import Stop
-from danqing.http.wire_guard import MAX_FRAGMENTS, MAX_HEAD_BYTES, MAX_HEADERS, GuardedHttp
+from danqing.http.wire_guard import MAX_FRAGMENTS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, GuardedHttp
 from tests.unit.http.serving import DEADLINE_S, serving
 from tests.unit.http.test_server import echoing
 
@@ -23,6 +24,31 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers a body with its length."""
     body = await Request(scope, receive).body()
     await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+class Seen:
+    """The server's side of connections."""
+
+    def __init__(self) -> None:
+        self.made: list[GuardedHttp] = []
+        self.lost = asyncio.Event()
+
+
+@pytest.fixture
+def seen_connections(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    seen, made, lost = Seen(), GuardedHttp.connection_made, GuardedHttp.connection_lost
+
+    def connection_made(self: GuardedHttp, transport: asyncio.Transport) -> None:
+        seen.made.append(self)
+        made(self, transport)
+
+    def connection_lost(self: GuardedHttp, exc: Exception | None) -> None:
+        lost(self, exc)
+        seen.lost.set()
+
+    monkeypatch.setattr(GuardedHttp, "connection_made", connection_made)
+    monkeypatch.setattr(GuardedHttp, "connection_lost", connection_lost)
+    return seen
 
 
 @asynccontextmanager
@@ -115,6 +141,130 @@ async def test_a_request_that_takes_long_is_not_given_up_for_that(monkeypatch: p
         writer.write(b"bc")
 
         assert (await asyncio.wait_for(reader.read(), DEADLINE_S)).endswith(b"\r\n\r\n3")
+
+
+async def test_requests_may_come_before_the_answers_but_not_any_number_of_them() -> None:
+    one, last = HEAD + b"Content-Length: 3\r\n\r\nabc", HEAD + b"Connection: close\r\nContent-Length: 4\r\n\r\nabcd"
+
+    answers = await told([one * MAX_PIPELINED + last])
+    assert (answers.count(b"HTTP/1.1 200"), answers[-5:]) == (MAX_PIPELINED + 1, b"\r\n\r\n4"[-5:])
+
+    async with connected() as (reader, writer):
+        with pytest.raises(ConnectionError):
+            writer.write(one * (MAX_PIPELINED + 2))
+            raise ConnectionError(await asyncio.wait_for(reader.read(), DEADLINE_S) or "without a word")
+
+
+async def test_nothing_is_read_while_requests_wait(seen_connections: Seen) -> None:
+    # Given an app that answers one request at a time, when told to, and a client that has sent three, then more
+    go, begun = asyncio.Semaphore(0), asyncio.Event()
+    seen: list[str] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+        begun.set()
+        await go.acquire()
+        await PlainTextResponse("x")(scope, receive, send)
+
+    stop = Stop()
+    async with serving(slow, stop=stop) as ((listener,), _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % at for at in range(3)))
+        await asyncio.wait_for(begun.wait(), DEADLINE_S)
+        (protocol,) = seen_connections.made
+
+        # When the first is answered, with one more still waiting behind the second
+        begun.clear()
+        go.release()
+        await asyncio.wait_for(begun.wait(), DEADLINE_S)
+
+        # Then nothing is read until that one runs
+        assert (len(protocol.pipeline), protocol.flow.read_paused) == (1, True)
+        begun.clear()
+        go.release()
+        await asyncio.wait_for(begun.wait(), DEADLINE_S)
+        assert (len(protocol.pipeline), protocol.flow.read_paused) == (0, False)
+        assert seen == ["/0", "/1", "/2"]
+        go.release()
+        writer.close()
+        stop.request()
+        assert (await asyncio.wait_for(reader.read(), DEADLINE_S)).count(b"HTTP/1.1 200") <= 3
+
+
+async def test_who_hangs_up_ends_the_request_that_runs_not_the_latest() -> None:
+    running, gone = asyncio.Event(), asyncio.Event()
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        running.set()
+        assert (await receive())["type"] == "http.disconnect"
+        gone.set()
+
+    stop = Stop()
+    async with serving(waiting, stop=stop) as ((listener,), _):
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        writer.write((HEAD + b"Content-Length: 3\r\n\r\nabc") * 2)
+        await asyncio.wait_for(running.wait(), DEADLINE_S)
+        writer.close()
+
+        await asyncio.wait_for(gone.wait(), DEADLINE_S)
+        stop.request()
+
+
+@pytest.mark.parametrize("pieces", [1, 40], ids=["whole", "streamed"])
+async def test_who_does_not_read_an_answer_is_given_up(
+    pieces: int, seen_connections: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an answer larger than what the kernels take, and a client that reads nothing of it
+    monkeypatch.setattr(GuardedHttp, "unread_timeout_s", 0.2)
+    answered = asyncio.Event()
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        piece = bytes(40 * 1024 * 1024 // pieces)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for at in range(pieces):
+                await send({"type": "http.response.body", "body": piece, "more_body": at < pieces - 1})
+        finally:
+            answered.set()
+
+    stop = Stop()
+    async with serving(large, stop=stop) as ((listener,), _):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", listener.port))
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.wait_for(answered.wait(), DEADLINE_S)
+
+            # Then the server ends the connection, and forgets what was to be sent
+            received = 0
+            with suppress(ConnectionError):
+                await asyncio.wait_for(seen_connections.lost.wait(), DEADLINE_S)
+                while piece := await asyncio.wait_for(loop.sock_recv(client, 65536), DEADLINE_S):
+                    received += len(piece)
+            assert received < 30 * 1024 * 1024
+        stop.request()
+
+
+async def test_who_reads_slowly_gets_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GuardedHttp, "unread_timeout_s", 0.5)
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(bytes(24 * 1024 * 1024))(scope, receive, send)
+
+    stop = Stop()
+    async with serving(large, stop=stop) as ((listener,), _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=65536)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = 0
+        while piece := await asyncio.wait_for(reader.read(512 * 1024), DEADLINE_S):
+            got += len(piece)
+            await asyncio.sleep(0.005)
+        assert got > 24 * 1024 * 1024
+        writer.close()
+        stop.request()
 
 
 async def test_pings_that_nobody_reads_the_answers_of_end_the_connection() -> None:

@@ -37,9 +37,8 @@ CLIENT = {"owner": "a", "client": "b"}
             [
                 f"{BY_OWNER} (state=? AND owner=? AND priority=?)",
                 f"{BY_OWNER} (state=? AND owner=? AND priority=?)",
-                f"{BY_STATE} (state=? AND priority=?)",
-                f"{BY_STATE} (state=? AND priority=?)",
-                "SEARCH anon_2",  # these four
+                *[f"{BY_STATE} (state=? AND priority=?)"] * 4,  # two of them twice, in one expression
+                "SEARCH anon_2",  # these
             ],
         ),
         (submit_keys.FIND, {"of_owner": "a", "of_key": "b"}, [f"{KEY_OF} (owner=? AND key=?)"]),

@@ -326,6 +326,28 @@ async def test_a_job_cancelled_while_it_is_claimed_is_never_sent(
         assert house.studio.progress(job.id) is None
 
 
+async def test_a_process_that_dies_before_it_has_a_job_costs_that_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_house(tmp_path) as house:
+        # Given processes that die between the claim and the handing over, as often as a job has attempts
+        claim, deaths = house.store.claim, JOB_RULES.max_attempts
+
+        async def deadly_claim(job_id: str, worker: str, now: datetime) -> Job | None:
+            nonlocal deaths
+            job, pid = await claim(job_id, worker, now), house.worker().pid
+            if deaths and pid is not None:
+                deaths -= 1
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda: house.worker().pid != pid, "lost")
+            return job
+
+        monkeypatch.setattr(house.store, "claim", deadly_claim)
+        # Then the job is made all the same: it never was with any of them
+        done = await house.ended(await house.submit("a tea pot"))
+        assert codes(done) == [*["worker_replaced"] * JOB_RULES.max_attempts, None]
+
+
 async def test_the_device_works_while_pictures_are_finished_but_not_without_limit(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
         # Given three jobs whose finishing waits

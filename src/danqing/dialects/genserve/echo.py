@@ -29,7 +29,7 @@ class Echo:
     @classmethod
     def of(cls, wanted: Wanted, **others: str) -> Self:
         """others: `task_id`."""
-        return cls(model_id=wanted.model_id or DEFAULT_MODEL, mode=wanted.mode or DEFAULT_MODE, **others)
+        return cls(model_id=_readable(wanted.model_id) or DEFAULT_MODEL, mode=wanted.mode or DEFAULT_MODE, **others)
 
     @classmethod
     def of_body(cls, body: object) -> Self:

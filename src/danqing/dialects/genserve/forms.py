@@ -15,7 +15,7 @@ from starlette.requests import Request
 from danqing.core.errors import InvalidRequest
 from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.schemas import FLOATS, IMAGE_NAMES, INTEGERS, JSON_TEXTS, ImageName, Wanted
-from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, FormLimits
+from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, MAX_TEXT_BYTES, FormLimits
 
 _LIMITS = FormLimits(max_files=len(IMAGE_NAMES), max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -60,7 +60,7 @@ async def _received(request: Request) -> FormData:
             raise
         raise InvalidRequest(
             f"The form cannot be read. It may have {len(IMAGE_NAMES)} files and {MAX_FIELDS} other "
-            f"fields of up to {MAX_FIELD_BYTES // 1024} KiB."
+            f"fields of up to {MAX_FIELD_BYTES // 1024} KiB, {MAX_TEXT_BYTES // 1024} KiB together."
         ) from exc
 
 

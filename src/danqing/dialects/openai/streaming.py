@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from pydantic import BaseModel
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout, ShuttingDown
@@ -25,9 +25,10 @@ from danqing.dialects.openai.pictures import fitted
 from danqing.dialects.openai.schemas import CompletedImage, CompletedType, PartialImage, PartialType, StreamKind
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of, size_of, usage_of
-from danqing.http.waiting import leave_all
+from danqing.http.waiting import ClientGone, leave_all
 
 KEEP_ALIVE_S = 15  # proxies close what is silent for long
+SEND_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 _PARTIAL: Mapping[StreamKind, PartialType] = {
     "image_generation": "image_generation.partial_image",
@@ -74,12 +75,14 @@ class PictureStream(Response):
         """ASGI 3."""
         try:
             await self._tell_all(receive, send)
+        except ClientGone:
+            _log.debug("client_gone")
         finally:
             await asyncio.shield(leave_all(self._studio, self._known, caller=self._plan.caller))
 
     async def _tell_all(self, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         line = _Line(send)
+        await line.begin(self.status_code, self.raw_headers)
         followers = [asyncio.create_task(self._follow(index, line)) for index in range(len(self._plan.jobs))]
         all_told = asyncio.gather(*followers)
         gone = asyncio.create_task(_until_gone(receive))
@@ -87,9 +90,10 @@ class PictureStream(Response):
         try:
             await asyncio.wait((all_told, gone), timeout=self._plan.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not all_told.done():
-                _log.debug("client_gone")
-                return
+                raise ClientGone
             error = all_told.exception() if all_told.done() else RequestTimeout()
+            if isinstance(error, ClientGone):
+                raise error
             await self._tell_error(error, line) if error else self._log_completed()
             await line.end()
         finally:
@@ -169,11 +173,14 @@ class PictureStream(Response):
 
 
 class _Line:
-    """Events are sent whole, one after the other, whoever sends them."""
+    """Events are sent whole, one after the other, whoever sends them. Its methods raise ClientGone."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._free = asyncio.Lock()
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        await self._send_in_time({"type": "http.response.start", "status": status, "headers": headers})
 
     async def tell(self, event: PartialImage | CompletedImage) -> None:
         await self._write(f"event: {event.type}\ndata: {_json(event)}\n\n")
@@ -189,11 +196,18 @@ class _Line:
 
     async def end(self) -> None:
         async with self._free:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_in_time({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, text: str) -> None:
         async with self._free:
-            await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            await self._send_in_time({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+    async def _send_in_time(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._send(message)
+        except TimeoutError as exc:
+            raise ClientGone from exc
 
 
 def _json(model: BaseModel) -> str:

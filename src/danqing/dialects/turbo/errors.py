@@ -78,7 +78,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     ShuttingDown: (503, "服务正在关闭，请稍后重试"),
     RequestTimeout: (408, "等待生成结果超时，任务已取消"),
     Conflict: (400, "任务当前状态不允许此操作"),
-    JobNotCancellable: (400, "任务已结束，无法取消"),
+    JobNotCancellable: (400, "任务已生成图像或已结束，无法取消"),
     SubmitKeyReused: (422, "该Idempotency-Key已用于其他请求，请为新请求使用新的Idempotency-Key"),
     AmbiguousBatch: (400, "多个用户有同名批次，请指明所有者"),
     TooBusy: (503, "正在接收的图像过多，请稍后重试"),

@@ -49,7 +49,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     ArtifactNotFound: (404, "Image not found"),
     RequestTimeout: (408, "The image was not ready in time"),
     Conflict: (409, "The task's status does not allow this"),
-    JobNotCancellable: (409, "The task has already ended"),
+    JobNotCancellable: (409, "The task has its image or has already ended"),
     AmbiguousBatch: (
         409,
         "Several owners have a batch of this id; say whose with ?owner=, as /v1/history tells it",
