@@ -41,6 +41,9 @@ def main() -> None:
     model.load_state_dict(saved["ema"])
     model.transformer.to(torch.bfloat16).save_pretrained(args.out / "transformer")
     AutoencoderKLQwenImage.from_pretrained(args.vae, dtype=torch.bfloat16).save_pretrained(args.out / "vae")
+    config = args.out / "vae" / "config.json"
+    kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2) + "\n")
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT, use_dynamic_shifting=False)
     scheduler.save_pretrained(args.out / "scheduler")
     index = {
