@@ -13,7 +13,6 @@ from danqing.config import (
     load_settings,
     loading,
     variable_of,
-    without_effect,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -155,13 +154,6 @@ def test_every_variable_of_the_other_vendors_is_read() -> None:
     assert settings.api_key is not None
     assert settings.api_key.get_secret_value() == "your-secret-key"
     assert (settings.model, settings.device_map) == ("/path/to/qwen/models", "balanced")
-
-
-def test_variables_that_mean_nothing_here_are_told() -> None:
-    nowhere = Path("no such file")
-    assert without_effect(environ={"DATABASE_URL": "postgresql://x", "REDIS_URL": ""}, env_file=nowhere) == (
-        "DATABASE_URL",
-    )
 
 
 def test_further_models_are_a_list_beside_the_default_one() -> None:

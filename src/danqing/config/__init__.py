@@ -1,6 +1,6 @@
 """Every setting and how it is read. No other module reads the environment."""
 
-from danqing.config.loading import InvalidSettings, cuda_visible_devices, load_settings, without_effect
+from danqing.config.loading import InvalidSettings, cuda_visible_devices, load_settings
 from danqing.config.models_file import load_models_file
 from danqing.config.settings import Settings, variable_of
 from danqing.config.values import DialectPort, ModelAlias, Variable
@@ -15,5 +15,4 @@ __all__ = [
     "load_models_file",
     "load_settings",
     "variable_of",
-    "without_effect",
 ]

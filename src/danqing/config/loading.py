@@ -12,8 +12,6 @@ from danqing.config.settings import Settings, variable_of
 
 PREFIX = "DANQING_"
 ENV_FILE = Path(".env")
-# Variables of servers that Danqing stands in for, which say something that it does not do yet.
-WITHOUT_EFFECT = ("DATABASE_URL", "REDIS_URL")
 
 
 class InvalidSettings(Exception):
@@ -43,12 +41,6 @@ def load_settings(
         return Settings.model_validate(values)
     except ValidationError as exc:
         raise InvalidSettings(_explain(exc)) from exc
-
-
-def without_effect(*, environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> tuple[str, ...]:
-    """Names of variables that are set, mean something to other servers, and nothing to this one."""
-    variables = _variables(os.environ if environ is None else environ, env_file)
-    return tuple(name for name in WITHOUT_EFFECT if name in variables)
 
 
 def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
+from danqing.config.shared_parts import SharedParts
 from danqing.config.values import (
     DialectPort,
     ModelAlias,
@@ -19,7 +20,7 @@ from danqing.config.values import (
 from danqing.core.capabilities import Precision
 
 
-class Settings(BaseModel):
+class Settings(SharedParts):
     """All settings of one server. A field `x` is set by `DANQING_X`; see `load_settings` for what goes before what."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -220,7 +220,7 @@ class EventBus(Protocol):
         """Events of one job from the moment the context is entered."""
         ...
 
-    def progress(self, job_id: str) -> Progress | None:
+    async def progress(self, job_id: str) -> Progress | None:
         """The newest progress of a running job; None before its first step and once it has ended (`ProgressBoard`)."""
         ...
 

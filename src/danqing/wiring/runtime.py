@@ -11,7 +11,7 @@ from typing import NoReturn
 import structlog
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.config import Settings, without_effect
+from danqing.config import Settings
 from danqing.core.errors import ModelLoadFailure, StorageFailure
 from danqing.core.gallery import Gallery
 from danqing.core.pace import Pace
@@ -117,8 +117,6 @@ async def open_runtime(
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     choice = device_choice(settings)
     log.info("settings", **settings.masked())
-    for name in without_effect():
-        log.warning("variable_without_effect", variable=name, hint="this version keeps everything in the data dir")
     if choice.remark:
         log.warning("gpu_not_used", reason=choice.remark)
     devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)

@@ -1,0 +1,94 @@
+"""What a store is beside a `JobStore` where several machines share it: the line of waiting jobs, and who holds which."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from danqing.core.types import Job, WorkerStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One start of `danqing worker`. id: unique, begins with the name. draining: it takes no more jobs."""
+
+    id: str
+    name: str
+    started_at: datetime
+    workers: tuple[WorkerStatus, ...] = ()
+    draining: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """The jobs of a model that wait. oldest: when the first of them was accepted."""
+
+    jobs: int
+    oldest: datetime
+
+
+class JobLine(Protocol):
+    """The pending jobs of a shared store in the order in which they are to be taken (`fairness.order_of_taking`).
+
+    For a queue whose messages say only that there is work: which job is made is decided here, by everybody alike.
+    Raises StorageFailure when the medium fails.
+    """
+
+    async def next(self, model: str, named: str, *, max_running_of_owner: int | None = None) -> str | None:
+        """The id of the job of this model that is to be claimed now; None if there is none.
+
+        It is the one named, if it waits, unless another goes before it: one of higher priority, or of another owner
+        whose turn is earlier. Jobs of owners who have so many running are passed over, and so are jobs that somebody
+        else is just claiming. Says nothing about who gets it: that is `JobStore.claim`.
+        """
+        ...
+
+    async def alike(self, job: Job, most: int, *, max_running_of_owner: int | None = None) -> Sequence[str]:
+        """Ids of at most so many of the next jobs that can be made together with this one, in order.
+
+        They have the job's `batch_key` and priority, were not tried before, and come before anything of its model and
+        priority that is not alike.
+        """
+        ...
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """How many wait, by model; models of which none waits are left out."""
+        ...
+
+    async def first(self, model: str, most: int) -> Sequence[Job]:
+        """At most so many pending jobs of this model, in order: those to be published again."""
+        ...
+
+
+class Nodes(Protocol):
+    """The machines' worker processes that share a store, and the leases by which they hold their jobs.
+
+    A node is one start of `danqing worker`: started again it is another one, and the jobs of the former are nobody's.
+    Attempts name their worker "node-id/worker". Time is the store's own. Raises StorageFailure.
+    """
+
+    async def beat(self, node: Node, *, lease_s: float) -> bool:
+        """The node lives, and its lease is good for so long from now. True if it is asked to drain."""
+        ...
+
+    async def leave(self, node_id: str) -> None:
+        """The node has ended; whatever it still held is nobody's. Unknown ids are fine."""
+        ...
+
+    async def alive(self) -> Sequence[Node]:
+        """Those whose lease is good, by name."""
+        ...
+
+    async def ask_to_drain(self, name: str) -> int:
+        """Asks every living node of this name, or id, to take no more jobs and to end; returns how many there are."""
+        ...
+
+    async def orphans(self, *, most: int = 100) -> Sequence[Job]:
+        """Processing and generated jobs whose newest attempt is held by no living node, oldest first."""
+        ...
+
+    async def outdated(self, attempts: Mapping[str, int]) -> Sequence[str]:
+        """Of these jobs, by the number of the attempt that somebody is at, those that have moved on: cancelled, or
+        given to others.
+        """
+        ...
