@@ -1,6 +1,7 @@
 """From settings to listeners, and to the app that answers on each of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from fastapi import FastAPI
@@ -70,9 +71,10 @@ def build_managed_app(runtime: Runtime, dialect: str | None) -> FastAPI:
 
 
 def _build_app(runtime: Runtime, dialect: str | None, gate: GateParts) -> FastAPI:
+    watching, gate = runtime.measuring.watching, replace(gate, tickets=runtime.tickets)
     if dialect is None:
-        return build_app(runtime.services, gate=gate, dialects=build_dialects())
-    return build_dialect_app(runtime.services, gate=gate, dialect=DIALECTS[dialect]())
+        return build_app(runtime.services, gate=gate, dialects=build_dialects(), watching=watching)
+    return build_dialect_app(runtime.services, gate=gate, dialect=DIALECTS[dialect](), watching=watching)
 
 
 def build_dialects() -> tuple[Dialect, ...]:
