@@ -14,7 +14,9 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
 from danqing.core.gallery import Gallery
+from danqing.core.removal import Removal
 from danqing.core.studio import Limits, Studio, new_job_id
+from danqing.core.taking_over import InputImages
 from danqing.core.types import DeviceStatus, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from danqing.http.app import build_app, build_dialect_app
@@ -27,7 +29,7 @@ from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
 from tests.fakes.domain import a_card
 from tests.fakes.intake import PlainIntake
-from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemorySubscriptions
+from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemoryKeptJobs, InMemorySubscriptions
 from tests.fakes.painter import Painter
 from tests.fakes.studio_parts import FixedCatalogue
 
@@ -67,6 +69,7 @@ class House:
             state=state,
             device=device,
         )
+        inputs = InputImages(self.artifacts)
         self.studio = Studio(
             store=self.store,
             queue=self.painter,
@@ -76,6 +79,7 @@ class House:
             artifacts=self.artifacts,
             limits=limits or Limits(max_queue_size=max_queue_size),
             admission=admission,
+            inputs=inputs,
             new_id=new_id,
         )
         self.gate = GateParts(keys=keys or Keys(enabled=False), rules=rules or GateRules(loopback_only=False))
@@ -85,6 +89,9 @@ class House:
             subscriptions=InMemorySubscriptions(self.store),
             artifacts=self.artifacts,
             intake=PlainIntake(self.artifacts),
+            removal=Removal(
+                studio=self.studio, kept=InMemoryKeptJobs(self.store), artifacts=self.artifacts, inputs=inputs
+            ),
             links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
             options=options or DialectOptions(),
         )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from danqing.core.gallery import Gallery
 from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
+from danqing.core.removal import Removal
 from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
@@ -44,6 +45,7 @@ class Services:
     subscriptions: Subscriptions
     artifacts: ArtifactStore
     intake: ImageIntake
+    removal: Removal
     links: PictureLinks
     options: DialectOptions
     bodies: BodyBudget = field(default_factory=BodyBudget)

@@ -9,6 +9,7 @@ from danqing.config import InvalidSettings, Settings
 from danqing.dialects.genserve.dialect import genserve
 from danqing.dialects.live.dialect import live
 from danqing.dialects.openai.dialect import openai
+from danqing.dialects.studio.dialect import studio
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.zimage.dialect import zimage
 from danqing.http.app import build_app, build_dialect_app
@@ -21,7 +22,7 @@ from danqing.wiring.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai}
+DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai, "studio": studio}
 
 
 def listeners(settings: Settings) -> tuple[Listener, ...]:

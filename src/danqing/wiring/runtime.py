@@ -17,6 +17,7 @@ from danqing.core.gallery import Gallery
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore
 from danqing.core.reconciling import reconcile
+from danqing.core.removal import Removal
 from danqing.core.studio import Limits, Studio
 from danqing.core.types import WorkerState
 from danqing.events.in_process import InProcessEventBus
@@ -173,6 +174,7 @@ async def open_runtime(
             subscriptions=stores.subscriptions,
             artifacts=artifacts,
             intake=intake,
+            removal=Removal(studio=studio, kept=stores.kept, artifacts=artifacts, inputs=keeping.inputs),
             links=PictureLinks(secret or None),
             options=DialectOptions(
                 request_timeout_s=settings.request_timeout_s,
