@@ -1,0 +1,15 @@
+// Make pictures: the form beside what comes of it.
+import { html } from "../../lib/html.js";
+import { Form } from "./Form.js";
+import { Recent } from "./Recent.js";
+import { Stage } from "./Stage.js";
+
+export function MakeView() {
+  return html`<div class="make">
+    <${Form} />
+    <section class="outcome">
+      <${Stage} />
+      <${Recent} />
+    </section>
+  </div>`;
+}
