@@ -5,16 +5,21 @@
  * @typedef {{points: [number, number][], size: number, erase: boolean} | "all" | "invert"} Stroke
  */
 
+const COLOUR = "#ff2d63"; // seen on most pictures
+const PAINTED = 127; // of an alpha up to 255: more counts as painted
+
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Stroke[]} strokes
+ * @param {CanvasImageSource | null} base what the strokes begin with
  */
-export function paint(context, strokes) {
+export function paint(context, strokes, base) {
   const { width, height } = context.canvas;
   context.globalCompositeOperation = "source-over";
   context.clearRect(0, 0, width, height);
+  if (base) context.drawImage(base, 0, 0, width, height);
   context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = context.fillStyle = "#fff";
+  context.strokeStyle = context.fillStyle = COLOUR;
   for (const stroke of strokes) {
     if (stroke === "all" || stroke === "invert") {
       context.globalCompositeOperation = stroke === "all" ? "source-over" : "xor";
@@ -54,17 +59,37 @@ export async function maskOf(painted) {
   canvas.width = painted.width;
   canvas.height = painted.height;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-  context.fillStyle = "#000";
-  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(painted, 0, 0);
   const image = context.getImageData(0, 0, canvas.width, canvas.height);
   let any = false;
   for (let at = 0; at < image.data.length; at += 4) {
-    const white = Number(image.data[at]) > 127;
+    const white = Number(image.data[at + 3]) > PAINTED;
     any ||= white;
     image.data[at] = image.data[at + 1] = image.data[at + 2] = white ? 255 : 0;
+    image.data[at + 3] = 255;
   }
   if (!any) return null;
   context.putImageData(image, 0, 0);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+/**
+ * A mask as the server takes it, as if it had been painted.
+ * @param {Blob} mask
+ * @returns {Promise<HTMLCanvasElement>}
+ */
+export async function paintedOf(mask) {
+  const bitmap = await createImageBitmap(mask);
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.drawImage(bitmap, 0, 0);
+  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let at = 0; at < image.data.length; at += 4) image.data[at + 3] = image.data[at] ?? 0;
+  context.putImageData(image, 0, 0);
+  context.globalCompositeOperation = "source-in";
+  context.fillStyle = COLOUR;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return canvas;
 }

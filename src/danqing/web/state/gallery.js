@@ -11,8 +11,6 @@ const PAGE = 100;
 const UNDO_MS = 8000;
 export const NO_FILTER = { text: "", model: "", mode: "" };
 
-/** @type {Map<string, number>} */
-const timers = new Map();
 let asked = 0;
 
 /**
@@ -72,13 +70,20 @@ export async function refresh() {
   try {
     const page = await api.batches(gallery.filter, 0, PAGE);
     learn(page.batches);
+    const known = new Set(gallery.ids);
     const fresh = page.batches.map((batch) => batch.id);
-    const rest = gallery.ids.filter((id) => !fresh.includes(id));
-    change({ gallery: { ...now().gallery, ids: [...fresh, ...rest] }, connection: "fine" });
+    const added = fresh.filter((id) => !known.has(id)).length;
+    const isFar = added === fresh.length; // nothing in common: there may be more in between
+    const rest = isFar ? [] : gallery.ids.filter((id) => !fresh.includes(id));
+    const next = isFar || gallery.next === null ? (isFar ? page.next_offset : null) : gallery.next + added;
+    change({ gallery: { ...now().gallery, ids: [...fresh, ...rest], next }, connection: "fine" });
   } catch (error) {
     note(error);
   }
 }
+
+/** @type {Map<string, number>} jobs that are about to be removed, and their timers */
+const timers = new Map();
 
 /**
  * Takes a job off the page at once, and off the server if nobody undoes it for a while.
@@ -87,41 +92,47 @@ export async function refresh() {
  */
 export function removeSoon(job) {
   const batch = now().batches.get(job.batch_id);
-  const removing = new Set(now().removing).add(job.id);
-  change({ removing });
-  keep("removing", { ids: [...removing] });
+  change({ removing: new Set(now().removing).add(job.id) });
   forgetJob(job.id);
   timers.set(job.id, setTimeout(() => void removeNow(job.id), UNDO_MS));
+  keepTimers();
   return () => {
     clearTimeout(timers.get(job.id));
     timers.delete(job.id);
-    stopRemoving(job.id);
+    keepTimers();
+    const removing = new Set(now().removing);
+    removing.delete(job.id);
+    change({ removing });
     if (batch) learn([batch]);
   };
 }
 
-/** @param {string} id */
+/**
+ * Its id stays in `removing`: an answer that is still on its way may tell of it.
+ * @param {string} id
+ */
 async function removeNow(id) {
-  timers.delete(id);
   try {
     await api.remove(id);
   } catch (error) {
     if (!(error instanceof Refused)) return; // it is still noted, and tried again at the next visit
   }
-  stopRemoving(id);
+  const { gallery } = now();
+  if (gallery.next) change({ gallery: { ...gallery, next: gallery.next - 1 } });
+  timers.delete(id);
+  keepTimers();
 }
 
-/** @param {string} id */
-function stopRemoving(id) {
-  const removing = new Set(now().removing);
-  removing.delete(id);
-  keep("removing", { ids: [...removing] });
-  change({ removing });
+function keepTimers() {
+  keep("removing", { ids: [...timers.keys()] });
 }
 
 /** What an earlier visit was about to remove. */
 export function finishRemoving() {
   const { ids } = kept("removing", { ids: /** @type {string[]} */ ([]) });
-  change({ removing: new Set(ids) });
-  for (const id of ids) void removeNow(id);
+  change({ removing: new Set([...now().removing, ...ids]) });
+  for (const id of ids) {
+    timers.set(id, 0);
+    void removeNow(id);
+  }
 }

@@ -41,7 +41,7 @@ export const en = {
   steps: "Steps",
   guidance: "Guidance",
   seed: "Seed",
-  seedRandom: "random each time",
+  seedRandom: "random",
   seedLock: "Keep the seed",
   seedUnlock: "A new seed each time",
   seedDice: "Draw a seed",

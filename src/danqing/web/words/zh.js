@@ -42,7 +42,7 @@ export const zh = {
   steps: "步数",
   guidance: "引导强度",
   seed: "种子",
-  seedRandom: "每次随机",
+  seedRandom: "随机",
   seedLock: "固定种子",
   seedUnlock: "每次使用新种子",
   seedDice: "抽取一个种子",

@@ -1,13 +1,14 @@
 // Everything that was made, newest first.
-import { html } from "../../lib/html.js";
+import { html, useEffect } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
-import { more, NO_FILTER, show } from "../../state/gallery.js";
+import { more, NO_FILTER, refresh, show } from "../../state/gallery.js";
 import { useStore } from "../../state/store.js";
 import { FilterBar } from "./FilterBar.js";
 import { Grid } from "./Grid.js";
 
 export function GalleryView() {
   const gallery = useStore((state) => state.gallery);
+  useEffect(() => void refresh(), []);
   const isFiltered = Object.values(gallery.filter).some(Boolean);
   const isEmpty = gallery.known && gallery.ids.length === 0 && !gallery.loading && !gallery.failed;
   return html`<div class="gallery">

@@ -37,7 +37,6 @@ export function Form() {
   return html`<form class="panel" onSubmit=${submit} onKeyDown=${keys} aria-label=${t("make")}>
     <div class="panel-scroll">
       <${Modes} />
-      ${form.mode !== "text2img" && html`<${InputPictures} />`}
       <label class="field">
         <span>${t("prompt")}</span>
         <textarea
@@ -49,6 +48,7 @@ export function Form() {
           onInput=${(/** @type {any} */ event) => fill({ prompt: event.target.value })}
         ></textarea>
       </label>
+      ${form.mode !== "text2img" && html`<${InputPictures} />`}
       ${model &&
       html`
         <label class="field">

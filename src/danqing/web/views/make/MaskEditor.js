@@ -1,7 +1,7 @@
 // Paints a mask over a picture: with a mouse, a pen, a finger, or the keyboard.
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
-import { maskOf, paint } from "../../lib/mask.js";
+import { maskOf, paint, paintedOf } from "../../lib/mask.js";
 import { setInputs } from "../../state/inputs.js";
 import { change, now } from "../../state/store.js";
 import { Icon } from "../Icon.js";
@@ -19,6 +19,7 @@ const ARROWS = /** @type {Record<string, [number, number]>} */ ({
 export function MaskEditor({ picture }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const strokes = useRef(/** @type {Stroke[]} */ ([]));
+  const base = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [count, setCount] = useState(0);
   const [erase, setErase] = useState(false);
   const [size, setSize] = useState(12); // hundredths of the picture's shorter side
@@ -28,12 +29,12 @@ export function MaskEditor({ picture }) {
   useEffect(() => {
     // A mask that came with a reused job is where painting begins.
     const given = now().mask;
-    if (given && canvas.current) void drawGiven(given, canvas.current);
+    if (given) void paintedOf(given).then((painted) => ((base.current = painted), redraw()));
   }, []);
 
   const redraw = () => {
     const context = canvas.current?.getContext("2d");
-    if (context) paint(context, strokes.current);
+    if (context) paint(context, strokes.current, base.current);
   };
   const done = async () => {
     setCount(strokes.current.length);
@@ -93,7 +94,7 @@ export function MaskEditor({ picture }) {
     width: `${(pixels / picture.width) * 100}%`,
   };
   return html`<div class="mask">
-    <div class="mask-picture" style=${{ aspectRatio: `${picture.width} / ${picture.height}` }}>
+    <div class="mask-picture" style=${{ "--wide": picture.width / picture.height }}>
       <img src=${picture.url} alt="" />
       <canvas
         ref=${canvas}
@@ -119,21 +120,8 @@ export function MaskEditor({ picture }) {
       <input type="range" min="2" max="50" value=${size} aria-label=${t("brushSize")} title=${t("brushSize")} onInput=${(/** @type {any} */ event) => setSize(Number(event.target.value))} />
       <button type="button" class="round small" title=${t("undo")} aria-label=${t("undo")} disabled=${count === 0} onClick=${() => (strokes.current.pop(), redraw(), void done())}><${Icon} name="undo" /></button>
       <button type="button" class="round small" title=${t("invert")} aria-label=${t("invert")} onClick=${() => add("invert")}><${Icon} name="invert" /></button>
-      <button type="button" class="round small" title=${t("clear")} aria-label=${t("clear")} disabled=${count === 0} onClick=${() => ((strokes.current = []), redraw(), void done())}><${Icon} name="remove" /></button>
+      <button type="button" class="round small" title=${t("clear")} aria-label=${t("clear")} disabled=${count === 0 && !base.current} onClick=${() => ((strokes.current = []), (base.current = null), redraw(), void done())}><${Icon} name="remove" /></button>
     </div>
     <small>${t("maskOf")}</small>
   </div>`;
-}
-
-/**
- * @param {Blob} mask
- * @param {HTMLCanvasElement} canvas
- */
-async function drawGiven(mask, canvas) {
-  const bitmap = await createImageBitmap(mask);
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  const image = context.getImageData(0, 0, canvas.width, canvas.height);
-  for (let at = 0; at < image.data.length; at += 4) image.data[at + 3] = image.data[at] ?? 0;
-  context.putImageData(image, 0, 0);
 }

@@ -22,7 +22,7 @@ export function Size({ model }) {
   const like = form.mode !== "text2img" && first ? sizeLike(model, first) : null;
   return html`<fieldset class="field size">
     <legend>${t("size")}</legend>
-    <div class="chips">
+    <div class="shapes">
       ${RATIOS.map(([across, down]) => {
         const chip = sizeFor(model, across, down);
         const isIt = chip.width === size.width && chip.height === size.height;

@@ -73,10 +73,10 @@ export function Actions({ job, compare, setCompare, after }) {
       html`<button type="button" class="second-button" aria-pressed=${compare ? "true" : "false"} onClick=${() => setCompare(!compare)}>
         <${Icon} name="compare" />${t("compare")}
       </button>`}
+      <button type="button" class="second-button danger" onClick=${remove}><${Icon} name="remove" />${t("remove")}</button>
     </div>`}
     <div class="action-row">
       <${Downloads} job=${job} />
-      <button type="button" class="plain-button danger" onClick=${remove}><${Icon} name="remove" />${t("remove")}</button>
     </div>
     <div class="action-row">
       <span class="label">${t("copyAs")}</span>

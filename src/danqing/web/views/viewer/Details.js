@@ -14,7 +14,7 @@ export function Details({ job }) {
   /** @type {[string, string | null][]} */
   const rows = [
     [t("model"), title],
-    [t("mode"), t(MODE_WORDS[request.mode])],
+    [t("filterMode"), t(MODE_WORDS[request.mode])],
     [t("size"), `${request.width} × ${request.height}`],
     [t("steps"), number(request.num_inference_steps)],
     [t("guidance"), request.guidance_scale ? number(request.guidance_scale, 2) : null],
