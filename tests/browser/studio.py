@@ -12,8 +12,9 @@ PATIENCE_MS = 30_000
 
 
 class Studio:
-    """complaints: errors on the console; expects_failures: but for those of answers that are no success, which the browser
-    tells by itself. strangers: requests that left the server's address."""
+    """complaints: errors on the console. expects_failures: of answers that are no success, which the browser tells by
+    itself, none is noted. strangers: requests that left the server's address.
+    """
 
     def __init__(self, page: "Page", url: str) -> None:
         self.page = page

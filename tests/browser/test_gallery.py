@@ -76,7 +76,7 @@ def test_a_picture_is_downloaded(studio: Studio) -> None:
 
 def test_a_deleted_picture_comes_back_when_that_is_undone_and_else_is_gone(studio: Studio) -> None:
     page = studio.page
-    made(studio, "one to delete")
+    made(studio, "one to stay", "one to delete")
     job = studio.api("/studio/batches")["batches"][0]["jobs"][0]
     studio.open("gallery")
     tile = page.get_by_role("button", name="Picture: one to delete")

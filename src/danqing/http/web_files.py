@@ -90,6 +90,4 @@ def _read(folder: Path) -> dict[str, WebFile]:
 
 def _file(content: bytes, media_type: str) -> WebFile:
     digest = hashlib.sha256(content).hexdigest()[:32]
-    return WebFile(
-        media_type=media_type, content=content, gzipped=gzipped_if_smaller(content), etag=f'"{digest}"'
-    )
+    return WebFile(media_type=media_type, content=content, gzipped=gzipped_if_smaller(content), etag=f'"{digest}"')
