@@ -90,7 +90,7 @@ def test_a_made_picture_is_used_varied_and_compared(studio: Studio) -> None:
     expect(studio.tile("completed")).to_have_count(1)
     # And before and after can be told apart
     studio.tiles.get_by_role("button").click()
-    studio.viewer.get_by_role("button", name="Before and after").click()
+    studio.viewer.get_by_role("button", name="Compare").click()
     slider = page.get_by_label("How much of the one before is shown")
     slider.focus()
     slider.press("Home")

@@ -167,7 +167,7 @@ export const en = {
   copied: "Copied",
   notCopied: "The browser does not let this page copy.",
   settings: "Settings",
-  compare: "Before and after",
+  compare: "Compare",
   before: "Before",
   after: "After",
   compareSlider: "How much of the one before is shown",

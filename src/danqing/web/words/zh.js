@@ -168,7 +168,7 @@ export const zh = {
   copied: "已复制",
   notCopied: "浏览器不允许此页面复制。",
   settings: "设置",
-  compare: "前后对比",
+  compare: "对比",
   before: "之前",
   after: "之后",
   compareSlider: "显示多少之前的图",

@@ -23,6 +23,7 @@ export function BatchTile({ batch, current = false, choose }) {
     aria-label=${jobs.length > 1 ? `${label}, ${t("batchOf", { n: jobs.length })}` : label}
     aria-current=${current ? "true" : null}
     data-batch=${batch.id}
+    title=${jobs[0]?.request.prompt}
     onClick=${() => first && choose(first.id)}
   >
     ${shown.map((job) => html`<${Cell} key=${job.id} job=${job} />`)}

@@ -47,7 +47,9 @@ function Going({ job, live }) {
       ${job.attempts > 1 && html`<p><span>${t("attempt", { n: job.attempts })}</span></p>`}
     </div>
     ${job.state !== "generated" &&
-    html`<button type="button" class="plain-button on-dark" onClick=${() => void cancelJob(job)}>${t("cancel")}</button>`}
+    html`<button type="button" class="plain-button on-dark" aria-label=${t("cancel")} onClick=${() => void cancelJob(job)}>
+      <${Icon} name="close" /><span>${t("cancel")}</span>
+    </button>`}
     <div
       class="step-bar"
       role="progressbar"

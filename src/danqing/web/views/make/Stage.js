@@ -1,5 +1,5 @@
 // The batch that is being made, or was made last.
-import { html } from "../../lib/html.js";
+import { html, useEffect } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { cancelJob, isOver } from "../../state/batches.js";
 import { fill } from "../../state/form.js";
@@ -14,6 +14,12 @@ export function Stage() {
   const newest = useStore((state) => state.gallery.ids[0] ?? null);
   const known = useStore((state) => state.gallery.known);
   const batch = batches.get(chosen ?? newest ?? "");
+  useEffect(() => {
+    // Where the form is above the stage, what was just asked for would be out of sight.
+    if (chosen && matchMedia("(max-width: 960px)").matches) {
+      document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth", block: "start" });
+    }
+  }, [chosen]);
   if (!batch) return known ? html`<${Empty} />` : html`<div class="stage"></div>`;
   const running = batch.jobs.filter((job) => !isOver(job));
   const shape = batch.jobs[0]?.request ?? { width: 1, height: 1 };

@@ -1,5 +1,5 @@
 // The button that makes pictures, and what it still waits for.
-import { html } from "../../lib/html.js";
+import { classes, html } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { missing } from "../../state/form.js";
 import { useStore } from "../../state/store.js";
@@ -22,6 +22,6 @@ export function SubmitBar() {
     <button class="main-button" type="submit" disabled=${Boolean(lacks) || submitting} aria-describedby="submit-hint">
       ${count > 1 ? t("goMany", { n: count }) : t("go")}
     </button>
-    <p id="submit-hint" class="hint">${words}</p>
+    <p id="submit-hint" class=${classes("hint", !lacks && !submitting && "keys")}>${words}</p>
   </div>`;
 }
