@@ -41,8 +41,9 @@ def launched(playwright: "playwright_api.Playwright", path: str) -> "playwright_
     return playwright.chromium.launch(executable_path=path, args=[*QUIET, *sandbox])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["playwright_api.Browser"]:
+    """For one module: while Playwright runs, no other event loop may run in its thread."""
     with playwright_api.sync_playwright() as playwright:
         path = browser_path(playwright)
         if path is None:
@@ -91,11 +92,14 @@ def own_studio(browser: "playwright_api.Browser", server: Server) -> Iterator[St
     yield from opened(browser, server.url)
 
 
-def opened(browser: "playwright_api.Browser", url: str, **options: object) -> Iterator[Studio]:
+def opened(
+    browser: "playwright_api.Browser", url: str, *, expects_failures: bool = False, **options: object
+) -> Iterator[Studio]:
     """The page; afterwards it must not have complained, nor have asked another machine."""
     wanted: dict[str, object] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
     context = browser.new_context(**wanted)  # type: ignore[arg-type]
     studio = Studio(context.new_page(), url)
+    studio.expects_failures = expects_failures
     try:
         studio.open()
         yield studio

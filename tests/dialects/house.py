@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -14,8 +15,9 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
 from danqing.core.gallery import Gallery
+from danqing.core.issued_keys import KeyRing
 from danqing.core.removal import Removal
-from danqing.core.studio import Limits, Studio, new_job_id
+from danqing.core.studio import Limits, Studio, new_job_id, utc_now
 from danqing.core.taking_over import InputImages
 from danqing.core.types import DeviceStatus, WorkerState
 from danqing.events.in_process import InProcessEventBus
@@ -29,6 +31,7 @@ from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
 from tests.fakes.domain import a_card
 from tests.fakes.intake import PlainIntake
+from tests.fakes.issued_keys import InMemoryIssuedKeys
 from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemoryKeptJobs, InMemorySubscriptions
 from tests.fakes.painter import Painter
 from tests.fakes.studio_parts import FixedCatalogue
@@ -82,7 +85,9 @@ class House:
             inputs=inputs,
             new_id=new_id,
         )
-        self.gate = GateParts(keys=keys or Keys(enabled=False), rules=rules or GateRules(loopback_only=False))
+        self.key_ring = KeyRing(InMemoryIssuedKeys(), clock=utc_now)
+        known = replace(keys or Keys(enabled=False), issued=self.key_ring.holds)
+        self.gate = GateParts(keys=known, rules=rules or GateRules(loopback_only=False))
         self.services = Services(
             studio=self.studio,
             gallery=Gallery(InMemoryBatchStore(self.store)),
@@ -92,8 +97,9 @@ class House:
             removal=Removal(
                 studio=self.studio, kept=InMemoryKeptJobs(self.store), artifacts=self.artifacts, inputs=inputs
             ),
+            key_ring=self.key_ring,
             links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
-            options=options or DialectOptions(),
+            options=options or DialectOptions(needs_key=self.gate.keys.enabled),
         )
 
     def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:

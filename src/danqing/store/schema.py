@@ -136,6 +136,16 @@ submit_keys = Table(
     Index("ix_submit_keys_counts_until", "counts_until"),
 )
 
+# Keys that an administrator has handed out; the keys themselves are kept nowhere.
+issued_keys = Table(
+    "issued_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the key, hex
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 subscriptions = Table(
     "subscriptions",
     metadata,

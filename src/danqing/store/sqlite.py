@@ -11,6 +11,7 @@ from danqing.core.errors import StorageFailure
 from danqing.core.studio import utc_now
 from danqing.store.batch_store import SqliteBatchStore
 from danqing.store.database import SqliteDatabase
+from danqing.store.issued_keys import SqliteIssuedKeys
 from danqing.store.job_store import SqliteJobStore
 from danqing.store.kept_jobs import SqliteKeptJobs
 from danqing.store.subscriptions import SqliteSubscriptions
@@ -25,6 +26,7 @@ class SqliteStores:
     batches: SqliteBatchStore
     subscriptions: SqliteSubscriptions
     kept: SqliteKeptJobs
+    issued_keys: SqliteIssuedKeys
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], datetime] = utc_now) -> Self:
@@ -44,6 +46,7 @@ class SqliteStores:
             batches=SqliteBatchStore(database),
             subscriptions=SqliteSubscriptions(database),
             kept=SqliteKeptJobs(database, jobs),
+            issued_keys=SqliteIssuedKeys(database),
         )
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ begin({
   live: new Map(),
   gallery: { ids: [], next: 0, loading: false, failed: false, filter: NO_FILTER, known: false },
   removing: new Set(),
+  keys: null,
   samples: [],
   toasts: [],
 });

@@ -14,11 +14,12 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings
 from danqing.core.errors import ModelLoadFailure, StorageFailure
 from danqing.core.gallery import Gallery
+from danqing.core.issued_keys import KeyRing
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore
 from danqing.core.reconciling import reconcile
 from danqing.core.removal import Removal
-from danqing.core.studio import Limits, Studio
+from danqing.core.studio import Limits, Studio, utc_now
 from danqing.core.types import WorkerState
 from danqing.events.in_process import InProcessEventBus
 from danqing.http.dialect import DialectOptions, Services
@@ -175,6 +176,7 @@ async def open_runtime(
             artifacts=artifacts,
             intake=intake,
             removal=Removal(studio=studio, kept=stores.kept, artifacts=artifacts, inputs=keeping.inputs),
+            key_ring=KeyRing(stores.issued_keys, clock=utc_now),
             links=PictureLinks(secret or None),
             options=DialectOptions(
                 request_timeout_s=settings.request_timeout_s,
@@ -182,6 +184,7 @@ async def open_runtime(
                 environment=settings.environment,
                 public_url=settings.public_url,
                 log_prompts=settings.log_prompts,
+                needs_key=keys_of(settings).enabled,
             ),
         )
         runtime = Runtime(
@@ -197,6 +200,7 @@ async def open_runtime(
         if reconciled.missing:
             log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
         await stack.enter_async_context(keeping.at_work())
+        await stack.enter_async_context(services.key_ring.kept_fresh())
         stack.push_async_callback(runtime.halt)
         dispatcher.start()
         yield runtime

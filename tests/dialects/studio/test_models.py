@@ -16,7 +16,7 @@ async def test_a_model_says_what_it_honours(tmp_path: Path) -> None:
     assert (model["min_steps"], model["max_steps"], model["max_input_images"]) == (1, 50, 3)
     assert (model["loras"], model["guidance"], model["negative_prompt"]) == (["ink"], True, True)
     assert model["defaults"]["num_inference_steps"] == 9
-    assert told["caller"] == {"owner": "local", "sees_all": True}
+    assert told["caller"] == {"owner": "local", "sees_all": True, "manages_keys": False}
 
 
 async def test_the_machine_tells_its_devices_queue_and_host(tmp_path: Path) -> None:

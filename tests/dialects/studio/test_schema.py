@@ -22,6 +22,9 @@ ASKED = {
     ("DELETE", "/studio/jobs/{job_id}"): BOTH[:1],
     ("GET", "/studio/pictures/{job_id}/{name}"): BOTH[:1],
     ("GET", "/studio/events"): BOTH,
+    ("GET", "/studio/keys"): BOTH[:1],
+    ("POST", "/studio/keys"): BOTH,
+    ("DELETE", "/studio/keys/{key_id}"): BOTH[:1],
 }
 
 

@@ -15,6 +15,7 @@ from danqing.core.types import Artifact, ArtifactKind, Job, Mode
 from danqing.dialects.studio.errors import declared
 from danqing.dialects.studio.forms import read_form, staged
 from danqing.dialects.studio.host import host_view
+from danqing.dialects.studio.key_routes import KeyRoutes
 from danqing.dialects.studio.picture_names import FOLDER, picture_path
 from danqing.dialects.studio.schemas import BatchForm, BatchPage, BatchView, JobView, MachineView, ModelList
 from danqing.dialects.studio.stream import JobStream
@@ -108,13 +109,17 @@ class StudioRoutes:
             responses={200: {"content": {"image/png": {}, "image/webp": {}}}, **declared(404)},
             summary="A picture of a job, or one that it starts from",
         )
+        KeyRoutes(self._services).add_to(router)
         return router
 
     async def models(self, request: Request) -> ModelList:
         """The default first; and who asks."""
         pool = self._studio.pool_status()
+        caller = known_caller(request)
         models = [from_card(card, pool) for card in self._studio.catalogue.cards()]
-        return ModelList(models=models, caller=from_caller(known_caller(request)))
+        return ModelList(
+            models=models, caller=from_caller(caller, manages_keys=self._services.options.needs_key and caller.sees_all)
+        )
 
     async def machine(self) -> MachineView:
         """As of now."""

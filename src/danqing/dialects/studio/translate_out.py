@@ -7,6 +7,7 @@ from danqing.core.batches import Batch
 from danqing.core.callers import Caller
 from danqing.core.capabilities import FreeSizes, ModelCard
 from danqing.core.images import ImageRef
+from danqing.core.issued_keys import IssuedKey
 from danqing.core.studio import QueueStatus
 from danqing.core.types import ArtifactKind, GenerationRequest, Job, Mode, PoolStatus, WorkerStatus
 from danqing.dialects.studio.picture_names import input_name, picture_path
@@ -17,7 +18,9 @@ from danqing.dialects.studio.schemas import (
     DefaultsView,
     FailureView,
     InputsView,
+    IssuedKeyView,
     JobView,
+    KeyView,
     LoraView,
     ModelView,
     PictureView,
@@ -26,6 +29,7 @@ from danqing.dialects.studio.schemas import (
     SizesView,
     WorkerView,
 )
+from danqing.http.keys import owner_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +139,19 @@ def from_card(card: ModelCard, pool: PoolStatus) -> ModelView:
     )
 
 
-def from_caller(caller: Caller) -> CallerView:
+def from_caller(caller: Caller, *, manages_keys: bool) -> CallerView:
     """Who asks."""
-    return CallerView(owner=caller.owner, sees_all=caller.sees_all)
+    return CallerView(owner=caller.owner, sees_all=caller.sees_all, manages_keys=manages_keys)
+
+
+def from_key(key: IssuedKey) -> KeyView:
+    """A key, without itself."""
+    return KeyView(id=key.id, name=key.name, owner=owner_of(key.digest), created_at=key.created_at)
+
+
+def from_new_key(key: IssuedKey, text: str) -> IssuedKeyView:
+    """text: what its bearer sends."""
+    return IssuedKeyView(**from_key(key).model_dump(), key=text)
 
 
 def from_worker(worker: WorkerStatus) -> WorkerView:

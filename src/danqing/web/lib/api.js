@@ -89,7 +89,7 @@ async function json(path) {
   return (await request(path)).json();
 }
 
-/** @returns {Promise<{models: import("../state/types.js").Model[], caller: {owner: string, sees_all: boolean}}>} */
+/** @returns {Promise<{models: import("../state/types.js").Model[], caller: import("../state/types.js").Caller}>} */
 export function models() {
   return json("studio/models");
 }
@@ -140,6 +140,25 @@ export async function cancel(id) {
 /** @param {string} id */
 export async function remove(id) {
   await request(`studio/jobs/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
+}
+
+/** @returns {Promise<import("../state/types.js").IssuedKey[]>} */
+export async function keys() {
+  return (await json("studio/keys")).keys;
+}
+
+/**
+ * @param {string} name
+ * @returns {Promise<{key: string}>}
+ */
+export async function issueKey(name) {
+  const headers = { "Content-Type": "application/json" };
+  return (await request("studio/keys", { method: "POST", body: JSON.stringify({ name }), headers })).json();
+}
+
+/** @param {string} id */
+export async function revokeKey(id) {
+  await request(`studio/keys/${encodeURIComponent(id)}`, { method: "DELETE" });
 }
 
 /**

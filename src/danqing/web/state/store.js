@@ -15,7 +15,7 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  *   route: {view: "make" | "gallery" | "machine", jobId: string | null},
  *   connection: "fine" | "lost",
  *   signIn: "no" | "needed" | "refused",
- *   caller: {owner: string, sees_all: boolean} | null,
+ *   caller: import("./types.js").Caller | null,
  *   models: import("./types.js").Model[] | null,
  *   form: import("./types.js").Form,
  *   inputs: import("./types.js").InputPicture[],
@@ -27,6 +27,7 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  *   live: Map<string, Live>,
  *   gallery: {ids: string[], next: number | null, loading: boolean, failed: boolean, filter: Filter, known: boolean},
  *   removing: Set<string>,
+ *   keys: import("./types.js").IssuedKey[] | null,
  *   samples: Sample[],
  *   toasts: Toast[],
  * }} State

@@ -47,6 +47,9 @@
  *   position: number}} Live
  */
 
+/** @typedef {{owner: string, sees_all: boolean, manages_keys: boolean}} Caller */
+/** @typedef {{id: string, name: string, owner: string, created_at: string}} IssuedKey */
+
 /**
  * @typedef {{id: string, state: string, restarts: number, models: string[], device: string | null,
  *   device_name: string | null, memory_used_bytes: number | null, memory_total_bytes: number | null,

@@ -205,6 +205,18 @@ export const zh = {
   ofMost: "上限 {n}",
   noMemory: "没有独立显存",
 
+  keys: "密钥",
+  keysText: "每个人或程序使用自己的密钥，只能看到用它生成的内容。",
+  keyName: "给谁",
+  issueKey: "发放密钥",
+  keyOnce: "请立即复制：只显示这一次。",
+  copy: "复制",
+  hide: "隐藏",
+  noKeys: "还没有发放过密钥。",
+  revoke: "吊销",
+  revokeSure: "确定吊销？",
+  owner: "所有者",
+
   signInTitle: "登录",
   signInText: "此服务器需要密钥。请向管理员索取。",
   key: "密钥",

@@ -3,6 +3,7 @@ import { html, useEffect } from "../../lib/html.js";
 import { bytes, number, percent, t } from "../../lib/i18n.js";
 import { watchMachine } from "../../state/machine.js";
 import { useStore } from "../../state/store.js";
+import { Keys } from "./Keys.js";
 import { LineChart } from "./LineChart.js";
 import { WorkerCard } from "./WorkerCard.js";
 
@@ -10,6 +11,7 @@ const RATE_OVER_MS = 60_000;
 
 export function MachineView() {
   const samples = useStore((state) => state.samples);
+  const managesKeys = useStore((state) => state.caller?.manages_keys ?? false);
   useEffect(watchMachine, []);
   const last = samples.at(-1)?.machine;
   if (!last) return html`<p class="nothing" role="status">${t("noSamples")}</p>`;
@@ -18,7 +20,7 @@ export function MachineView() {
   return html`<div class="machine">
     <h1 class="unseen">${t("machine")}</h1>
     ${last.draining && html`<p class="adjusted" role="status">${t("draining")}</p>`}
-    <section class="figures">
+    <section class="figures" aria-label=${t("since")}>
       <${LineChart}
         title=${t("queue")}
         value=${number(queue.pending)}
@@ -40,10 +42,11 @@ export function MachineView() {
     <section class="workers">
       ${workers.map((worker, place) => html`<${WorkerCard} key=${worker.id} worker=${worker} points=${samples.map(({ machine }) => machine.workers[place]?.memory_used_bytes ?? 0)} />`)}
     </section>
+    ${managesKeys && html`<${Keys} />`}
     <dl class="totals">
       ${/** @type {const} */ (["completed", "failed", "cancelled"]).map((state) => html`<div><dt>${t(state)}</dt><dd>${number(queue[state])}</dd></div>`)}
     </dl>
-    <p class="hint">${t("version", { version: last.version })} · ${t("since")}</p>
+    <p class="hint">${t("version", { version: last.version })}</p>
   </div>`;
 }
 

@@ -1,5 +1,6 @@
 // What can be done with a picture.
 import * as api from "../../lib/api.js";
+import { copyText } from "../../lib/clipboard.js";
 import { html, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { download } from "../../lib/pictures.js";
@@ -81,7 +82,7 @@ export function Actions({ job, compare, setCompare, after }) {
     <div class="action-row">
       <span class="label">${t("copyAs")}</span>
       ${LANGUAGES.map(
-        ([name, write]) => html`<button type="button" class="plain-button" onClick=${() => void copy(write(job, api.serverAddress(), api.hasKey()))}>${name}</button>`,
+        ([name, write]) => html`<button type="button" class="plain-button" onClick=${() => void copyText(write(job, api.serverAddress(), api.hasKey()))}>${name}</button>`,
       )}
     </div>
   </div>`;
@@ -116,14 +117,3 @@ async function save(job, kind, picture) {
     say(wordsFor(error), { kind: "error" });
   }
 }
-
-/** @param {string} text */
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    say(t("copied"));
-  } catch {
-    say(t("notCopied"), { kind: "error" });
-  }
-}
-

@@ -2,8 +2,19 @@
 import * as api from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { bytes, date, duration, number, t } from "../../lib/i18n.js";
-import { useStore } from "../../state/store.js";
+import { now, useStore } from "../../state/store.js";
 import { MODE_WORDS } from "../make/Modes.js";
+
+/**
+ * Whose it is, where several people's are shown.
+ * @param {import("../../state/types.js").Job} job
+ */
+function ownerOf(job) {
+  const { caller, batches, keys } = now();
+  const owner = batches.get(job.batch_id)?.owner;
+  if (!owner || !caller?.manages_keys) return null;
+  return keys?.find((key) => key.owner === owner)?.name ?? owner;
+}
 
 /** @param {{job: import("../../state/types.js").Job}} props */
 export function Details({ job }) {
@@ -23,6 +34,7 @@ export function Details({ job }) {
     [t("conditioning"), request.controlnet_conditioning_scale === null ? null : number(request.controlnet_conditioning_scale, 2)],
     [t("loras"), request.loras.map((lora) => `${lora.name} × ${number(lora.scale, 2)}`).join(", ") || null],
     [t("stepCache"), request.step_cache ? number(request.step_cache, 2) : null],
+    [t("owner"), ownerOf(job)],
     [t("made"), date(job.created_at)],
     [t("took"), seconds === null ? null : seconds < 10 ? t("seconds", { n: number(seconds, 1) }) : duration(seconds)],
     [t("file"), pictures.original?.size_bytes ? bytes(pictures.original.size_bytes) : null],
