@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.studio import Studio
 from tests.e2e.servers import Server, a_server
-
-playwright_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'danqing[dev]'")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -28,23 +27,23 @@ QUIET = (
 MISSING = "no browser: install Chromium (on Debian: apt install chromium), or run: playwright install chromium"
 
 
-def browser_path(playwright: "playwright_api.Playwright") -> str | None:
+def browser_path(playwright: Playwright) -> str | None:
     """Chromium of the system, else Playwright's own download."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     own = playwright.chromium.executable_path
     return found or (own if Path(own).exists() else None)
 
 
-def launched(playwright: "playwright_api.Playwright", path: str) -> "playwright_api.Browser":
+def launched(playwright: Playwright, path: str) -> Browser:
     """Headless. Chromium's sandbox does not start for root."""
     sandbox = () if os.geteuid() else ("--no-sandbox",)
     return playwright.chromium.launch(executable_path=path, args=[*QUIET, *sandbox])
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright_api.Browser"]:
+def browser() -> Iterator[Browser]:
     """For one module: while Playwright runs, no other event loop may run in its thread."""
-    with playwright_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         path = browser_path(playwright)
         if path is None:
             if os.environ.get("CI") == "true":
@@ -63,7 +62,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def shared_server(browser: "playwright_api.Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A zoo, for the tests of one module."""
     folder = tmp_path_factory.mktemp("studio")
     with a_server(folder, DANQING_MAX_QUEUE_SIZE="20") as server:
@@ -72,7 +71,7 @@ def shared_server(browser: "playwright_api.Browser", tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def server(browser: "playwright_api.Browser", tmp_path: Path) -> Iterator[Server]:
+def server(browser: Browser, tmp_path: Path) -> Iterator[Server]:
     """A zoo of the test's own, on a port that stays the same."""
     with a_server(tmp_path, DANQING_PORT=str(free_port())) as server:
         server.start_ready()
@@ -80,21 +79,19 @@ def server(browser: "playwright_api.Browser", tmp_path: Path) -> Iterator[Server
 
 
 @pytest.fixture
-def studio(browser: "playwright_api.Browser", shared_server: Server) -> Iterator[Studio]:
+def studio(browser: Browser, shared_server: Server) -> Iterator[Studio]:
     """The page of the shared server."""
     shared_server.zoo.close_gate("gate")
     yield from opened(browser, shared_server.url)
 
 
 @pytest.fixture
-def own_studio(browser: "playwright_api.Browser", server: Server) -> Iterator[Studio]:
+def own_studio(browser: Browser, server: Server) -> Iterator[Studio]:
     """The page of the test's own server."""
     yield from opened(browser, server.url)
 
 
-def opened(
-    browser: "playwright_api.Browser", url: str, *, expects_failures: bool = False, **options: object
-) -> Iterator[Studio]:
+def opened(browser: Browser, url: str, *, expects_failures: bool = False, **options: object) -> Iterator[Studio]:
     """The page; afterwards it must not have complained, nor have asked another machine."""
     wanted: dict[str, object] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
     context = browser.new_context(**wanted)  # type: ignore[arg-type]

@@ -43,6 +43,21 @@ def test_a_fill_with_a_drawn_mask(studio: Studio) -> None:
     assert set(mask.tobytes()) == {0, 255}
 
 
+def test_a_picture_and_its_mask_outlive_a_reload(studio: Studio) -> None:
+    studio.choose("fill")
+    studio.add_picture(a_png())
+    canvas = studio.page.locator(".mask-picture canvas")
+    canvas.click()
+    studio.write("a leaf")
+    make = studio.page.get_by_role("button", name="Make", exact=True)
+    expect(make).to_be_enabled()
+    studio.page.reload()
+    expect(studio.page.locator(".mask-picture img")).to_be_visible()
+    expect(make).to_be_enabled()
+    painted = canvas.evaluate("c => c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]")
+    assert painted == 255
+
+
 def test_a_mask_is_painted_with_the_keyboard(studio: Studio) -> None:
     studio.choose("fill")
     studio.add_picture(a_png())

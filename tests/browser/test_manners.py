@@ -1,12 +1,12 @@
 """Languages, themes, small windows, keyboards, and people who cannot see the page."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import opened
 from tests.browser.studio import Studio, a_png
 from tests.e2e.servers import Server
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 PHONE = {"width": 390, "height": 844}
 SCREENS = ("make", "settings", "fill", "gallery", "viewer", "machine", "nothing")
-
-
-def violations(studio: Studio) -> list[str]:
-    """What axe finds, each as one line."""
-    found: list[dict[str, Any]] = Axe().run(studio.page).response["violations"]
-    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
 def show(studio: Studio, screen: str) -> None:

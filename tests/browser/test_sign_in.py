@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import opened
 from tests.browser.studio import Studio
 from tests.e2e.servers import a_server
@@ -32,6 +33,7 @@ def test_who_signs_in_makes_and_sees_pictures_until_he_signs_out(locked: Studio)
     field.fill("wrong")
     field.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("This key is not valid.")
+    assert violations(locked) == []
     # When the right one is given
     field.fill(KEY)
     page.get_by_role("button", name="Sign in").click()
@@ -68,6 +70,7 @@ def test_the_administrator_hands_out_a_key_and_takes_it_back(locked: Studio, bro
     page.get_by_label("For whom").fill("Anne")
     page.get_by_role("button", name="Issue a key").click()
     issued = page.locator(".issued code").inner_text()
+    assert violations(locked) == []
     # Then Anne makes pictures with it
     for anne in opened(browser, locked.url, expects_failures=True):
         sign_in(anne, issued)

@@ -61,7 +61,7 @@ async def submit(
     key: str | None = None,
     files: Sequence[File] = (),
     headers: dict[str, str] | None = None,
-    **fields: object,
+    **fields: Any,  # noqa: ANN401 - JSON
 ) -> httpx2.Response:
     """The answer to a batch."""
     request = {"prompt": "a cat", "width": 96, "height": 64, "num_inference_steps": 2} | fields
@@ -69,7 +69,7 @@ async def submit(
     return await ask(house, "POST", "/studio/batches", key=key, files=parts, headers=headers or {})
 
 
-async def submitted(house: House, *, key: str | None = None, files: Sequence[File] = (), **fields: object) -> Any:  # noqa: ANN401 - JSON
+async def submitted(house: House, *, key: str | None = None, files: Sequence[File] = (), **fields: Any) -> Any:  # noqa: ANN401 - JSON
     """The jobs of a batch that was taken."""
     answer = await submit(house, key=key, files=files, **fields)
     assert answer.status_code == 202, answer.text

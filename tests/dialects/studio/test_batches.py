@@ -1,6 +1,7 @@
 """Making batches, and finding them again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ async def test_every_mode_takes_its_pictures_and_shows_them(house: House) -> Non
     ],
 )
 async def test_what_cannot_be_made_is_refused_by_name(
-    house: House, fields: dict[str, object], status: int, parameter: str
+    house: House, fields: dict[str, Any], status: int, parameter: str
 ) -> None:
     answer = await submit(house, **fields)
 

@@ -161,7 +161,7 @@ def from_worker(worker: WorkerStatus) -> WorkerView:
         id=worker.id,
         state=worker.state.value,
         restarts=worker.restarts,
-        models=list(device.models if device else worker.models),
+        models=list((device and device.models) or worker.models),
         device=device.id if device else None,
         device_name=device.name if device else None,
         memory_used_bytes=(device.memory_reserved_bytes or device.memory_allocated_bytes) if device else None,

@@ -1,15 +1,33 @@
 // The pictures that a request starts from: brought in from the disk, the clipboard, or the gallery.
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
+import { keepPictures, keptPictures } from "../lib/kept_pictures.js";
 import { madeHow } from "../lib/metadata.js";
 import { pictureOf } from "../lib/pictures.js";
 import { choose, fill, modelMeant, modesOnOffer, mostInputs, reuse } from "./form.js";
 import { go } from "./routes.js";
-import { change, now } from "./store.js";
+import { change, listen, now } from "./store.js";
 import { say } from "./toasts.js";
 
 /** @typedef {import("./types.js").InputPicture} InputPicture */
 /** @typedef {import("./types.js").Job} Job */
+
+/** Brings back the pictures of the last visit, and keeps those of this one. */
+export async function rememberInputs() {
+  const kept = await keptPictures();
+  if (kept && now().inputs.length === 0) {
+    const inputs = await Promise.all(kept.inputs.map(pictureOf)).catch(() => []);
+    const control = kept.control ? await pictureOf(kept.control).catch(() => null) : null;
+    change({ inputs, mask: inputs.length ? kept.mask : null, control });
+  }
+  let known = now();
+  listen(() => {
+    const { inputs, mask, control } = now();
+    if (inputs === known.inputs && mask === known.mask && control === known.control) return;
+    known = now();
+    void keepPictures({ inputs: inputs.map((one) => one.blob), mask, control: control?.blob ?? null });
+  });
+}
 
 /**
  * Adds pictures to those of the mode; where there is room for one only, the newest counts.

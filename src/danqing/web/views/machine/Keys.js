@@ -38,7 +38,7 @@ export function Keys() {
     setAsked("");
     void trying(() => revokeKey(id));
   };
-  return html`<section class="keys" aria-labelledby="keys-title">
+  return html`<section class="key-ring" aria-labelledby="keys-title">
     <h2 id="keys-title">${t("keys")}</h2>
     <p class="hint">${t("keysText")}</p>
     <form class="key-form" onSubmit=${issue}>

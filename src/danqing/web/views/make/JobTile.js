@@ -65,11 +65,12 @@ function Going({ job, live }) {
 /** @param {{job: Job}} props */
 function Ended({ job }) {
   if (job.state === "completed") return null;
-  const hint = HINTED.find((code) => code === job.failure?.code) ?? "other";
+  const hint = HINTED.find((code) => code === job.failure?.code);
   return html`<div class="ended">
     ${job.state === "failed" && html`<${Icon} name="warning" />`}
     <strong>${t(job.state === "failed" ? "failed" : "cancelled")}</strong>
-    ${job.failure && html`<p>${job.failure.message}</p><p>${t(`failureHint_${hint}`)}</p>`}
+    ${job.failure && !hint && html`<p>${job.failure.message}</p>`}
+    ${job.failure && html`<p>${t(`failureHint_${hint ?? "other"}`)}</p>`}
     <button type="button" class="plain-button" onClick=${() => void makeAgain(job, {})}>${t("again")}</button>
   </div>`;
 }

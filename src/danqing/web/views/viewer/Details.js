@@ -1,4 +1,5 @@
 // Everything that a picture was made with.
+import { adjustmentIn } from "../../lib/adjustments.js";
 import * as api from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { bytes, date, duration, number, t } from "../../lib/i18n.js";
@@ -44,7 +45,7 @@ export function Details({ job }) {
     <h2 class="unseen">${t("details")}</h2>
     <p class="said">${request.prompt}</p>
     ${request.negative_prompt && html`<p class="said negative"><strong>${t("negative")}</strong>${request.negative_prompt}</p>`}
-    ${job.adjustments.map((text) => html`<p class="adjusted"><strong>${t("adjusted")}</strong>${text}</p>`)}
+    ${job.adjustments.map((text) => html`<p class="adjusted"><strong>${t("adjusted")}</strong>${adjustmentIn(text, now().settings.language)}</p>`)}
     ${sources.length > 0 &&
     html`<div class="sources">${sources.map((source) => html`<img src=${api.at(source.url)} alt=${`${t("before")}: ${source.width} × ${source.height}`} />`)}</div>`}
     <dl>
