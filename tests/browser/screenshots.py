@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "studio"
 QUALITY = 82
+KEY = "a-key-for-pictures-only"
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 LANGUAGES = {"en": "en-GB", "zh": "zh-CN"}
 USUAL = (("en", "light"), ("zh", "dark"))
@@ -75,9 +76,14 @@ def main() -> None:
         path = browser_path(playwright)
         if path is None:
             raise SystemExit(MISSING)
+        browser = launched(playwright, path)
         with a_server(Path(folder), command=("-m", "danqing", "serve")) as server:
             server.start_ready()
-            take(launched(playwright, path), server, looks, chosen.to)
+            take(browser, server, looks, chosen.to)
+        with a_server(Path(folder), command=("-m", "danqing", "serve"), DANQING_ADMIN_KEY=KEY) as server:
+            server.start()
+            for look in looks:
+                with_page(browser, server, look, chosen.to, ("sign-in",))
 
 
 def take(browser: "Browser", server: Server, looks: Sequence[Look], folder: Path) -> None:
@@ -86,7 +92,13 @@ def take(browser: "Browser", server: Server, looks: Sequence[Look], folder: Path
         with_page(browser, server, look, folder, ("empty", "nothing"))
     fill_gallery(browser, server)
     for look in looks:
-        with_page(browser, server, look, folder, ("gallery", "viewer", "make", "fill", "edit", "compare", "machine"))
+        with_page(
+            browser,
+            server,
+            look,
+            folder,
+            ("gallery", "viewer", "settings", "make", "fill", "edit", "compare", "machine"),
+        )
 
 
 def fill_gallery(browser: "Browser", server: Server) -> None:
@@ -165,6 +177,11 @@ def show(studio: Studio, screen: str, look: Look) -> None:
             studio.open("machine")
             page.locator(".worker").wait_for()
             page.wait_for_timeout(8000)  # some samples
+        case "sign-in":
+            page.locator("input[name=key]").wait_for()
+        case "settings":
+            page.locator(".unfold").click()
+            page.locator("input[name=steps]").scroll_into_view_if_needed()
         case _:
             page.locator(".empty").wait_for()
 

@@ -1,9 +1,12 @@
 """Making pictures."""
 
-from playwright.sync_api import expect
+from pathlib import Path
 
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import opened
 from tests.browser.studio import Studio
-from tests.e2e.servers import Server
+from tests.e2e.servers import Server, a_server
 
 
 def test_a_picture_is_made_and_seen(studio: Studio) -> None:
@@ -118,3 +121,20 @@ def test_a_seed_is_drawn_kept_and_let_go(studio: Studio) -> None:
     expect(seed).to_have_value(str(2**63 - 1))
     page.get_by_role("button", name="Keep the seed").click()
     expect(seed).to_have_value("")
+
+
+def test_a_lora_is_chosen_with_its_strength(browser: Browser, tmp_path: Path) -> None:
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    (loras / "ink.safetensors").touch()
+    with a_server(tmp_path, DANQING_LORA_DIR=str(loras)) as server:
+        server.start_ready()
+        for studio in opened(browser, server.url):
+            page = studio.page
+            page.get_by_role("button", name="More settings").click()
+            page.get_by_role("checkbox", name="ink").check()
+            page.locator("input[name=lora-ink]").fill("0.5")
+            studio.make("a plain one")
+            expect(studio.tile("completed")).to_have_count(1)
+            (job,) = studio.api("/studio/batches")["batches"][0]["jobs"]
+            assert job["request"]["loras"] == [{"name": "ink", "scale": 0.5}]
