@@ -187,9 +187,9 @@ def show(studio: Studio, screen: str, look: Look) -> None:
 
 
 def first_picture(studio: Studio) -> None:
-    """The second batch of the gallery, which is one of those with several pictures or a large one."""
+    """The oldest batch: apples."""
     studio.open("gallery")
-    studio.page.locator(".cell button").nth(2).click()
+    studio.page.locator(".cell button").last.click()
     studio.viewer.locator("dl").wait_for()
 
 

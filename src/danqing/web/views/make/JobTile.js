@@ -43,7 +43,7 @@ function Going({ job, live }) {
   } else words = t(job.state === "generated" ? "generated" : "starting");
   return html`<div class="going">
     <div class="going-words">
-      <p>${words}${left !== null && live && live.step < live.total && html`<span>${t("left", { time: duration(left) })}</span>`}</p>
+      <p>${words}${left !== null && live && live.step < live.total && html`<span>${t("left", { time: duration(Math.max(1, left)) })}</span>`}</p>
       ${job.attempts > 1 && html`<p><span>${t("attempt", { n: job.attempts })}</span></p>`}
     </div>
     ${job.state !== "generated" &&
