@@ -151,6 +151,7 @@ class BatchStoreContract:
         for name, request in {
             "cat": wish("A red CAT, 100% fluffy"),
             "dog": wish("a red dog", model="other"),
+            "cake": wish("an Éclair, 蛋糕"),
             "edit": wish("make the cat blue", mode=Mode.EDIT),
             "failed": wish("a red cat that never was"),
         }.items():
@@ -169,6 +170,7 @@ class BatchStoreContract:
         assert await found("cat", promising=True) == ["edit", "cat"]
         assert await found(model="other") == ["dog"]
         assert await found(mode=Mode.EDIT) == ["edit"]
+        assert (await found("Éclair"), await found("éclair"), await found("蛋糕", "AN")) == (["cake"], [], ["cake"])
         # And what a database takes for a pattern is text
         assert (await found("0%"), await found("r_d"), await found("%%")) == (["cat"], [], [])
         # And pages are of what is found

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from string import ascii_uppercase
 
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
@@ -31,11 +32,19 @@ class BatchPlace:
     size: int = 1
 
 
+_SMALL = {ord(large): ord(large.lower()) for large in ascii_uppercase}
+
+
+def folded(text: str) -> str:
+    """With small letters for the large ones of ASCII, and all else as it is: what every database can do."""
+    return text.translate(_SMALL)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchFilter:
     """Which batches are looked for: those that show a job of which all of this is true.
 
-    words: each is somewhere in its prompt, large letters or small. model, mode: None for any. promising: it has not
+    words: each is somewhere in its prompt, `folded`. model, mode: None for any. promising: it has not
     failed and was not cancelled.
     """
 
@@ -54,9 +63,9 @@ class BatchFilter:
         return any(self._fits(job) for job in batch.jobs)
 
     def _fits(self, job: Job) -> bool:
-        prompt = job.request.prompt.lower()
+        prompt = folded(job.request.prompt)
         return (
-            all(word.lower() in prompt for word in self.words)
+            all(folded(word) in prompt for word in self.words)
             and self.model in (None, job.request.model)
             and self.mode in (None, job.request.mode)
             and not (self.promising and job.state in (JobState.FAILED, JobState.CANCELLED))
