@@ -97,7 +97,7 @@ def take(browser: "Browser", server: Server, looks: Sequence[Look], folder: Path
             server,
             look,
             folder,
-            ("gallery", "viewer", "settings", "make", "fill", "edit", "compare", "machine"),
+            ("gallery", "viewer", "settings", "make", "fill", "guide", "edit", "compare", "machine"),
         )
 
 
@@ -163,6 +163,11 @@ def show(studio: Studio, screen: str, look: Look) -> None:
             studio.choose("fill")
             studio.prompt.fill(prompt)
             stroke(studio)
+        case "guide":
+            use_first(studio)
+            studio.choose("controlnet")
+            studio.prompt.fill(prompt)
+            page.locator(".inputs .thumb img").nth(1).wait_for()
         case "edit":
             use_first(studio)
             studio.choose("edit")

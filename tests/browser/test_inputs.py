@@ -1,11 +1,21 @@
 """Pictures that a request starts from: filled, edited, followed, dropped."""
 
+import base64
 import io
 
-from PIL import Image, PngImagePlugin
+import numpy as np
+from PIL import Image, ImageDraw, PngImagePlugin
 from playwright.sync_api import expect
 
+from danqing.engine.edges import canny
 from tests.browser.studio import Studio, a_png
+
+
+def a_ring() -> bytes:
+    file, image = io.BytesIO(), Image.new("RGB", (96, 80), (240, 240, 240))
+    ImageDraw.Draw(image).ellipse((20, 12, 76, 68), fill=(30, 60, 120))
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def newest(studio: Studio) -> dict[str, object]:
@@ -84,7 +94,15 @@ def test_an_edit_with_several_references(studio: Studio) -> None:
 
 def test_a_controlnet_follows_the_lines_of_the_picture_itself(studio: Studio) -> None:
     studio.choose("controlnet")
-    studio.add_picture(a_png())
+    studio.add_picture(a_ring())
+    # Then the lines that are found are shown, about as the server finds them
+    lines = studio.page.get_by_role("img", name="Lines found")
+    expect(lines).to_be_visible()
+    address = lines.get_attribute("src") or ""
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("L")) > 0
+    found = canny(np.asarray(Image.open(io.BytesIO(a_ring())).convert("RGB"))) > 0
+    assert found.sum() > 100
+    assert (shown != found).mean() < 0.01
     studio.make("a house")
     expect(studio.tile("completed")).to_have_count(1)
     job = newest(studio)

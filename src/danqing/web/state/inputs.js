@@ -45,7 +45,9 @@ export async function addInputs(blobs) {
 /** @param {InputPicture[]} inputs */
 export function setInputs(inputs) {
   const isOther = inputs[0]?.id !== now().inputs[0]?.id;
+  const left = now().inputs.filter((one) => !inputs.includes(one));
   change({ inputs, mask: isOther ? null : now().mask });
+  for (const one of left) URL.revokeObjectURL(one.url);
 }
 
 /** @param {Blob[]} blobs */

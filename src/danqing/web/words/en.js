@@ -73,6 +73,7 @@ export const en = {
   inputPicture: "Picture",
   inputPictures: "Pictures",
   controlPicture: "Lines to follow",
+  linesFound: "Lines found",
   controlSame: "The picture's own lines are followed.",
   addPicture: "Add a picture",
   addHint: "Drop, paste, or choose a file",

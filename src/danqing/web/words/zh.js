@@ -74,6 +74,7 @@ export const zh = {
   inputPicture: "图片",
   inputPictures: "图片",
   controlPicture: "要遵循的线稿",
+  linesFound: "找到的线条",
   controlSame: "将遵循图片自身的线条。",
   addPicture: "添加图片",
   addHint: "拖入、粘贴或选择文件",

@@ -1,5 +1,6 @@
 // The pictures that the request starts from, with the mask or the map that goes with them.
-import { html } from "../../lib/html.js";
+import { edgesOf } from "../../lib/edges.js";
+import { html, useEffect, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { fill, modelMeant, mostInputs } from "../../state/form.js";
 import { addInputs, setControl, setInputs } from "../../state/inputs.js";
@@ -31,6 +32,7 @@ export function InputPictures() {
 
 /** The map that a ControlNet follows. */
 function Control() {
+  const first = useStore((state) => state.inputs[0] ?? null);
   const control = useStore((state) => state.control);
   const preprocess = useStore((state) => state.form.preprocess);
   return html`<div class="field">
@@ -38,6 +40,7 @@ function Control() {
       <input type="checkbox" name="preprocess" checked=${preprocess} onChange=${(/** @type {any} */ event) => fill({ preprocess: event.target.checked })} />
       <span>${t("preprocess")}<small>${t(preprocess ? "controlSame" : "preprocessHint")}</small></span>
     </label>
+    ${preprocess && first && html`<${Lines} key=${first.id} picture=${first} />`}
     ${!preprocess &&
     html`<span class="label">${t("controlPicture")}</span>
       <div class=${control ? "thumbs" : ""}>
@@ -46,6 +49,26 @@ function Control() {
           : html`<${PicturePicker} small=${false} several=${false} take=${setControl} />`}
       </div>`}
   </div>`;
+}
+
+/**
+ * The lines that are found in a photo.
+ * @param {{picture: import("../../state/types.js").InputPicture}} props
+ */
+function Lines({ picture }) {
+  const [address, setAddress] = useState("");
+  useEffect(() => {
+    edgesOf(picture.blob).then(setAddress, () => setAddress(""));
+  }, [picture]);
+  return (
+    address &&
+    html`<div class="thumbs">
+      <figure class="thumb">
+        <img src=${address} alt=${t("linesFound")} />
+        <figcaption>${t("linesFound")}</figcaption>
+      </figure>
+    </div>`
+  );
 }
 
 /** @param {{picture: import("../../state/types.js").InputPicture, drop: () => void}} props */
