@@ -8,7 +8,6 @@ data directory, with one small picture under many names.
 
 import argparse
 import asyncio
-import contextlib
 import io
 import os
 import sys
@@ -173,9 +172,8 @@ def scroll_to_end(page: "Page", pictures: int) -> None:
     while not page.get_by_text("That is everything.").count():
         page.mouse.wheel(0, 1200)
         page.wait_for_timeout(30)
-    with contextlib.suppress(ValueError):
-        last = max(int(cell.get_attribute("data-place") or 0) for cell in page.locator(".cell").all())
-        assert last + 1 == pictures, last
+    places = page.locator(".cell").evaluate_all("cells => cells.map(cell => Number(cell.dataset.place))")
+    assert max(places) + 1 == pictures, max(places)
 
 
 def heap_mb(devtools: "CDPSession") -> float:
