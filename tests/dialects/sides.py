@@ -19,7 +19,8 @@ from danqing.core.studio import Studio
 from danqing.events.in_process import InProcessEventBus
 from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.tickets import LocalTickets, Tickets
-from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemorySubscriptions
+from tests.fakes.issued_keys import InMemoryIssuedKeys
+from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemoryKeptJobs, InMemorySubscriptions
 
 if TYPE_CHECKING:
     from tests.fakes.painter import Painter
@@ -35,6 +36,8 @@ class Side:
     store: Any
     batches: Any
     subscriptions: Any
+    kept: Any
+    issued_keys: Any
     events: Any
     pool: Callable[["Painter"], WorkerPool]
     attendance: Attendance
@@ -70,6 +73,8 @@ class InMemorySides:
             store=store,
             batches=InMemoryBatchStore(store),
             subscriptions=InMemorySubscriptions(store),
+            kept=InMemoryKeptJobs(store),
+            issued_keys=InMemoryIssuedKeys(),
             events=InProcessEventBus(),
             pool=lambda painter: painter,
             attendance=LocalAttendance(),
@@ -92,6 +97,14 @@ def sides_at(root: Path) -> Sides:
 
         return ScaledSides(root)
     return InMemorySides(root)
+
+
+def start_services() -> None:
+    """What they need, which ends with the thread that asks for it first."""
+    if IS_SCALED:
+        from tests.services.postgres import running_postgres
+
+        running_postgres()
 
 
 class AllStop:

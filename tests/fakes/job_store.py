@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from danqing.core.batches import Batch
+from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.errors import (
     BatchNotFound,
     JobNotFound,
@@ -215,6 +215,16 @@ class InMemoryJobStore:
         entries = (entry for entry in self._batches.values() if owner in (None, entry.owner))
         return [self._batch(entry) for entry in sorted(entries, key=lambda entry: -entry.sequence)]
 
+    def drop(self, job_ids: Collection[str]) -> int:
+        """Forgets those of these jobs that have ended, and batches that show none any more."""
+        ended = [job_id for job_id in job_ids if job_id in self._jobs and self._jobs[job_id].state.is_final]
+        for job_id in ended:
+            del self._jobs[job_id]
+        for batch in [self._batch(entry) for entry in self._batches.values()]:
+            if not batch.jobs:
+                self.forget_batch(batch)
+        return len(ended)
+
     def forget_batch(self, batch: Batch) -> None:
         """The batch is shown no more."""
         del self._batches[batch.owner, batch.id]
@@ -257,8 +267,11 @@ class InMemoryBatchStore:
     def __init__(self, jobs: InMemoryJobStore) -> None:
         self._jobs = jobs
 
-    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
-        return self._jobs.shown_batches(owner)[offset : offset + limit]
+    async def batches(
+        self, owner: str | None, *, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
+    ) -> Sequence[Batch]:
+        shown = [batch for batch in self._jobs.shown_batches(owner) if wanted.fits(batch)]
+        return shown[offset : offset + limit]
 
     async def batch(self, batch_id: str, owner: str | None) -> Batch:
         for batch in self._jobs.shown_batches(owner):
@@ -271,6 +284,34 @@ class InMemoryBatchStore:
 
     async def forget(self, batch_id: str, owner: str | None) -> None:
         self._jobs.forget_batch(await self.batch(batch_id, owner))
+
+
+class InMemoryKeptJobs:
+    """A `KeptJobs` over an InMemoryJobStore."""
+
+    def __init__(self, jobs: InMemoryJobStore) -> None:
+        self._jobs = jobs
+
+    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
+        return [(job.owner, job.created_at) for job in self._jobs.matching(lambda job: job.created_at > moment)]
+
+    async def ended_before(self, moment: datetime, *, now: datetime, after: int, limit: int) -> Sequence[Job]:
+        found = self._jobs.matching(lambda job: bool(job.finished_at and job.finished_at < moment))
+        return [job for job in found if job.sequence > after][:limit]
+
+    async def artifact_bytes(self, owner: str | None) -> int:
+        jobs = self._jobs.matching(lambda job: owner in (None, job.owner))
+        return sum(artifact.size_bytes for job in jobs for artifact in job.artifacts)
+
+    async def input_names(self, owner: str | None) -> frozenset[str]:
+        jobs = self._jobs.matching(lambda job: owner in (None, job.owner))
+        return frozenset(image.name for job in jobs for image in job.request.inputs)
+
+    async def begin_removal(self, job_ids: Collection[str]) -> None:
+        """`find_equal` of these jobs is asked by no test."""
+
+    async def remove(self, job_ids: Collection[str]) -> int:
+        return self._jobs.drop(job_ids)
 
 
 class InMemorySubscriptions:

@@ -1,5 +1,6 @@
 """Every route of every dialect, and requests to each of them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from danqing.core.types import Mode
 from danqing.dialects.genserve.dialect import genserve
 from danqing.dialects.live.dialect import live
 from danqing.dialects.openai.dialect import openai
+from danqing.dialects.studio.dialect import studio
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.zimage.dialect import zimage
 from danqing.http.dialect import Dialect
@@ -19,7 +21,7 @@ from tests.dialects.house import House
 from tests.fakes.domain import a_card
 from tests.security.hostile_pictures import GOOD, GOOD_TEXT
 
-DIALECTS: tuple[Callable[[], Dialect], ...] = (turbo, live, genserve, zimage, openai)
+DIALECTS: tuple[Callable[[], Dialect], ...] = (turbo, live, genserve, zimage, openai, studio)
 UNDESCRIBED = ("/", "/docs", "/docs/5.35.0/{name}", "/openapi.json", "/nothing", "/api/nothing")
 UUID = "00000000-0000-4000-8000-000000000000"
 ALIASES = {"flux1-dev": "default", "z-image-turbo-*": "default"}
@@ -53,6 +55,9 @@ def a_good_request(method: str, path: str) -> dict[str, Any]:
     if method != "POST":
         return {}
     said: dict[str, Any] = {"prompt": "p", "width": 64, "height": 64, "num_inference_steps": 1}
+    if path == "/studio/batches":
+        request = json.dumps({**said, "mode": "img2img"})
+        return {"data": {"request": request}, "files": {"input_image": ("a.png", GOOD)}}
     if path in FORMS:
         said = {**said, "mode": "img2img"} if path.startswith("/generate") else {"prompt": "p", "size": "64x64"}
         return {"data": said, "files": {FORMS[path]: ("a.png", GOOD)}}

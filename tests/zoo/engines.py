@@ -34,6 +34,10 @@ class Zoo:
         """Lets everything go on that waits at this gate, now or later."""
         (self.folder / name).touch()
 
+    def close_gate(self, name: str) -> None:
+        """What comes to this gate from now on waits again."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def is_open(self, name: str) -> bool:
         """True once the gate was opened."""
         return (self.folder / name).exists()
@@ -134,8 +138,10 @@ class ZooEngine:
         for step in range(1, STEPS + 1):
             if observer.stopped():
                 return None
-            if step == 2 and request.prompt == "waits for a watcher":
+            if step == 2 and request.prompt.startswith("waits for a watcher"):
                 _wait(observer.wants_preview)
+            if step == 3 and request.prompt == "waits for a watcher, then at the gate":
+                _wait(lambda: self._zoo.is_open("gate") or observer.stopped())
             if step == 2 and not self._misbehave(request.prompt, observer.stopped):
                 return None
             time.sleep(self._zoo.step_s)

@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from string import ascii_uppercase
 
 from danqing.core.states import JobState
-from danqing.core.types import Job
+from danqing.core.types import Job, Mode
 
 PATIENCE = timedelta(minutes=10)  # for the next job of a batch that was announced to be larger
 
@@ -29,6 +30,49 @@ class BatchPlace:
     id: str
     index: int = 0
     size: int = 1
+
+
+_SMALL = {ord(large): ord(large.lower()) for large in ascii_uppercase}
+
+
+def folded(text: str) -> str:
+    """With small letters for the large ones of ASCII, and all else as it is: what every database can do."""
+    return text.translate(_SMALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFilter:
+    """Which batches are looked for: those that show a job of which all of this is true.
+
+    words: each is somewhere in its prompt, `folded`. model, mode: None for any. promising: it has not
+    failed and was not cancelled.
+    """
+
+    words: tuple[str, ...] = ()
+    model: str | None = None
+    mode: Mode | None = None
+    promising: bool = False
+
+    @property
+    def is_any(self) -> bool:
+        """Whether every batch is meant."""
+        return self == ANY_BATCH
+
+    def fits(self, batch: "Batch") -> bool:
+        """Whether the batch is meant."""
+        return any(self._fits(job) for job in batch.jobs)
+
+    def _fits(self, job: Job) -> bool:
+        prompt = folded(job.request.prompt)
+        return (
+            all(folded(word) in prompt for word in self.words)
+            and self.model in (None, job.request.model)
+            and self.mode in (None, job.request.mode)
+            and not (self.promising and job.state in (JobState.FAILED, JobState.CANCELLED))
+        )
+
+
+ANY_BATCH = BatchFilter()
 
 
 @dataclass(frozen=True, kw_only=True)

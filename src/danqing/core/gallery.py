@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from danqing.core.batches import Batch
+from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import AmbiguousBatch, BatchNotFound
 from danqing.core.ports import BatchStore
@@ -14,9 +14,13 @@ class Gallery:
     def __init__(self, batches: BatchStore) -> None:
         self._batches = batches
 
-    async def newest(self, *, limit: int, offset: int = 0, caller: Caller = LOCAL) -> Sequence[Batch]:
+    async def newest(
+        self, *, limit: int, offset: int = 0, caller: Caller = LOCAL, wanted: BatchFilter = ANY_BATCH
+    ) -> Sequence[Batch]:
         """Newest first. Raises StorageFailure."""
-        return await self._batches.batches(caller.history, limit=limit, offset=offset)
+        if any("\0" in text for text in (*wanted.words, wanted.model or "")):  # which not every database can look for
+            return []
+        return await self._batches.batches(caller.history, limit=limit, offset=offset, wanted=wanted)
 
     async def get(self, batch_id: str, *, caller: Caller = LOCAL, owner: str | None = None) -> Batch:
         """owner: whose batch, for a caller who sees several owners'; of those that have one of this id, the newest.

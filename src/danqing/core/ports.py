@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from danqing.core.batches import Batch
+from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.capabilities import ModelCard
 from danqing.core.events import Event
 from danqing.core.images import StagedImage
@@ -153,8 +153,10 @@ class BatchStore(Protocol):
     owner: only this owner's; None: everybody's.
     """
 
-    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
-        """Newest first, by when a batch's first job came."""
+    async def batches(
+        self, owner: str | None, *, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
+    ) -> Sequence[Batch]:
+        """Newest first, by when a batch's first job came. offset: of those that are wanted."""
         ...
 
     async def batch(self, batch_id: str, owner: str | None) -> Batch:

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from danqing.core.gallery import Gallery
+from danqing.core.issued_keys import KeyRing
 from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
+from danqing.core.removal import Removal
 from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
@@ -27,6 +29,7 @@ class DialectOptions:
     public_url: where clients find the server, with a slash at its end, for absolute addresses in answers; None: where
     the request came to (`Request.base_url`).
     log_prompts: whether log lines may have the beginning of a prompt.
+    needs_key: whether a request needs a key.
     """
 
     request_timeout_s: float = 600.0
@@ -34,6 +37,7 @@ class DialectOptions:
     environment: str = "dev"
     public_url: str | None = None
     log_prompts: bool = False
+    needs_key: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class Services:
     subscriptions: Subscriptions
     artifacts: ArtifactStore
     intake: ImageIntake
+    removal: Removal
+    key_ring: KeyRing
     links: PictureLinks
     options: DialectOptions
     bodies: BodyBudget = field(default_factory=BodyBudget)

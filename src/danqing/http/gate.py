@@ -24,7 +24,7 @@ from danqing.http.uvicorn_log import websocket_refused
 
 _log = structlog.get_logger(__name__)
 
-HOUSE_OPEN_PATHS = ("/", "/health", "/livez", "/readyz", "/docs", "/openapi.json")
+HOUSE_OPEN_PATHS = ("/", "/health", "/livez", "/readyz", "/docs", "/openapi.json", "/web")
 _POLICY_VIOLATION = 1008  # a WebSocket's close code
 
 

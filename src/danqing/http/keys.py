@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,18 +16,24 @@ _OWNER_DIGITS = 32
 _BLANKS = " \t"  # of a header; what else looks blank in latin-1 may be a byte of a letter in UTF-8
 
 
+def _none_issued(_digest: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Keys:
     """The keys of this server.
 
     enabled: whether a request needs one. ordinary: those of callers who see only their own jobs; None: any key that is
-    not empty is one. admin: its bearer sees everybody's; None: there is no administrator. While none is needed, who
-    gives one sees everybody's jobs, as all do, and his own history.
+    not empty is one. admin: its bearer sees everybody's; None: there is no administrator. issued: whether the key with
+    this SHA-256 is an ordinary one that an administrator has handed out. While none is needed, who gives one sees
+    everybody's jobs, as all do, and his own history.
     """
 
     enabled: bool
     ordinary: frozenset[str] | None = field(default=frozenset(), repr=False)
     admin: str | None = field(default=None, repr=False)
+    issued: Callable[[bytes], bool] = field(default=_none_issued, repr=False)
 
     def caller(self, key: bytes | None) -> Caller | None:
         """Whoever bears this key; None for nobody. While keys are not needed, everybody is somebody.
@@ -36,14 +43,15 @@ class Keys:
         if not key:
             return None if self.enabled else LOCAL
         digest = hashlib.sha256(key).digest()
-        owner = f"key-{digest.hex()[:_OWNER_DIGITS]}"
+        owner = owner_of(digest.hex())
         is_admin = any([hmac.compare_digest(digest, known) for known in self._admin_digests])  # a list: all compared
         is_ordinary = any([hmac.compare_digest(digest, known) for known in self._ordinary_digests])
+        is_issued = self.issued(digest)
         if is_admin:
             return Caller(owner=owner, sees_all=True)
         if not self.enabled:
             return Caller(owner=owner, sees_all=True, own_history=True)
-        return Caller(owner=owner) if is_ordinary or self.ordinary is None else None
+        return Caller(owner=owner) if is_ordinary or is_issued or self.ordinary is None else None
 
     @property
     def let_anybody_in(self) -> bool:
@@ -57,6 +65,11 @@ class Keys:
     @cached_property
     def _ordinary_digests(self) -> tuple[bytes, ...]:
         return tuple(_digest(key) for key in self.ordinary or () if key)
+
+
+def owner_of(digest: str) -> str:
+    """What the bearer of the key with this SHA-256 (hex) is called."""
+    return f"key-{digest[:_OWNER_DIGITS]}"
 
 
 def _digest(key: str) -> bytes:

@@ -1,66 +1,69 @@
-"""What `/` answers: to a browser a page that says what runs here and how to ask for a picture, to others JSON."""
+"""What `/` answers: to a browser the studio page, to others JSON. The page's files are under `/web`."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from danqing.core.studio import Studio
 from danqing.http.dialect import Dialect
+from danqing.http.web_files import WebFiles, compressed, gzipped_if_smaller
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; }
-pre { background: #8881; padding: 1rem; overflow-x: auto; }
-:root { color-scheme: light dark; }
-"""
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Danqing 丹青</title>
-<style>{style}</style></head>
-<body>
-<h1>Danqing 丹青</h1>
-<p>Model: <strong>{model}</strong>, {state}.</p>
-{dialects}
-<p><a href="/docs">All endpoints, to read and to try</a> (<a href="/openapi.json">openapi.json</a>)</p>
-</body>
-</html>
-"""
+FILES_AT = "/web"
+# data: and blob: are pictures that the page itself made or was told.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _DIALECT = "<h2>{title}</h2>\n<pre>{example}</pre>"
+_PRELOADED = (".js", ".mjs")
 
 
 class StartPage:
     """`GET /` on the shared port: who asks for `text/html` gets the page, everybody else what the dialect that has a
     `root` says, or the page if none has.
 
-    The page loads nothing from anywhere and runs no script.
+    The page loads nothing from anywhere else and runs no script but its own files. Where no script runs, it says how to
+    ask for a picture.
     """
 
-    def __init__(self, *, studio: Studio, dialects: Sequence[Dialect], public_url: str | None = None) -> None:
-        """public_url: see `DialectOptions`."""
+    def __init__(
+        self,
+        *,
+        studio: Studio,
+        dialects: Sequence[Dialect],
+        public_url: str | None = None,
+        files: WebFiles | None = None,
+    ) -> None:
+        """public_url: see `DialectOptions`. files: of the package, without."""
         self._studio = studio
         self._public_url = public_url
         self._dialects = dialects
         self._root = next((dialect.root for dialect in dialects if dialect.root is not None), None)
-        style_hash = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-        self._policy = (
-            f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'; "
-            "frame-ancestors 'none'"
-        )
+        self._files = files or WebFiles()
+        self._template = self._files.files["index.html"].content.decode()
 
     def router(self) -> APIRouter:
-        """The route."""
-        router = APIRouter()
-        router.add_api_route("/", self.show, methods=["GET"], include_in_schema=False)
+        """The routes."""
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/", self.show, methods=["GET"])
+        router.add_api_route(f"{FILES_AT}/{{digest}}/{{name:path}}", self.file, methods=["GET"])
         return router
 
     async def show(self, request: Request) -> Response:
         """The address shown is the public one, or else the one that the browser used."""
         response = self._page(request) if self._root is None or _wants_page(request) else JSONResponse(self._root)
-        response.headers["Vary"] = "Accept"
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        return response
+
+    async def file(self, digest: str, name: str, request: Request) -> Response:
+        """One of the page's files."""
+        response = self._files.response(name, digest, request.headers)
+        if response is None:
+            raise HTTPException(status_code=404)
         return response
 
     def _page(self, request: Request) -> Response:
@@ -70,13 +73,25 @@ class StartPage:
             for d in self._dialects
             if d.curl_example
         ]
-        page = _PAGE.format(
-            style=_STYLE,
-            model=escape(self._studio.catalogue.default().title),
-            state="ready" if self._studio.pool_status().model_loaded else "still loading",
-            dialects="\n".join(examples),
-        )
-        return HTMLResponse(page, headers={"Content-Security-Policy": self._policy})
+        at = f"{FILES_AT[1:]}/{self._files.digest}"
+        preloads = [
+            f'<link rel="modulepreload" href="{at}/{name}">'
+            for name in self._files.files
+            if name.endswith(_PRELOADED) and name not in ("theme.js", "app.js")
+        ]
+        parts = {
+            "at": at,
+            "preloads": "\n".join(preloads),
+            "model": escape(self._studio.catalogue.default().title),
+            "state": "ready" if self._studio.pool_status().model_loaded else "still loading",
+            "examples": "\n".join(examples),
+        }
+        page = self._template
+        for name, text in parts.items():
+            page = page.replace(f"<!--{name}-->", text)
+        content = page.encode()
+        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+        return compressed(content, gzipped_if_smaller(content), "text/html; charset=utf-8", headers, request.headers)
 
 
 class RootAnswer:

@@ -17,9 +17,10 @@ from sqlalchemy import (
     update,
 )
 
-from danqing.core.batches import Batch
+from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.types import Job
 from danqing.store import loading
+from danqing.store.batch_search import shows
 from danqing.store.schema import batches, jobs
 
 MAX_BATCHES_PER_QUERY = 500
@@ -58,16 +59,18 @@ JOIN_BATCH = (
 FORGET_BATCH = delete(batches).where(IS_THIS)
 
 
-def page(connection: Connection, owner: str | None, limit: int, offset: int) -> list[Batch]:
-    """A page of the batches of this owner or, with None, of all; newest first.
+def page(
+    connection: Connection, owner: str | None, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
+) -> list[Batch]:
+    """A page of the wanted batches of this owner or, with None, of all; newest first.
 
     A batch of which this version can read no job is left out.
     """
     values = {"page_limit": limit, "page_offset": min(offset, MAX_OFFSET)}
-    if owner is None:
-        found = connection.execute(PAGE, values)
-    else:
-        found = connection.execute(OWNERS_PAGE, {**values, "of_owner": owner})
+    statement = PAGE if owner is None else OWNERS_PAGE
+    if not wanted.is_any:
+        statement = statement.where(shows(wanted, IS_SHOWN))
+    found = connection.execute(statement, values if owner is None else {**values, "of_owner": owner})
     return _whole(connection, found.mappings().all())
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from danqing.core.batches import Batch
+from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.errors import BatchNotFound
 from danqing.store import batch_rows
 from danqing.store.database import Database
@@ -15,9 +15,12 @@ class SqlBatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def batches(self, owner: str | None, *, limit: int, offset: int) -> Sequence[Batch]:
+    async def batches(
+        self, owner: str | None, *, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
+    ) -> Sequence[Batch]:
         """See the port; so for all below."""
-        return await self._database.read(partial(batch_rows.page, owner=owner, limit=limit, offset=offset))
+        query = partial(batch_rows.page, owner=owner, limit=limit, offset=offset, wanted=wanted)
+        return await self._database.read(query)
 
     async def batch(self, batch_id: str, owner: str | None) -> Batch:
         batch = await self._database.read(partial(batch_rows.find, batch_id=batch_id, owner=owner))

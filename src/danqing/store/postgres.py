@@ -15,6 +15,7 @@ from danqing.core.studio import utc_now
 from danqing.store.advisory_locks import exclusive, hold
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database
+from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_line import PostgresJobLine
 from danqing.store.job_store import SqlJobStore
 from danqing.store.kept_jobs import SqlKeptJobs
@@ -39,6 +40,7 @@ class PostgresStores:
     batches: SqlBatchStore
     subscriptions: SqlSubscriptions
     kept: SqlKeptJobs
+    issued_keys: SqlIssuedKeys
     line: PostgresJobLine
     nodes: PostgresNodes
 
@@ -76,6 +78,7 @@ class PostgresStores:
             batches=SqlBatchStore(used),
             subscriptions=SqlSubscriptions(used),
             kept=SqlKeptJobs(used, books),
+            issued_keys=SqlIssuedKeys(used),
             line=PostgresJobLine(used),
             nodes=PostgresNodes(used, clock=clock),
         )

@@ -123,6 +123,16 @@ submit_keys = Table(
     Index("ix_submit_keys_counts_until", "counts_until"),
 )
 
+# Keys that an administrator has handed out; the keys themselves are kept nowhere.
+issued_keys = Table(
+    "issued_keys",
+    metadata,
+    Column("id", AnyText, primary_key=True),
+    Column("name", AnyText, nullable=False),
+    Column("digest", AnyText, nullable=False, unique=True),  # SHA-256 of the key, hex
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 subscriptions = Table(
     "subscriptions",
     metadata,

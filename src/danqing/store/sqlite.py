@@ -11,6 +11,7 @@ from danqing.core.errors import StorageFailure
 from danqing.core.studio import utc_now
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database
+from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_store import SqlJobStore
 from danqing.store.kept_jobs import SqlKeptJobs
 from danqing.store.one_writer import OneWriter
@@ -27,6 +28,7 @@ class SqliteStores:
     batches: SqlBatchStore
     subscriptions: SqlSubscriptions
     kept: SqlKeptJobs
+    issued_keys: SqlIssuedKeys
 
     @classmethod
     def open(
@@ -55,6 +57,7 @@ class SqliteStores:
             batches=SqlBatchStore(used),
             subscriptions=SqlSubscriptions(used),
             kept=SqlKeptJobs(used, books),
+            issued_keys=SqlIssuedKeys(used),
         )
 
     async def close(self) -> None:

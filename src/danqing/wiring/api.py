@@ -86,6 +86,8 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
                     jobs=stores.jobs,
                     batches=stores.batches,
                     subscriptions=stores.subscriptions,
+                    kept=stores.kept,
+                    issued_keys=stores.issued_keys,
                     queue=publisher,
                     pool=pool,
                     events=events,
@@ -119,5 +121,6 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
         reconciling = keep_reconciled(stores.jobs, artifacts, stores.kept, exclusive=shared.exclusive)
         await stack.enter_async_context(running(reconciling, name="reconciling"))
         await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
+        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
         stack.push_async_callback(runtime.halt)
         yield runtime

@@ -7,9 +7,11 @@ import structlog
 from fastapi import FastAPI
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.issued_keys import KeyRing
 from danqing.dialects.genserve.dialect import genserve
 from danqing.dialects.live.dialect import live
 from danqing.dialects.openai.dialect import openai
+from danqing.dialects.studio.dialect import studio
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.zimage.dialect import zimage
 from danqing.http.app import build_app, build_dialect_app
@@ -22,7 +24,7 @@ from danqing.wiring.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai}
+DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai, "studio": studio}
 
 
 def listeners(settings: Settings) -> tuple[Listener, ...]:
@@ -53,7 +55,7 @@ def check_exposure(settings: Settings) -> bool:
 def build_apps(runtime: Runtime, opened: Sequence[OpenListener]) -> Mapping[OpenListener, FastAPI]:
     """The app that answers on each listener."""
     settings = runtime.settings
-    gate = gate_of(settings, loopback_only=is_loopback(settings.host), local_clients_only=False)
+    gate = gate_of(settings, loopback_only=is_loopback(settings.host), local_clients_only=False, ring=_ring_of(runtime))
     return {one: _build_app(runtime, one.listener.dialect, gate) for one in opened}
 
 
@@ -67,7 +69,12 @@ def build_managed_app(runtime: Runtime, dialect: str | None) -> FastAPI:
     if open_to_all:
         log.warning("open_to_whoever_reaches_it", hint="no listed key is needed; see SECURITY.md")
     local_clients_only = keys_of(settings).let_anybody_in and not open_to_all
-    return _build_app(runtime, dialect, gate_of(settings, loopback_only=None, local_clients_only=local_clients_only))
+    gate = gate_of(settings, loopback_only=None, local_clients_only=local_clients_only, ring=_ring_of(runtime))
+    return _build_app(runtime, dialect, gate)
+
+
+def _ring_of(runtime: Runtime) -> KeyRing:
+    return runtime.services.key_ring
 
 
 def _build_app(runtime: Runtime, dialect: str | None, gate: GateParts) -> FastAPI:
@@ -82,9 +89,13 @@ def build_dialects() -> tuple[Dialect, ...]:
     return tuple(build() for build in DIALECTS.values())
 
 
-def gate_of(settings: Settings, *, loopback_only: bool | None, local_clients_only: bool) -> GateParts:
-    """One for all apps of a server; see `GateRules`. Raises InvalidSettings."""
+def gate_of(
+    settings: Settings, *, loopback_only: bool | None, local_clients_only: bool, ring: KeyRing | None = None
+) -> GateParts:
+    """One for all apps of a server; see `GateRules`. ring: of keys that were issued. Raises InvalidSettings."""
     keys = keys_of(settings)
+    if ring is not None:
+        keys = replace(keys, issued=ring.holds)
     if keys.enabled and keys.ordinary is None:
         log.warning("any_key_is_let_in", hint="API_ENABLE_AUTH is on, and API_ALLOWED_KEYS names no keys")
     try:

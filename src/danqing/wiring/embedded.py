@@ -92,6 +92,8 @@ async def open_embedded(
                     jobs=stores.jobs,
                     batches=stores.batches,
                     subscriptions=stores.subscriptions,
+                    kept=stores.kept,
+                    issued_keys=stores.issued_keys,
                     queue=queue,
                     pool=supervisor,
                     events=events,
@@ -114,6 +116,7 @@ async def open_embedded(
         if reconciled.missing:
             log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
         await stack.enter_async_context(keeping.at_work())
+        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
         stack.push_async_callback(runtime.halt)
         dispatcher.start()
         yield runtime

@@ -6,6 +6,8 @@ from datetime import timedelta
 from danqing.config import Settings
 from danqing.core.attendance import Attendance
 from danqing.core.gallery import Gallery
+from danqing.core.issued_keys import IssuedKeys, KeyRing
+from danqing.core.keeping import KeptJobs
 from danqing.core.pace import Forecast
 from danqing.core.ports import (
     ArtifactStore,
@@ -18,11 +20,13 @@ from danqing.core.ports import (
     Subscriptions,
     WorkerPool,
 )
-from danqing.core.studio import Studio
+from danqing.core.removal import Removal
+from danqing.core.studio import Studio, utc_now
 from danqing.http.dialect import DialectOptions, Services
 from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 from danqing.wiring.keeping import Keeping
+from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.rules import limits
 
@@ -34,6 +38,8 @@ class Parts:
     jobs: JobStore
     batches: BatchStore
     subscriptions: Subscriptions
+    kept: KeptJobs
+    issued_keys: IssuedKeys
     queue: JobQueue
     pool: WorkerPool
     events: EventBus
@@ -71,6 +77,8 @@ def services_of(settings: Settings, parts: Parts) -> Services:
         subscriptions=parts.subscriptions,
         artifacts=parts.artifacts,
         intake=parts.intake,
+        removal=Removal(studio=studio, kept=parts.kept, artifacts=parts.artifacts, inputs=parts.keeping.inputs),
+        key_ring=KeyRing(parts.issued_keys, clock=utc_now),
         links=PictureLinks(parts.secret or None),
         neighbours=parts.neighbours,
         options=DialectOptions(
@@ -79,5 +87,6 @@ def services_of(settings: Settings, parts: Parts) -> Services:
             environment=settings.environment,
             public_url=settings.public_url,
             log_prompts=settings.log_prompts,
+            needs_key=keys_of(settings).enabled,
         ),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.issued_keys import IssuedKeys
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import BatchStore, JobStore, Subscriptions
 from danqing.core.shared_store import JobAges, JobLine, Nodes
@@ -43,6 +44,7 @@ class Stores:
     batches: BatchStore
     subscriptions: Subscriptions
     kept: KeptJobs
+    issued_keys: IssuedKeys
     secret: Callable[[], Awaitable[bytes]]
     """What signs addresses and keys fingerprints, the same for all processes, drawn at the first call."""
     close: Callable[[], Awaitable[None]]
@@ -72,6 +74,7 @@ async def open_stores(
                 batches=stores.batches,
                 subscriptions=stores.subscriptions,
                 kept=stores.kept,
+                issued_keys=stores.issued_keys,
                 secret=secret,
                 close=stores.close,
             )
@@ -88,6 +91,7 @@ async def open_stores(
                 batches=postgres.batches,
                 subscriptions=postgres.subscriptions,
                 kept=postgres.kept,
+                issued_keys=postgres.issued_keys,
                 secret=postgres.secret,
                 close=postgres.close,
                 shared=Shared(line=postgres.line, nodes=postgres.nodes, exclusive=postgres.exclusive),

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from danqing.store.batch_store import SqlBatchStore
+from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_line import PostgresJobLine
 from danqing.store.job_store import SqlJobStore
 from danqing.store.kept_jobs import SqlKeptJobs
@@ -48,6 +49,11 @@ def subscriptions(stores: PostgresStores) -> SqlSubscriptions:
 @pytest.fixture
 def kept(stores: PostgresStores) -> SqlKeptJobs:
     return stores.kept
+
+
+@pytest.fixture
+def keys(stores: PostgresStores) -> SqlIssuedKeys:
+    return stores.issued_keys
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 
 from danqing.core.errors import DataDirectoryInUse, QueueFull, TooManyJobs
+from danqing.core.issued_keys import KeyRing
 from danqing.core.states import JobState
+from danqing.core.studio import utc_now
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job
 from danqing.store.many_writers import FULL_SOON
@@ -293,3 +295,23 @@ async def test_a_server_that_lost_its_connection_holds_the_database_again(
             assert time.monotonic() < until
         with pytest.raises(DataDirectoryInUse):
             await several[1].hold(alone=True).__aenter__()
+
+
+# Keys
+
+
+async def test_a_key_that_one_process_issues_or_revokes_is_soon_known_to_all(several: list[PostgresStores]) -> None:
+    # Given two processes that look again and again
+    here, there = (KeyRing(stores.issued_keys, clock=utc_now) for stores in several[:2])
+
+    async def until(is_known: bool, digest: bytes) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while there.holds(digest) != is_known:
+                await asyncio.sleep(0.01)
+
+    async with here.kept_fresh(), there.kept_fresh(every_s=0.01):
+        # When one issues a key, and revokes it, then the other lets its bearer in, and no more
+        key, _ = await here.issue("Anne")
+        await until(True, bytes.fromhex(key.digest))
+        await here.revoke(key.id)
+        await until(False, bytes.fromhex(key.digest))

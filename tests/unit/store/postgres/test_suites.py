@@ -3,6 +3,7 @@
 import pytest
 
 from danqing.store.batch_store import SqlBatchStore
+from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_line import PostgresJobLine
 from danqing.store.job_store import SqlJobStore
 from danqing.store.kept_jobs import SqlKeptJobs
@@ -11,6 +12,7 @@ from danqing.store.postgres import PostgresStores
 from danqing.store.postgres_database import PostgresDatabase
 from danqing.store.subscriptions import SqlSubscriptions
 from tests.contracts.batch_store import BatchStoreContract
+from tests.contracts.issued_keys import IssuedKeysContract
 from tests.contracts.job_line import JobLineContract
 from tests.contracts.job_store import JobStoreContract
 from tests.contracts.kept_jobs import KeptJobsContract
@@ -46,3 +48,7 @@ class TestPostgresNodes(NodesContract):
 
 class TestPostgresKeptJobs(KeptJobsContract):
     implementation = SqlKeptJobs
+
+
+class TestPostgresIssuedKeys(IssuedKeysContract):
+    implementation = SqlIssuedKeys

@@ -1,0 +1,104 @@
+"""Keys that an administrator hands out while the server runs, beside those of its settings."""
+
+import asyncio
+import hashlib
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from danqing.core.errors import InvalidRequest, StorageFailure
+
+MAX_NAME_CHARS = 100
+REFRESH_S = 5.0  # until then, what another server process has issued or revoked may be unknown here
+_PREFIX = "dq_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedKey:
+    """name: for people. digest: SHA-256 of the key, hex; the key itself is told once and kept nowhere."""
+
+    id: str
+    name: str
+    digest: str
+    created_at: datetime
+
+
+class IssuedKeys(Protocol):
+    """Where they are kept. Raises StorageFailure when the medium fails."""
+
+    async def add(self, key: IssuedKey) -> None:
+        """Durable on return."""
+        ...
+
+    async def all(self) -> Sequence[IssuedKey]:
+        """Newest first."""
+        ...
+
+    async def remove(self, key_id: str) -> None:
+        """Durable on return; an unknown id is fine."""
+        ...
+
+
+class KeyRing:
+    """The issued keys, held in memory so that each request is judged at once. For one event loop."""
+
+    def __init__(self, store: IssuedKeys, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+        self._digests: frozenset[bytes] = frozenset()
+        self._looking = asyncio.Lock()
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether the key with this SHA-256 was issued and not revoked.
+
+        Looked up by digest, so that how long it takes tells nothing about keys.
+        """
+        return digest in self._digests
+
+    async def issue(self, name: str) -> tuple[IssuedKey, str]:
+        """A new key, and the text that its bearer shows. Raises InvalidRequest or StorageFailure."""
+        name = name.strip()
+        if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
+            raise InvalidRequest(f"name must have 1 to {MAX_NAME_CHARS} printable characters.", parameter="name")
+        text = _PREFIX + secrets.token_urlsafe(32)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        key = IssuedKey(id=str(uuid.uuid4()), name=name, digest=digest, created_at=self._clock())
+        await self._store.add(key)
+        await self.refresh()
+        return key, text
+
+    async def all(self) -> Sequence[IssuedKey]:
+        """Newest first. Raises StorageFailure."""
+        return await self._store.all()
+
+    async def revoke(self, key_id: str) -> None:
+        """Its bearer is let in no more; what he made stays. Raises StorageFailure."""
+        await self._store.remove(key_id)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Looks which there are. Raises StorageFailure."""
+        async with self._looking:  # one after the other: the last to answer has also looked last
+            self._digests = frozenset(bytes.fromhex(key.digest) for key in await self._store.all())
+
+    @asynccontextmanager
+    async def kept_fresh(self, *, every_s: float = REFRESH_S) -> AsyncGenerator[None]:
+        """Inside, what other server processes issue and revoke is noticed. Raises StorageFailure."""
+        await self.refresh()
+        refreshing = asyncio.create_task(self._refresh_for_ever(every_s), name="issued-keys")
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            with suppress(asyncio.CancelledError):
+                await refreshing
+
+    async def _refresh_for_ever(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            with suppress(StorageFailure):  # logged where it was raised; the keys that are known stay
+                await self.refresh()

@@ -1,0 +1,172 @@
+// How a picture was made, as its file says: Danqing's own words, A1111's, ComfyUI's and InvokeAI's.
+import { pngTexts } from "./png_texts.js";
+
+/** @typedef {Partial<import("../state/types.js").RequestView>} Said */
+/** @typedef {Record<string, any>} Json */
+
+/**
+ * @param {Blob} file
+ * @returns {Promise<{by: string, said: Said} | null>} null where the file says nothing that is understood
+ */
+export async function madeHow(file) {
+  const texts = await pngTexts(file);
+  const readers = /** @type {const} */ ([
+    ["Danqing", "danqing", ofDanqing],
+    ["InvokeAI", "invokeai_metadata", ofInvoke],
+    ["ComfyUI", "prompt", ofComfy],
+    ["A1111", "parameters", ofA1111],
+  ]);
+  for (const [by, keyword, read] of readers) {
+    const text = texts.get(keyword);
+    if (text === undefined) continue;
+    try {
+      const said = read(text);
+      if (said) return { by, said };
+    } catch {
+      // It looks like that program's and is not.
+    }
+  }
+  return null;
+}
+
+/**
+ * A seed may be larger than JavaScript's numbers are exact: it is read as text.
+ * @param {string} text
+ * @param {string} name
+ */
+function longNumber(text, name) {
+  return new RegExp(`"${name}"\\s*:\\s*(\\d+)`).exec(text)?.[1];
+}
+
+/**
+ * @param {string} text
+ * @returns {Said}
+ */
+export function ofDanqing(text) {
+  const { request } = JSON.parse(text);
+  return {
+    prompt: request.prompt,
+    negative_prompt: request.negative_prompt,
+    mode: request.mode,
+    model: request.model,
+    width: request.width,
+    height: request.height,
+    num_inference_steps: request.num_inference_steps,
+    guidance_scale: request.guidance_scale,
+    seed: longNumber(text, "seed") ?? "",
+    strength: request.strength,
+    control_preprocess: request.control_preprocess,
+    controlnet_conditioning_scale: request.controlnet_conditioning_scale,
+    loras: request.loras ?? [],
+    step_cache: request.step_cache,
+    upscale: (request.further ?? []).includes("upscaled"),
+  };
+}
+
+const LORA = /<lora:([^:>]+):(-?[\d.]+)>/g;
+
+/**
+ * @param {string} text
+ * @returns {Said | null}
+ */
+export function ofA1111(text) {
+  const lines = text.trim().split("\n");
+  const settings = lines.at(-1) ?? "";
+  if (!/\bSteps: \d+/.test(settings)) return null;
+  const body = lines.slice(0, -1).join("\n");
+  const [positive = "", ...negative] = body.split(/^Negative prompt: /m);
+  /** @param {string} name */
+  const value = (name) => new RegExp(`(?:^|, )${name}: ("(?:[^"\\\\]|\\\\.)*"|[^,]*)`).exec(settings)?.[1]?.trim();
+  const size = /^(\d+)x(\d+)$/.exec(value("Size") ?? "");
+  const strength = value("Denoising strength");
+  return {
+    prompt: positive.replace(LORA, "").trim(),
+    negative_prompt: negative.join("\n").trim(),
+    mode: strength === undefined ? "text2img" : "img2img",
+    model: value("Model"),
+    width: size ? Number(size[1]) : undefined,
+    height: size ? Number(size[2]) : undefined,
+    num_inference_steps: numberOf(value("Steps")),
+    guidance_scale: numberOf(value("CFG scale")),
+    seed: /^\d+$/.exec(value("Seed") ?? "")?.[0] ?? "",
+    strength: numberOf(strength) ?? null,
+    loras: [...positive.matchAll(LORA)].map(([, name = "", scale]) => ({ name, scale: Number(scale) })),
+  };
+}
+
+/**
+ * The graph is walked back from its sampler.
+ * @param {string} text
+ * @returns {Said | null}
+ */
+export function ofComfy(text) {
+  /** @type {Record<string, {class_type: string, inputs: Json}>} */
+  const nodes = JSON.parse(text);
+  const all = Object.values(nodes);
+  const sampler = all.find((node) => /KSampler|SamplerCustom/.test(node.class_type));
+  if (!sampler) return null;
+  /** @param {unknown} link */
+  const linked = (link) => (Array.isArray(link) ? nodes[String(link[0])] : undefined);
+  /**
+   * @param {unknown} link
+   * @returns {string}
+   */
+  const words = (link, depth = 0) => {
+    const node = linked(link);
+    if (!node || depth > 8) return "";
+    const said = node.inputs.text ?? node.inputs.prompt ?? node.inputs.t5xxl;
+    if (typeof said === "string") return said;
+    return words(said ?? node.inputs.conditioning ?? node.inputs.positive, depth + 1);
+  };
+  /** @param {string[]} names */
+  const anywhere = (...names) => {
+    for (const node of [sampler, ...all]) {
+      for (const name of names) if (typeof node.inputs[name] === "number") return node.inputs[name];
+    }
+    return undefined;
+  };
+  const latent = all.find((node) => /Empty.*Latent/.test(node.class_type));
+  const strength = sampler.inputs.denoise;
+  return {
+    prompt: words(sampler.inputs.positive) || words(all.find((node) => node.inputs.positive)?.inputs.positive),
+    negative_prompt: words(sampler.inputs.negative),
+    mode: latent ? "text2img" : "img2img",
+    width: latent?.inputs.width,
+    height: latent?.inputs.height,
+    num_inference_steps: anywhere("steps"),
+    guidance_scale: anywhere("cfg", "guidance"),
+    seed: longNumber(text, "noise_seed") ?? longNumber(text, "seed") ?? "",
+    strength: latent || typeof strength !== "number" ? null : strength,
+  };
+}
+
+/**
+ * @param {string} text
+ * @returns {Said | null}
+ */
+export function ofInvoke(text) {
+  const said = JSON.parse(text);
+  if (typeof said.positive_prompt !== "string") return null;
+  return {
+    prompt: said.positive_prompt,
+    negative_prompt: said.negative_prompt ?? "",
+    mode: said.strength === undefined || /txt2img/.test(said.generation_mode ?? "") ? "text2img" : "img2img",
+    model: said.model?.name,
+    width: said.width,
+    height: said.height,
+    num_inference_steps: said.steps,
+    guidance_scale: said.cfg_scale ?? said.guidance,
+    seed: longNumber(text, "seed") ?? "",
+    strength: said.strength ?? null,
+    loras: (said.loras ?? []).map((/** @type {Json} */ lora) => ({
+      name: lora.model?.name ?? lora.lora?.model_name ?? "",
+      scale: lora.weight ?? 1,
+    })),
+  };
+}
+
+/** @param {string | undefined} text */
+function numberOf(text) {
+  const number = Number(text);
+  return text !== undefined && text !== "" && Number.isFinite(number) ? number : undefined;
+}

@@ -1,0 +1,138 @@
+// The gallery: pages of the history, and pictures that are removed after a moment to think better of it.
+import { Refused, Unreachable } from "../lib/api.js";
+import * as api from "../lib/api.js";
+import { keep, kept } from "../lib/kept.js";
+import { forgetJob, learn } from "./batches.js";
+import { change, now } from "./store.js";
+
+/** @typedef {import("./types.js").Job} Job */
+
+const PAGE = 100;
+const UNDO_MS = 8000;
+export const NO_FILTER = { text: "", model: "", mode: "" };
+
+let asked = 0;
+
+/**
+ * Begins again with the newest.
+ * @param {import("./store.js").Filter} filter
+ */
+export async function show(filter) {
+  change({ gallery: { ...now().gallery, ids: [], next: 0, loading: false, failed: false, filter } });
+  await more();
+}
+
+/** Another page, if there is one. */
+export async function more() {
+  const { gallery } = now();
+  if (gallery.loading || gallery.next === null) return;
+  const mine = ++asked;
+  change({ gallery: { ...gallery, loading: true, failed: false } });
+  try {
+    const page = await api.batches(gallery.filter, gallery.next, PAGE);
+    if (mine !== asked) return;
+    learn(page.batches);
+    const seen = new Set(now().gallery.ids);
+    const ids = [...now().gallery.ids, ...page.batches.map((batch) => batch.id).filter((id) => !seen.has(id))];
+    const next = page.next_offset;
+    change({ gallery: { ...now().gallery, ids, next, loading: false, known: true }, connection: "fine" });
+  } catch (error) {
+    if (mine !== asked) return;
+    change({ gallery: { ...now().gallery, loading: false, failed: true } });
+    note(error);
+  }
+}
+
+/** @param {unknown} error */
+export function note(error) {
+  if (error instanceof Unreachable) change({ connection: "lost" });
+  else if (error instanceof Refused && error.status === 401) {
+    change({ signIn: api.hasKey() ? "refused" : "needed" });
+  } else throw error;
+}
+
+/**
+ * A new batch of this page comes first, whatever is looked for.
+ * @param {string} batchId
+ */
+export function put(batchId) {
+  const { gallery } = now();
+  const ids = [batchId, ...gallery.ids.filter((id) => id !== batchId)];
+  change({ gallery: { ...gallery, ids, next: gallery.next === null ? null : gallery.next + 1 } });
+}
+
+/**
+ * Looks again at the newest page: what others made, addresses that have run out, jobs of a server that was restarted.
+ */
+export async function refresh() {
+  const { gallery } = now();
+  if (!gallery.known) return show(gallery.filter);
+  try {
+    const page = await api.batches(gallery.filter, 0, PAGE);
+    learn(page.batches);
+    const known = new Set(gallery.ids);
+    const fresh = page.batches.map((batch) => batch.id);
+    const added = fresh.filter((id) => !known.has(id)).length;
+    const isFar = added === fresh.length; // nothing in common: there may be more in between
+    const rest = isFar ? [] : gallery.ids.filter((id) => !fresh.includes(id));
+    const next = isFar || gallery.next === null ? (isFar ? page.next_offset : null) : gallery.next + added;
+    change({ gallery: { ...now().gallery, ids: [...fresh, ...rest], next }, connection: "fine" });
+  } catch (error) {
+    note(error);
+  }
+}
+
+/** @type {Map<string, number>} jobs that are about to be removed, and their timers */
+const timers = new Map();
+
+/**
+ * Takes a job off the page at once, and off the server if nobody undoes it for a while.
+ * @param {Job} job
+ * @returns {() => void} undoes it
+ */
+export function removeSoon(job) {
+  const batch = now().batches.get(job.batch_id);
+  change({ removing: new Set(now().removing).add(job.id) });
+  forgetJob(job.id);
+  timers.set(job.id, setTimeout(() => void removeNow(job.id), UNDO_MS));
+  keepTimers();
+  return () => {
+    clearTimeout(timers.get(job.id));
+    timers.delete(job.id);
+    keepTimers();
+    const removing = new Set(now().removing);
+    removing.delete(job.id);
+    change({ removing });
+    if (batch) learn([batch]);
+  };
+}
+
+/**
+ * Its id stays in `removing`: an answer that is still on its way may tell of it.
+ * @param {string} id
+ */
+async function removeNow(id) {
+  try {
+    await api.remove(id);
+  } catch (error) {
+    if (!(error instanceof Refused)) return; // it is still noted, and tried again at the next visit
+  }
+  const { gallery } = now();
+  if (gallery.next) change({ gallery: { ...gallery, next: gallery.next - 1 } });
+  timers.delete(id);
+  keepTimers();
+}
+
+function keepTimers() {
+  keep("removing", { ids: [...timers.keys()] });
+}
+
+/** What an earlier visit was about to remove. */
+export function finishRemoving() {
+  const { ids } = kept("removing", { ids: /** @type {string[]} */ ([]) });
+  change({ removing: new Set([...now().removing, ...ids]) });
+  for (const id of ids) {
+    timers.set(id, 0);
+    void removeNow(id);
+  }
+}

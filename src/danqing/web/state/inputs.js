@@ -1,0 +1,121 @@
+// The pictures that a request starts from: brought in from the disk, the clipboard, or the gallery.
+import * as api from "../lib/api.js";
+import { t } from "../lib/i18n.js";
+import { keepPictures, keptPictures } from "../lib/kept_pictures.js";
+import { madeHow } from "../lib/metadata.js";
+import { pictureOf } from "../lib/pictures.js";
+import { choose, fill, modelMeant, modesOnOffer, mostInputs, reuse } from "./form.js";
+import { go } from "./routes.js";
+import { change, listen, now } from "./store.js";
+import { say } from "./toasts.js";
+
+/** @typedef {import("./types.js").InputPicture} InputPicture */
+/** @typedef {import("./types.js").Job} Job */
+
+/** Brings back the pictures of the last visit, and keeps those of this one. */
+export async function rememberInputs() {
+  const kept = await keptPictures();
+  if (kept && now().inputs.length === 0) {
+    const inputs = await Promise.all(kept.inputs.map(pictureOf)).catch(() => []);
+    const control = kept.control ? await pictureOf(kept.control).catch(() => null) : null;
+    change({ inputs, mask: inputs.length ? kept.mask : null, control });
+  }
+  let known = now();
+  listen(() => {
+    const { inputs, mask, control } = now();
+    if (inputs === known.inputs && mask === known.mask && control === known.control) return;
+    known = now();
+    void keepPictures({ inputs: inputs.map((one) => one.blob), mask, control: control?.blob ?? null });
+  });
+}
+
+/**
+ * Adds pictures to those of the mode; where there is room for one only, the newest counts.
+ * @param {Blob[]} blobs
+ */
+export async function addInputs(blobs) {
+  const pictures = await readable(blobs);
+  const { form, models } = now();
+  const most = mostInputs(form.mode, modelMeant(form, models));
+  const all = most === 1 ? pictures.slice(-1) : [...now().inputs, ...pictures];
+  if (all.length > most) say(t("tooMany", { n: most }), { kind: "error" });
+  if (pictures.length) setInputs(all.slice(0, most));
+}
+
+/** @param {InputPicture[]} inputs */
+export function setInputs(inputs) {
+  const isOther = inputs[0]?.id !== now().inputs[0]?.id;
+  const left = now().inputs.filter((one) => !inputs.includes(one));
+  change({ inputs, mask: isOther ? null : now().mask });
+  for (const one of left) URL.revokeObjectURL(one.url);
+}
+
+/** @param {Blob[]} blobs */
+export async function setControl(blobs) {
+  const [control] = (await readable(blobs)).slice(-1);
+  if (!control) return;
+  change({ control });
+  fill({ preprocess: false });
+}
+
+/**
+ * A picture from anywhere: its settings fill the form if it tells them; else it is an input.
+ * @param {Blob[]} blobs
+ */
+export async function takeIn(blobs) {
+  const [blob] = blobs;
+  if (!blob) return;
+  const told = blobs.length === 1 ? await madeHow(blob) : null;
+  go("make");
+  if (told) {
+    reuse(told.said);
+    const action = { label: t("asInputInstead"), run: () => void asInput(blobs) };
+    say(t("filledFrom", { by: told.by }), { action });
+    return;
+  }
+  await asInput(blobs);
+}
+
+/**
+ * Begins with these pictures, in a mode that takes one.
+ * @param {Blob[]} blobs
+ */
+export async function asInput(blobs) {
+  const { form } = now();
+  const offered = modesOnOffer();
+  if (form.mode === "text2img") {
+    const mode = blobs.length > 1 && offered.includes("edit") ? "edit" : offered.find((one) => one !== "text2img");
+    if (mode) choose({ mode });
+  }
+  go("make");
+  await addInputs(blobs);
+}
+
+/**
+ * The form as the job was asked for, its pictures included.
+ * @param {Job} job
+ */
+export async function reuseJob(job) {
+  reuse(job.request);
+  go("make");
+  const { input_images: images, mask, control_image: control } = job.inputs;
+  const inputs = await Promise.all(images.map(async (image) => pictureOf(await api.picture(image.url))));
+  change({
+    inputs,
+    mask: mask ? await api.picture(mask.url) : null,
+    control: control && !now().form.preprocess ? await pictureOf(await api.picture(control.url)) : null,
+  });
+}
+
+/** @param {Blob[]} blobs */
+async function readable(blobs) {
+  const pictures = [];
+  for (const blob of blobs) {
+    try {
+      pictures.push(await pictureOf(blob));
+    } catch {
+      say(t("notAPicture"), { kind: "error" });
+    }
+  }
+  return pictures;
+}

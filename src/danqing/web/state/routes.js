@@ -1,0 +1,33 @@
+// Which view is shown, kept in the address so that "back" works: #/make, #/gallery, #/machine, #/gallery/<job id>.
+import { change, now } from "./store.js";
+
+const VIEWS = /** @type {const} */ (["make", "gallery", "machine"]);
+
+/** @returns {import("./store.js").State["route"]} */
+export function routeOf(/** @type {string} */ hash) {
+  const [, view = "", jobId = ""] = hash.split("/");
+  return { view: VIEWS.find((one) => one === view) ?? "make", jobId: jobId || null };
+}
+
+/** @param {"make" | "gallery" | "machine"} view */
+export function go(view) {
+  location.hash = `#/${view}`;
+}
+
+/** @param {string} jobId */
+export function open(jobId) {
+  const { view, jobId: open } = now().route;
+  const hash = `#/${view}/${jobId}`;
+  if (open) history.replaceState(null, "", hash);
+  else location.hash = hash;
+  change({ route: { view, jobId } });
+}
+
+export function close() {
+  const { view } = now().route;
+  location.hash = `#/${view}`;
+}
+
+export function watchAddress() {
+  addEventListener("hashchange", () => change({ route: routeOf(location.hash) }));
+}

@@ -1,0 +1,4 @@
+declare const htm: {
+  bind<R>(h: (type: any, props: any, ...children: any[]) => R): (parts: TemplateStringsArray, ...values: unknown[]) => R;
+};
+export default htm;

@@ -1,0 +1,127 @@
+// Paints a mask over a picture: with a mouse, a pen, a finger, or the keyboard.
+import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { t } from "../../lib/i18n.js";
+import { maskOf, paint, paintedOf } from "../../lib/mask.js";
+import { setInputs } from "../../state/inputs.js";
+import { change, now } from "../../state/store.js";
+import { Icon } from "../Icon.js";
+
+/** @typedef {import("../../lib/mask.js").Stroke} Stroke */
+
+const ARROWS = /** @type {Record<string, [number, number]>} */ ({
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+});
+
+/** @param {{picture: import("../../state/types.js").InputPicture}} props */
+export function MaskEditor({ picture }) {
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const strokes = useRef(/** @type {Stroke[]} */ ([]));
+  const base = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const [count, setCount] = useState(0);
+  const [erase, setErase] = useState(false);
+  const [size, setSize] = useState(12); // hundredths of the picture's shorter side
+  const [cursor, setCursor] = useState(/** @type {[number, number] | null} */ (null));
+  const pixels = (size / 100) * Math.min(picture.width, picture.height);
+
+  useEffect(() => {
+    // A mask that came with a reused job is where painting begins.
+    const given = now().mask;
+    if (given) void paintedOf(given).then((painted) => ((base.current = painted), redraw()));
+  }, []);
+
+  const redraw = () => {
+    const context = canvas.current?.getContext("2d");
+    if (context) paint(context, strokes.current, base.current);
+  };
+  const done = async () => {
+    setCount(strokes.current.length);
+    if (canvas.current) change({ mask: await maskOf(canvas.current) });
+  };
+  /** @param {Stroke} stroke */
+  const add = (stroke) => {
+    strokes.current.push(stroke);
+    redraw();
+    void done();
+  };
+  /**
+   * @param {PointerEvent} event
+   * @returns {[number, number]}
+   */
+  const place = (event) => {
+    const box = /** @type {HTMLCanvasElement} */ (canvas.current).getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * picture.width,
+      ((event.clientY - box.top) / box.height) * picture.height,
+    ];
+  };
+  /** @param {PointerEvent} event */
+  const down = (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    /** @type {HTMLElement} */ (event.target).setPointerCapture(event.pointerId);
+    strokes.current.push({ points: [place(event)], size: pixels, erase });
+    redraw();
+  };
+  /** @param {PointerEvent} event */
+  const move = (event) => {
+    setCursor(place(event));
+    const stroke = strokes.current.at(-1);
+    if (!event.buttons || typeof stroke !== "object") return;
+    stroke.points.push(place(event));
+    redraw();
+  };
+  /** @param {KeyboardEvent} event */
+  const key = (event) => {
+    const [x, y] = cursor ?? [picture.width / 2, picture.height / 2];
+    const arrow = ARROWS[event.key];
+    if (arrow) {
+      const next = /** @type {[number, number]} */ ([
+        Math.min(picture.width, Math.max(0, x + (arrow[0] * pixels) / 2)),
+        Math.min(picture.height, Math.max(0, y + (arrow[1] * pixels) / 2)),
+      ]);
+      setCursor(next);
+      if (event.shiftKey) add({ points: [[x, y], next], size: pixels, erase });
+    } else if (event.key === " ") add({ points: [[x, y]], size: pixels, erase });
+    else return;
+    event.preventDefault();
+  };
+  const ring = cursor && {
+    left: `${(cursor[0] / picture.width) * 100}%`,
+    top: `${(cursor[1] / picture.height) * 100}%`,
+    width: `${(pixels / picture.width) * 100}%`,
+  };
+  return html`<div class="mask">
+    <div class="mask-picture" style=${{ "--wide": picture.width / picture.height }}>
+      <img src=${picture.url} alt="" />
+      <canvas
+        ref=${canvas}
+        width=${picture.width}
+        height=${picture.height}
+        tabindex="0"
+        role="application"
+        aria-label=${`${t("maskOf")}. ${t("maskKeys")}`}
+        onPointerDown=${down}
+        onPointerMove=${move}
+        onPointerUp=${done}
+        onPointerLeave=${() => setCursor(null)}
+        onKeyDown=${key}
+      ></canvas>
+      ${ring && html`<i class="ring" style=${ring}></i>`}
+      <button type="button" class="round small on-picture" aria-label=${t("removePicture")} onClick=${() => setInputs([])}>
+        <${Icon} name="close" />
+      </button>
+    </div>
+    <div class="mask-tools">
+      <button type="button" class="round small" aria-pressed=${!erase ? "true" : "false"} title=${t("brush")} aria-label=${t("brush")} onClick=${() => setErase(false)}><${Icon} name="brush" /></button>
+      <button type="button" class="round small" aria-pressed=${erase ? "true" : "false"} title=${t("eraser")} aria-label=${t("eraser")} onClick=${() => setErase(true)}><${Icon} name="eraser" /></button>
+      <input type="range" min="2" max="50" value=${size} aria-label=${t("brushSize")} title=${t("brushSize")} onInput=${(/** @type {any} */ event) => setSize(Number(event.target.value))} />
+      <button type="button" class="round small" title=${t("undo")} aria-label=${t("undo")} disabled=${count === 0} onClick=${() => (strokes.current.pop(), redraw(), void done())}><${Icon} name="undo" /></button>
+      <button type="button" class="round small" title=${t("invert")} aria-label=${t("invert")} onClick=${() => add("invert")}><${Icon} name="invert" /></button>
+      <button type="button" class="round small" title=${t("clear")} aria-label=${t("clear")} disabled=${count === 0 && !base.current} onClick=${() => ((strokes.current = []), (base.current = null), redraw(), void done())}><${Icon} name="remove" /></button>
+    </div>
+    <small>${t("maskOf")}</small>
+  </div>`;
+}

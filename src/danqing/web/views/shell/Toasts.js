@@ -1,0 +1,22 @@
+// Short notes, told to screen readers as they come.
+import { classes, html } from "../../lib/html.js";
+import { t } from "../../lib/i18n.js";
+import { useStore } from "../../state/store.js";
+import { dismiss } from "../../state/toasts.js";
+import { Icon } from "../Icon.js";
+
+export function Toasts() {
+  const toasts = useStore((state) => state.toasts);
+  return html`<div class="toasts" role="status" aria-live="polite">
+    ${toasts.map(
+      ({ id, text, kind, action }) => html`<div key=${id} class=${classes("toast", kind === "error" && "bad")}>
+        <p>${text}</p>
+        ${action &&
+        html`<button type="button" class="plain-button" onClick=${() => (dismiss(id), action.run())}>${action.label}</button>`}
+        <button type="button" class="round small" aria-label=${t("dismiss")} onClick=${() => dismiss(id)}>
+          <${Icon} name="close" />
+        </button>
+      </div>`,
+    )}
+  </div>`;
+}

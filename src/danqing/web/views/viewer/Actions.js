@@ -1,0 +1,119 @@
+// What can be done with a picture.
+import * as api from "../../lib/api.js";
+import { copyText } from "../../lib/clipboard.js";
+import { html, useState } from "../../lib/html.js";
+import { t } from "../../lib/i18n.js";
+import { download } from "../../lib/pictures.js";
+import { asCurl, asJavaScript, asPython } from "../../lib/snippets.js";
+import { modesOnOffer } from "../../state/form.js";
+import { removeSoon } from "../../state/gallery.js";
+import { asInput, reuseJob } from "../../state/inputs.js";
+import { close, go, open } from "../../state/routes.js";
+import { makeAgain, wordsFor } from "../../state/submitting.js";
+import { say } from "../../state/toasts.js";
+import { Icon } from "../Icon.js";
+
+/** @typedef {import("../../state/types.js").Job} Job */
+
+const LANGUAGES = /** @type {const} */ ([
+  ["curl", asCurl],
+  ["Python", asPython],
+  ["JavaScript", asJavaScript],
+]);
+
+/**
+ * @param {{job: Job, compare: boolean, setCompare: (compare: boolean) => void, after: string | null}} props
+ */
+export function Actions({ job, compare, setCompare, after }) {
+  const [busy, setBusy] = useState(false);
+  const picture = job.pictures.original;
+  /** @param {() => Promise<void>} work */
+  const once = (work) => async () => {
+    setBusy(true);
+    try {
+      await work();
+    } catch (error) {
+      say(wordsFor(error), { kind: "error" });
+    } finally {
+      setBusy(false);
+    }
+  };
+  /** @param {() => Promise<void>} work */
+  const onMake = (work) =>
+    once(async () => {
+      await work();
+      go("make");
+    });
+  const vary = onMake(async () => {
+    const changes = { seed: null, ...(job.request.strength === null ? {} : { strength: job.request.strength }) };
+    await makeAgain(job, changes);
+  });
+  const use = onMake(async () => picture && asInput([await api.picture(picture.url)]));
+  const remove = () => {
+    const undo = removeSoon(job);
+    if (after) open(after);
+    else close();
+    say(t("removed"), { action: { label: t("undo"), run: undo } });
+  };
+  return html`<div class="actions">
+    ${picture &&
+    html`<div class="action-grid">
+      ${modesOnOffer().length > 1 &&
+      html`<button type="button" class="second-button" disabled=${busy} onClick=${use}><${Icon} name="use" />${t("useAsInput")}</button>`}
+      <button type="button" class="second-button" disabled=${busy} onClick=${vary}><${Icon} name="vary" />${t("vary")}</button>
+      <button
+        type="button"
+        class="second-button"
+        disabled=${busy || Boolean(job.pictures.upscaled)}
+        onClick=${onMake(() => makeAgain(job, { upscale: true }))}
+      >
+        <${Icon} name="enlarge" />${t(job.pictures.upscaled ? "upscaledAlready" : "upscaleThis")}
+      </button>
+      <button type="button" class="second-button" disabled=${busy} onClick=${once(() => reuseJob(job))}><${Icon} name="reuse" />${t("reuse")}</button>
+      ${job.inputs.input_images.length > 0 &&
+      html`<button type="button" class="second-button" aria-pressed=${compare ? "true" : "false"} onClick=${() => setCompare(!compare)}>
+        <${Icon} name="compare" />${t("compare")}
+      </button>`}
+      <button type="button" class="second-button danger" onClick=${remove}><${Icon} name="remove" />${t("remove")}</button>
+    </div>`}
+    <div class="action-row">
+      <${Downloads} job=${job} />
+    </div>
+    <div class="action-row">
+      <span class="label">${t("copyAs")}</span>
+      ${LANGUAGES.map(
+        ([name, write]) => html`<button type="button" class="plain-button" onClick=${() => void copyText(write(job, api.serverAddress(), api.hasKey()))}>${name}</button>`,
+      )}
+    </div>
+  </div>`;
+}
+
+/** @param {{job: Job}} props */
+function Downloads({ job }) {
+  const kinds = /** @type {const} */ (["original", "upscaled", "preview"]);
+  return html`<span class="label">${t("download")}</span>
+    ${kinds.map((kind) => {
+      const picture = job.pictures[kind];
+      return (
+        picture &&
+        html`<button type="button" class="plain-button" title=${`${picture.width} × ${picture.height}`} onClick=${() => void save(job, kind, picture)}>
+          ${t(kind)}
+        </button>`
+      );
+    })}`;
+}
+
+/**
+ * @param {Job} job
+ * @param {string} kind
+ * @param {import("../../state/types.js").PictureView} picture
+ */
+async function save(job, kind, picture) {
+  const words = job.request.prompt.match(/[\p{L}\p{N}]+/gu) ?? [];
+  const name = [...words.slice(0, 6), job.request.seed, ...(kind === "original" ? [] : [kind])].join("-");
+  try {
+    download(await api.picture(picture.url), `${name}.${picture.media_type.split("/")[1]}`);
+  } catch (error) {
+    say(wordsFor(error), { kind: "error" });
+  }
+}

@@ -1,0 +1,87 @@
+// One picture, as large as the window lets it be, with everything that can be done with it.
+import * as api from "../../lib/api.js";
+import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { t } from "../../lib/i18n.js";
+import { jobOf, learnJob } from "../../state/batches.js";
+import { more } from "../../state/gallery.js";
+import { close, open } from "../../state/routes.js";
+import { now, useStore } from "../../state/store.js";
+import { Icon } from "../Icon.js";
+import { StoredPicture } from "../StoredPicture.js";
+import { Actions } from "./Actions.js";
+import { BeforeAfter } from "./BeforeAfter.js";
+import { Details } from "./Details.js";
+
+/** @param {{jobId: string}} props */
+export function Viewer({ jobId }) {
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  useStore((state) => state.batches);
+  const [compare, setCompare] = useState(false);
+  const [gone, setGone] = useState(false);
+  const job = jobOf(jobId);
+
+  useEffect(() => {
+    const shown = /** @type {HTMLDialogElement} */ (dialog.current);
+    shown.showModal();
+    return () => shown.close();
+  }, []);
+  useEffect(() => {
+    setGone(false);
+    setCompare(false);
+    if (jobOf(jobId)) return;
+    api.job(jobId).then(learnJob, () => setGone(true));
+  }, [jobId]);
+
+  const order = orderOfJobs();
+  const at = order.indexOf(jobId);
+  /** @param {number} step */
+  const turn = (step) => {
+    const target = order[at + step];
+    if (target) open(target);
+    if (at + step >= order.length - 5) void more();
+  };
+  /** @param {KeyboardEvent} event */
+  const keys = (event) => {
+    if (event.target instanceof HTMLInputElement) return;
+    if (event.key === "ArrowLeft") turn(-1);
+    else if (event.key === "ArrowRight") turn(1);
+    else if (event.key === "Home" && order[0]) open(order[0]);
+    else return;
+    event.preventDefault();
+  };
+  const picture = job?.pictures.original;
+  const source = job?.inputs.input_images[0];
+  return html`<dialog
+    ref=${dialog}
+    class="viewer"
+    aria-label=${t("viewer")}
+    onCancel=${(/** @type {Event} */ event) => (event.preventDefault(), close())}
+    onKeyDown=${keys}
+  >
+    <div class="viewer-stage" onClick=${(/** @type {Event} */ event) => event.target === event.currentTarget && close()}>
+      ${job && picture && compare && source
+        ? html`<${BeforeAfter} before=${source} after=${picture} />`
+        : job && picture
+          ? html`<${StoredPicture} key=${picture.url} job=${job} picture=${picture} />`
+          : html`<p class="gone">${gone ? t("pictureGone") : ""}</p>`}
+      <button type="button" class="round on-picture close" aria-label=${t("closeViewer")} title="Esc" onClick=${close}><${Icon} name="close" /></button>
+      <button type="button" class="round on-picture previous" aria-label=${t("previous")} disabled=${at <= 0} onClick=${() => turn(-1)}><${Icon} name="previous" /></button>
+      <button type="button" class="round on-picture next" aria-label=${t("next")} disabled=${at < 0 || at >= order.length - 1} onClick=${() => turn(1)}><${Icon} name="next" /></button>
+    </div>
+    ${job &&
+    html`<aside class="viewer-side">
+      <${Actions} job=${job} compare=${compare} setCompare=${setCompare} after=${order[at + 1] ?? order[at - 1] ?? null} />
+      <${Details} job=${job} />
+    </aside>`}
+  </dialog>`;
+}
+
+/** The jobs that have pictures, in the order of the gallery. */
+function orderOfJobs() {
+  const { gallery, batches } = now();
+  const ids = [];
+  for (const id of gallery.ids) {
+    for (const job of batches.get(id)?.jobs ?? []) if (job.pictures.original) ids.push(job.id);
+  }
+  return ids;
+}

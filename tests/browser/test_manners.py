@@ -1,0 +1,126 @@
+"""Languages, themes, small windows, keyboards, and people who cannot see the page."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.axe import violations
+from tests.browser.conftest import opened
+from tests.browser.studio import Studio, a_png
+from tests.e2e.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PHONE = {"width": 390, "height": 844}
+SCREENS = ("make", "settings", "fill", "gallery", "viewer", "machine", "nothing")
+
+
+def show(studio: Studio, screen: str) -> None:
+    page = studio.page
+    match screen:
+        case "settings":
+            page.locator(".unfold").click()
+        case "fill":
+            studio.choose("fill")
+            studio.add_picture(a_png())
+            page.locator(".mask-picture canvas").wait_for()
+        case "gallery":
+            studio.open("gallery")
+            page.locator(".cell").first.wait_for()
+        case "viewer":
+            studio.tiles.first.get_by_role("button").click()
+            studio.viewer.locator("dl").wait_for()
+        case "machine":
+            studio.open("machine")
+            page.locator(".worker").wait_for()
+        case "nothing":
+            studio.open("gallery")
+            page.get_by_role("searchbox").fill("no such words at all")
+            page.locator(".nothing").wait_for()
+        case _:
+            pass
+
+
+@pytest.fixture(params=["light", "dark"])
+def themed(browser: "Browser", shared_server: Server, request: pytest.FixtureRequest) -> Iterator[Studio]:
+    yield from opened(browser, shared_server.url, color_scheme=request.param, reduced_motion="reduce")
+
+
+@pytest.fixture
+def chinese(browser: "Browser", shared_server: Server) -> Iterator[Studio]:
+    yield from opened(browser, shared_server.url, locale="zh-CN")
+
+
+@pytest.fixture
+def phone(browser: "Browser", shared_server: Server) -> Iterator[Studio]:
+    yield from opened(browser, shared_server.url, viewport=PHONE, has_touch=True, is_mobile=True)
+
+
+def test_axe_finds_nothing_on_any_screen(themed: Studio) -> None:
+    themed.make("a plain one", count=2)
+    expect(themed.tile("completed")).to_have_count(2)
+    assert violations(themed) == []
+    for screen in SCREENS[1:]:
+        themed.open()
+        themed.page.reload()
+        themed.tiles.first.wait_for()
+        show(themed, screen)
+        assert violations(themed) == [], screen
+
+
+def test_the_browsers_language_is_spoken_and_can_be_switched(chinese: Studio) -> None:
+    page = chinese.page
+    expect(page.get_by_role("link", name="画廊")).to_be_visible()
+    assert page.locator("html").get_attribute("lang") == "zh-Hans"
+    chinese.make("一只猫")
+    expect(chinese.tile("completed")).to_have_count(1)
+    page.get_by_role("button", name="Language: English").click()
+    expect(page.get_by_role("link", name="Gallery", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="Gallery", exact=True)).to_be_visible()
+    assert page.locator("html").get_attribute("lang") == "en"
+
+
+def test_a_chosen_theme_stays(studio: Studio) -> None:
+    page = studio.page
+    page.get_by_role("button", name="Theme: like the system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(19, 20, 21)"
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(phone: Studio) -> None:
+    phone.make("a plain one")
+    expect(phone.tile("completed")).to_have_count(1)
+    for screen in SCREENS:
+        phone.open()
+        phone.page.reload()
+        phone.tiles.first.wait_for()
+        show(phone, screen)
+        wide = phone.page.locator("html").evaluate("html => [html.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1], screen
+    assert violations(phone) == []
+
+
+def test_a_picture_is_made_with_the_keyboard_alone(studio: Studio) -> None:
+    page = studio.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator(".mode input[value=text2img]")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(studio.prompt).to_be_focused()
+    page.keyboard.type("a plain one")
+    page.keyboard.press("Control+Enter")
+    expect(studio.tile("completed")).to_have_count(1)
+
+
+def test_nothing_of_a_prompt_is_taken_for_markup(studio: Studio) -> None:
+    studio.make("<img src=x onerror=alert(1)> & <b>bold</b>")
+    expect(studio.tile("completed")).to_have_count(1)
+    expect(studio.page.locator(".stage-foot p")).to_have_text("<img src=x onerror=alert(1)> & <b>bold</b>")

@@ -1,0 +1,48 @@
+"""The server goes and comes back; nothing that was typed or made is lost."""
+
+from playwright.sync_api import expect
+
+from tests.browser.studio import Studio
+from tests.e2e.servers import Server
+
+
+def test_a_server_that_is_killed_and_restarted_in_mid_job(own_studio: Studio, server: Server) -> None:
+    studio = own_studio
+    # Given a job that is being made, and half a prompt
+    studio.make("waits for a watcher, then at the gate")
+    expect(studio.page.locator(".stage img.forming")).to_be_visible()
+    studio.prompt.fill("the next one, half typed")
+    # When the server is killed with all below it
+    studio.expects_failures = True
+    server.kill_everything()
+    # Then the page says so
+    expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
+    # And when it is back, the page finds it and the job by itself
+    server.zoo.open_gate("gate")
+    server.start_ready()
+    expect(studio.tile("completed")).to_have_count(1)
+    expect(studio.page.locator(".connection p")).to_have_count(0)
+    expect(studio.prompt).to_have_value("the next one, half typed")
+
+
+def test_what_is_sent_while_the_server_is_down_is_made_once_when_it_is_back(own_studio: Studio, server: Server) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    server.kill_everything()
+    studio.write("a plain one")
+    studio.prompt.press("Control+Enter")
+    expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
+    expect(studio.page.locator("#submit-hint")).to_have_text("Sending")
+    server.start_ready()
+    expect(studio.tile("completed")).to_have_count(1)
+    assert len(studio.api("/studio/batches")["batches"]) == 1
+
+
+def test_a_page_that_is_opened_before_the_server_is_ready_waits_for_it(own_studio: Studio, server: Server) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    server.terminate()
+    server.start()
+    studio.page.reload()
+    studio.make("a plain one")
+    expect(studio.tile("completed")).to_have_count(1)
