@@ -11,10 +11,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test browser screenshots chaos check lengths types format bench clean
+.PHONY: help install serve test test-scaled browser screenshots chaos check lengths types format bench clean
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 13
 
 $(BIN)/python:
 	@$(PYTHON) -c '$(USABLE)' 2>/dev/null \
@@ -39,6 +39,10 @@ serve: .venv/.installed  ## Start the server on http://127.0.0.1:8000 (ARGS="--p
 test: .venv/.installed-dev  ## Run the tests (ARGS="tests/unit -k png" chooses some)
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
+test-scaled: .venv/.installed-dev  ## Run the dialects' tests over two API processes, PostgreSQL, Redis and S3
+	DANQING_TEST_HOUSE=scaled $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
+		tests/dialects tests/e2e/test_every_dialect.py tests/zoo/test_whole_path.py $(ARGS)
+
 browser: .venv/.installed-dev  ## Get Chromium for the tests of the studio page, where there is none
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 		|| if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
@@ -48,7 +52,7 @@ browser: .venv/.installed-dev  ## Get Chromium for the tests of the studio page,
 screenshots: .venv/.installed-dev  ## Take the pictures of the studio page that are in docs/images/studio
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-chaos: .venv/.installed-dev  ## Kill a real server 500 times, at every point, and look what is lost (ARGS="--kills 50")
+chaos: .venv/.installed-dev  ## Kill a server 500 times, and look what is lost (ARGS="--set-up scaled --kills 50")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: .venv/.installed-dev lengths types  ## Formatting, lint, types, import rules, lengths of modules: what CI checks

@@ -91,27 +91,27 @@ class _Client(asyncio.Protocol):
         self._transport.abort()
 
 
-async def _load(port: int, path: str, seconds: float) -> list[float]:
-    """The times of all answers, sorted."""
+async def load(port: int, path: str, seconds: float, *, clients: int = CLIENTS, first: int = 0) -> list[float]:
+    """The times of all answers, sorted. first: the number of the first client."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    clients = [_Client(number, path, ended) for number in range(CLIENTS)]
-    for client in clients:
+    loading = [_Client(first + number, path, ended) for number in range(clients)]
+    for client in loading:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
     await asyncio.wait([ended], timeout=WARM_UP_S + seconds)
     if ended.done():
         ended.result()
     ended.cancel()
-    for client in clients:
+    for client in loading:
         client.close()
-    return sorted(at for client in clients for at in client.accepted)
+    return sorted(at for client in loading for at in client.accepted)
 
 
 def submits_per_second(port: int, seconds: float, path: str = PATH) -> tuple[float, float]:
     """Of the time after the warm-up; and milliseconds of processor time that each submit cost the servers."""
     started, servers = time.perf_counter(), psutil.Process().children(recursive=True)
     busy_s = sum(map(_busy_s, servers))
-    answers = asyncio.run(_load(port, path, seconds))
+    answers = asyncio.run(load(port, path, seconds))
     busy_s = sum(map(_busy_s, servers)) - busy_s
     begin = started + WARM_UP_S
     return sum(begin <= at < begin + seconds for at in answers) / seconds, 1000 * busy_s / len(answers)

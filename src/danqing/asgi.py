@@ -3,7 +3,8 @@
 `app` speaks every dialect, each of the others one, as on its own port.
 
 The process manager chooses address and ports; everything else is a setting. Without keys only clients on this machine
-are served, unless `DANQING_ALLOW_PUBLIC=true`. One process only: a second one on the same data dir is refused.
+are served, unless `DANQING_ALLOW_PUBLIC=true`. A server that makes its pictures itself is one process: a second one on
+the same data dir is refused. Where `danqing worker` makes them (a Redis or a broker is named) there may be several.
 """
 
 from contextlib import AsyncExitStack

@@ -3,13 +3,14 @@
 import base64
 import contextlib
 import io
+import itertools
 import json
 import random
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,10 +64,13 @@ class Promises:
 
 
 class Client:
-    """One of them, in a thread. The server may be away, and comes back at the same address."""
+    """One of them, in a thread. The server may be away, and comes back at the same address.
 
-    def __init__(self, url: str, dialect: str, promises: Promises, seed: str) -> None:
-        self.url = url
+    urls: of several processes, in turn.
+    """
+
+    def __init__(self, urls: Sequence[str], dialect: str, promises: Promises, seed: str) -> None:
+        self._urls = itertools.cycle(urls)
         self._ask: Callable[[str], None] = getattr(self, f"_{dialect}")
         self._promises = promises
         self._random = random.Random(seed)
@@ -102,7 +106,7 @@ class Client:
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """None where nothing was promised."""
-        answer = self._session.post(f"{self.url}{path}", json=body, timeout=ANSWER_S)
+        answer = self._session.post(f"{next(self._urls)}{path}", json=body, timeout=ANSWER_S)
         if answer.status_code >= 400:
             self._promises.refused(f"{self._name.split()[0]} {answer.status_code}")
             return None
@@ -130,7 +134,7 @@ class Client:
     def _live(self, prompt: str) -> None:
         params = {"prompt": prompt, "width": SIDE, "height": SIDE, "steps": 4}
         job = {"type": "create_job", "task_type": "text_to_image", "request_id": prompt, "params": params}
-        address = f"{self.url.replace('http', 'ws', 1)}/api/ws"
+        address = f"{next(self._urls).replace('http', 'ws', 1)}/api/ws"
         with connect(address, open_timeout=ANSWER_S, close_timeout=1, proxy=None) as talk:
             talk.send(json.dumps(job))
             answer = json.loads(talk.recv(ANSWER_S))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from danqing.blobs import local
+from danqing.blobs import local, s3
 from danqing.core.engine_port import Observer, Outcome, ReadImage
 from danqing.core.errors import EngineFailure
 from danqing.core.types import EncodedPicture, GenerationRequest
-from tests.chaos.points import Point, die, kill_parent, wrap
+from tests.chaos.points import ClusterPoint, Point, die, kill_parent, note_write, wrap
 from tests.zoo.engines import Zoo, ZooEngine
 
 STEP_S = 0.002
@@ -84,6 +84,7 @@ def _strike_writes(folder: Path) -> None:
     """The store of pictures as it is, but for the strikes before, in and after a write."""
     wrap(local, "_write_new", partial(_struck_file, folder))
     wrap(local.LocalArtifactStore, "write", partial(_struck_write, folder))
+    wrap(s3.S3ArtifactStore, "write", partial(_struck_write, folder))
 
 
 def _struck_file(folder: Path, write: Callable[[Path, bytes], None]) -> Callable[[Path, bytes], None]:
@@ -105,12 +106,15 @@ def _struck_file(folder: Path, write: Callable[[Path, bytes], None]) -> Callable
     return struck
 
 
-Write = Callable[[local.LocalArtifactStore, str, bytes], None]
+Write = Callable[[object, str, bytes], None]
 
 
 def _struck_write(folder: Path, write: Write) -> Write:
-    def struck(store: local.LocalArtifactStore, name: str, content: bytes) -> None:
+    def struck(store: object, name: str, content: bytes) -> None:
+        if ClusterPoint.BEFORE_WRITE.strikes(folder):
+            die()
         write(store, name, content)
+        note_write(folder, name)
         if Point.WRITTEN_WORKER.strikes(folder):
             die()
         if Point.WRITTEN_SERVER.strikes(folder):

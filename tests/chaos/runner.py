@@ -6,23 +6,23 @@ import contextlib
 import random
 import signal
 import sqlite3
-import statistics
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import requests
 
 from danqing.store.connections import open_writing
 from danqing.store.migration import migrate
-from tests.chaos.audit import Findings, audit, take_notes, unfinished
-from tests.chaos.clients import SIDE, Client, Promises, hang_up
+from tests.chaos.audit import audit, files_in
+from tests.chaos.clients import SIDE, Client, hang_up
 from tests.chaos.engine import KILLER, SLOW
-from tests.chaos.points import Point, Victim
+from tests.chaos.points import Point, Strike, Victim, writes
+from tests.chaos.records import SqliteRecords
+from tests.chaos.report import Report
 from tests.e2e.servers import DEADLINE_S, Server
 
 DIALECTS = ("turbo", "zimage", "openai", "genserve", "live")
@@ -30,53 +30,6 @@ STRUCK_S = 60.0  # for somebody to come to an armed point
 LOOK_S = 0.05  # between two looks whether something has come about
 LOCKED_S = 0.8
 IDLE_S = 300.0  # for the last jobs to end
-
-
-@dataclass
-class Report:
-    """strikes: how often each point struck. recoveries: seconds from a death to the next job that can be made."""
-
-    seed: int
-    seconds: float = 0.0
-    strikes: Counter[Point] = field(default_factory=Counter[Point])
-    server_recoveries: list[float] = field(default_factory=list[float])
-    worker_recoveries: list[float] = field(default_factory=list[float])
-    wrong: list[str] = field(default_factory=list[str])
-    findings: Findings = field(default_factory=Findings)
-    promises: Promises = field(default_factory=Promises)
-
-    @property
-    def kills(self) -> int:
-        """Processes that died or hung of it."""
-        return sum(times * point.kills for point, times in self.strikes.items())
-
-    @property
-    def is_clean(self) -> bool:
-        """Nothing is wrong."""
-        return not (self.wrong or self.findings.wrong or self.promises.torn)
-
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        yield f"seed {self.seed}, {self.seconds:.0f} s: {self.kills} kills, {sum(self.strikes.values())} strikes"
-        for point in Point:
-            if self.strikes[point]:
-                yield f"  {point.label:<5}{self.strikes[point]:>5}  {point.meaning}"
-        for what, times in (("server", self.server_recoveries), ("worker", self.worker_recoveries)):
-            if len(times) > 1:
-                p95 = statistics.quantiles(times, n=20, method="inclusive")[-1]
-                middle = statistics.median(times)
-                yield f"recovery of the {what}: p50 {middle:.2f} s, p95 {p95:.2f} s ({len(times)} times)"
-        found, kept = self.findings, self.promises
-        accepted = len(kept.job_ids) + len(kept.fingerprints)
-        yield f"accepted {accepted}, delivered at once {kept.pictures}; {found.jobs} jobs: {dict(found.ends)}"
-        yield f"failures {dict(found.failures)}; refusals {kept.refusals}; {found.pictures} files, {found.moves} moves"
-        kinds = ("accepted and lost", "completed twice", "torn file", "stuck", "too many attempts")
-        counts = {kind: len(found.wrong.get(kind, ())) for kind in kinds} | {"torn answers": len(kept.torn)}
-        yield ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        for kind, cases in found.wrong.items():
-            yield f"WRONG: {kind}: {', '.join(cases[:5])}"
-        for what in self.wrong:
-            yield f"WRONG: {what}"
 
 
 class Chaos:
@@ -108,7 +61,7 @@ class Chaos:
         try:
             self._start()
             clients = [
-                Client(self._server.url, dialect, self.report.promises, f"{self.report.seed}-{number}")
+                Client([self._server.url], dialect, self.report.promises, f"{self.report.seed}-{number}")
                 for number, dialect in enumerate(DIALECTS)
             ]
             self._server.settings["DANQING_PORT"] = self._server.url.rpartition(":")[2]
@@ -160,7 +113,7 @@ class Chaos:
         assert server is not None
         point.arm(self._folder)
         try:
-            _within(STRUCK_S, lambda: not point.is_armed(self._folder), f"nobody came to {point.label}")
+            within(STRUCK_S, lambda: not point.is_armed(self._folder), f"nobody came to {point.label}")
         except AssertionError as late:
             if point.disarm(self._folder):
                 self.report.wrong.append(str(late))
@@ -171,7 +124,7 @@ class Chaos:
         elif point.victim is Victim.WORKER:
             before = [worker.pid for worker in workers]
             _until(lambda: self._server.worker_pids() not in ([], before) and self._is_ready(), "another worker")
-            self.report.worker_recoveries.append(time.monotonic() - died)
+            self.report.recovered(Victim.WORKER, died)
             self.report.strikes[point] += 1
             assert server.poll() is None, "the server went with its worker"
         else:
@@ -199,7 +152,7 @@ class Chaos:
         if psutil.wait_procs(workers, timeout=10)[1]:
             self.report.wrong.append("a worker outlived its server")
         self._start()
-        self.report.server_recoveries.append(time.monotonic() - died)
+        self.report.recovered(Victim.SERVER, died)
 
     def _start(self) -> None:
         self._server.start()
@@ -251,25 +204,29 @@ class Chaos:
     def _look(self) -> None:
         """After everything has ended, and a last start has swept."""
         with contextlib.suppress(AssertionError):  # the audit tells which are stuck
-            _within(IDLE_S, lambda: unfinished(self._database) == 0, "the end of the last job")
+            within(IDLE_S, lambda: SqliteRecords(self._database).unfinished() == 0, "the end of the last job")
         for last in (False, True):
             if self._server.terminate() != 0:
                 self.report.wrong.append("the server did not end well")
             if not last:
                 self._start()
         self.report.findings = audit(
-            self._database,
-            self._server.data_dir / "outputs",
+            SqliteRecords(self._database).read(),
+            files_in(self._server.data_dir / "outputs"),
             job_ids=self.report.promises.job_ids,
             fingerprints=self.report.promises.fingerprints,
+            writes=writes(self._folder),
         )
 
 
-def plan(kills: int, *, seed: int) -> list[Point]:
+P = TypeVar("P", bound=Strike)
+
+
+def plan(kills: int, points: Collection[P], *, seed: int) -> list[P]:
     """Strikes in random order, each point as often as the others, until so many of them are kills."""
-    chance, planned = random.Random(f"plan {seed}"), list[Point]()
+    chance, planned = random.Random(f"plan {seed}"), list[P]()
     while sum(point.kills for point in planned) < kills:
-        planned += chance.sample(list(Point), len(Point))
+        planned += chance.sample(list(points), len(points))
     return planned
 
 
@@ -278,14 +235,15 @@ def make_database(path: Path) -> None:
     connection = open_writing(path)
     migrate(connection)
     connection.close()
-    take_notes(path)
+    SqliteRecords(path).take_notes()
 
 
 def _until(come: Callable[[], bool], what: str) -> None:
-    _within(DEADLINE_S, come, what)
+    within(DEADLINE_S, come, what)
 
 
-def _within(seconds: float, come: Callable[[], bool], what: str) -> None:
+def within(seconds: float, come: Callable[[], bool], what: str) -> None:
+    """Waits for a condition. Raises AssertionError."""
     deadline = time.monotonic() + seconds
     while not come():
         assert time.monotonic() < deadline, what

@@ -5,11 +5,11 @@ The product knows nothing of this: what is struck is wrapped here, before the se
 
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -18,15 +18,11 @@ from danqing.cli.serve import run_server
 from danqing.core import studio
 from danqing.core.errors import DanqingError
 from danqing.store import connections, moves
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.job_store import SqlJobStore
 from danqing.store.writer import GroupCommitWriter
-from danqing.wiring import runtime
 from danqing.workers.factory import EngineFactory
-from danqing.workers.spec import WorkerRules
 from tests.chaos.points import Point, die, wrap
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from tests.chaos.striking import dies_after, with_little_patience
 
 FULL_S = 0.5
 JUMP = timedelta(days=1)
@@ -38,9 +34,9 @@ def main(folder: Path) -> None:
     disk = _FullDisk()
     wrap(GroupCommitWriter, "_run_batch", disk.around)
     wrap(moves, "add", partial(_struck_add, folder, disk))
-    wrap(SqliteJobStore, "add_all", partial(_dies_after, folder, Point.BEFORE_ANSWER))
-    wrap(SqliteJobStore, "claim", partial(_dies_after, folder, Point.CLAIMED))
-    wrap(SqliteJobStore, "complete", partial(_dies_after, folder, Point.COMMITTED))
+    wrap(SqlJobStore, "add_all", partial(dies_after, folder, Point.BEFORE_ANSWER))
+    wrap(SqlJobStore, "claim", partial(dies_after, folder, Point.CLAIMED))
+    wrap(SqlJobStore, "complete", partial(dies_after, folder, Point.COMMITTED))
     _strike_clock(folder)
     try:
         run_server(settings_from(), engine=EngineFactory(target="tests.chaos.engine:build_engine", argument=folder))
@@ -49,9 +45,7 @@ def main(folder: Path) -> None:
 
 
 def _be_impatient() -> None:
-    """The rules as they are, with times that fit steps of a few milliseconds."""
-    rules = partial(WorkerRules, heartbeat_s=0.2, heartbeat_timeout_s=1.5, check_s=0.2, max_backoff_s=0.5)
-    wrap(runtime, "WorkerRules", lambda _: rules)
+    with_little_patience()
     wrap(connections, "BUSY_TIMEOUT_MS", lambda _: 300)
 
 
@@ -87,18 +81,6 @@ def _struck_add(folder: Path, disk: _FullDisk, add: Callable[..., object]) -> Ca
         if Point.BEFORE_COMMIT.strikes(folder):
             die()
         return added
-
-    return struck
-
-
-def _dies_after(folder: Path, point: Point, call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """The store has done it, and nobody knows yet."""
-
-    async def struck(*args: P.args, **named: P.kwargs) -> T:
-        answer = await call(*args, **named)
-        if answer is not None and point.strikes(folder):
-            die()
-        return answer
 
     return struck
 

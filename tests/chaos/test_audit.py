@@ -14,7 +14,8 @@ from PIL import Image
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.types import Artifact, ArtifactKind, Job
 from danqing.store.sqlite import SqliteStores
-from tests.chaos.audit import Findings, audit, unfinished
+from tests.chaos.audit import Findings, audit, files_in
+from tests.chaos.records import SqliteRecords
 from tests.chaos.runner import make_database
 from tests.fakes.domain import NO_LIMIT, a_job, later
 
@@ -44,8 +45,14 @@ class Site:
             for statement in statements:
                 connection.execute(statement)
 
-    def audit(self, job_ids: tuple[str, ...] = (), fingerprints: tuple[str, ...] = ()) -> Findings:
-        return audit(self.database, self.outputs, job_ids={self.job.id, *job_ids}, fingerprints=fingerprints)
+    def audit(self, job_ids: tuple[str, ...] = (), fingerprints: tuple[str, ...] = (), writes: int = 1) -> Findings:
+        return audit(
+            SqliteRecords(self.database).read(),
+            files_in(self.outputs),
+            job_ids={self.job.id, *job_ids},
+            fingerprints=fingerprints,
+            writes={self.picture.name: writes},
+        )
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def test_a_clean_house_is_clean(site: Site) -> None:
     findings = site.audit(fingerprints=(site.job.fingerprint,))
     assert findings.wrong == {}
     assert (findings.jobs, findings.moves, findings.pictures, findings.ends) == (1, 3, 1, {"completed": 1})
-    assert unfinished(site.database) == 0
+    assert SqliteRecords(site.database).unfinished() == 0
 
 
 PLANTED: dict[str, Callable[[Site], object]] = {
@@ -93,6 +100,7 @@ PLANTED: dict[str, Callable[[Site], object]] = {
             for number in range(2, 6)
         )
     ),
+    "completed by an attempt that failed": lambda site: site.sql("UPDATE attempts SET failure_code = 'worker_lost'"),
     "torn file": lambda site: site.picture.write_bytes(site.picture.read_bytes()[:-20]),
     "a row without its file": lambda site: site.picture.unlink(),
     "completed without a picture": lambda site: site.sql("DELETE FROM artifacts"),
@@ -109,3 +117,8 @@ def test_a_planted_wrong_is_found(site: Site, kind: str) -> None:
 def test_a_lost_promise_is_found(site: Site) -> None:
     findings = site.audit(job_ids=("nobody",), fingerprints=("of nobody",))
     assert findings.wrong == {"accepted and lost": ["nobody", "of nobody"]}
+
+
+def test_a_picture_too_many_is_found(site: Site) -> None:
+    findings = site.audit(writes=2)
+    assert findings.wrong == {"two pictures of one attempt": [site.job.id]}

@@ -5,14 +5,15 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
 from danqing.core.errors import JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
-from danqing.core.fairness import turn_among
+from danqing.core.fairness import order_of_taking, turn_among, work_of
 from danqing.core.images import ImageRef
 from danqing.core.ports import JobStore
+from danqing.core.shared_store import JobAges
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import ArtifactKind, Job, JobFailure, Lora, Mode
@@ -22,6 +23,10 @@ KEY = SubmitKey(text="a key", digest="0" * 64, lifetime=timedelta(hours=1))
 EAST = timezone(timedelta(hours=8))
 FATAL = JobFailure(code="out_of_memory", message="显存不足", retryable=False)
 Outdated = Callable[[JobStore, str], Awaitable[Job | None]]
+
+
+class StoredJobs(JobStore, JobAges, Protocol):
+    """The jobs, also for who only looks how far they have come."""
 
 
 async def processing(store: JobStore, **changes: object) -> Job:
@@ -384,6 +389,21 @@ class JobStoreContract:
         assert len(ages) == len(readings)
         assert all(earlier < after for earlier, after in itertools.pairwise(ages))
 
+    async def test_ages_are_those_of_the_jobs(self, store: StoredJobs) -> None:
+        # Given a job in each state, one of them after a lost attempt
+        jobs = [await store.add(a_job(), NO_LIMIT), await processing(store), await generated(store)]
+        ended = [await processing(store) for _ in range(3)]
+        await store.complete(ended[0].id, 1, [], [], later())
+        await store.fail(ended[1].id, 1, FATAL, later())
+        await store.cancel(ended[2].id, later())
+        back = await processing(store)
+        await store.give_back(back.id, 1, LOST, later())
+        jobs = [await store.get(job.id) for job in (*jobs, *ended, back)]
+        # Then their ages are told, and nothing of what is unknown
+        many = [f"nobody-{n}" for n in range(1200)]
+        assert await store.ages([*many, *(job.id for job in jobs)]) == {job.id: job.age for job in jobs}
+        assert await store.ages([]) == {}
+
     # Lists and figures
 
     async def test_counts_follow_every_move(self, store: JobStore) -> None:
@@ -535,6 +555,27 @@ class JobStoreContract:
         await store.give_back(piled_up[0].id, 1, LOST, later())
         assert (await store.get(piled_up[0].id)).turn == piled_up[0].turn
         assert await store.waiting_before(piled_up[0]) == 1
+
+    async def test_a_job_that_was_lost_twice_lets_those_go_first_that_wait(self, store: JobStore) -> None:
+        # Given an owner's job that was lost once, others' jobs, and one of another priority
+        suspect = await processing(store, owner="a")
+        others = [
+            await store.add(a_job(owner=owner, priority=p), NO_LIMIT) for owner, p in (("a", 0), ("b", 0), ("b", -1))
+        ]
+        await store.give_back(suspect.id, 1, LOST, later())
+        assert await store.waiting_before(await store.get(suspect.id)) == 0
+        # When it is lost again, then it is behind those of its priority
+        await store.claim(suspect.id, "w2", later())
+        back = await store.give_back(suspect.id, 2, LOST, later())
+        assert back is not None
+        assert await store.get(suspect.id) == back
+        assert [job.id for job in await store.unfinished()] == [
+            job.id for job in (*sorted(others[:2], key=order_of_taking), suspect, others[2])
+        ]
+        # And what its owner submits then is not behind it for that
+        new = await store.add(a_job(owner="a"), NO_LIMIT)
+        assert new.turn == turn_among([back, *others], new)
+        assert new.turn < back.turn + work_of(new.request)
 
     async def test_turns_are_those_of_the_core(self, store: JobStore) -> None:
         # Given jobs of different work, owners and priorities, of which some run, some have ended

@@ -5,13 +5,13 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import cast
 
 import httpx2
 from fastapi import FastAPI
 
-from danqing.blobs.local import LocalArtifactStore
 from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
 from danqing.core.gallery import Gallery
@@ -20,7 +20,6 @@ from danqing.core.removal import Removal
 from danqing.core.studio import Limits, Studio, new_job_id, utc_now
 from danqing.core.taking_over import InputImages
 from danqing.core.types import DeviceStatus, WorkerState
-from danqing.events.in_process import InProcessEventBus
 from danqing.http.app import build_app, build_dialect_app
 from danqing.http.dialect import Dialect, DialectOptions, Services
 from danqing.http.gate import GateParts
@@ -29,16 +28,15 @@ from danqing.http.listeners import Listener, open_listeners
 from danqing.http.origins import GateRules
 from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
+from tests.dialects.sides import AllStop, InTurn, sides_at
 from tests.fakes.domain import a_card
 from tests.fakes.intake import PlainIntake
-from tests.fakes.issued_keys import InMemoryIssuedKeys
-from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemoryKeptJobs, InMemorySubscriptions
 from tests.fakes.painter import Painter
 from tests.fakes.studio_parts import FixedCatalogue
 
 
 class House:
-    """Everything but real workers and a database."""
+    """Everything but real workers and, unless the environment wants several processes (`sides.py`), a database."""
 
     def __init__(
         self,
@@ -61,9 +59,9 @@ class House:
         """limits: in place of max_queue_size. keys: none are needed without. rules: any Host, and pages of no other
         origin, without.
         """
-        self.store = InMemoryJobStore()
-        self.events = InProcessEventBus()
-        self.artifacts = LocalArtifactStore(root)
+        self._sides = sides_at(root)
+        self.store, self.events = self._sides.workers.store, self._sides.workers.events
+        self.artifacts = self._sides.artifacts
         self.painter = Painter(
             store=self.store,
             events=self.events,
@@ -71,47 +69,105 @@ class House:
             automatic=automatic,
             state=state,
             device=device,
+            worker=self._sides.worker,
         )
-        inputs = InputImages(self.artifacts)
-        self.studio = Studio(
-            store=self.store,
-            queue=self.painter,
-            pool=self.painter,
-            events=self.events,
-            catalogue=FixedCatalogue(card or a_card(), *others, aliases=aliases),
-            artifacts=self.artifacts,
-            limits=limits or Limits(max_queue_size=max_queue_size),
-            admission=admission,
-            inputs=inputs,
-            new_id=new_id,
-        )
-        self.key_ring = KeyRing(InMemoryIssuedKeys(), clock=utc_now)
+        inputs = [InputImages(self.artifacts) for _ in self._sides.apis]
+        studios = [
+            Studio(
+                store=side.store,
+                queue=self.painter,
+                pool=side.pool(self.painter),
+                events=side.events,
+                catalogue=FixedCatalogue(card or a_card(), *others, aliases=aliases),
+                artifacts=self.artifacts,
+                limits=limits or Limits(max_queue_size=max_queue_size),
+                admission=admission,
+                inputs=taken,
+                new_id=new_id,
+                attendance=side.attendance,
+            )
+            for side, taken in zip(self._sides.apis, inputs, strict=True)
+        ]
+        self.studio = studios[0] if len(studios) == 1 else cast(Studio, AllStop(studios))
+        self.key_ring = KeyRing(self._sides.apis[0].issued_keys, clock=utc_now)
         known = replace(keys or Keys(enabled=False), issued=self.key_ring.holds)
-        self.gate = GateParts(keys=known, rules=rules or GateRules(loopback_only=False))
-        self.services = Services(
-            studio=self.studio,
-            gallery=Gallery(InMemoryBatchStore(self.store)),
-            subscriptions=InMemorySubscriptions(self.store),
-            artifacts=self.artifacts,
-            intake=PlainIntake(self.artifacts),
-            removal=Removal(
-                studio=self.studio, kept=InMemoryKeptJobs(self.store), artifacts=self.artifacts, inputs=inputs
-            ),
-            key_ring=self.key_ring,
-            links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
-            options=options or DialectOptions(needs_key=self.gate.keys.enabled),
-        )
+        self.gates = [
+            GateParts(
+                keys=known,
+                rules=rules or GateRules(loopback_only=False),
+                tickets=side.tickets,
+            )
+            for side in self._sides.apis
+        ]
+        self._services = [
+            Services(
+                studio=studio,
+                gallery=Gallery(side.batches),
+                subscriptions=side.subscriptions,
+                artifacts=self.artifacts,
+                intake=PlainIntake(self.artifacts),
+                removal=Removal(studio=studio, kept=side.kept, artifacts=self.artifacts, inputs=taken),
+                key_ring=self.key_ring,
+                links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
+                options=options or DialectOptions(needs_key=known.enabled),
+                neighbours=side.neighbours,
+            )
+            for side, studio, taken in zip(self._sides.apis, studios, inputs, strict=True)
+        ]
+        _houses.append(self)
+
+    @property
+    def gate(self) -> GateParts:
+        """Of the first API process."""
+        return self.gates[0]
+
+    @property
+    def services(self) -> Services:
+        """Of the first API process. What is changed in them is changed in all."""
+        return self._services[0]
+
+    @services.setter
+    def services(self, services: Services) -> None:
+        before = self._services[0]
+        changed = {
+            field.name: getattr(services, field.name)
+            for field in fields(Services)
+            if getattr(services, field.name) is not getattr(before, field.name)
+        }
+        self._services = [replace(each, **changed) for each in self._services]
 
     def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:
-        """alone: the app of the one dialect, else that of the shared port."""
+        """alone: the app of the one dialect, else that of the shared port. Of several API processes, in turn."""
+        apps = [self._app(*each, *dialects, alone=alone) for each in zip(self._services, self.gates, strict=True)]
+        return apps[0] if len(apps) == 1 else cast(FastAPI, InTurn(*apps, before=self.open))
+
+    @staticmethod
+    def _app(services: Services, gate: GateParts, *dialects: Dialect, alone: bool) -> FastAPI:
         if alone:
-            return build_dialect_app(self.services, gate=self.gate, dialect=dialects[0])
-        return build_app(self.services, gate=self.gate, dialects=dialects)
+            return build_dialect_app(services, gate=gate, dialect=dialects[0])
+        return build_app(services, gate=gate, dialects=dialects)
 
     def client(self, *dialects: Dialect, alone: bool = False) -> httpx2.AsyncClient:
         """Talks to the `app` without a network."""
         transport = httpx2.ASGITransport(app=self.app(*dialects, alone=alone))
         return httpx2.AsyncClient(transport=transport, base_url="http://danqing.test")
+
+    async def open(self) -> None:
+        """Connects its processes, if they are several. Every request does."""
+        await self._sides.open(self.painter)
+
+    async def close(self) -> None:
+        """Ends that again."""
+        await self._sides.close()
+
+
+_houses: list[House] = []
+
+
+async def close_houses() -> None:
+    """Those that were made since, in the event loop in which they were used."""
+    while _houses:
+        await _houses.pop().close()
 
 
 def ids_from(*first: str) -> Callable[[], str]:
@@ -129,6 +185,7 @@ def served(make_house: Callable[[], House], dialects: Sequence[Dialect]) -> Iter
 
     async def run() -> None:
         house, stop = make_house(), Stop()
+        _houses.remove(house)  # it may outlive a test
         app = house.app(*dialects)
         with open_listeners([Listener(host="127.0.0.1", port=0)]) as listeners:
             address.append(listeners[0].url)
@@ -136,6 +193,7 @@ def served(make_house: Callable[[], House], dialects: Sequence[Dialect]) -> Iter
             end.append(lambda: loop.call_soon_threadsafe(stop.request))
             ready.set()
             await serve({listeners[0]: app}, stop=stop, drain=_nothing)
+        await house.close()
 
     def main() -> None:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,18 +17,27 @@ from PIL import Image
 from tests.dialects.genserve import seed_document as genserve
 from tests.dialects.live import seed_document as live
 from tests.dialects.openai import seed_document as openai
+from tests.dialects.sides import IS_SCALED
 from tests.dialects.zimage import seed_document as zimage
+from tests.e2e.cluster import InTurn, a_cluster
 from tests.e2e.documented_examples import NODE, run_curl, run_node, run_python
 from tests.e2e.servers import Server, a_server
 
 SERVE = ("-m", "danqing", "serve", "--model", "sample", "--log-format", "json")
+WORK = ("-m", "danqing", "worker", "--model", "sample", "--log-format", "json")
 PATIENCE_S = 120
 GENSERVE_CURLS = [script for script in genserve.blocks("bash") if "curl" in script]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the sample model that is ready."""
+    """A server of the sample model that is ready; or, scaled, two API processes in turn, and a node."""
+    if IS_SCALED:
+        folder = tmp_path_factory.mktemp("sample")
+        with a_cluster(folder, nodes=1, api_command=SERVE, node_command=WORK) as cluster:
+            cluster.start()
+            yield cast(Server, InTurn(cluster))
+        return
     with a_server(tmp_path_factory.mktemp("sample"), command=SERVE) as server:
         server.start_ready()
         yield server

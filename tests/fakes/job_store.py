@@ -18,7 +18,7 @@ from danqing.core.errors import (
     SubmitKeyReused,
     TooManyJobs,
 )
-from danqing.core.fairness import order_of_taking, turn_among
+from danqing.core.fairness import is_suspect, order_of_taking, turn_among, turn_behind
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Attempt, Job, JobFailure
@@ -117,6 +117,9 @@ class InMemoryJobStore:
         except KeyError:
             raise JobNotFound from None
 
+    async def ages(self, job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        return {job_id: self._jobs[job_id].age for job_id in job_ids if job_id in self._jobs}
+
     async def find_equal(self, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
         def is_of_use(job: Job) -> bool:
             is_there = bool(job.artifacts) and all(picture.name not in self._missing for picture in job.artifacts)
@@ -164,7 +167,9 @@ class InMemoryJobStore:
         job = self._running(job_id, attempt)
         if job is None:
             return None
-        return self._put(replace(_closed(job, failure, now), state=JobState.PENDING, started_at=None, artifacts=()))
+        turn = turn_behind(self._jobs.values(), job) if is_suspect(job) else job.turn
+        job = replace(_closed(job, failure, now), turn=turn)
+        return self._put(replace(job, state=JobState.PENDING, started_at=None, artifacts=()))
 
     async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         job = self._running(job_id, attempt) if attempt else self._in_state(job_id, JobState.PENDING)

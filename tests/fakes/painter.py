@@ -39,7 +39,8 @@ class Painter:
 
     automatic: each published job is painted without being asked, once `begin` is set, which it is from the start: all
     its steps, previews where they are wanted, and everything asked for beside the original. A picture that begins with
-    others is the first of them, resized. failure: instead of a picture, if it is set.
+    others is the first of them, resized. failure: instead of a picture, if it is set. is_patient: a job is begun only
+    once previews of it are wanted.
     """
 
     def __init__(
@@ -51,11 +52,14 @@ class Painter:
         automatic: bool,
         state: WorkerState = WorkerState.READY,
         device: DeviceStatus | None = None,
+        worker: str = "painter",
     ) -> None:
+        """worker: what it is called where it is one of several machines' workers."""
         self._store = store
         self._events = events
         self._artifacts = artifacts
         self._automatic = automatic
+        self._worker = worker
         self._painting: dict[str, asyncio.Task[None]] = {}
         self.begin = asyncio.Event()
         self.begin.set()
@@ -63,6 +67,7 @@ class Painter:
         self.state = state
         self.device = device
         self.failure: DanqingError | None = None
+        self.is_patient = False
 
     async def publish(self, job: Job) -> None:
         if self._automatic:
@@ -82,11 +87,15 @@ class Painter:
         self.previews_wanted.add(job_id)
 
     def status(self) -> PoolStatus:
-        worker = WorkerStatus(id="painter", state=self.state, pid=1, restarts=0, models=("tiny",), device=self.device)
+        worker = WorkerStatus(
+            id=self._worker, state=self.state, pid=1, restarts=0, models=("tiny",), device=self.device
+        )
         return PoolStatus(workers=(worker,))
 
     async def _paint(self, job_id: str) -> None:
         await self.begin.wait()
+        while self.is_patient and job_id not in self.previews_wanted:  # noqa: ASYNC110 - it is not told
+            await asyncio.sleep(0.001)
         job = await self._store.get(job_id)
         await self.start(job_id)
         total = job.request.num_inference_steps
@@ -99,7 +108,7 @@ class Painter:
 
     async def start(self, job_id: str) -> None:
         """pending → processing."""
-        self._tell(await self._store.claim(job_id, "painter", utc_now()))
+        self._tell(await self._store.claim(job_id, self._worker, utc_now()))
 
     def step(self, job_id: str, step: int, total: int, *, stage: Stage = Stage.DENOISING) -> None:
         """Tells of a finished step (of half a second each) or, while upscaling, of a finished part."""
@@ -164,7 +173,7 @@ class Painter:
         size = request.width, request.height
         if not request.inputs:
             return Image.new("RGB", size, COLOUR)
-        with Image.open(self._artifacts.path(request.inputs[0].name)) as begun_with:
+        with Image.open(io.BytesIO(self._artifacts.read(request.inputs[0].name))) as begun_with:
             return begun_with.convert("RGB").resize(size)
 
     def _tell(self, job: Job | None) -> None:

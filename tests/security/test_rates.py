@@ -12,7 +12,7 @@ import websockets
 from danqing.config import Settings
 from danqing.core.admission import Admission
 from danqing.core.keeping import KeptBytes
-from danqing.core.quotas import Quota, Quotas
+from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule
 from danqing.core.studio import utc_now
 from danqing.http.server import Stop
@@ -41,7 +41,8 @@ def used_up() -> Admission:
     """One picture a day."""
     kept = Kept()
     quota = Quota(jobs_per_day=1)
-    return Admission(quotas=Quotas(quota, kept=kept, sizes=KeptBytes(kept, None), now=utc_now))  # type: ignore[arg-type]
+    sizes = KeptBytes(kept, None)  # type: ignore[arg-type]
+    return Admission(quotas=Quotas(quota, days=LocalDayCounts(kept=kept, now=utc_now), sizes=sizes, now=utc_now))
 
 
 async def asked_twice(root: Path, path: str, admission: Admission) -> httpx2.Response:

@@ -1,6 +1,7 @@
 """Log lines, as they come out of a process of their own."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -63,7 +64,7 @@ def test_json_is_one_object_a_line_and_the_choice_when_nobody_watches(shape: str
     assert (trouble["event"], trouble["logger"]) == ("trouble 1", "somebody.else")
 
 
-@pytest.mark.parametrize("shape", ["json", "console"])
+@pytest.mark.parametrize("shape", ["json", "console", "line"])
 def test_tracebacks_have_no_local_variables(shape: str) -> None:
     text = "\n".join(lines(shape))
     assert "ValueError" in text
@@ -76,7 +77,7 @@ def test_the_level_is_for_our_own_lines() -> None:
     assert [json.loads(line)["event"] for line in lines("json", level="error")] == ["thing_failed", "trouble 1"]
 
 
-@pytest.mark.parametrize("shape", ["json", "console"])
+@pytest.mark.parametrize("shape", ["json", "console", "line"])
 def test_nothing_that_a_terminal_acts_on_gets_through(shape: str) -> None:
     # When a text of a stranger is logged in every place that a text can have
     written = run(NASTY_SCRIPT.format(shape=shape, text=NASTY))
@@ -93,3 +94,50 @@ def test_nothing_that_a_terminal_acts_on_gets_through(shape: str) -> None:
 def test_json_gives_back_what_was_logged() -> None:
     happened = json.loads(run(NASTY_SCRIPT.format(shape="json", text=NASTY)).split("\n")[0])
     assert happened["path"] == NASTY
+
+
+SEED_SCRIPT = """
+import logging, structlog
+from danqing.logs import LogStyle, configure_logging
+configure_logging(LogStyle(shape="line", level="info"))
+log = structlog.get_logger("danqing.test")
+structlog.contextvars.bind_contextvars(request_id="r1")
+log.info("model_loading", model="qwen-image-edit", source="/mnt/models")
+log.info("model_loaded", model="qwen-image-edit", origin="disk", seconds=30.1)
+log.info("image_edit_requested", n=1, images=1, prompt="a beautiful landscape")
+log.info("image_edit_completed", seconds=15.23, generated=1)
+log.info("image_edit_requested", n=1, images=1, prompt="it's\\n2025-11-26 10:00:00 - image_edit_server - INFO - mine")
+log.info("image_generation_requested", n=2, images=0)
+log.warning("job_overdue", job_id="j", words="two words", nothing="", none=None, many=["a", 1])
+logging.getLogger("somebody.else").error("a model_loaded %s", 1)
+logging.getLogger("somebody.else").error("model_loaded")
+"""
+SEED_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - (\S+) - ([A-Z]+) - (.*)")
+
+
+def test_lines_are_those_of_seed_004_and_in_its_words_where_it_has_some() -> None:
+    written = [SEED_LINE.fullmatch(line) for line in run(SEED_SCRIPT).splitlines()]
+    parts = [line.groups() for line in written if line]
+    assert len(parts) == len(written)
+    texts = [text for _, _, text in parts]
+    # The four lines of its document
+    assert [(name, level) for name, level, _ in parts[:4]] == [("image_edit_server", "INFO")] * 4
+    assert texts[:4] == [
+        "Loading model from /mnt/models...",
+        "Model loaded successfully",
+        "Processing image edit request: prompt='a beautiful landscape', n=1",
+        "Image edit completed in 15.23s, generated 1 image(s)",
+    ]
+    # A prompt cannot make a line of its own
+    assert texts[4].startswith("Processing image edit request: prompt=\"it's\\n2025-11-26")
+    # Without leave there is no prompt
+    assert texts[5] == "Processing image generation request: n=2"
+    # Everything else tells its fields, and the request's id
+    assert parts[6] == (
+        "image_edit_server",
+        "WARNING",
+        "job_overdue job_id=j words='two words' nothing='' none=None many=['a', 1] request_id=r1",
+    )
+    # And other libraries' lines are theirs
+    assert parts[7] == ("somebody.else", "ERROR", "a model_loaded 1 request_id=r1")
+    assert parts[8][2] == "model_loaded request_id=r1"

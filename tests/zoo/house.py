@@ -13,10 +13,10 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
-from danqing.core.types import ArtifactKind, Job, RequestDraft, Stage, WorkerStatus
+from danqing.core.types import ArtifactKind, Job, Progress, RequestDraft, Stage, WorkerStatus
 from danqing.events.in_process import InProcessEventBus
 from danqing.queue.embedded import EmbeddedQueue, QueueRules
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.job_store import SqlJobStore
 from danqing.store.sqlite import SqliteStores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory
@@ -25,7 +25,7 @@ from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.supervisor import Supervisor
 from tests.fakes.domain import a_card
 from tests.fakes.studio_parts import FixedCatalogue
-from tests.zoo.engines import Zoo
+from tests.zoo.engines import STEPS, Zoo
 
 DEADLINE_S = 30.0
 FAST = WorkerRules(heartbeat_s=0.2, check_s=0.05, first_backoff_s=0.01, exit_grace_s=2.0)
@@ -37,6 +37,14 @@ async def until(come: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not come():
         assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.005)
+
+
+async def until_progress(studio: Studio, job_id: str, come: Callable[[Progress], bool] = lambda _: True) -> None:
+    """Waits until the job's newest progress is so; any, unless something else is said."""
+    deadline = time.monotonic() + DEADLINE_S
+    while (made := await studio.progress(job_id)) is None or not come(made):
+        assert time.monotonic() < deadline, f"no such progress; the newest: {made}"
         await asyncio.sleep(0.005)
 
 
@@ -57,7 +65,7 @@ class House:
     """The parts, running."""
 
     zoo: Zoo
-    store: SqliteJobStore
+    store: SqlJobStore
     queue: EmbeddedQueue
     events: InProcessEventBus
     artifacts: LocalArtifactStore
@@ -94,13 +102,16 @@ class House:
 
     async def under_way(self, job: Job) -> None:
         """Waits until the job has made its first step."""
-        await until(lambda: self.studio.progress(job.id) is not None, "the first step")
+        await until_progress(self.studio, job.id)
 
     async def enlarging(self, job: Job) -> None:
         """Waits until the job's first part is enlarged."""
-        await until(
-            lambda: (p := self.studio.progress(job.id)) is not None and p.stage is Stage.UPSCALING, "the first part"
-        )
+        await until_progress(self.studio, job.id, lambda made: made.stage is Stage.UPSCALING)
+
+    async def denoised(self, *jobs: Job) -> None:
+        """Waits until the last step of each is made."""
+        for job in jobs:
+            await until_progress(self.studio, job.id, lambda made: made.step == STEPS)
 
     async def generated(self, job: Job) -> None:
         """Waits until the job's original is stored, and the worker's hands show that."""

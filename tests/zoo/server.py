@@ -3,15 +3,24 @@
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from danqing.cli.options import UserError, settings_from
 from danqing.cli.serve import run_server
+from danqing.config import Settings
 from danqing.core.errors import DanqingError
-from danqing.wiring import runtime
+from danqing.wiring import rules
 from danqing.workers.factory import EngineFactory
 from danqing.workers.settlement import JobRules
 from danqing.workers.spec import WorkerRules
 from tests.zoo.engines import Zoo
+
+
+class Run(Protocol):
+    """What a process does until it is told to end."""
+
+    def __call__(self, settings: Settings, *, engine: EngineFactory | None = None) -> None: ...
+
 
 # The rules as they are, with times that fit steps of no time at all.
 PATIENCE = {
@@ -23,16 +32,16 @@ PATIENCE = {
 }
 
 
-def main(folder: Path, load: str) -> None:
+def main(folder: Path, load: str, run: Run = run_server) -> None:
     """Runs until a signal."""
-    setattr(runtime, "WorkerRules", partial(WorkerRules, **PATIENCE))  # noqa: B010 - another module's
-    setattr(runtime, "JobRules", partial(JobRules, stop_grace_s=0.5))  # noqa: B010
+    setattr(rules, "WorkerRules", partial(WorkerRules, **PATIENCE))  # noqa: B010 - another module's
+    setattr(rules, "JobRules", partial(JobRules, stop_grace_s=0.5))  # noqa: B010
     engine = EngineFactory(target="tests.zoo.engines:build_zoo", argument=Zoo(folder=folder, load=load))
     try:
-        run_server(settings_from(), engine=engine)
+        run(settings_from(), engine=engine)
     except (DanqingError, UserError) as exc:
         sys.exit(str(exc))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(sys.argv[2:] or ["fine"]))
+    main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "fine")

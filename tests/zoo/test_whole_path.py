@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.chaos.records import PostgresRecords
+from tests.dialects.sides import IS_SCALED
+from tests.e2e.cluster import a_cluster
 from tests.e2e.servers import DEADLINE_S, PNG, Server, a_server
 
 
@@ -44,8 +47,14 @@ ZOO = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all of them, so that each also shows that the ones before it did no lasting harm."""
+    """One server, or a cluster of one node, for all of them: so each shows that those before it did no lasting harm."""
     folder = tmp_path_factory.mktemp("zoo")
+    if IS_SCALED:
+        node = ("-m", "tests.zoo.node", str(folder))
+        with a_cluster(folder, nodes=1, node_command=node, settings={"TASK_TIMEOUT": "6"}) as cluster:
+            cluster.start()
+            yield Server(folder, {"DATABASE_URL": cluster.database_url}, url=cluster.apis[0].url)
+        return
     with a_server(folder, command=("-m", "tests.zoo.server", str(folder)), TASK_TIMEOUT="6") as server:
         server.start_ready()
         yield server
@@ -66,6 +75,8 @@ def workers(server: Server) -> dict[str, Any]:
 
 def attempts(server: Server, job_id: str) -> list[str | None]:
     """How they ended, as the database has it."""
+    if (url := server.settings.get("DATABASE_URL")) is not None:
+        return [code for of_job, _, code in PostgresRecords(url).attempts() if of_job == job_id]
     with closing(sqlite3.connect(f"file:{server.data_dir / 'danqing.sqlite'}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT failure_code FROM attempts WHERE job_id = ? ORDER BY number", (job_id,))
         return [code for (code,) in rows]

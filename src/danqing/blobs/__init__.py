@@ -1,1 +1,1 @@
-"""Stored pictures: `local.LocalArtifactStore` keeps them in a directory."""
+"""Stored pictures: `local.LocalArtifactStore` keeps them in a directory, `s3.S3ArtifactStore` in an object store."""

@@ -1,5 +1,6 @@
-"""Artifacts as files in one directory, which may be a user's own and hold other files too."""
+"""Artifacts as files in one directory, which may be a user's own, hold other files too, and be shared by machines."""
 
+import asyncio
 import errno
 import os
 import re
@@ -7,37 +8,66 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
+from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, is_legal
+from danqing.blobs.staging import StagingFolder, is_old, removed
 from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.threads import in_thread_to_its_end
 
 log = structlog.get_logger(__name__)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
-# What the server names a job's pictures by: the job's id, possibly a suffix. A sweep removes no other
-# pictures, and so no input image, which several jobs may share.
-PICTURE = re.compile(r"(?P<job_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(-[a-z]+)?\.(png|webp)")
-INPUT = re.compile(r"input-[0-9a-f]{64}\.png")
 TEMPORARY = re.compile(r"\.danqing-(?P<name>[A-Za-z0-9._-]+)-[0-9a-f]{32}\.tmp")
 STAGING = ".danqing-staging"
-LEFT_OVER_AFTER_S = 3600  # a temporary or staged file this old is nobody's any more, of whichever server it was
+_PIECE_BYTES = 1024 * 1024  # read at a time, each in a thread
+# What file systems answer that cannot sync a directory (some of those on a network): their renames are durable, or
+# nothing can be done about it.
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
+
+
+class LocalPicture:
+    """Implements `core.open_picture.OpenPicture`. The file is open already, so that it is read whole though somebody
+    removes it meanwhile; on NFS that holds for who removes it on the same machine.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        found = os.fstat(file.fileno())
+        self.size_bytes = found.st_size
+        self.version = f"{found.st_mtime_ns:x}-{found.st_size:x}"
+
+    async def read(self) -> bytes:
+        """See the port."""
+        try:
+            return await asyncio.to_thread(self._file.read, _PIECE_BYTES)
+        except OSError as exc:
+            log.error("artifact_read_failed", reason=exc.strerror)
+            raise StorageFailure from exc
+
+    def close(self) -> None:
+        """See the port."""
+        self._file.close()
 
 
 class LocalArtifactStore:
-    """Implements `core.ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at once.
+    """Implements `core.ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at once, also
+    of several machines; see `docs/pictures.md` for what a shared directory must keep to.
 
     root: created by what first writes to it if it is not there.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._staging = StagingFolder(self._root / STAGING)
 
     def write(self, name: str, content: bytes) -> None:
         """See the port."""
-        if not _is_legal(name):
-            raise StorageFailure("Not a name for an artifact.")
+        _check(name)
         temporary = self._root / f".danqing-{name}-{secrets.token_hex(16)}.tmp"
         try:
             self._make_root()
@@ -54,8 +84,7 @@ class LocalArtifactStore:
 
     def adopt(self, staged: Path, name: str) -> None:
         """See the port. What is no file of its own (a link, say) is not taken over: StorageFailure."""
-        if not _is_legal(name):
-            raise StorageFailure("Not a name for an artifact.")
+        _check(name)
         try:
             self._make_root()
             _sync_file(staged)
@@ -66,26 +95,48 @@ class LocalArtifactStore:
             raise StorageFailure from exc
 
     def staging(self) -> Path:
-        """See the port. For this user's eyes only. Raises StorageFailure."""
-        folder = self._root / STAGING
+        """See the port. In the directory itself: what is staged is then taken over by its name alone."""
         try:
             self._make_root()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.is_symlink():  # what is staged would lie wherever somebody else chose
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if folder.stat().st_mode & 0o077:
-                folder.chmod(0o700)
         except OSError as exc:
             log.error("artifact_staging_failed", reason=exc.strerror)
             raise StorageFailure from exc
-        return folder
+        return self._staging.open()
 
     def path(self, name: str) -> Path:
-        """See the port. Links and directories are not pictures: ArtifactNotFound."""
+        """Where the picture lies. Raises ArtifactNotFound if there is none, also for a name that `write` refuses.
+
+        Links and directories are not pictures.
+        """
         path = self._root / name
-        if not _is_legal(name) or path.is_symlink() or not path.is_file():
+        if not is_legal(name) or path.is_symlink() or not path.is_file():
             raise ArtifactNotFound
         return path
+
+    def read(self, name: str) -> bytes:
+        """See the port."""
+        with self._opened(name) as file:
+            try:
+                return file.read()
+            except OSError as exc:
+                log.error("artifact_read_failed", name=name, reason=exc.strerror)
+                raise StorageFailure from exc
+
+    async def open(self, name: str) -> LocalPicture:
+        """See the port."""
+        return LocalPicture(await in_thread_to_its_end(partial(self._opened, name)))
+
+    def size(self, name: str) -> int:
+        """See the port."""
+        return self._found(name).st_size
+
+    def age_s(self, name: str) -> float:
+        """See the port. By this machine's clock."""
+        return max(0.0, time.time() - self._found(name).st_mtime)
+
+    async def client_url(self, name: str) -> None:
+        """See the port. There is none: nobody but the server has the directory."""
+        return None
 
     def location(self, name: str) -> str:
         """See the port."""
@@ -94,7 +145,7 @@ class LocalArtifactStore:
     def pictures(self) -> Mapping[str, frozenset[str]]:
         """See the port."""
         found: dict[str, set[str]] = {}
-        for entry in self._listed(self._root, _is_of_a_job):
+        for entry in self._listed(_is_of_a_job):
             half_written, picture = _parsed(entry.name)
             if picture is not None:
                 names = found.setdefault(picture["job_id"], set())
@@ -102,40 +153,59 @@ class LocalArtifactStore:
                     names.add(entry.name)
         return {job_id: frozenset(names) for job_id, names in found.items()}
 
+    def inputs(self) -> Mapping[str, int]:
+        """See the port."""
+        sizes: dict[str, int] = {}
+        for entry in self._listed(_is_input):
+            with suppress(FileNotFoundError):  # gone meanwhile
+                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return sizes
+
     def old_inputs(self) -> frozenset[str]:
         """See the port."""
-        return frozenset(entry.name for entry in self._listed(self._root, _is_old_input))
+        return frozenset(entry.name for entry in self._listed(_is_old_input))
 
-    def sweep(self, known: Mapping[str, frozenset[str]]) -> int:
-        """See the port. Only names of the server's own making are removed.
+    def sweep(self, known: Mapping[str, frozenset[str]], *, older_than_s: float = 0.0) -> int:
+        """See the port. Only names of the server's own making are removed, and staged files once they are old."""
+        left_over = self._listed(lambda entry: _is_left_over(entry, known, older_than_s))
+        return sum(map(removed, left_over)) + self._staging.sweep()
 
-        Staged files are removed once they are old: what another server is just about to adopt stays.
-        """
-        staging = self._root / STAGING
-        left_over = self._listed(self._root, lambda entry: _is_left_over(entry, known))
-        if not staging.is_symlink():
-            left_over += self._listed(staging, _is_old)
-        return sum(map(_removed, left_over))
-
-    def _listed(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
-        """What lies in the folder and is wanted; nothing where there is no folder."""
+    def remove(self, name: str) -> None:
+        """See the port."""
+        _check(name)
         try:
-            with os.scandir(folder) as entries:
+            (self._root / name).unlink(missing_ok=True)
+        except OSError as exc:
+            log.error("artifact_remove_failed", name=name, reason=exc.strerror)
+            raise StorageFailure from exc
+
+    def _opened(self, name: str) -> BinaryIO:
+        try:
+            return self.path(name).open("rb")
+        except FileNotFoundError as exc:  # gone since it was looked for
+            raise ArtifactNotFound from exc
+        except OSError as exc:
+            log.error("artifact_read_failed", name=name, reason=exc.strerror)
+            raise StorageFailure from exc
+
+    def _found(self, name: str) -> os.stat_result:
+        try:
+            return self.path(name).stat()
+        except FileNotFoundError as exc:
+            raise ArtifactNotFound from exc
+        except OSError as exc:
+            log.error("artifact_read_failed", name=name, reason=exc.strerror)
+            raise StorageFailure from exc
+
+    def _listed(self, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
+        """What lies in the directory and is wanted; nothing where there is none."""
+        try:
+            with os.scandir(self._root) as entries:
                 return list(filter(wanted, entries))
         except FileNotFoundError:
             return []
         except OSError as exc:
             log.error("artifact_sweep_failed", reason=exc.strerror)
-            raise StorageFailure from exc
-
-    def remove(self, name: str) -> None:
-        """See the port."""
-        if not _is_legal(name):
-            raise StorageFailure("Not a name for an artifact.")
-        try:
-            (self._root / name).unlink(missing_ok=True)
-        except OSError as exc:
-            log.error("artifact_remove_failed", name=name, reason=exc.strerror)
             raise StorageFailure from exc
 
     def _make_root(self) -> None:
@@ -144,8 +214,9 @@ class LocalArtifactStore:
             _sync_directory(self._root.parent)
 
 
-def _is_legal(name: str) -> bool:
-    return NAME.fullmatch(name) is not None and ".." not in name
+def _check(name: str) -> None:
+    if not is_legal(name):
+        raise StorageFailure("Not a name for an artifact.")
 
 
 def _parsed(name: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
@@ -166,34 +237,19 @@ def _has_content(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_left_over(entry: os.DirEntry[str], known: Mapping[str, frozenset[str]]) -> bool:
+def _is_left_over(entry: os.DirEntry[str], known: Mapping[str, frozenset[str]], older_than_s: float) -> bool:
     half_written, picture = _parsed(entry.name)
     if picture is not None and (kept := known.get(picture["job_id"])) is not None:
-        return entry.name not in kept
-    return half_written is not None and _is_old(entry)
+        return entry.name not in kept and (older_than_s <= 0 or is_old(entry, after_s=older_than_s))
+    return half_written is not None and is_old(entry, after_s=max(older_than_s, LEFT_OVER_AFTER_S))
+
+
+def _is_input(entry: os.DirEntry[str]) -> bool:
+    return INPUT.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
 
 
 def _is_old_input(entry: os.DirEntry[str]) -> bool:
-    return INPUT.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False) and _is_old(entry)
-
-
-def _is_old(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime < time.time() - LEFT_OVER_AFTER_S
-    except OSError:  # gone meanwhile
-        return False
-
-
-def _removed(entry: os.DirEntry[str]) -> bool:
-    """False for what is no file, and for a file that cannot be removed: it does no harm."""
-    try:
-        if not entry.is_file(follow_symlinks=False):
-            return False
-        os.unlink(entry.path)
-    except OSError as exc:
-        log.warning("artifact_not_swept", name=entry.name, reason=exc.strerror)
-        return False
-    return True
+    return _is_input(entry) and is_old(entry)
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -220,5 +276,8 @@ def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
     finally:
         os.close(descriptor)

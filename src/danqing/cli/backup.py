@@ -23,7 +23,8 @@ def backup(
     """Copy jobs, history and pictures into a new folder, while the server runs or not.
 
     Every file is named in `backup.json` with its size and SHA-256; `--check` reads them all again. A backup that was
-    cut off leaves no folder of that name.
+    cut off leaves no folder of that name. Where the jobs are in PostgreSQL, its own tools do it; see
+    docs/operations.md.
 
     Examples:
 

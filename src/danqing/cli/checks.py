@@ -1,4 +1,4 @@
-"""What `danqing doctor` looks at: each check is a function of the settings that returns its findings."""
+"""What `danqing doctor` looks at on this machine: each check is a function of the settings that returns a finding."""
 
 import importlib.metadata
 import os
@@ -8,15 +8,15 @@ import socket
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 from packaging.version import Version
 
+from danqing.cli.findings import Finding, Verdict
 from danqing.cli.server_file import find_announced
+from danqing.cli.shared_checks import check_shared_parts
 from danqing.config import InvalidSettings, Settings, cuda_visible_devices
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import DanqingError, ModelLoadFailure
@@ -41,32 +41,14 @@ LITTLE_DISK_BYTES = 1024**3
 NO_DISK_BYTES = 50 * 1024**2
 
 
-class Verdict(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILURE = "problem"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the report."""
-
-    verdict: Verdict
-    subject: str
-    text: str
-
-
 def all_findings(settings: Settings) -> list[Finding]:
-    """Every check in the order of the report. Blocking; a second or so."""
+    """Every check in the order of the report. Blocking; a second or so, and some more where a part does not answer."""
     checks: tuple[Callable[[Settings], Finding], ...] = (
         check_python,
         check_system,
         check_memory,
         check_torch,
         check_gpus,
-        check_sqlite,
         check_disk,
         check_data_dir,
         check_port,
@@ -74,7 +56,10 @@ def all_findings(settings: Settings) -> list[Finding]:
         check_upscaler,
         check_models,
     )
-    return [check(settings) for check in checks]
+    stores = check_shared_parts(settings)
+    if settings.database_url is None:
+        stores = [check_sqlite(settings), *stores]
+    return [*(check(settings) for check in checks), *stores]
 
 
 def check_python(_: Settings) -> Finding:
@@ -202,7 +187,11 @@ def check_models(settings: Settings) -> Finding:
     findings = [_check_model(card, settings) for card in cards]
     verdicts = [finding.verdict for finding in findings]
     worst = next(verdict for verdict in (Verdict.FAILURE, Verdict.WARNING, Verdict.OK) if verdict in verdicts)
-    return Finding(verdict=worst, subject="models", text="\n".join(finding.text for finding in findings))
+    lines = [finding.text for finding in findings]
+    if worst is Verdict.FAILURE and (settings.redis_url or settings.broker_url):
+        worst, note = Verdict.WARNING, "needed where `danqing worker` runs, and nowhere else"
+        lines.append(note)
+    return Finding(verdict=worst, subject="models", text="\n".join(lines))
 
 
 def check_upscaler(settings: Settings) -> Finding:

@@ -13,22 +13,26 @@ def doctor(
     precision: ModelPrecision = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to try. [default: 8000]")] = None,
 ) -> None:
-    """Look at this machine and tell what would keep `danqing serve` from working.
+    """Look at this machine, and at the stores that the settings name, and tell what would keep Danqing from working.
 
-    Exit code 1 if something would; warnings alone leave it at 0. Needs no network, but for a
-    `--model` on the hub that was never seen here. Changes nothing of the server's.
+    Exit code 1 if something would; warnings alone leave it at 0. The server need not run. Changes nothing of the
+    server's, and shows no password. Needs no network, but for the stores, and for a `--model` on the hub that was never
+    seen here.
 
     Examples:
 
         danqing doctor
 
         danqing doctor --model z-image-turbo --data-dir /srv/danqing
+
+        DATABASE_URL=postgresql://danqing:PASSWORD@db/danqing REDIS_URL=redis://redis danqing doctor
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from danqing.cli.checks import Verdict, all_findings
+    from danqing.cli.checks import all_findings
+    from danqing.cli.findings import Verdict
 
     colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILURE: "red"}
     findings = all_findings(settings_from(data_dir=data_dir, port=port, precision=precision, **served(model)))

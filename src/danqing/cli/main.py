@@ -15,6 +15,8 @@ from danqing.cli.monitor import monitor
 from danqing.cli.options import UserError
 from danqing.cli.selftest import selftest_app
 from danqing.cli.serve import serve
+from danqing.cli.worker import worker
+from danqing.cli.workers import workers_app
 from danqing.core.errors import DanqingError
 
 
@@ -29,9 +31,10 @@ def build_app() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(root)
-    for command in (serve, generate, doctor, monitor, backup, restore):
+    for command in (serve, worker, generate, doctor, monitor, backup, restore):
         app.command()(command)
     app.add_typer(models_app(), name="models")
+    app.add_typer(workers_app(), name="workers")
     app.add_typer(bench_app(), name="bench")
     app.add_typer(selftest_app(), name="selftest")
     return app

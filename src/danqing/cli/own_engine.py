@@ -11,14 +11,14 @@ from danqing.core.events import PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState
 from danqing.core.studio import Order
 from danqing.core.types import Job, RequestDraft
-from danqing.wiring import Runtime, open_runtime
+from danqing.wiring import Runtime, for_one_process, open_runtime
 
 
 def make_here(order: PictureOrder, settings: Settings, report: Report) -> FinishedPicture:
     """Starts the engine in a worker process, makes the picture and stops it. Blocking. Raises DanqingError."""
     with tempfile.TemporaryDirectory(prefix="danqing-") as folder:
         thrown_away = {"data_dir": Path(folder), "output_dir": None}
-        return asyncio.run(_make(order, settings.model_copy(update=thrown_away), report))
+        return asyncio.run(_make(order, for_one_process(settings).model_copy(update=thrown_away), report))
 
 
 async def _make(order: PictureOrder, settings: Settings, report: Report) -> FinishedPicture:
@@ -66,5 +66,5 @@ async def _tell(job: Job, runtime: Runtime, report: Report) -> Job:
 def _take(job: Job, runtime: Runtime) -> FinishedPicture:
     if job.state is not JobState.COMPLETED or job.original is None:
         raise EngineFailure(job.failure.message if job.failure else None)
-    content = runtime.artifacts.path(job.original.name).read_bytes()
+    content = runtime.artifacts.read(job.original.name)
     return FinishedPicture(content=content, seed=job.request.seed, adjustments=job.adjustments)

@@ -30,7 +30,7 @@ def serve(
         bool, typer.Option("--allow-public", help="Let other machines in although no keys are listed.")
     ] = False,
     log_format: Annotated[
-        str | None, typer.Option("--log-format", help="auto, console or json. [default: auto]")
+        str | None, typer.Option("--log-format", help="auto, console, json or line. [default: auto]")
     ] = None,
 ) -> None:
     """Serve pictures over HTTP until Ctrl-C or SIGTERM.
@@ -108,7 +108,7 @@ def _print_summary(runtime: "Runtime", opened: "Sequence[OpenListener]") -> None
     rows = [
         *(("address" if one is opened[0] else "", _address(one)) for one in opened),
         *(("model" if card is cards[0] else "", f"{card.id} ({card.title})") for card in cards),
-        ("device", ", ".join(runtime.devices)),
+        ("device", ", ".join(runtime.devices) or "none: made by `danqing worker`"),
         ("data dir", str(runtime.settings.data_dir.absolute())),
     ]
     lines = "\n".join(f"  {name:<9} {value}" for name, value in rows)

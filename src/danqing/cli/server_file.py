@@ -44,9 +44,17 @@ def announced(data_dir: Path, server: RunningServer) -> Generator[None]:
         yield
     finally:
         try:
-            path.unlink(missing_ok=True)
+            if _is_ours(path):  # servers that share a store may share a data dir, and the last one to come is told of
+                path.unlink(missing_ok=True)
         except OSError as exc:
             log.warning("server_file_not_removed", path=str(path), reason=exc.strerror)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid())
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return False
 
 
 def find_announced(data_dir: Path) -> RunningServer | None:

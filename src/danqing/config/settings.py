@@ -76,14 +76,23 @@ class Settings(SharedParts):
     debug: Annotated[bool, Variable(aliases=("DEBUG",), read_by="logs")] = False
     """Writes log lines of level debug, whatever the log level says. Never changes what clients are told."""
 
-    log_format: Annotated[Literal["auto", "console", "json"], Variable(read_by="logs")] = "auto"
-    """Shape of log lines; auto is console on a terminal and json otherwise."""
+    log_format: Annotated[Literal["auto", "console", "json", "line"], Variable(read_by="logs")] = "auto"
+    """Shape of log lines: console, json, line (`time - name - LEVEL - text`); auto: json, or console on a terminal."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Variable(read_by="logs")] = "info"
     """Least serious log lines that are written."""
 
     log_prompts: Annotated[bool, Variable(read_by="dialects")] = False
     """Whether log lines may have the beginning of a prompt."""
+
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535), Variable(read_by="wiring: measuring")] = None
+    """Port that answers only `/metrics`, without a key; not set: there is `/metrics` on the shared port alone."""
+
+    metrics_host: Annotated[str, Field(min_length=1), Variable(read_by="wiring: measuring")] = "127.0.0.1"
+    """Address that the metrics port is opened on; whoever reaches it may read the figures."""
+
+    otel: Annotated[bool, Variable(read_by="wiring: measuring")] = False
+    """Sends traces to where OpenTelemetry's own `OTEL_…` variables say; needs `pip install 'danqing[otel]'`."""
 
     data_dir: Annotated[Path, Variable(read_by="wiring: lock, store")] = Path("danqing-data")
     """Folder for everything that the server writes; one server at a time."""
@@ -151,6 +160,9 @@ class Settings(SharedParts):
         Literal["balanced", "cuda"] | None, Variable(aliases=("DEVICE_MAP",), read_by="wiring: devices")
     ] = None
     """`cuda`: the first GPU only; not set: a worker on each; `balanced`: so, or on several where one is too small."""
+
+    workers_per_device: Annotated[int, Field(ge=1, le=64), Variable(read_by="wiring: devices", unit="workers")] = 1
+    """Worker processes on each device, each with its own models and an equal share of the memory: for small models."""
 
     compile_model: Annotated[bool, Variable(aliases=("ENABLE_MODEL_COMPILE",), read_by="wiring: engine")] = False
     """Compiles the model while it loads: a later start, quicker pictures."""

@@ -1,10 +1,11 @@
 """The settings of what several processes share once one machine is outgrown: database, broker, events, pictures."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from danqing.config.values import Variable, strip_blanks
+from danqing.config.values import Variable, check_object_store, parse_endpoint, strip_blanks
 
 
 class SharedParts(BaseModel):
@@ -36,3 +37,55 @@ class SharedParts(BaseModel):
 
     lease_s: Annotated[float, Field(ge=1), Variable(read_by="wiring: node", unit="seconds")] = 15.0
     """How long the jobs of a worker that says nothing stay its own; then they are given to others."""
+
+    object_store: Annotated[str | None, BeforeValidator(check_object_store), Variable(read_by="wiring: artifacts")] = (
+        None
+    )
+    """Where pictures go in an S3-compatible store, such as `s3://bucket/prefix`; not set: the output directory."""
+
+    s3_endpoint: Annotated[
+        str | None,
+        BeforeValidator(parse_endpoint),
+        Variable(aliases=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), read_by="wiring: artifacts"),
+    ] = None
+    """Address of the object store, such as `https://s3.example:9000`; not set: Amazon's own of the region."""
+
+    s3_region: Annotated[
+        str, Field(min_length=1), Variable(aliases=("AWS_REGION", "AWS_DEFAULT_REGION"), read_by="wiring: artifacts")
+    ] = "us-east-1"
+    """Region of the bucket; stores other than Amazon's mostly take any."""
+
+    s3_access_key_id: Annotated[
+        SecretStr | None,
+        BeforeValidator(strip_blanks),
+        Variable(aliases=("AWS_ACCESS_KEY_ID",), read_by="wiring: artifacts"),
+    ] = None
+    """Who the server is to the object store; not set: what the machine gives, such as a role of its instance or pod."""
+
+    s3_secret_access_key: Annotated[
+        SecretStr | None,
+        BeforeValidator(strip_blanks),
+        Variable(aliases=("AWS_SECRET_ACCESS_KEY",), read_by="wiring: artifacts"),
+    ] = None
+    """The secret that goes with the access key."""
+
+    s3_session_token: Annotated[
+        SecretStr | None,
+        BeforeValidator(strip_blanks),
+        Variable(aliases=("AWS_SESSION_TOKEN",), read_by="wiring: artifacts"),
+    ] = None
+    """The token that goes with an access key that was given for a while."""
+
+    s3_ca_file: Annotated[Path | None, Variable(aliases=("AWS_CA_BUNDLE",), read_by="wiring: artifacts")] = None
+    """PEM file with the authority that signed the object store's certificate; not set: those that the system trusts."""
+
+    s3_path_style: Annotated[bool | None, Variable(read_by="wiring: artifacts")] = None
+    """Whether the bucket stands in the path of addresses, not in the host name; not set: if there is an endpoint."""
+
+    picture_redirects: Annotated[bool, Variable(read_by="wiring: artifacts")] = False
+    """Whether clients that fetch a picture are sent to the object store, by an address signed for ten minutes."""
+
+    s3_public_endpoint: Annotated[
+        str | None, BeforeValidator(parse_endpoint), Variable(read_by="wiring: artifacts")
+    ] = None
+    """Address at which clients reach the object store, for `DANQING_PICTURE_REDIRECTS`; not set: the endpoint."""

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from danqing.blobs.s3_place import parse_address
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
@@ -59,6 +61,20 @@ def parse_public_url(text: object) -> object:
     if "@" in parts.netloc or parts.query or parts.fragment or any(sign.isspace() for sign in text.strip()):
         raise ValueError("it can have no user, query, fragment or blank")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
+
+
+def parse_endpoint(text: object) -> object:
+    """`https://s3.example:9000`, without a slash at its end. Raises ValueError."""
+    url = parse_public_url(text)
+    return url.rstrip("/") if isinstance(url, str) else url
+
+
+def check_object_store(text: object) -> object:
+    """`s3://bucket/prefix`. Raises ValueError."""
+    if isinstance(text, str):
+        parse_address(text)
+        return text.strip()
+    return text
 
 
 def dtype_name(text: object) -> object:

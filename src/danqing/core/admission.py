@@ -7,7 +7,7 @@ import structlog
 
 from danqing.core.errors import Unavailable
 from danqing.core.quotas import Quotas
-from danqing.core.rate_limits import RateLimit, cost_of
+from danqing.core.rate_limits import Rates, cost_of
 from danqing.core.types import Job
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class Admission:
     per_owner: whether owners are told apart; where anybody may name any key, he could be somebody else each time.
     """
 
-    def __init__(self, *, rates: RateLimit | None = None, quotas: Quotas | None = None, per_owner: bool = True) -> None:
+    def __init__(self, *, rates: Rates | None = None, quotas: Quotas | None = None, per_owner: bool = True) -> None:
         self._rates = rates
         self._quotas = quotas
         self._per_owner = per_owner
@@ -42,12 +42,12 @@ class Admission:
         costs = {job.id: cost_of(job.request) for job in jobs}
         try:
             if self._rates is not None:
-                self._rates.take(owner, sum(costs.values()))
+                await self._rates.take(owner, sum(costs.values()))
             try:
                 if self._quotas is not None:
                     await self._quotas.take(owner, len(jobs))
             except BaseException:
-                self._give_back(owner, costs.values(), 0)
+                await self._give_back(owner, costs.values(), 0)
                 raise
         except Unavailable as refusal:
             log.info("submit_refused", owner=owner, code=refusal.code, jobs=len(jobs))
@@ -57,10 +57,10 @@ class Admission:
             yield admitted
         finally:
             unused = [cost for job_id, cost in costs.items() if job_id not in admitted.stored]
-            self._give_back(owner, unused, len(unused))
+            await self._give_back(owner, unused, len(unused))
 
-    def _give_back(self, owner: str | None, costs: Iterable[float], jobs: int) -> None:
+    async def _give_back(self, owner: str | None, costs: Iterable[float], jobs: int) -> None:
         if self._rates is not None:
-            self._rates.give_back(owner, sum(costs))
+            await self._rates.give_back(owner, sum(costs))
         if self._quotas is not None:
-            self._quotas.give_back(owner, jobs)
+            await self._quotas.give_back(owner, jobs)

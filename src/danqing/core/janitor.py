@@ -1,7 +1,8 @@
 """Removes what has been kept long enough: the oldest jobs that have ended, with their pictures."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +20,14 @@ SWEEP_EVERY_S = 600.0
 JOBS_AT_ONCE = 50
 # However short of room: somebody may be about to fetch it, and signed addresses are good for so long.
 KEPT_AT_LEAST = timedelta(hours=1)
+
+Exclusive = Callable[[str], AbstractAsyncContextManager[bool]]
+
+
+@asynccontextmanager
+async def _alone(name: str) -> AsyncGenerator[bool]:
+    """There is no other process."""
+    yield True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class Janitor:
     go after the rows, at the end of a sweep: what a crash leaves, the next start finds. For one event loop.
 
     Jobs that wait or are being made are never touched, nor those that ended less than KEPT_AT_LEAST ago. Who reads a
-    picture while it is removed still gets it whole.
+    picture while it is removed still gets it whole, as far as its place can do that (`OpenPicture`).
     """
 
     def __init__(
@@ -68,11 +77,17 @@ class Janitor:
         self._now = now
         self._left_inputs: set[str] = set()  # of removed jobs; what a crash forgets, the next start finds
 
-    async def run(self) -> None:
-        """Until it is cancelled. Returns at once where nothing is ever removed."""
+    async def run(self, *, exclusive: Exclusive = _alone) -> None:
+        """Until it is cancelled. Returns at once where nothing is ever removed.
+
+        exclusive: True inside for one of all processes at a time, by a name: two that add up and remove at once would
+        remove twice as much.
+        """
         while not self._retention.is_endless:
             try:
-                await self.sweep()
+                async with exclusive("janitor") as is_ours:
+                    if is_ours:
+                        await self.sweep()
             except DanqingError as exc:
                 log.error("retention_sweep_failed", code=exc.code)
             await asyncio.sleep(SWEEP_EVERY_S)

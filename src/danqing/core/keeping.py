@@ -1,13 +1,18 @@
 """What is kept of jobs that have ended, and what that takes: for quotas, and for the janitor who removes it."""
 
 import asyncio
+import itertools
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Job
+
+SIZES_KEPT = 100_000  # of pictures that were sent, in memory
+ONE_BY_ONE = 100  # are asked for each by its name; of more, all that there are is listed
 
 
 class KeptJobs(Protocol):
@@ -50,15 +55,25 @@ class KeptBytes:
     def __init__(self, kept: KeptJobs, artifacts: ArtifactStore) -> None:
         self._kept = kept
         self._artifacts = artifacts
+        self._sent: dict[str, int] = {}
 
     async def of(self, owner: str | None) -> int:
         """owner: see `KeptJobs`. Raises StorageFailure."""
         names = await self._kept.input_names(owner)
-        sent = await asyncio.to_thread(lambda: sum(map(self._size, names)))
-        return await self._kept.artifact_bytes(owner) + sent
+        return await self._kept.artifact_bytes(owner) + await asyncio.to_thread(self._sum, names)
 
-    def _size(self, name: str) -> int:
-        try:
-            return self._artifacts.path(name).stat().st_size
-        except (ArtifactNotFound, OSError):
-            return 0
+    def _sum(self, names: Collection[str]) -> int:
+        """A name is made from the content, so that its size never changes: it is asked for once. Blocking."""
+        sizes = {name: self._sent[name] for name in names if name in self._sent}
+        unknown = [name for name in names if name not in sizes]
+        if len(unknown) > ONE_BY_ONE:
+            found = self._artifacts.inputs()
+            sizes |= {name: found[name] for name in unknown if name in found}
+        else:
+            for name in unknown:
+                with suppress(ArtifactNotFound):
+                    sizes[name] = self._artifacts.size(name)
+        if len(self._sent) + len(sizes) > SIZES_KEPT:
+            self._sent = {}
+        self._sent |= dict(itertools.islice(sizes.items(), SIZES_KEPT))
+        return sum(sizes.values())

@@ -10,9 +10,12 @@ from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.capabilities import ModelCard
 from danqing.core.events import Event
 from danqing.core.images import StagedImage
+from danqing.core.open_picture import OpenPicture
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure, PoolStatus, Progress
+
+CLIENT_URL_S = 600  # how long `ArtifactStore.client_url` is good for
 
 
 class JobStore(Protocol):
@@ -83,7 +86,10 @@ class JobStore(Protocol):
         ...
 
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
-        """pending → processing with a new attempt. None if it is not pending any more: of N claims one wins."""
+        """pending → processing with a new attempt. None if it is not pending any more: of N claims one wins.
+
+        None, too, where the store sees to it that an owner has only so many running, and he has.
+        """
         ...
 
     async def generate(
@@ -228,22 +234,45 @@ class EventBus(Protocol):
 
 
 class ArtifactStore(Protocol):
-    """Stored pictures. `write`, and `path` for input images, are called in worker processes, the rest in the server."""
+    """Stored pictures. `write` and `read` are called in worker processes, the rest in the server.
+
+    Several processes may use one place at once. Everything but `open` and `client_url` blocks. A name that `write`
+    refuses is that of no picture. Raises StorageFailure when the place fails.
+    """
 
     def write(self, name: str, content: bytes) -> None:
-        """Whole and durable on return, or absent. Replaces an equal name. Raises StorageFailure. Blocking."""
+        """Whole and durable on return, or absent. Replaces an equal name."""
         ...
 
     def adopt(self, staged: Path, name: str) -> None:
-        """As `write`, but takes over a file of the same file system, which is gone from its place then. Blocking."""
+        """As `write`, but takes over a file of `staging`, which is gone from there then."""
         ...
 
     def staging(self) -> Path:
-        """A folder on the same file system for files that `adopt` may take over; emptied by `sweep`. Blocking."""
+        """A folder of this machine for files that `adopt` may take over. What is left in it goes once it is old."""
         ...
 
-    def path(self, name: str) -> Path:
-        """Where the picture lies. Raises ArtifactNotFound if there is none, also for a name that `write` refuses."""
+    def read(self, name: str) -> bytes:
+        """The whole picture. Raises ArtifactNotFound."""
+        ...
+
+    async def open(self, name: str) -> OpenPicture:
+        """The picture, to be read piece by piece. Raises ArtifactNotFound."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Bytes. Raises ArtifactNotFound."""
+        ...
+
+    def age_s(self, name: str) -> float:
+        """Seconds since it was written, by the clock of the place. Raises ArtifactNotFound."""
+        ...
+
+    async def client_url(self, name: str) -> str | None:
+        """An address from which whoever has it fetches the picture himself, for a few minutes (CLIENT_URL_S).
+
+        None where the server has to send it. Raises ArtifactNotFound.
+        """
         ...
 
     def location(self, name: str) -> str:
@@ -251,30 +280,31 @@ class ArtifactStore(Protocol):
         ...
 
     def pictures(self) -> Mapping[str, frozenset[str]]:
-        """The names of the pictures of jobs that are there, by job id; an empty file is no picture. Blocking.
+        """The names of the pictures of jobs that are there, by job id; an empty file is no picture.
 
-        A job of which there is only something half-written has none. Raises StorageFailure.
+        A job of which there is only something half-written has none.
         """
+        ...
+
+    def inputs(self) -> Mapping[str, int]:
+        """The names of all input images (`images.ref_of`) with their bytes. They may be another server's."""
         ...
 
     def old_inputs(self) -> frozenset[str]:
-        """The names of the input images (`images.ref_of`) that are too old to be on their way to a job. Blocking.
-
-        They may be another server's. Raises StorageFailure.
-        """
+        """Of those the ones that are too old to be on their way to a job."""
         ...
 
-    def sweep(self, known: Mapping[str, frozenset[str]]) -> int:
+    def sweep(self, known: Mapping[str, frozenset[str]], *, older_than_s: float = 0.0) -> int:
         """Removes pictures of these jobs, whole or half-written, but for those named; returns how many.
 
-        Of other jobs only half-written ones that are too old to be under way. Everything else stays: the place may hold
-        the pictures of another server, or other files altogether. What cannot be removed is logged. Blocking; only at
-        start-up. Raises StorageFailure.
+        Of other jobs only half-written ones that are too old to be under way, and what is left in `staging`. Everything
+        else stays: the place may hold the pictures of another server, or other files altogether. older_than_s: younger
+        ones stay too. What cannot be removed is logged.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Removes a picture, if it is there. Raises StorageFailure, also for a name that `write` refuses. Blocking."""
+        """Removes a picture, if it is there. Raises StorageFailure for a name that `write` refuses."""
         ...
 
 

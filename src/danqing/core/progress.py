@@ -1,10 +1,7 @@
 """The newest progress of each running job, for clients that poll; bounded by the number of running jobs."""
 
 from danqing.core.events import Event, PreviewMade, ProgressMade
-from danqing.core.states import JobState
 from danqing.core.types import Progress
-
-_RUNNING = (JobState.PROCESSING, JobState.GENERATED)
 
 
 class ProgressBoard:
@@ -21,7 +18,7 @@ class ProgressBoard:
                     self._latest[event.job_id] = event.progress
             case PreviewMade():
                 pass
-            case _ if event.job.state in _RUNNING:
+            case _ if event.job.state.is_running:
                 self._latest.setdefault(event.job.id, None)
             case _:
                 self._latest.pop(event.job.id, None)

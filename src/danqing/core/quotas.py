@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
+from typing import Protocol
 
 from danqing.core.errors import QuotaExceeded
 from danqing.core.keeping import KeptBytes, KeptJobs
@@ -24,55 +25,53 @@ class Quota:
     kept_bytes: int | None = None
 
 
-class Quotas:
-    """For one event loop. Use `load` first."""
-
-    def __init__(
-        self,
-        quota: Quota,
-        *,
-        kept: KeptJobs,
-        sizes: KeptBytes,
-        now: Callable[[], datetime],
-        per_owner: bool = True,
-    ) -> None:
-        """per_owner: see `Admission`; without, all that there is counts for all."""
-        self._quota = quota
-        self._kept = kept
-        self._sizes = sizes
-        self._now = now
-        self._per_owner = per_owner
-        self._accepted: dict[str | None, deque[datetime]] = {}  # of the last day, by owner
-        self._bytes: dict[str | None, tuple[datetime, int]] = {}  # when it was added up, and what it was
+class DayCounts(Protocol):
+    """How many jobs of each owner were accepted within 24 hours. owner: None for all."""
 
     async def load(self) -> None:
         """What was accepted before the server started counts too. Raises StorageFailure."""
-        if self._quota.jobs_per_day is None:
-            return
+        ...
+
+    async def take(self, owner: str | None, jobs: int, most: int) -> timedelta | None:
+        """Counts so many more, unless that were more than `most`: then, how long it takes until it may be otherwise.
+
+        Raises StorageFailure.
+        """
+        ...
+
+    async def give_back(self, owner: str | None, jobs: int) -> None:
+        """What was counted last, for what came to nothing."""
+        ...
+
+
+class LocalDayCounts:
+    """Of a server that alone accepts jobs. For one event loop."""
+
+    def __init__(self, *, kept: KeptJobs, now: Callable[[], datetime], per_owner: bool = True) -> None:
+        """per_owner: see `Admission`; without, all that there is counts for all."""
+        self._kept = kept
+        self._now = now
+        self._per_owner = per_owner
+        self._accepted: dict[str | None, deque[datetime]] = {}  # of the last day, by owner
+
+    async def load(self) -> None:
+        """See the Protocol; so for all below."""
         self._accepted.clear()
         for owner, moment in sorted(await self._kept.accepted_since(self._now() - DAY), key=itemgetter(1)):
             self._accepted.setdefault(owner if self._per_owner else None, deque()).append(moment)
 
-    async def take(self, owner: str | None, jobs: int) -> None:
-        """owner: None for all. Raises QuotaExceeded, which says when it may be better."""
-        await self._check_bytes(owner)
-        most = self._quota.jobs_per_day
-        if most is None:
-            return
+    async def take(self, owner: str | None, jobs: int, most: int) -> timedelta | None:
         now, accepted = self._now(), self._of_the_day(owner)
         if len(accepted) + jobs > most:
             freed = accepted[min(len(accepted), len(accepted) + jobs - most) - 1] if accepted else now
-            raise QuotaExceeded(
-                f"At most {most} pictures in 24 hours.", retry_after_s=max(1, int((freed + DAY - now).total_seconds()))
-            )
+            return freed + DAY - now
         accepted.extend([now] * jobs)
+        return None
 
-    def give_back(self, owner: str | None, jobs: int) -> None:
-        """What was taken, for what came to nothing."""
-        if self._quota.jobs_per_day is not None:
-            accepted = self._of_the_day(owner)
-            for _ in range(min(jobs, len(accepted))):
-                accepted.pop()
+    async def give_back(self, owner: str | None, jobs: int) -> None:
+        accepted = self._of_the_day(owner)
+        for _ in range(min(jobs, len(accepted))):
+            accepted.pop()
 
     def _of_the_day(self, owner: str | None) -> deque[datetime]:
         now = self._now()
@@ -86,6 +85,35 @@ class Quotas:
         while accepted and accepted[0] <= oldest:
             accepted.popleft()
         return accepted
+
+
+class Quotas:
+    """For one event loop. Use `load` first."""
+
+    def __init__(self, quota: Quota, *, days: DayCounts, sizes: KeptBytes, now: Callable[[], datetime]) -> None:
+        self._quota = quota
+        self._days = days
+        self._sizes = sizes
+        self._now = now
+        self._bytes: dict[str | None, tuple[datetime, int]] = {}  # when it was added up, and what it was
+
+    async def load(self) -> None:
+        """What was accepted before the server started counts too. Raises StorageFailure."""
+        if self._quota.jobs_per_day is not None:
+            await self._days.load()
+
+    async def take(self, owner: str | None, jobs: int) -> None:
+        """owner: None for all. Raises QuotaExceeded, which says when it may be better; StorageFailure."""
+        await self._check_bytes(owner)
+        most = self._quota.jobs_per_day
+        if most is not None and (wait := await self._days.take(owner, jobs, most)) is not None:
+            retry_after_s = max(1, int(wait.total_seconds()))
+            raise QuotaExceeded(f"At most {most} pictures in 24 hours.", retry_after_s=retry_after_s)
+
+    async def give_back(self, owner: str | None, jobs: int) -> None:
+        """What was taken, for what came to nothing."""
+        if self._quota.jobs_per_day is not None and jobs:
+            await self._days.give_back(owner, jobs)
 
     async def _check_bytes(self, owner: str | None) -> None:
         most = self._quota.kept_bytes

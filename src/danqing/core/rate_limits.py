@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from danqing.core.errors import RateLimited
 from danqing.core.fairness import work_of
 from danqing.core.types import GenerationRequest
 
 LEAST_COST = 1.0  # of a job, however small its picture is: it is stored, made and kept all the same
+ROUNDING = 1e-6  # what was filled in small steps adds up to not quite as much
 MAX_BUCKETS = 10_000  # held before those are looked for that are full again
 
 
@@ -28,6 +30,10 @@ class RateRule:
     per_minute: float
     burst: float
 
+    def refusal(self, missing: float) -> RateLimited:
+        """For who asks when so much is missing in his bucket."""
+        return RateLimited(retry_after_s=math.ceil(missing / self.per_minute * 60))
+
 
 @dataclass
 class _Bucket:
@@ -35,27 +41,38 @@ class _Bucket:
     at: float  # when the level was that
 
 
+class Rates(Protocol):
+    """The buckets of all owners."""
+
+    async def take(self, owner: str | None, cost: float) -> None:
+        """owner: None for all. Who asks for more than a bucket holds needs a full one, and owes the rest.
+
+        Raises RateLimited, which says when there will be enough.
+        """
+        ...
+
+    async def give_back(self, owner: str | None, cost: float) -> None:
+        """What was taken, for what came to nothing."""
+        ...
+
+
 class RateLimit:
-    """Held in memory: every bucket is full after a restart. For one event loop."""
+    """`Rates` held in memory: every bucket is full after a restart. For one event loop."""
 
     def __init__(self, rule: RateRule, *, now: Callable[[], float] = time.monotonic) -> None:
         self._rule = rule
         self._now = now
         self._buckets: dict[str | None, _Bucket] = {}
 
-    def take(self, owner: str | None, cost: float) -> None:
-        """owner: None for all. Who asks for more than a bucket holds needs a full one, and owes the rest.
-
-        Raises RateLimited, which says when there will be enough.
-        """
+    async def take(self, owner: str | None, cost: float) -> None:
+        """See the Protocol; so for all below."""
         bucket = self._bucket(owner)
         missing = min(cost, self._rule.burst) - bucket.level
-        if missing > 1e-9:  # what was filled in small steps adds up to not quite as much
-            raise RateLimited(retry_after_s=math.ceil(missing / self._rule.per_minute * 60))
+        if missing > ROUNDING:
+            raise self._rule.refusal(missing)
         bucket.level -= cost
 
-    def give_back(self, owner: str | None, cost: float) -> None:
-        """What was taken, for what came to nothing."""
+    async def give_back(self, owner: str | None, cost: float) -> None:
         bucket = self._bucket(owner)
         bucket.level = min(self._rule.burst, bucket.level + cost)
 

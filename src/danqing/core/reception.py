@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import structlog
+
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.admission import Admission
 from danqing.core.attendance import Attendance
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import Caller
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import ModelNotReady, ParameterOutOfRange, QueueFull, ShuttingDown, TooManyJobs
+from danqing.core.errors import DanqingError, ModelNotReady, ParameterOutOfRange, QueueFull, ShuttingDown, TooManyJobs
 from danqing.core.events import StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.model_choice import model_for_edit
 from danqing.core.orders import Limits, Order
-from danqing.core.pace import Pace
+from danqing.core.pace import Forecast
 from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
 from danqing.core.states import JobState
@@ -23,6 +25,9 @@ from danqing.core.submitting import Join, SubmitKey
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode, RequestDraft
 from danqing.core.uninterrupted import Uninterrupted
+from danqing.core.witness import JobWitness
+
+log = structlog.get_logger(__name__)
 
 
 class Reception:
@@ -37,13 +42,14 @@ class Reception:
         events: EventBus,
         catalogue: ModelCatalogue,
         attendance: Attendance,
-        pace: Pace,
+        pace: Forecast,
         limits: Limits,
         secret: bytes,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         admission: Admission,
         inputs: InputImages,
+        witness: JobWitness,
     ) -> None:
         """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all."""
         self._store = store
@@ -59,14 +65,24 @@ class Reception:
         self._secret = secret
         self._clock = clock
         self._new_id = new_id
+        self._witness = witness
         self._moves = Uninterrupted()
         self.draining = False
 
     async def take(self, orders: Sequence[Order], caller: Caller, key: SubmitKey | None) -> list[Job]:
         """The jobs of these orders, all or none; see `Studio.submit`."""
+        try:
+            return await self._take(orders, caller, key)
+        except DanqingError as refusal:
+            self._witness.refused(refusal.code, len(orders))
+            raise
+
+    async def _take(self, orders: Sequence[Order], caller: Caller, key: SubmitKey | None) -> list[Job]:
         if not orders:
             return []
         if key is not None and (known := await self._store.find_key(caller.owner, key, self._clock())) is not None:
+            for job in known:
+                self._witness.joined(job, "repeated")
             return list(known)
         if len(orders) > self._limits.max_queue_size:
             most = self._limits.max_queue_size
@@ -77,7 +93,7 @@ class Reception:
             raise ShuttingDown
         if key is not None:  # its jobs are to be its own; and who named one may come back for them
             return await self._taken(orders, new, Join.NONE, key)
-        with self._attendance.of_new([job.id for order, job in zip(orders, new, strict=True) if order.attended]):
+        async with self._attendance.of_new([job.id for order, job in zip(orders, new, strict=True) if order.attended]):
             jobs = await self._taken(orders, new, _join_of(orders), None)
             return [await self._wanted(*each) for each in zip(orders, new, jobs, strict=True)]
 
@@ -86,6 +102,8 @@ class Reception:
             equal = [await self._store.find_equal(job.owner, job.fingerprint, join) for job in new]
             joined = [job for job in equal if job is not None]
             if len(joined) == len(new):
+                for job in joined:
+                    self._witness.joined(job, "equal")
                 return joined
         self._check_ready(waits=all(order.waits_for_model for order in orders))
         return await self._moves.run(self._accept(orders, new, join, key))
@@ -94,9 +112,9 @@ class Reception:
         """The job, or the new one if that which was to be joined is being cancelled just now, for all have left it."""
         if job.id == new.id:
             return job
-        if not self._attendance.join(job.id, attended=order.attended):
+        if not job.state.is_final and not await self._attendance.join(job.id, attended=order.attended):
             return (await self._taken([order], [new], Join.NONE, None))[0]
-        self._attendance.leave(new.id, ended=True)
+        await self._attendance.leave(new.id, ended=True)
         return job
 
     async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:
@@ -158,9 +176,13 @@ class Reception:
             inputs.keep()
             admitted.keep(jobs)
         for own, job in zip(new, jobs, strict=True):
-            if job.id == own.id:  # else an equal one, accepted since the look at the store, or the first of its key
+            if job.id == own.id:
+                log.info("job_accepted", job_id=job.id, model=job.request.model, mode=str(job.request.mode))
+                self._witness.accepted(job)
                 self._events.publish(StateChanged(job=job))
                 await self._queue.publish(job)
+            else:  # an equal one, accepted since the look at the store, or the first of its key
+                self._witness.joined(job, "equal" if key is None else "repeated")
         return jobs
 
     async def _stored(
@@ -177,11 +199,11 @@ class Reception:
                 key=key,
             )
         except QueueFull as exc:
-            raise QueueFull(retry_after_s=self._pace.seconds_for(len(new))) from exc
+            raise QueueFull(retry_after_s=await self._pace.seconds_for(len(new))) from exc
         except TooManyJobs as exc:
             pending = (await self._store.counts())[JobState.PENDING]
             share = (limits.max_queue_of_owner or pending) / max(1, pending)  # of what is made next, it is the owner's
-            raise TooManyJobs(retry_after_s=self._pace.seconds_for(len(new) / share)) from exc
+            raise TooManyJobs(retry_after_s=await self._pace.seconds_for(len(new) / share)) from exc
 
 
 def _join_of(orders: Sequence[Order]) -> Join:

@@ -1,13 +1,23 @@
-"""At start-up: what the store says of pictures, and what pictures there are, brought together, both ways."""
+"""What the store says of pictures, and what pictures there are, brought together, both ways."""
 
 import asyncio
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from danqing.core.errors import StorageFailure
+import structlog
+
+from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound, StorageFailure
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import ArtifactStore, JobStore
+
+log = structlog.get_logger(__name__)
+
+RECONCILE_EVERY_S = 6 * 3600.0  # it reads the names of all pictures
+RETRY_S = 60.0
+# With several processes: how old a picture must be that no job has. Far longer than from a picture to its row.
+SHARED_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,19 +28,74 @@ class Reconciled:
     missing: int
 
 
-async def reconcile(store: JobStore, artifacts: ArtifactStore, kept: KeptJobs) -> Reconciled:
-    """Before any worker runs, and any submit is taken. A picture of a job that the store does not know is another
-    server's, and stays; and where there is one, any input image may be that server's too, and all of them stay.
+async def reconcile(store: JobStore, artifacts: ArtifactStore, kept: KeptJobs, *, shared: bool = False) -> Reconciled:
+    """A picture of a job that the store does not know is another server's, and stays; and where there is one, any input
+    image may be that server's too, and all of them stay.
 
+    Without shared: at start-up, before any worker runs and any submit is taken. shared: at any time, while other
+    processes make pictures and take submits. Then the pictures of jobs that have not ended stay, for somebody may be
+    about to record them, and so does whatever is younger than SHARED_AFTER_S. One process at a time.
     Raises StorageFailure.
     """
     there = await asyncio.to_thread(artifacts.pictures)
     known = await store.artifact_names(there.keys())
-    swept = await asyncio.to_thread(artifacts.sweep, known)
+    if shared:
+        ended = await _ended(store, [job_id for job_id, names in known.items() if there[job_id] - names])
+        swept = await asyncio.to_thread(artifacts.sweep, ended, older_than_s=SHARED_AFTER_S)
+    else:
+        swept = await asyncio.to_thread(artifacts.sweep, known)
     if not there.keys() - known.keys():
         swept += await _sweep_inputs(artifacts, kept)
-    missing = await store.note_missing({name for names in there.values() for name in names})
+    present = {name for names in there.values() for name in names}
+    missing = await store.note_missing(present)
+    if shared and missing and (late := await asyncio.to_thread(_present, artifacts, missing)):
+        missing = await store.note_missing(present | late)  # made since they were listed
     return Reconciled(swept=swept, missing=len(missing))
+
+
+async def keep_reconciled(
+    store: JobStore,
+    artifacts: ArtifactStore,
+    kept: KeptJobs,
+    *,
+    exclusive: Callable[[str], AbstractAsyncContextManager[bool]],
+    every_s: float = RECONCILE_EVERY_S,
+    retry_s: float = RETRY_S,
+) -> NoReturn:
+    """For every process that shares the store: one of them does it, now and then, and another one when that has ended.
+
+    exclusive: True inside for one process at a time, by a name. Until it is cancelled.
+    """
+    while True:
+        try:
+            async with exclusive("reconciling") as is_ours:
+                while is_ours:
+                    done = await reconcile(store, artifacts, kept, shared=True)
+                    log.info("pictures_reconciled", swept_files=done.swept, missing=done.missing)
+                    await asyncio.sleep(every_s)
+        except DanqingError as exc:
+            log.error("pictures_not_reconciled", code=exc.code)
+        await asyncio.sleep(retry_s)
+
+
+async def _ended(store: JobStore, job_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    """Those that have ended, and the names of what they have: nothing is added to that any more."""
+    ended: dict[str, frozenset[str]] = {}
+    for job_id in job_ids:
+        with suppress(JobNotFound):
+            job = await store.get(job_id)
+            if job.state.is_final:
+                ended[job_id] = frozenset(artifact.name for artifact in job.artifacts)
+    return ended
+
+
+def _present(artifacts: ArtifactStore, names: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        with suppress(ArtifactNotFound):
+            if artifacts.size(name) > 0:
+                found.add(name)
+    return found
 
 
 async def _sweep_inputs(artifacts: ArtifactStore, kept: KeptJobs) -> int:
@@ -42,9 +107,11 @@ async def _sweep_inputs(artifacts: ArtifactStore, kept: KeptJobs) -> int:
 
 
 def _remove(artifacts: ArtifactStore, names: Collection[str]) -> int:
+    """Those that are still old: a submit that wants one makes it new again (`InputImages`)."""
     removed = 0
     for name in names:
-        with suppress(StorageFailure):  # it is logged, and tried again at the next start
-            artifacts.remove(name)
-            removed += 1
+        with suppress(StorageFailure, ArtifactNotFound):  # it is logged, and tried again the next time
+            if artifacts.age_s(name) >= SHARED_AFTER_S:
+                artifacts.remove(name)
+                removed += 1
     return removed

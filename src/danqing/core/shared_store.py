@@ -1,6 +1,6 @@
-"""What a store is beside a `JobStore` where several machines share it: the line of waiting jobs, and who holds which."""
+"""What a store is beside a `JobStore` where machines share it: the line of waiting jobs, and who holds which."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,13 +10,22 @@ from danqing.core.types import Job, WorkerStatus
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One start of `danqing worker`. id: unique, begins with the name. draining: it takes no more jobs."""
+    """One start of `danqing worker`. id: unique, begins with the name. draining: it takes no more jobs, or is asked to
+    take none.
+    """
 
     id: str
     name: str
     started_at: datetime
     workers: tuple[WorkerStatus, ...] = ()
     draining: bool = False
+
+
+def worker_of_node(node_id: str, worker: str) -> str:
+    """What an attempt calls its worker: the node is what is before the last slash, so a worker's own name has none."""
+    if "/" in worker:
+        raise ValueError("a worker's name with a slash")
+    return f"{node_id}/{worker}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +47,10 @@ class JobLine(Protocol):
         """The id of the job of this model that is to be claimed now; None if there is none.
 
         It is the one named, if it waits, unless another goes before it: one of higher priority, or of another owner
-        whose turn is earlier. Jobs of owners who have so many running are passed over, and so are jobs that somebody
-        else is just claiming. Says nothing about who gets it: that is `JobStore.claim`.
+        whose turn is earlier. One that is far back in the line may stand for an earlier one of the same owner's.
+        Jobs of owners who have so many running (processing or generated) are passed over, and so are jobs that somebody
+        else is just claiming. Says nothing about who gets it: that is `JobStore.claim`, and where that answers None,
+        this is to be asked again.
         """
         ...
 
@@ -60,11 +71,24 @@ class JobLine(Protocol):
         ...
 
 
+class JobAges(Protocol):
+    """How far jobs have come, for those who may have missed it. Raises StorageFailure when the medium fails."""
+
+    async def ages(self, job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        """`Job.age` of those of these jobs that it knows. One quick look, however many there are."""
+        ...
+
+    async def get(self, job_id: str) -> Job:
+        """See `JobStore`."""
+        ...
+
+
 class Nodes(Protocol):
     """The machines' worker processes that share a store, and the leases by which they hold their jobs.
 
     A node is one start of `danqing worker`: started again it is another one, and the jobs of the former are nobody's.
-    Attempts name their worker "node-id/worker". Time is the store's own. Raises StorageFailure.
+    Attempts name their worker by `worker_of_node`; without a slash the node is the worker's whole name. Time is the
+    store's own. Raises StorageFailure.
     """
 
     async def beat(self, node: Node, *, lease_s: float) -> bool:
@@ -85,6 +109,14 @@ class Nodes(Protocol):
 
     async def orphans(self, *, most: int = 100) -> Sequence[Job]:
         """Processing and generated jobs whose newest attempt is held by no living node, oldest first."""
+        ...
+
+    async def held(self, node_id: str) -> Mapping[str, int]:
+        """Processing and generated jobs whose newest attempt is this node's, by job id, with the attempt's number.
+
+        What a node finds here, twice with a beat between, and knows nothing of was claimed by a call whose answer never
+        came: it is to be given back.
+        """
         ...
 
     async def outdated(self, attempts: Mapping[str, int]) -> Sequence[str]:

@@ -18,6 +18,11 @@ class JobState(StrEnum):
         """True when nothing more will happen to the job."""
         return not MOVES[self]
 
+    @property
+    def is_running(self) -> bool:
+        """True while an attempt is at it."""
+        return self in (JobState.PROCESSING, JobState.GENERATED)
+
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.PENDING: frozenset({JobState.PROCESSING, JobState.FAILED, JobState.CANCELLED}),

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from danqing.core.admission import Admission
-from danqing.core.attendance import Attendance
+from danqing.core.attendance import Attendance, LocalAttendance
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown, StorageFailure
 from danqing.core.events import Event, StateChanged
 from danqing.core.orders import Limits, Order
-from danqing.core.pace import Pace
+from danqing.core.pace import Forecast, Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.reception import Reception
 from danqing.core.states import JobState
@@ -20,6 +20,7 @@ from danqing.core.submitting import SubmitKey
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, PoolStatus, Progress
 from danqing.core.uninterrupted import Uninterrupted
+from danqing.core.witness import JobWitness, Witnesses
 
 
 def utc_now() -> datetime:
@@ -63,16 +64,19 @@ class Studio:
         artifacts: ArtifactStore,
         limits: Limits,
         secret: bytes = b"",
-        pace: Pace | None = None,
+        pace: Forecast | None = None,
         admission: Admission | None = None,
         inputs: InputImages | None = None,
+        attendance: Attendance | None = None,
+        witness: JobWitness | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = new_job_id,
     ) -> None:
         """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all.
 
-        pace: what the dispatcher tells of completed jobs. admission: None admits everything. inputs: of the artifact
-        store, if somebody else works with them too.
+        pace: tells when there will be room. admission: None admits everything. inputs: of the artifact
+        store, if somebody else works with them too. attendance: None where no other process has
+        clients. witness: hears of submits and cancellations.
         """
         self._store = store
         self._queue = queue
@@ -81,7 +85,8 @@ class Studio:
         self._catalogue = catalogue
         self._limits = limits
         self._clock = clock
-        self._attendance = Attendance()
+        self._attendance = attendance or LocalAttendance()
+        self._witness = witness or Witnesses()
         self._reception = Reception(
             store=store,
             queue=queue,
@@ -96,6 +101,7 @@ class Studio:
             new_id=new_id,
             admission=admission or Admission(),
             inputs=inputs or InputImages(artifacts),
+            witness=self._witness,
         )
         self._moves = Uninterrupted()
 
@@ -123,9 +129,9 @@ class Studio:
         """
         return await self._reception.take(orders, caller, key)
 
-    def waiting_for(self, job: Job) -> int:
+    async def waiting_for(self, job: Job) -> int:
         """How many wait for an attended job; 0 for any other."""
-        return self._attendance.waiting(job.id)
+        return await self._attendance.waiting(job.id)
 
     async def leave(self, job: Job, *, caller: Caller = LOCAL) -> None:
         """Whoever submitted an attended order, and got this job, waits for it no more: it has ended, or he has gone.
@@ -133,17 +139,17 @@ class Studio:
         A job that is under way is cancelled if nobody else wants it, but not once the server stops: those who wait then
         are sent away by the server, and what did not make it is made after the next start. job: as he knows it.
         """
-        if not self._attendance.leave(job.id, ended=job.state.is_final):
+        if not await self._attendance.leave(job.id, ended=job.state.is_final):
             return
         if self.is_draining or not self._limits.cancel_abandoned:
-            self._attendance.goes_on(job.id)
+            await self._attendance.goes_on(job.id)
             return
         try:
             await self.cancel(job.id, caller=caller)
         except (JobNotFound, JobNotCancellable):
-            self._attendance.goes_on(job.id)
+            await self._attendance.goes_on(job.id)
         except StorageFailure:
-            self._attendance.goes_on(job.id)
+            await self._attendance.goes_on(job.id)
             raise
 
     def stop_accepting(self) -> None:
@@ -158,7 +164,8 @@ class Studio:
     async def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """For somebody who has the job's id. Raises JobNotFound, also for a job that the caller may not see."""
         job = await self._seen(job_id, caller)
-        self._attendance.asked_for(job_id)
+        if not job.state.is_final:
+            await self._attendance.asked_for(job_id)
         return job
 
     async def _seen(self, job_id: str, caller: Caller) -> Job:
@@ -179,9 +186,9 @@ class Studio:
             return 0
         return await self._store.waiting_before(job) + 1
 
-    def progress(self, job_id: str) -> Progress | None:
+    async def progress(self, job_id: str) -> Progress | None:
         """The newest progress of a running job; None before its first step and once it has ended."""
-        return self._events.progress(job_id)
+        return await self._events.progress(job_id)
 
     async def cancel(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Ends a pending or processing job; its worker drops it before the next step.
@@ -195,6 +202,7 @@ class Studio:
         cancelled = await self._store.cancel(job_id, self._clock())
         if cancelled is None:
             raise JobNotCancellable
+        self._witness.ended(cancelled)
         await self._queue.withdraw(job_id)
         await self._pool.stop_job(job_id)
         self._events.publish(StateChanged(job=cancelled))

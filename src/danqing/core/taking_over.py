@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
+
+THREADS = 8  # pictures that are taken over, or removed, at once
+T = TypeVar("T")
 
 
 @dataclass
@@ -33,16 +38,24 @@ class TakenOver:
 
 
 class InputImages:
-    """Names are made from content, so several submits at once may be busy with one. For one event loop."""
+    """Names are made from content, so several submits at once may be busy with one. For one event loop.
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
+    kept_s: with 0, no other process takes pictures over into this place. Else others do, and nobody knows what theirs
+    are busy with: then none is removed that was written, or wanted again, within so many seconds.
+    """
+
+    def __init__(self, artifacts: ArtifactStore, *, kept_s: float = 0.0) -> None:
         self._artifacts = artifacts
+        self._kept_s = kept_s
+        # Its own: while the place does not answer, submits with pictures wait for each other, and for nobody else.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="input-images")
         self._names: dict[str, _Name] = {}
         self._removing: dict[str, asyncio.Event] = {}  # set when it is known whether the picture is still there
 
     @asynccontextmanager
     async def taken_over(self, images: Sequence[StagedImage]) -> AsyncGenerator[TakenOver]:
-        """Inside, the pictures are stored. Afterwards those are removed again that came with it and nobody kept.
+        """Inside, the pictures are stored. Afterwards those are removed again that came with it and nobody kept; with
+        kept_s, `reconcile` does that later.
 
         Raises StorageFailure, or ArtifactNotFound for a staged file that is gone.
         """
@@ -57,38 +70,56 @@ class InputImages:
             self._names.setdefault(name, _Name()).takers += 1
         try:
             for image in dict.fromkeys(images):
-                await in_thread_to_its_end(partial(self._take, image, self._names[ref_of(image).name]))
+                await self._in_thread(partial(self._take, image, self._names[ref_of(image).name]))
             yield result
         finally:
             await self._leave(names, result.kept)
 
     async def remove_unused(self, names: Collection[str], in_use: Callable[[], Awaitable[Collection[str]]]) -> set[str]:
-        """Removes the pictures of these names, but for those in use. Returns the names that submits are busy with.
+        """Removes the pictures of these names, but for those in use. Returns the names that submits are or may be busy
+        with.
 
         in_use: asked while submits that want one of them wait. Raises StorageFailure.
         """
         free = [name for name in names if name not in self._names and name not in self._removing]
-        decided = asyncio.Event()
+        decided, young = asyncio.Event(), set[str]()
         self._removing |= dict.fromkeys(free, decided)
         try:
             used = await in_use()
             for name in free:
-                if name not in used:
-                    await in_thread_to_its_end(partial(self._artifacts.remove, name))
+                if name not in used and not await self._in_thread(partial(self._remove_old, name)):
+                    young.add(name)
         finally:
             for name in free:
                 del self._removing[name]
             decided.set()
-        return set(names) - set(free)
+        return set(names) - set(free) | young
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await in_thread_to_its_end(work, executor=self._threads)
+
+    def _remove_old(self, name: str) -> bool:
+        """False for one that stays because it is not old enough. Blocking."""
+        if self._kept_s > 0:
+            try:
+                if self._artifacts.age_s(name) < self._kept_s:
+                    return False
+            except ArtifactNotFound:
+                return True
+        self._artifacts.remove(name)
+        return True
 
     def _take(self, image: StagedImage, state: _Name) -> None:
         """Notes in the state if the picture was not there before, and leaves the staged file if it was. Blocking."""
         name = ref_of(image).name
         try:
-            self._artifacts.path(name)
+            self._artifacts.size(name)
         except ArtifactNotFound:
             state.fresh = True  # before: what fails halfway may have left the picture too
             self._artifacts.adopt(image.path, name)
+        else:
+            if self._kept_s > 0:  # from now on it is new, and nobody's to remove
+                self._artifacts.adopt(image.path, name)
 
     async def _leave(self, names: Sequence[str], kept: bool) -> None:
         """Who wants one of these pictures meanwhile waits until it is known whether it is there."""
@@ -98,7 +129,7 @@ class InputImages:
         decided = asyncio.Event()
         self._removing |= dict.fromkeys(unwanted, decided)
         try:
-            await in_thread_to_its_end(partial(self._remove, unwanted))
+            await self._in_thread(partial(self._remove, unwanted))
         finally:
             for name in unwanted:
                 del self._removing[name]
@@ -112,7 +143,7 @@ class InputImages:
         if state.takers:
             return False
         del self._names[name]
-        return state.fresh and not state.kept
+        return state.fresh and not state.kept and self._kept_s == 0
 
     def _remove(self, names: Sequence[str]) -> None:
         """One that cannot be removed is logged, and left to the next start of the server. Blocking."""

@@ -185,8 +185,7 @@ class Job:
     @property
     def age(self) -> tuple[int, int]:
         """Grows with every move of the job, so of two readings the later one is known."""
-        order = {JobState.PROCESSING: 0, JobState.GENERATED: 1, JobState.PENDING: 2}
-        return len(self.attempts), order.get(self.state, 3)
+        return age_of(len(self.attempts), self.state)
 
     @property
     def original(self) -> Artifact | None:
@@ -196,6 +195,12 @@ class Job:
     def artifact(self, kind: ArtifactKind) -> Artifact | None:
         """The stored picture of this kind; None while, or where, there is none."""
         return next((a for a in self.artifacts if a.kind is kind), None)
+
+
+def age_of(attempts: int, state: JobState) -> tuple[int, int]:
+    """The `age` of a job that has so many."""
+    order = {JobState.PROCESSING: 0, JobState.GENERATED: 1, JobState.PENDING: 2}
+    return attempts, order.get(state, 3)
 
 
 class Stage(StrEnum):
@@ -271,7 +276,8 @@ class DeviceStatus:
     """A device and its memory; the byte counts are None where the device has no memory of its own (a CPU).
 
     id: as torch names it ("cuda:0", "cpu"); name: the maker's, for people. models: ids of those that are on it.
-    loaded: how those are run that are in memory. prompt_cache_bytes: within which encoded prompts are remembered.
+    loaded: how those are run that are in memory. prompt_cache_bytes: within which encoded prompts are remembered;
+    prompt_cache_hits, prompt_cache_misses: how often one was found there since the process began, or was not.
     """
 
     id: str
@@ -283,6 +289,8 @@ class DeviceStatus:
     models: tuple[str, ...] = ()
     loaded: tuple[ModelStatus, ...] = ()
     prompt_cache_bytes: int | None = None
+    prompt_cache_hits: int = 0
+    prompt_cache_misses: int = 0
 
 
 class WorkerState(StrEnum):
@@ -297,7 +305,10 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """One worker as the supervisor sees it. restarts counts processes after the first."""
+    """One worker as the supervisor sees it. restarts counts processes after the first.
+
+    busy_s: for how long its device had jobs, over all processes. load_s: how long the newest process took to be ready.
+    """
 
     id: str
     state: WorkerState
@@ -306,13 +317,21 @@ class WorkerStatus:
     models: tuple[str, ...]
     device: DeviceStatus | None = None
     failure: JobFailure | None = None
+    busy_s: float = 0.0
+    load_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolStatus:
-    """All workers. accepts_jobs: some worker is, or soon again will be, able to make pictures."""
+    """All workers.
+
+    elsewhere: they are other machines', which come and go; what is accepted waits for them. out_of_sight: and the store
+    that would tell of them has not answered for a while.
+    """
 
     workers: tuple[WorkerStatus, ...] = field(default=())
+    elsewhere: bool = False
+    out_of_sight: bool = False
 
     @property
     def model_loaded(self) -> bool:
@@ -322,7 +341,12 @@ class PoolStatus:
     @property
     def accepts_jobs(self) -> bool:
         """Loaded, or only away for a restart: what is accepted now will be made."""
-        return self.model_loaded or any(w.state is WorkerState.RESTARTING for w in self.workers)
+        return self.elsewhere or self.model_loaded or any(w.state is WorkerState.RESTARTING for w in self.workers)
+
+    @property
+    def is_ready(self) -> bool:
+        """What a load balancer asks: jobs can be sent here. Of workers elsewhere there may be none yet."""
+        return self.model_loaded or (self.elsewhere and not self.out_of_sight)
 
     @property
     def is_coming_up(self) -> bool:

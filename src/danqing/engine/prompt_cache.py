@@ -25,6 +25,8 @@ class PromptCache:
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held_bytes = 0
+        self.hits = 0  # read by other threads
+        self.misses = 0
         self._entries: OrderedDict[PromptKey, Encoding] = OrderedDict()
 
     @property
@@ -39,7 +41,9 @@ class PromptCache:
         """The encoding held, else what encode() gives, which is then held unless it is larger than the whole cache."""
         if (held := self._entries.get(key)) is not None:
             self._entries.move_to_end(key)
+            self.hits += 1
             return held
+        self.misses += 1
         made = encode()
         if _bytes(made) <= self._max_bytes:
             self._entries[key] = made

@@ -63,6 +63,7 @@ class ResidentEngine:
         self._models: dict[str, ResidentModel] = {}
         self._residency: Residency | None = None
         self._maker: BatchMaker | None = None
+        self._prompts = PromptCache(max_bytes=spec.prompt_cache_bytes)
 
     def load(self) -> None:
         """See `Engine`. After a failure nothing is left loaded."""
@@ -77,7 +78,7 @@ class ResidentEngine:
             compile=self._spec.compile,
             cpu_offload=self._spec.cpu_offload,
             attention=AttentionChoice(self._device, self._spec.attention),
-            prompts=PromptCache(max_bytes=self._spec.prompt_cache_bytes),
+            prompts=self._prompts,
             loras=LoraPool(LoraFiles(self._spec.lora_folder), self._device, max_bytes=self._spec.lora_pool_bytes),
         )
         self._device.enforce_limit()
@@ -122,6 +123,8 @@ class ResidentEngine:
             models=tuple(status.id for status in loaded if status.on_device),
             loaded=loaded,
             prompt_cache_bytes=self._spec.prompt_cache_bytes,
+            prompt_cache_hits=self._prompts.hits,
+            prompt_cache_misses=self._prompts.misses,
         )
 
     def denoise(

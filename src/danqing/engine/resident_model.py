@@ -40,6 +40,7 @@ class ResidentModel:
     def load(self) -> None:
         """See `Resident`."""
         started, model, device = time.monotonic(), self.card.id, self._options.device
+        log.info("model_loading", model=model, source=self.card.source)
         adapter = self._make_adapter(self.card, self._options)
         with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
             try:

@@ -1,6 +1,7 @@
 """Builds the ASGI apps: one for the shared port that speaks every dialect, or one that speaks exactly one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,10 +13,11 @@ from danqing.http.body_limit import BodyLimit
 from danqing.http.dialect import Dialect, Services
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
-from danqing.http.exchange import Exchange
+from danqing.http.exchange import Exchange, ExchangeWitness
 from danqing.http.forms import FORM_LIMITS, bound_forms
 from danqing.http.gate import HOUSE_OPEN_PATHS, Cors, Gate, GateParts, is_below
 from danqing.http.health import HealthRoutes, ProbeRoutes
+from danqing.http.metrics import MetricsRoute
 from danqing.http.openapi import ExactFastAPI
 from danqing.http.start_page import RootAnswer, StartPage
 from danqing.http.tickets import TicketRoutes
@@ -23,17 +25,34 @@ from danqing.http.tickets import TicketRoutes
 HOUSE_BODY_BYTES = 64 * 1024  # on paths of no dialect
 
 
-def build_app(services: Services, *, gate: GateParts, dialects: Sequence[Dialect]) -> FastAPI:
-    """The shared port: every dialect, the start page, `/health` for all of them, `/livez` and `/readyz`."""
-    app = _build(services, gate=gate, dialects=tuple(dialects), alone=False)
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What the operator sees of an app. exchanges: who hears of its requests. metrics: the page on the shared port."""
+
+    exchanges: Sequence[ExchangeWitness] = ()
+    metrics: MetricsRoute | None = None
+
+
+UNWATCHED = Watching()
+
+
+def build_app(
+    services: Services, *, gate: GateParts, dialects: Sequence[Dialect], watching: Watching = UNWATCHED
+) -> FastAPI:
+    """The shared port: every dialect, the start page, `/health` for all of them, `/livez`, `/readyz`, `/metrics`."""
+    app = _build(services, gate=gate, dialects=tuple(dialects), alone=False, watching=watching)
+    if watching.metrics is not None:
+        app.include_router(watching.metrics.router())
     app.include_router(_start_page(services, dialects).router())
     app.include_router(ProbeRoutes(studio=services.studio).router())
     return app
 
 
-def build_dialect_app(services: Services, *, gate: GateParts, dialect: Dialect) -> FastAPI:
+def build_dialect_app(
+    services: Services, *, gate: GateParts, dialect: Dialect, watching: Watching = UNWATCHED
+) -> FastAPI:
     """A port of its own: this dialect's paths, `/docs` and `/tickets`, nothing else; every answer is in its shape."""
-    app = _build(services, gate=gate, dialects=(dialect,), alone=True)
+    app = _build(services, gate=gate, dialects=(dialect,), alone=True, watching=watching)
     if dialect.root is not None:
         app.include_router(RootAnswer(dialect.root).router())
     return app
@@ -43,7 +62,9 @@ def _start_page(services: Services, dialects: Sequence[Dialect]) -> StartPage:
     return StartPage(studio=services.studio, dialects=dialects, public_url=services.options.public_url)
 
 
-def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool) -> FastAPI:
+def _build(
+    services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...], alone: bool, watching: Watching
+) -> FastAPI:
     bound_forms()
     # The pages of FastAPI at /docs load scripts from elsewhere, so they are off.
     app = ExactFastAPI(
@@ -77,6 +98,6 @@ def _build(services: Services, *, gate: GateParts, dialects: tuple[Dialect, ...]
     app.is_open = is_open if gate.keys.enabled else None
     app.add_middleware(BodyLimit, limit_for=body_limit, budget=services.bodies)
     app.add_middleware(Gate, parts=gate, is_open=is_open, answer_error=desk.answer)
-    app.add_middleware(Exchange, answer_error=desk.answer)
+    app.add_middleware(Exchange, answer_error=desk.answer, witnesses=watching.exchanges)
     app.add_middleware(Cors, rules=gate.rules)  # added last, so outermost
     return app

@@ -16,6 +16,7 @@ from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
+from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 
 
@@ -53,6 +54,7 @@ class Services:
     links: PictureLinks
     options: DialectOptions
     bodies: BodyBudget = field(default_factory=BodyBudget)
+    neighbours: Neighbours = field(default_factory=NoNeighbours)
 
 
 @dataclass(frozen=True, kw_only=True)

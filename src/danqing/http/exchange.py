@@ -1,12 +1,16 @@
-"""What every HTTP exchange gets: an id, safe headers, HEAD like GET, a log line, an answer even to a fault of ours."""
+"""What every HTTP exchange gets: an id, safe headers, HEAD like GET, a log line, an answer even to a fault of ours.
 
+The id is the client's `X-Request-ID`, if it has one that fits into a log, and else a new one.
+"""
+
+import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,9 +30,16 @@ _SAFE_HEADERS = {
     "Cache-Control": "no-store",
 }
 _LOGGED_PATH_CHARS = 200
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 _SIGNED = "signed_picture"  # in the scope's state
+_NO_BODY = "danqing.no_body"  # in the scope
+
+
+def wants_no_body(scope: Scope) -> bool:
+    """Whether a body is not sent anyway, so that one that takes work need not be made."""
+    return bool(scope.get(_NO_BODY))
 
 
 def note_signed(request: HTTPConnection) -> None:
@@ -41,29 +52,81 @@ def is_signed(scope: Scope) -> bool:
     return bool(scope.get("state", {}).get(_SIGNED))
 
 
+class ExchangeInHand(Protocol):
+    """What a witness keeps of an exchange, or of a WebSocket connection, while it lasts."""
+
+    def ended(self, *, route: str | None, status: int | None, seconds: float, received: int, sent: int) -> None:
+        """It is over. route: the template of its path; None: no route was found. status: None: no answer began.
+
+        received, sent: bytes of the bodies. Of a WebSocket connection only seconds is told.
+        """
+        ...
+
+
+class ExchangeWitness(Protocol):
+    """Hears of all exchanges and WebSocket connections. Must not block, and must not raise."""
+
+    def began(self, scope: Scope) -> ExchangeInHand:
+        """One begins, in the task that answers it and that calls `ended`."""
+        ...
+
+
 class Exchange:
     """Outermost ASGI middleware. answer_error turns an exception that nobody handled into a response."""
 
     def __init__(
-        self, app: ASGIApp, *, answer_error: Callable[[HTTPConnection, Exception], Awaitable[Response]]
+        self,
+        app: ASGIApp,
+        *,
+        answer_error: Callable[[HTTPConnection, Exception], Awaitable[Response]],
+        witnesses: Sequence[ExchangeWitness] = (),
     ) -> None:
         self._app = app
         self._answer_error = answer_error
+        self._witnesses = witnesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._exchange(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._connection(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        request_id = uuid.uuid4().hex
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = request_id_of(Headers(scope=scope))
         reply = _Reply(send, request_id=request_id, head=scope["method"] == "HEAD")
-        asked = {**scope, "method": "GET"} if reply.head else scope
+        asked = {**scope, "method": "GET", _NO_BODY: True} if reply.head else scope
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
+            in_hand = [witness.began(scope) for witness in self._witnesses]
             try:
-                await self._run(asked, receive, reply)
+                await self._run(asked, counted, reply)
             finally:
-                _log_exchange(scope["method"], asked, reply.status, time.perf_counter() - began)
+                seconds, route = time.perf_counter() - began, _route_of(asked)
+                _log_exchange(scope["method"], route or scope["path"][:_LOGGED_PATH_CHARS], reply.status, seconds)
+                for each in reversed(in_hand):
+                    each.ended(route=route, status=reply.status, seconds=seconds, received=received, sent=reply.sent)
+
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id_of(Headers(scope=scope))):
+            in_hand = [witness.began(scope) for witness in self._witnesses]
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                seconds = time.perf_counter() - began
+                for each in reversed(in_hand):
+                    each.ended(route=_route_of(scope), status=None, seconds=seconds, received=0, sent=0)
 
     async def _run(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         try:
@@ -83,6 +146,7 @@ class _Reply:
         self._request_id = request_id
         self.head = head
         self.status: int | None = None
+        self.sent = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -91,14 +155,25 @@ class _Reply:
             for name, value in _SAFE_HEADERS.items():
                 headers.setdefault(name, value)
             headers["X-Request-Id"] = self._request_id
-        elif self.head and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+        elif message["type"] == "http.response.body":
+            if self.head:
+                message = {**message, "body": b""}
+            self.sent += len(message.get("body", b""))
         await self._send(message)
 
 
-def _log_exchange(method: str, scope: Scope, status: int | None, seconds: float) -> None:
+def request_id_of(headers: Headers) -> str:
+    """The client's, if it gave exactly one that is short and has nothing in it that a log would have to escape."""
+    given = headers.getlist("x-request-id")
+    return given[0] if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else uuid.uuid4().hex
+
+
+def _route_of(scope: Scope) -> str | None:
+    return getattr(scope.get("route"), "path", None)
+
+
+def _log_exchange(method: str, route: str, status: int | None, seconds: float) -> None:
     """Reading that went well is told at level debug only: clients poll."""
-    route = getattr(scope.get("route"), "path", None) or scope["path"][:_LOGGED_PATH_CHARS]
     quiet = method in ("GET", "HEAD") and status is not None and status < 400
     write = _log.debug if quiet else _log.info
     write("http_request", method=method, route=route, status=status, ms=round(seconds * 1000, 2))

@@ -19,7 +19,7 @@ from danqing.http.callers import STATE_KEY
 from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
-from danqing.http.tickets import Tickets
+from danqing.http.tickets import LocalTickets, Tickets
 from danqing.http.uvicorn_log import websocket_refused
 
 _log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class GateParts:
 
     keys: Keys
     rules: GateRules
-    tickets: Tickets = field(default_factory=Tickets)
+    tickets: Tickets = field(default_factory=LocalTickets)
 
 
 class Gate:
@@ -65,13 +65,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            preflight = self._let_in(scope)
+            preflight = await self._let_in(scope)
         except DanqingError as refusal:
             await self._refuse(scope, receive, send, refusal)
             return
         await (preflight or self._app)(scope, receive, send)
 
-    def _let_in(self, scope: Scope) -> Response | None:
+    async def _let_in(self, scope: Scope) -> Response | None:
         """Notes the caller in the scope. Returns the whole answer to a preflight.
 
         Raises Forbidden, Unauthorized or InvalidRequest.
@@ -84,18 +84,18 @@ class Gate:
         check_query(scope)
         if method == "OPTIONS" and "access-control-request-method" in headers and self._rules.may_read(headers):
             return Response(status_code=204, headers=preflight_headers(headers))
-        caller = self._caller(scope, headers)
+        caller = await self._caller(scope, headers)
         if caller is not None:
             scope.setdefault("state", {})[STATE_KEY] = caller
         elif not self._is_open(scope["path"]):
             raise Unauthorized
         return None
 
-    def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
+    async def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
         if scope["type"] == "websocket":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
             for ticket in query.get("ticket", ())[:1]:
-                if caller := self._tickets.redeem(ticket):
+                if caller := await self._tickets.redeem(ticket):
                     return caller
         return self._keys.caller(key_in(headers))
 

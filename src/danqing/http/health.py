@@ -57,7 +57,7 @@ class ProbeRoutes:
         """The routes."""
         router = APIRouter(tags=["health"])
         router.add_api_route("/livez", self.livez, methods=["GET"], summary="Whether the event loop answers")
-        router.add_api_route("/readyz", self.readyz, methods=["GET"], summary="Whether a worker can make pictures")
+        router.add_api_route("/readyz", self.readyz, methods=["GET"], summary="Whether jobs can be sent here")
         return router
 
     async def livez(self) -> JSONResponse:
@@ -65,8 +65,11 @@ class ProbeRoutes:
         return JSONResponse({"live": True})
 
     async def readyz(self) -> JSONResponse:
-        """200 once a worker has its models loaded, 503 before, while none has, and from the first request to stop."""
-        if self._studio.pool_status().model_loaded and not self._studio.is_draining:
+        """200 once a worker has its models loaded, 503 before, while none has, and from the first request to stop.
+
+        Where workers are elsewhere: 200 also before the first one has come; 503 once the shared store was away a while.
+        """
+        if self._studio.pool_status().is_ready and not self._studio.is_draining:
             return JSONResponse({"ready": True})
         return JSONResponse(
             {"ready": False}, status_code=503, headers={"Retry-After": str(ModelNotReady.retry_after_s)}

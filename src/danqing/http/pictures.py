@@ -1,42 +1,37 @@
 """Who may fetch a stored picture, and the answer that has it."""
 
-import asyncio
-import os
-from functools import partial
-from typing import BinaryIO
-
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound
-from danqing.core.ports import ArtifactStore
-from danqing.core.threads import in_thread_to_its_end
+from danqing.core.open_picture import OpenPicture
+from danqing.core.ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact
 from danqing.http.callers import caller_of
-from danqing.http.exchange import CORP, SAME_SITE, note_signed
+from danqing.http.exchange import CORP, SAME_SITE, note_signed, wants_no_body
 from danqing.http.picture_links import PictureLinks
 
-_PIECE_BYTES = 1024 * 1024  # read at a time, each in a thread
 _CACHE = "private, max-age=86400, immutable"  # a job's picture never changes
+_REDIRECT_CACHE = f"private, max-age={CLIENT_URL_S // 2}"  # or browsers would fetch every picture again each time
 
 
 class PictureResponse(Response):
     """Always the whole picture: ranges of an image help nobody and have been a way to keep servers busy.
 
-    The file is open already, so that it is sent whole though somebody removes it meanwhile. It is closed at the end.
+    It is open already, and closed at the end. Where the store fails in the middle the connection is broken off, so that
+    no client takes half a picture for a whole one: the Content-Length has told how much there is.
     """
 
-    def __init__(self, file: BinaryIO, *, media_type: str, filename: str) -> None:
-        """file: a stored picture's. filename: what a browser proposes to save it as; of the server's own making."""
-        self._file = file
-        found = os.fstat(file.fileno())
+    def __init__(self, picture: OpenPicture, *, media_type: str, filename: str) -> None:
+        """filename: what a browser proposes to save it as; of the server's own making."""
+        self._picture = picture
         super().__init__(
             headers=picture_headers(filename)
             | {
-                "Content-Length": str(found.st_size),
-                "ETag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
+                "Content-Length": str(picture.size_bytes),
+                "ETag": f'"{picture.version}"',
                 "Cache-Control": _CACHE,
                 "Accept-Ranges": "none",
             },
@@ -47,11 +42,11 @@ class PictureResponse(Response):
         """ASGI 3."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while piece := await asyncio.to_thread(self._file.read, _PIECE_BYTES):
+            while not wants_no_body(scope) and (piece := await self._picture.read()):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            self._file.close()
+            self._picture.close()
 
 
 def picture_headers(filename: str) -> dict[str, str]:
@@ -73,20 +68,29 @@ def viewer_of(request: Request, links: PictureLinks, path: str) -> Caller:
     return caller
 
 
-def read_picture(artifacts: ArtifactStore, name: str) -> bytes:
-    """The whole file. Raises ArtifactNotFound, also for one that goes while it is looked for. Blocking."""
-    with _opened(artifacts, name) as file:
-        return file.read()
-
-
-async def picture_response(artifacts: ArtifactStore, artifact: Artifact, *, filename: str) -> PictureResponse:
-    """Raises ArtifactNotFound if the file is gone."""
-    file = await in_thread_to_its_end(partial(_opened, artifacts, artifact.name))
-    return PictureResponse(file, media_type=artifact.media_type, filename=filename)
-
-
-def _opened(artifacts: ArtifactStore, name: str) -> BinaryIO:
+async def read_picture(artifacts: ArtifactStore, name: str) -> bytes:
+    """The whole picture. Raises ArtifactNotFound, also for one that goes while it is looked for; StorageFailure."""
+    picture = await artifacts.open(name)
     try:
-        return artifacts.path(name).open("rb")
-    except FileNotFoundError as exc:  # gone since it was looked for
-        raise ArtifactNotFound from exc
+        content = bytearray()
+        while piece := await picture.read():
+            content += piece
+        return bytes(content)
+    finally:
+        picture.close()
+
+
+async def picture_response(
+    artifacts: ArtifactStore, artifact: Artifact, *, filename: str, through_server: bool = False
+) -> Response:
+    """The picture, or the way to where it lies if clients fetch it there. To be asked for once it is certain that the
+    caller may see it: whoever learns that address may. through_server: for clients that load from this server only.
+
+    Raises ArtifactNotFound if it is gone, or StorageFailure.
+    """
+    url = None if through_server else await artifacts.client_url(artifact.name)
+    if url is not None:
+        headers = {"Cache-Control": _REDIRECT_CACHE, CORP: SAME_SITE}
+        return RedirectResponse(url, status_code=307, headers=headers)
+    picture = await artifacts.open(artifact.name)
+    return PictureResponse(picture, media_type=artifact.media_type, filename=filename)

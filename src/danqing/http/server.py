@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
@@ -81,15 +81,29 @@ async def serve(
     spare_the_collector()
     for listener in servers:
         _log.info("listening", url=listener.url, bound=listener.bound, dialect=listener.listener.dialect or "all")
-    await _first_of(stop.gracefully.wait(), *running)
+    await first_of(stop.gracefully.wait(), *running)
     _log.info("stopping")
-    await _first_of(drain(), stop.at_once.wait())
+    await first_of(drain(), stop.at_once.wait())
     for server in servers.values():
         server.should_exit = True
-    await _first_of(asyncio.gather(*running), stop.at_once.wait())
+    await first_of(asyncio.gather(*running), stop.at_once.wait())
     for server in servers.values():
         server.force_exit = True
     await asyncio.gather(*running)
+
+
+@asynccontextmanager
+async def serving_beside(listener: OpenListener, app: ASGIApp, *, close_deadline_s: int = 2) -> AsyncGenerator[None]:
+    """While inside, answers requests on one more listener, whatever else the process does."""
+    quieten_refusals()
+    server = _server(app, close_deadline_s)
+    running = asyncio.create_task(server.serve(sockets=[listener.socket]), name="serving-beside")
+    _log.info("listening", url=listener.url, bound=listener.bound, dialect=listener.listener.dialect or "all")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await running
 
 
 class _Server(uvicorn.Server):
@@ -123,7 +137,7 @@ def _server(app: ASGIApp, close_deadline_s: int) -> _Server:
     )
 
 
-async def _first_of(*waits: Awaitable[object]) -> None:
+async def first_of(*waits: Awaitable[object]) -> None:
     """Returns when one of them ends, raising what it raised. Coroutines among the others are cancelled, tasks not."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
@@ -17,18 +18,30 @@ LIFETIME_S = 60
 MAX_WAITING = 10_000
 
 
-class Tickets:
-    """Each opens one WebSocket, once, within LIFETIME_S seconds. Held in memory: none survives the server.
+class Tickets(Protocol):
+    """Each opens one WebSocket, once, within LIFETIME_S seconds.
 
     Of more than MAX_WAITING that nobody has used the oldest go.
     """
+
+    async def issue(self, caller: Caller) -> str:
+        """For a caller who has shown his key. Raises TooBusy."""
+        ...
+
+    async def redeem(self, ticket: str) -> Caller | None:
+        """Who it was issued to; None for one that was used, has expired or never was."""
+        ...
+
+
+class LocalTickets:
+    """Held in memory: none survives the server."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._waiting: dict[bytes, tuple[float, Caller]] = {}  # by digest, in order of expiry
 
-    def issue(self, caller: Caller) -> str:
-        """For a caller who has shown his key."""
+    async def issue(self, caller: Caller) -> str:
+        """See the Protocol; so for all below."""
         self._drop_expired()
         if len(self._waiting) >= MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
@@ -36,8 +49,7 @@ class Tickets:
         self._waiting[_digest(ticket)] = (self._now() + LIFETIME_S, caller)
         return ticket
 
-    def redeem(self, ticket: str) -> Caller | None:
-        """Who it was issued to; None for one that was used, has expired or never was."""
+    async def redeem(self, ticket: str) -> Caller | None:
         self._drop_expired()
         _, caller = self._waiting.pop(_digest(ticket), (0.0, None))
         return caller
@@ -82,5 +94,6 @@ class TicketRoutes:
 
     async def issue(self, request: Request) -> JSONResponse:
         """For the caller whose key the request carries."""
-        issued = IssuedTicket(ticket=self._tickets.issue(known_caller(request)), expires_in=LIFETIME_S)
+        ticket = await self._tickets.issue(known_caller(request))
+        issued = IssuedTicket(ticket=ticket, expires_in=LIFETIME_S)
         return JSONResponse(issued.model_dump())

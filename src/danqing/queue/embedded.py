@@ -6,15 +6,16 @@ What waits is published again from the store at start-up, so nothing here needs 
 import asyncio
 import itertools
 from collections import Counter, deque
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from danqing.core.batching import batch_key
+from danqing.core.fairness import is_suspect
+from danqing.core.shared_store import Waiting
 from danqing.core.types import Job
+from danqing.queue.ages import WaitingAges
 from danqing.queue.line import Entry, Line
-
-_ATTEMPTS_OF_A_SUSPECT = 2  # a job tried this often may be what kills its workers
 
 
 class _Waiting(NamedTuple):
@@ -51,6 +52,7 @@ class EmbeddedQueue:
         self._rules = rules or QueueRules()
         self._lines: dict[str, Line] = {}
         self._waiting: dict[str, _Waiting] = {}  # by job id
+        self._ages = WaitingAges()
         self._owner_of: dict[str, str] = {}  # of those that are taken and not done, where that is limited
         self._running: Counter[str] = Counter()  # by owner
         self._passed: Counter[str] = Counter()  # by model
@@ -62,17 +64,22 @@ class EmbeddedQueue:
         """Number of ids waiting."""
         return len(self._waiting)
 
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """How many wait, by model; models of which none waits are left out."""
+        return self._ages.all()
+
     async def publish(self, job: Job) -> None:
         """Makes the pending job known to takers of its model. Publishing a waiting job again changes nothing."""
         if job.id in self._waiting:
             return
         self.done(job.id)
         model, turn, sequence = job.request.model, job.turn, job.sequence
-        if len(job.attempts) >= _ATTEMPTS_OF_A_SUSPECT:
+        if is_suspect(job):
             turn, sequence = max(self._places(model, -job.priority), default=(turn, sequence))
         entry = Entry(-job.priority, turn, sequence, next(self._arrivals), job.id, job.owner)
         self._waiting[job.id] = _Waiting(model, None if job.attempts else batch_key(job.request), entry)
         self._lines.setdefault(model, Line()).add(entry)
+        self._ages.add(model, job.id, job.created_at)
         if not self._is_held(job.owner):
             self._wake_one(model)
 
@@ -86,11 +93,12 @@ class EmbeddedQueue:
 
     def _remove(self, job_id: str) -> None:
         if (waiting := self._waiting.pop(job_id, None)) is not None:
+            self._ages.remove(waiting.model, job_id)
             self._lines[waiting.model].withdraw(waiting.entry)
             if not self._lines[waiting.model]:
                 del self._lines[waiting.model], self._passed[waiting.model]
 
-    async def take(self, models: Collection[str], *, warm: Collection[str] = ()) -> str:
+    async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
         """Waits for a job of one of these models and removes it from the queue; the next in order over all of them.
 
         warm: those of the models that are at hand: their jobs may go before others of the same priority, but only
@@ -98,14 +106,14 @@ class EmbeddedQueue:
         of those that have the model at hand if there are such. Cancelling a take loses no job.
         """
         while (job_id := self._pop(models, warm)) is None:
-            taker = _Taker(models, warm, asyncio.get_running_loop().create_future())
-            self._takers.append(taker)
+            looking = _Taker(models, warm, asyncio.get_running_loop().create_future())
+            self._takers.append(looking)
             try:
-                await taker.woken
+                await looking.woken
                 self._coming -= 1
             except asyncio.CancelledError:
-                if taker in self._takers:
-                    self._takers.remove(taker)
+                if looking in self._takers:
+                    self._takers.remove(looking)
                 else:  # woken and cancelled at once: somebody else must look instead
                     self._coming -= 1
                     self._wake_for(models)
@@ -142,6 +150,13 @@ class EmbeddedQueue:
             for model, line in self._lines.items():
                 line.show_again(owner)
                 self._wake_one(model)
+
+    def missed(self, job_id: str) -> None:
+        """As `done`: whoever has it is not of this queue."""
+        self.done(job_id)
+
+    async def settled(self, job: Job) -> None:
+        """Does nothing: `done` has counted it."""
 
     def _is_held(self, owner: str) -> bool:
         most = self._rules.max_running_of_owner

@@ -1,1 +1,3 @@
-"""Jobs, batches and subscriptions in a database: `sqlite.SqliteStores`; `data_lock.DataDirectoryLock`."""
+"""Jobs, batches and subscriptions in a database: `sqlite.SqliteStores` for one server, `postgres.PostgresStores` for
+many processes; `data_lock.DataDirectoryLock`.
+"""

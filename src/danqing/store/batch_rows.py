@@ -3,7 +3,19 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Integer, RowMapping, and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.types import Job
@@ -17,7 +29,7 @@ IS_THIS = and_(batches.c.id == bindparam("of_id"), batches.c.owner == bindparam(
 IS_SHOWN = and_(jobs.c.owner == batches.c.owner, jobs.c.batch_id == batches.c.id, jobs.c.sequence >= batches.c.sequence)
 
 NEWEST = select(batches).order_by(batches.c.sequence.desc())
-PAGE = NEWEST.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=Integer))
+PAGE = NEWEST.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=BigInteger))
 OWNERS_PAGE = PAGE.where(batches.c.owner == bindparam("of_owner"))
 OF_ID = NEWEST.where(batches.c.id == bindparam("of_id")).limit(1)
 OWNERS_OF_ID = NEWEST.where(IS_THIS)

@@ -1,4 +1,4 @@
-"""The BatchStore over a SQLite database."""
+"""The BatchStore over a database."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,13 +6,13 @@ from functools import partial
 from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.errors import BatchNotFound
 from danqing.store import batch_rows
-from danqing.store.database import SqliteDatabase
+from danqing.store.database import Database
 
 
-class SqliteBatchStore:
+class SqlBatchStore:
     """Implements `core.ports.BatchStore`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def batches(

@@ -1,4 +1,4 @@
-"""The issued keys over a SQLite database."""
+"""The issued keys over a database."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from danqing.core.issued_keys import IssuedKey
-from danqing.store.database import SqliteDatabase
+from danqing.store.database import Database
 from danqing.store.schema import issued_keys
 
 _ALL = select(issued_keys).order_by(issued_keys.c.created_at.desc(), issued_keys.c.id)
@@ -15,10 +15,10 @@ _ADD = insert(issued_keys)
 _REMOVE = delete(issued_keys).where(issued_keys.c.id == bindparam("of_id"))
 
 
-class SqliteIssuedKeys:
+class SqlIssuedKeys:
     """Implements `core.issued_keys.IssuedKeys`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, key: IssuedKey) -> None:

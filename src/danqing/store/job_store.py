@@ -1,53 +1,40 @@
-"""The JobStore over a SQLite database."""
+"""The JobStore over a database."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Self
 
 from sqlalchemy import Connection
 
 from danqing.core.errors import DanqingError, JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
-from danqing.store import loading, moves, queries, submit_keys
-from danqing.store.database import SqliteDatabase
+from danqing.store import loading, moves, proofs, queries, submit_keys
+from danqing.store.bookkeeping import Bookkeeping
+from danqing.store.database import Database
 from danqing.store.moves import Change, Refusal, Terms
-from danqing.store.room import Room
 
 _REFUSALS: Mapping[Refusal, type[DanqingError]] = {
     Refusal.QUEUE_FULL: QueueFull,
     Refusal.OWNER_FULL: TooManyJobs,
     Refusal.KEY_REUSED: SubmitKeyReused,
 }
+_Move = Callable[[Connection], Change | None]
 
 
-class SqliteJobStore:
-    """Implements `core.ports.JobStore`. Made by `over`.
+class SqlJobStore:
+    """Implements `core.ports.JobStore`. books: those of the same database. max_running_of_owner: a claim beyond it
+    answers None, where no queue of all those who claim sees to it.
 
-    What a caller was promised is synced before it is answered; claims and give-backs are not, since losing one in a
-    power cut only makes a job run again.
+    What a caller was promised is synced before it is answered; claims and give-backs are not where only a power cut can
+    lose them, since that makes a job run again and nothing worse (`Bookkeeping.claims_last`).
     """
 
-    def __init__(self, database: SqliteDatabase, counts: Mapping[JobState, int]) -> None:
+    def __init__(self, database: Database, books: Bookkeeping, *, max_running_of_owner: int | None = None) -> None:
         self._database = database
-        self._counts = counts  # replaced, never changed, by the writing thread
-        self._room = Room()
-
-    @classmethod
-    def over(cls, database: SqliteDatabase, *, clock: Callable[[], datetime] = utc_now) -> Self:
-        """The jobs of a database that nobody else writes to. Blocking. Raises StorageFailure.
-
-        Unfinished jobs that this version cannot read have failed afterwards: nothing else would ever end them.
-        """
-
-        def begin(connection: Connection) -> Mapping[JobState, int]:
-            moves.fail_unreadable(connection, clock())
-            return queries.count_states(connection)
-
-        return cls(database, database.submit(begin, durable=True).result())
+        self._books = books
+        self._max_running_of_owner = max_running_of_owner
 
     async def add(
         self,
@@ -76,11 +63,19 @@ class SqliteJobStore:
         key: SubmitKey | None = None,
     ) -> list[Job]:
         terms = Terms(max_pending=max_pending, max_of_owner=max_of_owner, join=join, key=key)
-        work = partial(moves.add, room=self._room, jobs=jobs, batch_sizes=batch_sizes, terms=terms)
+        if not jobs:
+            return []
+        work = partial(moves.add, books=self._books, jobs=jobs, batch_sizes=batch_sizes, terms=terms)
         try:
-            answer = await self._database.write(work, durable=True, on_commit=self._count_all)
+            answer = await self._database.write(
+                work,
+                durable=True,
+                on_commit=self._count_all,
+                lane=jobs[0].owner,
+                proof=partial(proofs.added, jobs=jobs, join=join),
+            )
         except StorageFailure:
-            self._room.forget()
+            self._books.not_added()
             raise
         if isinstance(answer, Refusal):
             raise _REFUSALS[answer]()
@@ -98,6 +93,10 @@ class SqliteJobStore:
             raise JobNotFound
         return job
 
+    async def ages(self, job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        """See `core.shared_store.JobAges`."""
+        return await self._database.read(partial(queries.ages, job_ids=list(job_ids)))
+
     async def find_equal(self, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
         query = partial(queries.find_equal, owner=owner, fingerprint=fingerprint, join=join)
         return await self._database.read(query)
@@ -106,13 +105,16 @@ class SqliteJobStore:
         return await self._database.read(partial(queries.with_fingerprint, prefix=prefix, owner=owner))
 
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
-        return await self._move(partial(moves.claim, job_id=job_id, worker=worker, now=now), durable=False)
+        most = self._max_running_of_owner
+        work = partial(moves.claim, books=self._books, job_id=job_id, worker=worker, now=now, max_running=most)
+        proof = partial(proofs.claimed, job_id=job_id, worker=worker, now=now)
+        return await self._move(work, proof, durable=self._books.claims_last)
 
     async def generate(
         self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
     ) -> Job | None:
         work = partial(moves.generate, job_id=job_id, attempt=attempt, pictures=artifacts, adjustments=adjustments)
-        return await self._move(work, durable=True)
+        return await self._move(work, partial(proofs.generated, job_id=job_id, attempt=attempt))
 
     async def complete(
         self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
@@ -120,24 +122,26 @@ class SqliteJobStore:
         work = partial(
             moves.complete, job_id=job_id, attempt=attempt, pictures=artifacts, adjustments=adjustments, now=now
         )
-        return await self._move(work, durable=True)
+        return await self._move(work, partial(proofs.ended, job_id=job_id, state=JobState.COMPLETED, now=now))
 
     async def give_back(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         def work(connection: Connection) -> Change | None:
-            self._room.one_more()
+            self._books.may_wait_again()
             return moves.give_back(connection, job_id, attempt, failure, now)
 
-        return await self._move(work, durable=False)
+        proof = partial(proofs.given_back, job_id=job_id, attempt=attempt, failure=failure, now=now)
+        return await self._move(work, proof, durable=self._books.claims_last)
 
     async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         work = partial(moves.fail, job_id=job_id, attempt=attempt, failure=failure, now=now)
-        return await self._move(work, durable=True)
+        return await self._move(work, partial(proofs.ended, job_id=job_id, state=JobState.FAILED, now=now))
 
     async def cancel(self, job_id: str, now: datetime) -> Job | None:
-        return await self._move(partial(moves.cancel, job_id=job_id, now=now), durable=True)
+        work = partial(moves.cancel, job_id=job_id, now=now)
+        return await self._move(work, partial(proofs.ended, job_id=job_id, state=JobState.CANCELLED, now=now))
 
     async def counts(self) -> Mapping[JobState, int]:
-        return self._counts
+        return await self._books.counts()
 
     async def waiting_before(self, job: Job) -> int:
         return await self._database.read(partial(queries.waiting_before, job=job))
@@ -151,8 +155,8 @@ class SqliteJobStore:
     async def note_missing(self, present: Collection[str]) -> frozenset[str]:
         return await self._database.write(partial(moves.note_missing, present=present), durable=True)
 
-    async def _move(self, work: Callable[[Connection], Change | None], *, durable: bool) -> Job | None:
-        change = await self._database.write(work, durable=durable, on_commit=self._count)
+    async def _move(self, work: _Move, proof: _Move, *, durable: bool = True) -> Job | None:
+        change = await self._database.write(work, durable=durable, on_commit=self._count, proof=proof)
         return None if change is None else change.job
 
     def _count_all(self, answer: Sequence[Change] | Refusal) -> None:
@@ -160,16 +164,6 @@ class SqliteJobStore:
             for change in answer:
                 self._count(change)
 
-    def count_removed(self, ended: Mapping[JobState, int]) -> None:
-        """So many jobs, by how they had ended, are there no more (`kept_jobs.py`). For the writing thread."""
-        self._counts = {state: number - ended.get(state, 0) for state, number in self._counts.items()}
-
     def _count(self, change: Change | None) -> None:
-        """Runs in the writing thread."""
-        if change is None:
-            return
-        counts = dict(self._counts)
-        counts[change.job.state] += 1
-        if change.before is not None:
-            counts[change.before] -= 1
-        self._counts = counts
+        if change is not None:
+            self._books.moved(change.before, change.job.state)

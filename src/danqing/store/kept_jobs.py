@@ -1,4 +1,4 @@
-"""The KeptJobs over a SQLite database."""
+"""The KeptJobs over a database."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -6,16 +6,16 @@ from functools import partial
 
 from danqing.core.types import Job
 from danqing.store import kept_rows
-from danqing.store.database import SqliteDatabase
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.bookkeeping import Bookkeeping
+from danqing.store.database import Database
 
 
-class SqliteKeptJobs:
-    """Implements `core.keeping.KeptJobs`. jobs: counts the jobs of this database."""
+class SqlKeptJobs:
+    """Implements `core.keeping.KeptJobs`. books: those of the same database."""
 
-    def __init__(self, database: SqliteDatabase, jobs: SqliteJobStore) -> None:
+    def __init__(self, database: Database, books: Bookkeeping) -> None:
         self._database = database
-        self._jobs = jobs
+        self._books = books
 
     async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         """See the port; so for all below."""
@@ -42,5 +42,5 @@ class SqliteKeptJobs:
 
     async def remove(self, job_ids: Collection[str]) -> int:
         work = partial(kept_rows.remove, job_ids=list(job_ids))
-        removed = await self._database.write(work, durable=True, on_commit=self._jobs.count_removed)
+        removed = await self._database.write(work, durable=True, on_commit=self._books.removed)
         return removed.total()

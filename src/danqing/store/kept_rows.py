@@ -9,7 +9,19 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Integer, RowMapping, Select, and_, bindparam, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
@@ -22,7 +34,7 @@ ROWS_AT_ONCE = 500
 INPUT_NAME = re.compile(r"input-[0-9a-f]{64}\.png")
 FINAL = tuple(state.value for state in JobState if state.is_final)
 
-NEXT = jobs.c.sequence > bindparam("after", type_=Integer)
+NEXT = jobs.c.sequence > bindparam("after", type_=BigInteger)
 OLDEST = (
     select(jobs.c.sequence, jobs.c.id, jobs.c.state, jobs.c.created_at, jobs.c.finished_at)
     .where(NEXT)
@@ -31,14 +43,14 @@ OLDEST = (
 )
 NEWEST = (
     select(jobs.c.sequence, jobs.c.owner, jobs.c.created_at)
-    .where(jobs.c.sequence < bindparam("before", type_=Integer))
+    .where(jobs.c.sequence < bindparam("before", type_=BigInteger))
     .order_by(jobs.c.sequence.desc())
     .limit(ROWS_AT_ONCE)
 )
 SOME = select(jobs.c.sequence).where(NEXT).order_by(jobs.c.sequence).limit(bindparam("rows", type_=Integer))
 LAST_OF_SOME = select(func.max(SOME.subquery().c.sequence))
 WITH_INPUTS = select(jobs.c.id, jobs.c.request).where(
-    NEXT, jobs.c.sequence <= bindparam("last", type_=Integer), jobs.c.mode != Mode.TEXT2IMG.value
+    NEXT, jobs.c.sequence <= bindparam("last", type_=BigInteger), jobs.c.mode != Mode.TEXT2IMG.value
 )
 OF_OWNER = jobs.c.owner == bindparam("of_owner")
 BYTES = select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
@@ -54,7 +66,7 @@ REMOVE = delete(jobs).where(jobs.c.id == bindparam("of_job"))
 SHOWS_IT = and_(
     batches.c.id == bindparam("of_batch"),
     batches.c.owner == bindparam("of_owner"),
-    batches.c.sequence <= bindparam("of_sequence", type_=Integer),
+    batches.c.sequence <= bindparam("of_sequence", type_=BigInteger),
 )
 LEAVE_BATCH = update(batches).where(SHOWS_IT).values(job_count=batches.c.job_count - 1, size=batches.c.size - 1)
 END_BATCH = delete(batches).where(SHOWS_IT, batches.c.job_count <= 0)
@@ -133,7 +145,8 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> Counter[JobState]:
     for start in range(0, len(job_ids), ROWS_AT_ONCE):
         chunk = list(job_ids[start : start + ROWS_AT_ONCE])
         for row in connection.execute(ENDED, {"ids": chunk}).mappings().all():
-            connection.execute(REMOVE, {"of_job": row["id"]})
+            if not connection.execute(REMOVE, {"of_job": row["id"]}).rowcount:
+                continue  # another process has just removed it
             batch = {"of_batch": row["batch_id"], "of_owner": row["owner"], "of_sequence": row["sequence"]}
             connection.execute(LEAVE_BATCH, batch)
             connection.execute(END_BATCH, batch)

@@ -67,7 +67,9 @@ def rows_of(connection: Connection, job_ids: Sequence[str]) -> Iterator[JobRows]
         attempts_of, artifacts_of = _by_job(connection, ATTEMPTS, tried), _by_job(connection, ARTIFACTS, made)
         for job_id in chunk:
             if job_id in found:
-                yield JobRows(found[job_id], attempts_of[job_id], artifacts_of[job_id])
+                row = found[job_id]
+                # Of a job that another process moves between two looks, what came later is left out.
+                yield JobRows(row, attempts_of[job_id][: row["attempt_count"]], artifacts_of[job_id])
 
 
 def _by_job(

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
+import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from danqing.core.errors import StorageFailure
-from danqing.core.fairness import work_of
+from danqing.core.fairness import ATTEMPTS_OF_A_SUSPECT, work_of
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.store import batch_rows, loading, queries, submit_keys
-from danqing.store.room import Room
+from danqing.store.bookkeeping import Bookkeeping
 from danqing.store.rows import Values, adjustments_text, artifact_values, failure_values, job_values
 from danqing.store.schema import artifacts, attempts, jobs
-from danqing.store.turns import TURN
+from danqing.store.turns import BEHIND_OTHERS, TURN
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +59,13 @@ INSERT_ATTEMPT = insert(attempts)
 INSERT_ARTIFACTS = insert(artifacts)
 DELETE_ARTIFACTS = delete(artifacts).where(artifacts.c.job_id == bindparam("of_job"))
 NOTE_MISSING = update(artifacts).where(artifacts.c.name == bindparam("of_name"))
-STATE_IN_ATTEMPT = select(jobs.c.state).where(
-    jobs.c.id == bindparam("of_job"),
-    jobs.c.attempt_count == bindparam("of_attempt"),
-    jobs.c.state.in_(state.value for state in queries.RUNNING),
+# Where other processes write, too, the row that is looked at is nobody else's until the transaction ends.
+STATE = (
+    select(jobs.c.state, jobs.c.attempt_count).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
+)
+OWNER = select(jobs.c.owner).where(jobs.c.id == bindparam("of_job"))
+STATE_IN_ATTEMPT = STATE.where(
+    jobs.c.attempt_count == bindparam("of_attempt"), jobs.c.state.in_(state.value for state in queries.RUNNING)
 )
 # What an UPDATE sets is named by the parameters it is executed with.
 MOVE = update(jobs).where(jobs.c.id == bindparam("of_job"), jobs.c.state == bindparam("from_state"))
@@ -68,20 +74,20 @@ CLAIM = MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(jobs.c.att
 CLOSE_ATTEMPT = update(attempts).where(
     attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt")
 )
+LET_OTHERS_GO_FIRST = update(jobs).where(jobs.c.id == bindparam("of_job")).values(turn=BEHIND_OTHERS)
 UNREADABLE = JobFailure(
     code=StorageFailure.code, message="The stored request cannot be read by this version of the server."
 )
 
 
 def add(
-    connection: Connection, room: Room, jobs: Sequence[Job], batch_sizes: Sequence[int], terms: Terms
+    connection: Connection, books: Bookkeeping, jobs: Sequence[Job], batch_sizes: Sequence[int], terms: Terms
 ) -> list[Change] | Refusal:
     """Stores new pending jobs of one owner, gives them their place in the order and enters each in its batch.
 
-    What is joined, or known by the key, is found instead. A refusal has stored nothing.
+    What is joined, or known by the key, is found instead. A refusal has stored nothing. jobs: at least one.
     """
-    if not jobs:
-        return []
+    books.enter(connection, jobs[0].owner)
     owner, now = jobs[0].owner, jobs[0].created_at
     if terms.key is not None and (known := submit_keys.find(connection, owner, terms.key, now)) is not None:
         return [_found(job) for job in known] if not isinstance(known, bool) else Refusal.KEY_REUSED
@@ -90,7 +96,7 @@ def add(
     joined = len(jobs) - new  # they are in batches of their own
     if terms.max_of_owner is not None and queries.count_pending_of(connection, owner) + new > terms.max_of_owner:
         return Refusal.OWNER_FULL
-    if not room.take(connection, new, terms.max_pending):
+    if not books.take_room(connection, new, terms.max_pending):
         return Refusal.QUEUE_FULL
     changes = [
         _insert(connection, job, size - joined) if there is None else _found(there)
@@ -113,14 +119,30 @@ def _insert(connection: Connection, job: Job, batch_size: int) -> Change:
     return Change(job=job, before=None)
 
 
-def claim(connection: Connection, job_id: str, worker: str, now: datetime) -> Change | None:
-    """pending → processing with a new attempt."""
+def claim(
+    connection: Connection, books: Bookkeeping, job_id: str, worker: str, now: datetime, max_running: int | None
+) -> Change | None:
+    """pending → processing with a new attempt. max_running: of its owner's jobs, this one included."""
+    if max_running is not None and not _may_run(connection, books, job_id, max_running):
+        return None
     move = _from_to(job_id, JobState.PENDING, JobState.PROCESSING)
     number: int | None = connection.execute(CLAIM, {**move, "started_at": now}).scalar()
     if number is None:
         return None
     connection.execute(INSERT_ATTEMPT, {"job_id": job_id, "number": number, "worker": worker, "started_at": now})
-    return _change(connection, job_id, JobState.PENDING)
+    job = loading.readable(connection, [job_id])
+    if not job:  # a worker of a version that can read it might have claimed it; so it must end
+        fail_unread(connection, job_id, number, now)
+        return None
+    return Change(job=job[0], before=JobState.PENDING)
+
+
+def _may_run(connection: Connection, books: Bookkeeping, job_id: str, max_running: int) -> bool:
+    owner: str | None = connection.execute(OWNER, {"of_job": job_id}).scalar()
+    if owner is None:
+        return False
+    books.enter_running(connection, owner)
+    return queries.count_running_of(connection, owner) < max_running
 
 
 def generate(
@@ -128,8 +150,11 @@ def generate(
 ) -> Change | None:
     """processing → generated; the attempt goes on. adjustments are added to those that the job has already."""
     move = _from_to(job_id, JobState.PROCESSING, JobState.GENERATED)
+    which = {"of_job": job_id, "of_attempt": attempt}
+    if connection.execute(STATE_IN_ATTEMPT, which).scalar() != JobState.PROCESSING.value:
+        return None
     values = _with_adjustments(connection, job_id, adjustments)
-    if connection.execute(MOVE_OF_ATTEMPT, {**move, "of_attempt": attempt, **values}).rowcount != 1:
+    if connection.execute(MOVE_OF_ATTEMPT, {**which, **move, **values}).rowcount != 1:
         return None
     _insert_artifacts(connection, job_id, pictures)
     return _change(connection, job_id, JobState.PROCESSING)
@@ -153,10 +178,15 @@ def complete(
 
 
 def give_back(connection: Connection, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Change | None:
-    """processing or generated → pending; a generated job has no artifacts any more."""
+    """processing or generated → pending; a generated job has no artifacts any more.
+
+    A job that was tried so often that it may be what kills its workers gets a turn behind those that wait.
+    """
     before = _end_attempt(connection, job_id, attempt, JobState.PENDING, failure, now, {"started_at": None})
     if before is None:
         return None
+    if attempt >= ATTEMPTS_OF_A_SUSPECT:
+        connection.execute(LET_OTHERS_GO_FIRST, {"of_job": job_id})
     if before is JobState.GENERATED:
         connection.execute(DELETE_ARTIFACTS, {"of_job": job_id})
     return _change(connection, job_id, before)
@@ -181,17 +211,21 @@ def fail_unreadable(connection: Connection, now: datetime) -> None:
     """pending, processing or generated → failed, for the jobs that this version cannot read; each is logged."""
     for row in queries.unreadable(connection):
         attempt = 0 if row["state"] == JobState.PENDING.value else row["attempt_count"]
-        _fail(connection, row["id"], attempt, UNREADABLE, now)
+        fail_unread(connection, row["id"], attempt, now)
+
+
+def fail_unread(connection: Connection, job_id: str, attempt: int, now: datetime) -> None:
+    """A job that this version cannot read has failed: in this attempt or, with attempt 0, as it waits."""
+    log.error("job_failed_unread", job_id=job_id, attempt=attempt)
+    _fail(connection, job_id, attempt, UNREADABLE, now)
 
 
 def cancel(connection: Connection, job_id: str, now: datetime) -> Change | None:
     """pending or processing → cancelled; a running attempt is closed without a failure."""
-    job = loading.find(connection, job_id)
-    if job is None or job.state not in (JobState.PENDING, JobState.PROCESSING):
-        return None
+    found = connection.execute(STATE, {"of_job": job_id}).first()
     values: Values = {"finished_at": now}
-    if job.state is JobState.PROCESSING:
-        before = _end_attempt(connection, job_id, len(job.attempts), JobState.CANCELLED, None, now, values)
+    if found is not None and found.state == JobState.PROCESSING.value:
+        before = _end_attempt(connection, job_id, found.attempt_count, JobState.CANCELLED, None, now, values)
     else:
         before = _end_wait(connection, job_id, JobState.CANCELLED, values)
     return None if before is None else _change(connection, job_id, before)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, exists, func, literal_column, or_, select
 
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
-from danqing.core.types import Job
+from danqing.core.types import Job, age_of
 from danqing.store import loading
 from danqing.store.loading import JobRows
 from danqing.store.schema import artifacts, jobs
@@ -16,8 +16,18 @@ UNFINISHED = tuple(state.value for state in (JobState.PENDING, *RUNNING))
 WITH_FINGERPRINT_AT_MOST = 20
 AFTER_HEX_DIGITS = "g"
 
+
+def in_states(*states: JobState) -> ColumnElement[bool]:
+    """Said in the statement, not sent beside it: so PostgreSQL knows, when it plans it once for all values, that few
+    jobs are in them, and that an index is about them.
+    """
+    return jobs.c.state.in_([literal_column(f"'{state.value}'") for state in states])
+
+
 UNFINISHED_IDS = (
-    select(jobs.c.id).where(jobs.c.state.in_(UNFINISHED)).order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.sequence)
+    select(jobs.c.id)
+    .where(in_states(JobState.PENDING, *RUNNING))
+    .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.sequence)
 )
 HAS_ARTIFACTS = exists().where(artifacts.c.job_id == jobs.c.id)
 LACKS_ARTIFACTS = HAS_ARTIFACTS.where(artifacts.c.missing)
@@ -42,6 +52,7 @@ IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT))
 OWNERS_IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT.where(jobs.c.owner == bindparam("owner"))))
 PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.value)
 OWNERS_PENDING_COUNT = PENDING_COUNT.where(jobs.c.owner == bindparam("owner"))
+OWNERS_RUNNING_COUNT = select(func.count()).where(in_states(*RUNNING), jobs.c.owner == bindparam("owner"))
 COUNTS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 WAITING_BEFORE = select(func.count()).where(
     jobs.c.state == JobState.PENDING.value,
@@ -52,6 +63,7 @@ WAITING_BEFORE = select(func.count()).where(
         (jobs.c.turn == bindparam("turn")) & (jobs.c.sequence < bindparam("sequence")),
     ),
 )
+AGES = select(jobs.c.id, jobs.c.attempt_count, jobs.c.state).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 KNOWN_IDS = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 ARTIFACT_NAMES = select(artifacts.c.job_id, artifacts.c.name).where(
     artifacts.c.job_id.in_(bindparam("ids", expanding=True))
@@ -106,6 +118,11 @@ def count_pending_of(connection: Connection, owner: str) -> int:
     return connection.execute(OWNERS_PENDING_COUNT, {"owner": owner}).scalar_one()
 
 
+def count_running_of(connection: Connection, owner: str) -> int:
+    """Number of an owner's processing and generated jobs. Reads their entries of one index only."""
+    return connection.execute(OWNERS_RUNNING_COUNT, {"owner": owner}).scalar_one()
+
+
 def count_states(connection: Connection) -> Mapping[JobState, int]:
     """Number of jobs in every state, zero included. Reads one index from end to end: for start-up only."""
     found = {JobState(state): number for state, number in connection.execute(COUNTS)}
@@ -116,6 +133,16 @@ def waiting_before(connection: Connection, job: Job) -> int:
     """How many pending jobs are taken before this one. Reads pending entries only."""
     place = {"priority": job.priority, "turn": job.turn, "sequence": job.sequence}
     return connection.execute(WAITING_BEFORE, place).scalar_one()
+
+
+def ages(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+    """`Job.age` of those of these jobs that there are."""
+    found: dict[str, tuple[int, int]] = {}
+    for start in range(0, len(job_ids), loading.MAX_IDS_PER_QUERY):
+        chunk = {"ids": job_ids[start : start + loading.MAX_IDS_PER_QUERY]}
+        for job_id, attempts, state in connection.execute(AGES, chunk):
+            found[job_id] = age_of(attempts, JobState(state))
+    return found
 
 
 def artifact_names(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, frozenset[str]]:

@@ -93,9 +93,20 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
         raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
 
 
+def request_from(text: str) -> GenerationRequest:
+    """The request of a row. Raises StorageFailure likewise."""
+    try:
+        return _request_from(text)
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
+
+
 def _request_text(request: GenerationRequest) -> str:
-    """All fields of the request, those of what it holds too. `asdict` would copy everything first."""
-    return json.dumps(vars(request), default=vars, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """All that the request says, and what it holds. What it does not say (None, nothing in it) is left out, as it is
+    the default: so a field that a newer version adds keeps no older one from reading a request that does not use it.
+    """
+    said = {name: value for name, value in vars(request).items() if value is not None and value != ()}
+    return json.dumps(said, default=vars, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _request_from(text: str) -> GenerationRequest:

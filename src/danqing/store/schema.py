@@ -1,44 +1,20 @@
 """The tables of the store, for SQLite and PostgreSQL alike. Changing them needs a migration in `migrations/`."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     false,
+    text,
 )
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, stored in UTC and read back in UTC. Refuses naive ones with ValueError."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database: in UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a datetime without a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From the database: SQLite returns it naive, PostgreSQL aware."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+from danqing.store.column_types import AnyText, UtcDateTime
 
 metadata = MetaData(
     naming_convention={
@@ -53,24 +29,24 @@ jobs = Table(
     metadata,
     # SQLite numbers rows by itself only in a column whose type is spelled INTEGER.
     Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("owner", Text, nullable=False),
-    Column("batch_id", Text),  # never NULL; older files do not let it be declared so without a copy of the table
-    Column("state", Text, nullable=False),
+    Column("id", AnyText, nullable=False, unique=True),
+    Column("owner", AnyText, nullable=False),
+    Column("batch_id", AnyText),  # never NULL; older files do not let it be declared so without a copy of the table
+    Column("state", AnyText, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("fingerprint", Text, nullable=False),
+    Column("fingerprint", AnyText, nullable=False),
     # model, mode and prompt repeat what `request` (the whole request as JSON) holds, to be queried.
-    Column("model", Text, nullable=False),
-    Column("mode", Text, nullable=False),
-    Column("prompt", Text, nullable=False),
+    Column("model", AnyText, nullable=False),
+    Column("mode", AnyText, nullable=False),
+    Column("prompt", AnyText, nullable=False),
     Column("request", Text, nullable=False),
     Column("adjustments", Text, nullable=False),  # a JSON array of sentences
     Column("attempt_count", Integer, nullable=False),  # the number of the newest attempt, 0 before the first
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
-    Column("failure_code", Text),
-    Column("failure_message", Text),
+    Column("failure_code", AnyText),
+    Column("failure_message", AnyText),
     Column("failure_retryable", Boolean),
     Column("batch_index", Integer, nullable=False, server_default="0"),
     Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object
@@ -83,26 +59,37 @@ jobs = Table(
     sqlite_autoincrement=True,  # a sequence is never given twice, even after the newest job was deleted
 )
 
+# Where many processes share the database, they look for the next job in it: the lines of waiting jobs in the order of
+# taking, of a model, and of each owner in it.
+_IS_PENDING = text("state = 'pending'")
+_PLACE = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.sequence)
+Index("ix_jobs_waiting", jobs.c.model, *_PLACE, postgresql_where=_IS_PENDING).ddl_if(dialect="postgresql")
+Index("ix_jobs_waiting_of_owner", jobs.c.model, jobs.c.owner, *_PLACE, postgresql_where=_IS_PENDING).ddl_if(
+    dialect="postgresql"
+)
+_RUNS = text("state IN ('processing', 'generated')")
+Index("ix_jobs_running", jobs.c.sequence, postgresql_where=_RUNS).ddl_if(dialect="postgresql")
+
 attempts = Table(
     "attempts",
     metadata,
-    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("job_id", AnyText, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("worker", Text, nullable=False),
+    Column("worker", AnyText, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
-    Column("failure_code", Text),
-    Column("failure_message", Text),
+    Column("failure_code", AnyText),
+    Column("failure_message", AnyText),
     Column("failure_retryable", Boolean),
 )
 
 artifacts = Table(
     "artifacts",
     metadata,
-    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("media_type", Text, nullable=False),
+    Column("job_id", AnyText, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", AnyText, primary_key=True),
+    Column("name", AnyText, nullable=False, unique=True),
+    Column("media_type", AnyText, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -114,8 +101,8 @@ artifacts = Table(
 batches = Table(
     "batches",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("owner", Text, primary_key=True),
+    Column("id", AnyText, primary_key=True),
+    Column("owner", AnyText, primary_key=True),
     Column("sequence", BigInteger, nullable=False),  # that of its first job
     Column("created_at", UtcDateTime, nullable=False),
     Column("size", Integer, nullable=False),  # as announced, or more if more came
@@ -128,9 +115,9 @@ batches = Table(
 submit_keys = Table(
     "submit_keys",
     metadata,
-    Column("owner", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("digest", Text, nullable=False),
+    Column("owner", AnyText, primary_key=True),
+    Column("key", AnyText, primary_key=True),
+    Column("digest", AnyText, nullable=False),
     Column("job_ids", Text, nullable=False),  # a JSON array, in the order in which they are answered
     Column("counts_until", UtcDateTime, nullable=False),
     Index("ix_submit_keys_counts_until", "counts_until"),
@@ -150,10 +137,17 @@ subscriptions = Table(
     "subscriptions",
     metadata,
     Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    Column("owner", Text, nullable=False),
-    Column("client", Text, nullable=False),
-    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", AnyText, nullable=False),
+    Column("client", AnyText, nullable=False),
+    Column("job_id", AnyText, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Index("ix_subscriptions_owner_client_job_id", "owner", "client", "job_id", unique=True),
     Index("ix_subscriptions_owner_client_sequence", "owner", "client", "sequence"),
     sqlite_autoincrement=True,
+)
+
+# One row: the oldest revision of this schema whose code may still be used on it. See `migration.py`.
+code_compatibility = Table(
+    "code_compatibility",
+    metadata,
+    Column("oldest_revision", Text, primary_key=True),
 )

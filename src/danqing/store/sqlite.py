@@ -9,12 +9,14 @@ from typing import Self
 
 from danqing.core.errors import StorageFailure
 from danqing.core.studio import utc_now
-from danqing.store.batch_store import SqliteBatchStore
-from danqing.store.database import SqliteDatabase
-from danqing.store.issued_keys import SqliteIssuedKeys
-from danqing.store.job_store import SqliteJobStore
-from danqing.store.kept_jobs import SqliteKeptJobs
-from danqing.store.subscriptions import SqliteSubscriptions
+from danqing.store.batch_store import SqlBatchStore
+from danqing.store.database import Database
+from danqing.store.issued_keys import SqlIssuedKeys
+from danqing.store.job_store import SqlJobStore
+from danqing.store.kept_jobs import SqlKeptJobs
+from danqing.store.one_writer import OneWriter
+from danqing.store.sqlite_database import SqliteDatabase
+from danqing.store.subscriptions import SqlSubscriptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,31 +24,40 @@ class SqliteStores:
     """Made by `open`; the data directory's lock must be held until they are closed."""
 
     database: SqliteDatabase
-    jobs: SqliteJobStore
-    batches: SqliteBatchStore
-    subscriptions: SqliteSubscriptions
-    kept: SqliteKeptJobs
-    issued_keys: SqliteIssuedKeys
+    jobs: SqlJobStore
+    batches: SqlBatchStore
+    subscriptions: SqlSubscriptions
+    kept: SqlKeptJobs
+    issued_keys: SqlIssuedKeys
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], datetime] = utc_now) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        around: Callable[[Database], Database] = lambda database: database,
+    ) -> Self:
         """Opens the file, creating or migrating it where needed; its folder must exist. Blocking.
+
+        around: what the stores use instead of the database, made of it.
 
         Raises StorageFailure, also for a file that a newer version has written.
         """
         database = SqliteDatabase.open(path)
         try:
-            jobs = SqliteJobStore.over(database, clock=clock)
+            books = OneWriter.begin(database, clock=clock)
         except StorageFailure:
             database.close()
             raise
+        used = around(database)
         return cls(
             database=database,
-            jobs=jobs,
-            batches=SqliteBatchStore(database),
-            subscriptions=SqliteSubscriptions(database),
-            kept=SqliteKeptJobs(database, jobs),
-            issued_keys=SqliteIssuedKeys(database),
+            jobs=SqlJobStore(used, books),
+            batches=SqlBatchStore(used),
+            subscriptions=SqlSubscriptions(used),
+            kept=SqlKeptJobs(used, books),
+            issued_keys=SqlIssuedKeys(used),
         )
 
     async def close(self) -> None:

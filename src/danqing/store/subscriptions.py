@@ -1,4 +1,4 @@
-"""The Subscriptions over a SQLite database."""
+"""The Subscriptions over a database."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Integer, bindparam, insert, select
 
 from danqing.core.types import Job
 from danqing.store import loading
-from danqing.store.database import SqliteDatabase
+from danqing.store.database import Database
 from danqing.store.schema import subscriptions
 
 OF_CLIENT = (
@@ -24,10 +24,10 @@ FIND = select(subscriptions.c.sequence).where(
 INSERT = insert(subscriptions)
 
 
-class SqliteSubscriptions:
+class SqlSubscriptions:
     """Implements `core.ports.Subscriptions`. A job that is not stored cannot be subscribed to: StorageFailure."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, owner: str, client: str, job_id: str) -> None:

@@ -78,9 +78,10 @@ def _ring_of(runtime: Runtime) -> KeyRing:
 
 
 def _build_app(runtime: Runtime, dialect: str | None, gate: GateParts) -> FastAPI:
+    watching, gate = runtime.measuring.watching, replace(gate, tickets=runtime.tickets)
     if dialect is None:
-        return build_app(runtime.services, gate=gate, dialects=build_dialects())
-    return build_dialect_app(runtime.services, gate=gate, dialect=DIALECTS[dialect]())
+        return build_app(runtime.services, gate=gate, dialects=build_dialects(), watching=watching)
+    return build_dialect_app(runtime.services, gate=gate, dialect=DIALECTS[dialect](), watching=watching)
 
 
 def build_dialects() -> tuple[Dialect, ...]:

@@ -16,19 +16,24 @@ from pathlib import Path
 from typing import Any, cast
 
 from danqing import __version__
-from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings
 from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.ports import ArtifactStore
 from danqing.core.studio import utc_now
 from danqing.store.data_lock import DataDirectoryLock
 from danqing.store.server_secret import SECRET_NAME
 from danqing.store.snapshot import contents, is_sound, take_snapshot
-from danqing.wiring.runtime import DATABASE_NAME
+from danqing.wiring.pictures import artifact_factory, open_artifacts
+from danqing.wiring.stores import DATABASE_NAME
 
 MANIFEST_NAME = "backup.json"
 OUTPUTS = "outputs"
 FORMAT = 1
 _CHUNK_BYTES = 1 << 20
+_IN_POSTGRES = (
+    "The jobs are in PostgreSQL (DATABASE_URL is set), which has its own tools: {tool}, and then a copy of the "
+    'pictures. docs/operations.md, "Backup with PostgreSQL", has the commands.'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +50,9 @@ def make_backup(settings: Settings, target: Path) -> BackupReport:
     """Copies what the server of these settings keeps into a new folder. The server may run, and is not held up.
 
     The database is copied first: what it names then is there already, and does not change any more. Blocking. Raises
-    StorageFailure, also for a target that exists.
+    StorageFailure, also for a target that exists, and where the jobs are not in the data dir.
     """
+    _must_have_a_file(settings, tool="pg_dump")
     if target.exists():
         raise StorageFailure(f"{target} is there already; a backup goes into a folder of its own.")
     half_made = target.with_name(f".{target.name}-{secrets.token_hex(8)}.tmp")
@@ -74,11 +80,11 @@ def _fill(settings: Settings, folder: Path) -> BackupReport:
     secret = settings.data_dir / SECRET_NAME
     if secret.exists():
         _copy(secret, folder / SECRET_NAME)
-    held, artifacts, missing = contents(folder / DATABASE_NAME), LocalArtifactStore(settings.outputs), 0
+    held, artifacts, missing = contents(folder / DATABASE_NAME), artifact_factory(settings).build(), 0
     for name in sorted(held.pictures | held.inputs):
         try:
-            _copy(artifacts.path(name), folder / OUTPUTS / name)
-        except (ArtifactNotFound, FileNotFoundError):  # removed meanwhile, say
+            _write(folder / OUTPUTS / name, artifacts.read(name))
+        except ArtifactNotFound:  # removed meanwhile, say
             missing += name in held.pictures
     files = {str(path.relative_to(folder)): _described(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     size_bytes = sum(int(file["size_bytes"]) for file in files.values())
@@ -109,8 +115,10 @@ def check_backup(folder: Path) -> BackupReport:
 def restore_backup(folder: Path, settings: Settings) -> BackupReport:
     """Checks the backup and makes the data dir of these settings from it. Unfinished jobs go on at the next start.
 
-    Blocking. Raises StorageFailure, also for a data dir that has a database; DataDirectoryInUse.
+    Blocking. Raises StorageFailure, also for a data dir that has a database, and where the jobs are not to be in it;
+    DataDirectoryInUse.
     """
+    _must_have_a_file(settings, tool="pg_restore")
     report, files = check_backup(folder), _manifest(folder)["files"]
     database = settings.data_dir / DATABASE_NAME
     try:
@@ -121,8 +129,7 @@ def restore_backup(folder: Path, settings: Settings) -> BackupReport:
             # A log that a removed database has left would be taken for this one's, and damage it.
             if any(settings.data_dir.glob(f"{DATABASE_NAME}*")):
                 raise StorageFailure(f"{settings.data_dir} has a database already; restore into an empty data dir.")
-            settings.outputs.mkdir(parents=True, exist_ok=True)
-            _copy_all([folder / name for name in files if name.startswith(f"{OUTPUTS}/")], settings.outputs)
+            _bring_all(open_artifacts(settings), [folder / name for name in files if name.startswith(f"{OUTPUTS}/")])
             if SECRET_NAME in files:
                 _copy(folder / SECRET_NAME, settings.data_dir / SECRET_NAME)
             # The database comes last: where it is, everything is.
@@ -136,6 +143,11 @@ def restore_backup(folder: Path, settings: Settings) -> BackupReport:
     except OSError as exc:
         raise StorageFailure(f"{settings.data_dir} cannot be written: {exc.strerror}.") from exc
     return report
+
+
+def _must_have_a_file(settings: Settings, *, tool: str) -> None:
+    if settings.database_url is not None:
+        raise StorageFailure(_IN_POSTGRES.format(tool=tool))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:  # Any: JSON values
@@ -176,13 +188,15 @@ def _described(path: Path) -> dict[str, Any]:  # Any: JSON values
     return {"size_bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
-def _copy_all(files: Iterable[Path], folder: Path) -> None:
+def _bring_all(artifacts: ArtifactStore, files: Iterable[Path]) -> None:
+    """A restore that was cut off goes on: what is there already stays."""
     for file in files:
-        if not (folder / file.name).exists():  # a restore that was cut off goes on
-            half_made = folder / f".danqing-{file.name}-{secrets.token_hex(16)}.tmp"
-            _copy(file, half_made)
-            os.replace(half_made, folder / file.name)
-    _sync_folder(folder)
+        try:
+            artifacts.size(file.name)
+        except ArtifactNotFound:
+            staged = artifacts.staging() / f"restored-{secrets.token_hex(16)}"
+            _copy(file, staged)
+            artifacts.adopt(staged, file.name)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """From settings to models, devices and the workers on them."""
 
+import os
 from collections.abc import Sequence
 
 import structlog
@@ -7,6 +8,7 @@ import structlog
 from danqing.config import InvalidSettings, Settings, cuda_visible_devices, load_models_file
 from danqing.core.batching import BatchRule
 from danqing.core.capabilities import ModelCard
+from danqing.core.shared_store import worker_of_node
 from danqing.devices import (
     GROUP,
     DeviceChoice,
@@ -26,7 +28,8 @@ from danqing.engine.upscale.choice import find_upscaler
 from danqing.engine.weight_files import expected_bytes
 from danqing.logs import LogStyle
 from danqing.model_files import files_state, missing_companions, obstacles, way_out
-from danqing.workers.factory import ArtifactStoreFactory, EngineFactory, SetupFactory
+from danqing.wiring.pictures import artifact_factory
+from danqing.workers.factory import EngineFactory, SetupFactory
 from danqing.workers.spec import WorkerSpec
 
 log = structlog.get_logger(__name__)
@@ -113,6 +116,24 @@ def _limited(settings: Settings, memory_bytes: int) -> int:
     return memory_bytes if limit is None else min(memory_bytes, limit)
 
 
+def _memory_share(settings: Settings, device: str) -> int | None:
+    """What a worker may use of each of its devices; None: all of it."""
+    if settings.workers_per_device == 1:
+        return _memory_limit(settings)
+    if device == "cpu":
+        total = host_memory().total_bytes
+    else:
+        total = min((gpu.memory_total_bytes for gpu in installed_gpus() if gpu.memory_total_bytes), default=0)
+    return (_limited(settings, total) if total else _memory_limit(settings) or 0) // settings.workers_per_device or None
+
+
+def _threads_share(settings: Settings, device: str) -> int | None:
+    """Which models on a CPU compute with; None: what is usual for one."""
+    if settings.cpu_threads is not None or settings.workers_per_device == 1 or device != "cpu":
+        return settings.cpu_threads
+    return max(1, ((os.cpu_count() or 1) - 1) // settings.workers_per_device)
+
+
 def _memory_limit(settings: Settings) -> int | None:
     return None if settings.device_memory_gb is None else int(settings.device_memory_gb * 1e9)
 
@@ -135,25 +156,34 @@ def worker_specs(
     *,
     log_style: LogStyle,
     engine: EngineFactory | None,
+    node_id: str | None = None,
 ) -> tuple[WorkerSpec, ...]:
-    """A worker for each device, with every model on it. engine: another than the settings describe.
+    """A worker for each device, or several, with every model on each. engine: another than the settings describe.
+    node_id: of the node whose workers they are, if they are a node's.
 
-    Blocking, short. Raises ModelLoadFailure if there is no such upscaler.
+    Blocking, short. Raises ModelLoadFailure if there is no such upscaler, InvalidSettings.
     """
     find_upscaler(settings.upscaler)  # rather here than in every worker
     batches = BatchRule(pixels=settings.batch_pixels, pictures=settings.batch_pictures, cards=tuple(catalogue.cards()))
+    artifacts = artifact_factory(settings)
     return tuple(
         WorkerSpec(
-            id=device.replace(":", "-"),
+            id=_worker_id(device, number, node_id),
             device=device,
             models=tuple(card.id for card in catalogue.cards()),
             engine=engine or _engine_factory(settings, catalogue, device),
-            artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=settings.outputs),
+            artifacts=artifacts,
             batches=batches,
             setup=SetupFactory(target="danqing.logs:configure_logging", argument=log_style),
         )
         for device in devices
+        for number in range(1, settings.workers_per_device + 1)
     )
+
+
+def _worker_id(device: str, number: int, node_id: str | None) -> str:
+    name = device.replace(":", "-") + (f"-{number}" if number > 1 else "")
+    return name if node_id is None else worker_of_node(node_id, name)
 
 
 def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> EngineFactory:
@@ -164,9 +194,9 @@ def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> En
         attention=settings.attention,
         compile=settings.compile_model,
         cpu_offload=settings.cpu_offload,
-        memory_bytes=_memory_limit(settings),
+        memory_bytes=_memory_share(settings, device),
         peaks_file=settings.data_dir.absolute() / PEAKS_NAME,
-        cpu_threads=settings.cpu_threads,
+        cpu_threads=_threads_share(settings, device),
         upscaler=settings.upscaler,
         lora_folder=settings.lora_dir and settings.lora_dir.absolute(),
     )

@@ -8,14 +8,18 @@ from datetime import timedelta
 
 from danqing.config import Settings
 from danqing.core.admission import Admission
-from danqing.core.janitor import Janitor, Retention
+from danqing.core.janitor import Exclusive, Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.ports import ArtifactStore
-from danqing.core.quotas import Quota, Quotas
-from danqing.core.rate_limits import RateLimit, RateRule
+from danqing.core.quotas import LocalDayCounts, Quota, Quotas
+from danqing.core.rate_limits import RateLimit, RateRule, Rates
+from danqing.core.reconciling import SHARED_AFTER_S
 from danqing.core.studio import utc_now
 from danqing.core.taking_over import InputImages
 from danqing.http.origins import is_loopback
+from danqing.redis_link import RedisLink
+from danqing.shared.day_counts import SharedDayCounts
+from danqing.shared.rates import SharedRates
 from danqing.wiring.keys import keys_of
 
 RATE_ON_A_NETWORK = 6000.0  # megapixel-steps a minute: far more than a device makes, far less than a flood
@@ -32,10 +36,12 @@ class Keeping:
     janitor: Janitor
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncGenerator[None]:
-        """Inside, the janitor sweeps. Raises StorageFailure."""
+    async def at_work(self, *, exclusive: Exclusive | None = None) -> AsyncGenerator[None]:
+        """Inside, the janitor sweeps. exclusive: see there; None where no other process does. Raises StorageFailure."""
         await self.quotas.load()
-        sweeping = asyncio.create_task(self.janitor.run(), name="janitor")
+        sweeping = asyncio.create_task(
+            self.janitor.run(exclusive=exclusive) if exclusive else self.janitor.run(), name="janitor"
+        )
         try:
             yield
         finally:
@@ -44,20 +50,26 @@ class Keeping:
                 await sweeping
 
 
-def keeping_of(settings: Settings, *, kept: KeptJobs, artifacts: ArtifactStore) -> Keeping:
-    """Does nothing yet."""
-    sizes, inputs = KeptBytes(kept, artifacts), InputImages(artifacts)
+def keeping_of(
+    settings: Settings, *, kept: KeptJobs, artifacts: ArtifactStore, link: RedisLink | None = None
+) -> Keeping:
+    """Does nothing yet. link: where others accept jobs too, and what is asked for is counted together."""
+    sizes = KeptBytes(kept, artifacts)
+    shared = settings.redis_url is not None or settings.broker_url is not None
+    inputs = InputImages(artifacts, kept_s=SHARED_AFTER_S if shared else 0.0)
     per_owner = not keys_of(settings).let_anybody_in
     quotas = Quotas(
         Quota(jobs_per_day=settings.daily_pictures, kept_bytes=_bytes(settings.quota_gb)),
-        kept=kept,
+        days=(
+            LocalDayCounts(kept=kept, now=utc_now, per_owner=per_owner)
+            if link is None
+            else SharedDayCounts(link, kept=kept, now=utc_now, per_owner=per_owner)
+        ),
         sizes=sizes,
         now=utc_now,
-        per_owner=per_owner,
     )
-    rule = rate_rule(settings)
     return Keeping(
-        admission=Admission(rates=rule and RateLimit(rule), quotas=quotas, per_owner=per_owner),
+        admission=Admission(rates=_rates(settings, link), quotas=quotas, per_owner=per_owner),
         inputs=inputs,
         quotas=quotas,
         janitor=Janitor(
@@ -82,6 +94,13 @@ def rate_rule(settings: Settings) -> RateRule | None:
     if per_minute == 0:
         return None
     return RateRule(per_minute=per_minute, burst=settings.rate_burst or BURST_MINUTES * per_minute)
+
+
+def _rates(settings: Settings, link: RedisLink | None) -> Rates | None:
+    rule = rate_rule(settings)
+    if rule is None or link is None:
+        return rule and RateLimit(rule)
+    return SharedRates(link, rule)
 
 
 def _bytes(gigabytes: float | None) -> int | None:

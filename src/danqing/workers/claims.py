@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from danqing.core.errors import JobNotFound
 from danqing.core.ports import JobQueue, JobStore
+from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.workers.settlement import Settlement
 from danqing.workers.worker import Worker
@@ -14,11 +16,12 @@ from danqing.workers.worker import Worker
 class TakingQueue(JobQueue, Protocol):
     """A queue with both its ends."""
 
-    async def take(self, models: Collection[str], *, warm: Collection[str] = ()) -> str:
+    async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
         """Waits for the id of a job of one of these models. Cancelling a take loses no job.
 
         By priority, then `fairness`, then acceptance; of owners with as many jobs taken as they may have at once, none.
         warm: models that are at hand; a few jobs of them may go before others of the same priority, never for ever.
+        taker: who asks; what he took before is off his device.
         """
         ...
 
@@ -36,6 +39,14 @@ class TakingQueue(JobQueue, Protocol):
         """
         ...
 
+    def missed(self, job_id: str) -> None:
+        """A job that was taken could not be claimed: somebody else has it, or it has ended."""
+        ...
+
+    async def settled(self, job: Job) -> None:
+        """The store knows what became of a job that was taken: one of its owner's less is running."""
+        ...
+
 
 class Claims:
     """A failing store is asked again until it answers."""
@@ -47,6 +58,16 @@ class Claims:
         self._store = store
         self._settlement = settlement
         self._clock = clock
+        self._claimed: set[str] = set()
+
+    @property
+    def claimed(self) -> Collection[str]:
+        """Jobs that are claimed, and not with a worker yet."""
+        return self._claimed
+
+    def handed_over(self, jobs: Sequence[Job]) -> None:
+        """Whatever became of them, they are no more on their way to a worker."""
+        self._claimed.difference_update(job.id for job in jobs)
 
     async def of(self, worker: Worker, job_id: str) -> list[Job]:
         """Reserves the worker and claims the job of an id that was taken, and with it those to be made together.
@@ -78,7 +99,27 @@ class Claims:
         return [job for job in await asyncio.gather(*claims) if job is not None]
 
     async def _claim(self, job_id: str, worker: Worker) -> Job | None:
-        job = await self._settlement.until_stored(lambda: self._store.claim(job_id, worker.id, self._clock()))
+        now, tries = self._clock(), 0
+
+        async def claim() -> Job | None:
+            nonlocal tries
+            tries += 1
+            return await self._store.claim(job_id, worker.id, now)
+
+        job = await self._settlement.until_stored(claim)
+        if job is None and tries > 1:  # what was answered with an error may have been done
+            job = await self._found_claimed(job_id, worker, now)
         if job is None:
-            self._queue.done(job_id)
+            self._queue.missed(job_id)
+        else:
+            self._claimed.add(job_id)
         return job
+
+    async def _found_claimed(self, job_id: str, worker: Worker, at: datetime) -> Job | None:
+        try:
+            job = await self._settlement.until_stored(lambda: self._store.get(job_id))
+        except JobNotFound:
+            return None
+        newest = job.attempts[-1] if job.attempts else None
+        is_ours = newest is not None and newest.worker == worker.id and newest.started_at == at
+        return job if is_ours and job.state is JobState.PROCESSING else None

@@ -1,18 +1,20 @@
 """Brings jobs from the queue to the workers, and what becomes of them into the store and to the watchers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 
-from danqing.core.errors import JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
+from danqing.core.errors import JobNotFound, JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure, Stage
+from danqing.core.witness import JobWitness, Witnesses
 from danqing.workers.claims import Claims, TakingQueue
 from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
@@ -56,8 +58,10 @@ class Dispatcher:
         rules: JobRules,
         pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
+        witness: JobWitness | None = None,
     ) -> None:
         """pace: is told of each completed job."""
+        self._witness = witness or Witnesses()
         self._queue = queue
         self._pace = pace or Pace()
         self._store = store
@@ -65,10 +69,17 @@ class Dispatcher:
         self._events = events
         self._rules = rules
         self._settlement = Settlement(
-            store=store, queue=queue, events=events, artifacts=artifacts, rules=rules, clock=clock
+            store=store,
+            queue=queue,
+            events=events,
+            artifacts=artifacts,
+            rules=rules,
+            clock=clock,
+            witness=self._witness,
         )
         self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock)
         self._running: dict[JobAttempt, Running] = {}
+        self._unsettled: Counter[JobAttempt] = Counter()  # news that are not stored yet
         self._dropping = Dropping()
         self._newest_model: dict[str, str] = {}  # by worker
         self._takers: list[asyncio.Task[None]] = []
@@ -126,7 +137,12 @@ class Dispatcher:
     async def _serve(self, worker: Worker) -> None:
         while True:
             await worker.free()
-            job_id = await self._queue.take(worker.spec.models, warm=self._warm(worker))
+            try:
+                job_id = await self._queue.take(worker.spec.models, warm=self._warm(worker), taker=worker.id)
+            except Exception:  # nobody else would ever take jobs for this worker
+                log.exception("take_failed", worker=worker.id)
+                await asyncio.sleep(self._rules.max_store_retry_s)
+                continue
             # In a task of its own, so that stopping never cuts a claim off from its job.
             await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
 
@@ -141,6 +157,7 @@ class Dispatcher:
             if jobs := await self._claims.of(worker, job_id):
                 self._newest_model[worker.id] = jobs[0].request.model
                 self._send(worker, jobs)
+                self._claims.handed_over(jobs)
         finally:
             worker.release()
 
@@ -153,6 +170,8 @@ class Dispatcher:
         handovers = worker.run(messages)
         # Together they take longer than one, at worst as long as one after the other.
         time_s = self._rules.task_timeout_s * max(1, handovers.count(Handover.SENT))
+        if sent := [job for job, handover in zip(jobs, handovers, strict=True) if handover is Handover.SENT]:
+            self._witness.began(sent, worker.id)
         for job, handover in zip(jobs, handovers, strict=True):
             attempt = JobAttempt(job.id, len(job.attempts))
             running = Running(job, attempt, worker, Deadline(now + time_s), StageMeter(now))
@@ -184,9 +203,11 @@ class Dispatcher:
                     self._settle(running, lambda job: self._settlement.generated(job, message), "generated")
                 else:
                     self._discard(message.job_id, message.artifacts)
-            case JobStopped():  # as its owner asked: the store knows it
-                self._end(attempt)
-                self._discard(message.job_id, message.artifacts)
+            case JobStopped():  # as its owner asked, or for somebody else has it: the store knows it
+                if (running := self._end(attempt)) is not None:
+                    self._settle_failure(running, describe(WorkerReplaced()), message.artifacts)
+                else:
+                    self._discard(message.job_id, message.artifacts)
             case JobDone():
                 if (running := self._end(attempt)) is not None:
                     self._settle(running, lambda job: self._settlement.done(job, message), "done")
@@ -224,6 +245,8 @@ class Dispatcher:
     def _progressed(self, running: Running, step: int, total_steps: int) -> None:
         progress = running.meter.advance(step, total_steps, asyncio.get_running_loop().time())
         if progress is not None:
+            if progress.stage is Stage.DENOISING:
+                self._witness.step_done(running.job)
             self._publish_in_turn(running, ProgressMade(job_id=running.job.id, progress=progress))
 
     def _publish_in_turn(self, running: Running, event: Event) -> None:
@@ -245,6 +268,40 @@ class Dispatcher:
         for attempt, running in self._running.items():
             if attempt.job_id == job_id:
                 self._dropping.ask(attempt, running.worker, until=until, why="cancelled job not dropped")
+
+    def attempts(self) -> Mapping[str, int]:
+        """The jobs that workers have in hand, with the number of the attempt; of two attempts at one the earlier."""
+        oldest: dict[str, int] = {}
+        for attempt in self._running:
+            oldest[attempt.job_id] = min(attempt.attempt, oldest.get(attempt.job_id, attempt.attempt))
+        return oldest
+
+    def knows(self, job_id: str, attempt: int) -> bool:
+        """Whether something will still come of this attempt."""
+        known = JobAttempt(job_id, attempt)
+        return known in self._running or known in self._unsettled or job_id in self._claims.claimed
+
+    async def give_back(self, job_id: str, attempt: int) -> None:
+        """An attempt that the store ascribes to a worker here, and that nobody here knows of, is over.
+
+        Raises StorageFailure.
+        """
+        try:
+            job = await self._store.get(job_id)
+        except JobNotFound:
+            return
+        if len(job.attempts) == attempt and not self.knows(job_id, attempt):
+            log.warning("attempt_unknown", job_id=job_id, attempt=attempt)
+            await self._settlement.failed_once(job, describe(WorkerReplaced()))
+
+    def drop(self, job_id: str, attempt: int) -> None:
+        """The attempt is nobody's any more: its worker drops it, and nothing comes of it. Unknown ones are fine."""
+        outdated = JobAttempt(job_id, attempt)
+        if (running := self._running.get(outdated)) is not None:
+            log.warning("attempt_outdated", job_id=job_id, attempt=attempt, worker=running.worker.id)
+            running.worker.stop_job(job_id)
+            until = asyncio.get_running_loop().time() + self._rules.cancel_deadline_s
+            self._dropping.ask(outdated, running.worker, until=until, why="outdated attempt not dropped")
 
     def time_passed(self, now: float, stood_still_s: float) -> None:
         """Ends the jobs that are overdue; time that the server itself stood still does not count against them."""
@@ -277,16 +334,26 @@ class Dispatcher:
     def _settle(self, running: Running, store: Callable[[Job], Awaitable[Job | None]], what: str) -> None:
         """News of one attempt are stored one after the other, in the order in which they came."""
         before = running.told
+        self._unsettled[running.attempt] += 1
 
         async def in_turn() -> None:
             if before is not None:
                 await asyncio.wait([before])
             moved = await store(running.job)
-            if moved is not None and moved.state.is_final:
+            if moved is None or moved.state is not JobState.GENERATED:
+                await self._queue.settled(running.job)
+            if moved is None:
+                self._witness.dropped(running.job.id)
+            elif moved.state.is_final:
                 self._supervisor.job_ended(moved.id)
                 self._note_pace(moved)
 
+        def stored(_: asyncio.Task[None]) -> None:
+            self._unsettled[running.attempt] -= 1
+            self._unsettled += Counter()  # without those that have come to none
+
         running.told = self._spawn(in_turn(), name=f"{what}-{running.job.id}")
+        running.told.add_done_callback(stored)
 
     def _note_pace(self, job: Job) -> None:
         if job.state is JobState.COMPLETED and job.started_at is not None and job.finished_at is not None:

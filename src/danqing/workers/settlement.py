@@ -15,6 +15,7 @@ from danqing.core.events import StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
+from danqing.core.witness import JobWitness, StageTimes, Witnesses
 from danqing.workers.messages import JobDone, JobGenerated
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,9 @@ class Settlement:
         artifacts: ArtifactStore,
         rules: JobRules,
         clock: Callable[[], datetime],
+        witness: JobWitness | None = None,
     ) -> None:
+        self._witness = witness or Witnesses()
         self._store = store
         self._queue = queue
         self._events = events
@@ -80,6 +83,7 @@ class Settlement:
             await self.discard(job.id, news.artifacts)
             return None
         self._events.publish(StateChanged(job=moved))
+        self._witness.generated(moved)
         log.info("job_generated", job_id=job.id, attempt=attempt)
         return moved
 
@@ -93,6 +97,8 @@ class Settlement:
             await self.discard(job.id, news.artifacts)
             return None
         self._events.publish(StateChanged(job=completed))
+        times = StageTimes(denoise_s=news.denoise_s, finish_s=news.finish_s, upscale_s=news.upscale_s)
+        self._witness.ended(completed, times)
         log.info(
             "job_completed",
             job_id=job.id,
@@ -140,8 +146,11 @@ class Settlement:
             return None
         log.warning("job_attempt_failed", job_id=job.id, attempt=attempt, code=failure.code, again=again)
         self._events.publish(StateChanged(job=moved))
+        self._witness.attempt_failed(moved, failure, again=again)
         if again:
             await self._queue.publish(moved)
+        else:
+            self._witness.ended(moved)
         return moved
 
     def _may_try_again(self, job: Job, failure: JobFailure) -> bool:
@@ -163,6 +172,7 @@ class Settlement:
         if failed is not None:
             log.warning("job_refused", job_id=job.id, code=failure.code)
             self._events.publish(StateChanged(job=failed))
+            self._witness.ended(failed)
 
     async def publish_again(self, job_id: str) -> None:
         """Puts an id that was taken, and not claimed, back into its place in the queue."""

@@ -1,10 +1,11 @@
 """Waiting in the event loop: events that follow a condition, waits with a limit."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable
 
 
-def set_to(event: asyncio.Event, value: bool) -> None:
+def set_to(event: asyncio.Event | threading.Event, value: bool) -> None:
     """Sets or clears the event."""
     if value:
         event.set()

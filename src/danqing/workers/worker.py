@@ -1,6 +1,7 @@
 """One worker over all its processes: starts them, gives them jobs, notices when they die or hang."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import structlog
 from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost, WorkerReplaced
 from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
 from danqing.workers.backoff import Backoff
+from danqing.workers.busy_meter import BusyMeter
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, Hands, JobAttempt
 from danqing.workers.hang_watch import STUCK, HangWatch
@@ -68,6 +70,8 @@ class Worker:
         self._health = Health(load_failures_until_broken=rules.load_failures_until_broken)
         self._watch: HangWatch | None = None
         self._device: DeviceStatus | None = None
+        self._busy = BusyMeter()
+        self._load_s: float | None = None  # of the newest process that was ready
         self._ending = False  # the present process takes no more jobs
         self._ended_by_us = False  # the last process was alive when `stop` ended it
         self._starts = 0
@@ -97,6 +101,8 @@ class Worker:
             models=self.spec.models,
             device=self._device,
             failure=self._health.failure,
+            busy_s=self._busy.seconds(time.monotonic()),
+            load_s=self._load_s,
         )
 
     def _empty_hands(self) -> Hands:
@@ -290,7 +296,7 @@ class Worker:
     def _became_ready(self, message: WorkerReady, now: float) -> None:
         log.info("worker_ready", worker=self.id, models=message.models, load_s=round(message.load_s, 3))
         self._health.became_ready(now)
-        self._device = message.device
+        self._device, self._load_s = message.device, message.load_s
         self._changed()
 
     def _load_failed(self, failure: JobFailure) -> None:
@@ -318,3 +324,4 @@ class Worker:
         free = self._health.ready and not self._ending and self._hands.have_room
         set_to(self._free, free)
         set_to(self._idle, not self._hands.attempts)
+        self._busy.tell(self._hands.device_busy, time.monotonic())

@@ -184,10 +184,10 @@ async def test_a_full_queue_takes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_picture_that_is_gone_is_404(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*_: object) -> Path:
+    async def gone(*_: object) -> Path:
         raise ArtifactNotFound
 
-    monkeypatch.setattr(house.artifacts, "path", gone)
+    monkeypatch.setattr(house.artifacts, "open", gone)
 
     assert (await post(house, {"prompt": "p"}, status=404))["error"].startswith("资源不存在")
 

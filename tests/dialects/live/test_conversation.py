@@ -216,7 +216,7 @@ async def test_a_result_whose_file_somebody_removed_is_made_again(house: House, 
     done = (await client.hear_until("completed"))[-1]
     stored = (await house.store.get(only.id)).artifact(ArtifactKind.UPSCALED)
     assert stored is not None
-    house.artifacts.path(stored.name).unlink()
+    house.artifacts.remove(stored.name)
 
     again = await client.ask(create_job())
 

@@ -19,7 +19,7 @@ def dockerfile_environment() -> dict[str, str]:
 
 
 def service() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["danqing"]
+    return yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]["danqing"]
 
 
 def test_the_images_settings_are_settings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from danqing.core.studio import Order
-from danqing.core.types import GenerationRequest, Job, Mode, RequestDraft, WorkerState
+from danqing.core.types import GenerationRequest, Job, Mode, PoolStatus, RequestDraft, WorkerState
 from danqing.dialects.openai.dialect import openai
 from danqing.http.dialect import DialectOptions
 from danqing.http.keys import Keys
@@ -257,6 +257,18 @@ async def test_not_ready_as_documented(tmp_path: Path) -> None:
             answer = await client.get("/ready")
 
             assert (answer.status_code, answer.json()) == (503, example("**错误响应** (503):"))
+
+
+async def test_ready_without_a_worker_where_workers_are_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = editing_house(tmp_path)
+    monkeypatch.setattr(house.painter, "status", lambda: PoolStatus(elsewhere=True))
+
+    async with talking(house) as client:
+        answer = await client.get("/ready")
+
+    assert (answer.status_code, answer.json()["model_loaded"]) == (200, False)
 
 
 async def test_readiness_needs_no_key(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from starlette.types import Message
 
 from danqing.core.errors import OutOfMemory
+from danqing.core.open_picture import OpenPicture
 from danqing.dialects.openai import streaming
 from danqing.dialects.openai.dialect import openai
 from danqing.http.dialect import DialectOptions
@@ -22,15 +23,8 @@ from tests.dialects.openai.parts import editing_house, files, png, talking
 
 
 def patient(house: House) -> House:
-    """Its painter begins once somebody wants previews, so that none is missed."""
-    house.painter.begin.clear()
-    note = house.painter.send_previews
-
-    async def send_previews(job_id: str) -> None:
-        await note(job_id)
-        house.painter.begin.set()
-
-    house.painter.send_previews = send_previews
+    """Its painter begins with a job once somebody wants previews of it, so that none is missed."""
+    house.painter.is_patient = True
     return house
 
 
@@ -236,13 +230,12 @@ async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path, caplo
 async def test_an_unforeseen_fault_ends_the_stream_without_telling(tmp_path: Path) -> None:
     # Given a picture that is gone when it is read
     house = editing_house(tmp_path)
-    path = house.artifacts.path
 
-    def gone(name: str) -> Path:
-        raise ValueError(f"secret {path(name)}")
+    async def gone(name: str) -> OpenPicture:
+        raise ValueError(f"secret {house.artifacts.location(name)}")
 
     house.services = replace(house.services, artifacts=house.artifacts)
-    house.artifacts.path = gone
+    house.artifacts.open = gone
 
     ((event, data),) = await streamed(house)
 

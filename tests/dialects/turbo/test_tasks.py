@@ -1,5 +1,6 @@
 """The way of a task through `/api/task`, `/api/result` and `/api/status`."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,6 @@ async def task(house: House, task_id: str) -> dict[str, Any]:
     return answer.json()["data"]
 
 
-def read(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def remove(path: str) -> None:
-    Path(path).unlink()
-
-
 async def test_from_pending_to_a_picture(house: House) -> None:
     # Given two tasks
     task_id, second = await submit(house), await submit(house)
@@ -69,10 +62,12 @@ async def test_from_pending_to_a_picture(house: House) -> None:
     shown = await task(house, task_id)
     assert shown["status"] == "completed"
     assert "progress" not in shown
-    with Image.open(shown["image_path"]) as picture:
+    stored = house.artifacts.read(f"{task_id}.png")
+    assert shown["image_path"] == house.artifacts.location(f"{task_id}.png")
+    with Image.open(BytesIO(stored)) as picture:
         assert picture.size == (96, 64)
     answer = await ask(house, "GET", f"/api/result/{task_id}")
-    assert answer.content == read(shown["image_path"])
+    assert answer.content == stored
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["content-disposition"] == f'inline; filename="{task_id}.png"'
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -96,7 +91,7 @@ async def test_a_picture_that_is_gone(house: House) -> None:
     task_id = await submit(house)
     await house.painter.start(task_id)
     await house.painter.finish(task_id)
-    remove((await task(house, task_id))["image_path"])
+    house.artifacts.remove(f"{task_id}.png")
 
     # Then the task is still shown, and the result is not there
     assert (await task(house, task_id))["status"] == "completed"

@@ -18,10 +18,6 @@ async def history(house: House, **query: int) -> list[Any]:
     return await answered(house, "GET", "/v1/history", params=query)
 
 
-def is_file(path: str) -> bool:
-    return Path(path).is_file()
-
-
 async def test_an_empty_history(house: House) -> None:
     assert await history(house) == []
 
@@ -139,8 +135,8 @@ async def test_deleting_keeps_files_and_tasks(house: House) -> None:
 
     # But the task, its files and their addresses are as before, and the other image is still made
     assert await answered(house, "GET", f"/v1/tasks/{done}") == status
-    assert is_file(status["result"]["output_path"])
-    assert is_file(status["result"]["preview_output_path"])
+    for which in ("output_path", "preview_output_path"):
+        assert house.artifacts.read(status["result"][which].rpartition("/")[2])
     assert (await ask(house, "GET", status["image_url"])).status_code == 200
     await paint(house, waiting)
     assert (await answered(house, "GET", f"/v1/tasks/{waiting}"))["status"] == "SUCCESS"

@@ -14,7 +14,8 @@ import pytest
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import ArtifactNotFound, StorageFailure
-from tests.contracts.artifact_store import ArtifactStoreContract
+from danqing.core.ports import ArtifactStore
+from tests.contracts.artifact_store import INPUT, TWO_HOURS_S, ArtifactStoreContract
 
 LIMIT_BYTES = 50_000_000  # above what the test run itself writes into any file
 
@@ -31,6 +32,12 @@ def store(root: Path) -> LocalArtifactStore:
 
 class TestLocalArtifactStore(ArtifactStoreContract):
     implementation = LocalArtifactStore
+
+    def later(self, store: ArtifactStore) -> ArtifactStore:
+        folder = store.staging().parent
+        for path in folder.iterdir():
+            os.utime(path, (time.time() - TWO_HOURS_S, time.time() - TWO_HOURS_S))
+        return store
 
 
 @pytest.fixture
@@ -189,22 +196,6 @@ def test_a_link_in_the_staging_places_stead_is_not_followed(
     assert (theirs / "old.png").exists()
 
 
-def test_only_a_file_is_taken_over(tmp_path: Path, root: Path, store: LocalArtifactStore) -> None:
-    # Given a link, a folder and a pipe
-    secret = tmp_path / "secret"
-    secret.write_bytes(b"secret")
-    staging = store.staging()
-    (staging / "link").symlink_to(secret)
-    (staging / "folder").mkdir()
-    os.mkfifo(staging / "pipe")
-    # Then none of them becomes a picture
-    for name in ("link", "folder", "pipe"):
-        with pytest.raises(StorageFailure):
-            store.adopt(staging / name, "a.png")
-        assert os.path.lexists(staging / name)
-    assert [path.name for path in root.iterdir()] == [staging.name]
-
-
 def test_a_file_that_cannot_be_removed_does_not_stop_a_sweep(
     root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +214,48 @@ def test_a_file_that_cannot_be_removed_does_not_stop_a_sweep(
     # When it is swept, then the other one goes
     assert store.sweep(dict.fromkeys(jobs, frozenset[str]())) == 1
     assert [path.name for path in root.iterdir()] == [kept]
+
+
+def test_of_input_pictures_only_the_old_ones_are_told(root: Path, store: LocalArtifactStore) -> None:
+    young = INPUT.replace("0", "f")
+    for name in (INPUT, young):
+        store.write(name, b"picture")
+    os.utime(root / INPUT, (0, 0))
+    assert store.old_inputs() == {INPUT}
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_a_folder_takes_pictures_all_the_same(
+    root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    # Given a share on a network that refuses to sync folders
+    fsync = os.fsync
+
+    def refusing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(reason, os.strerror(reason))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    # Then what is written is there
+    store.write("a.png", b"picture")
+    assert store.read("a.png") == b"picture"
+
+
+def test_a_folder_that_fails_to_sync_is_told(store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("a.png", b"picture")
+
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageFailure):
+        store.write("b.png", b"picture")
+
+
+async def test_nobody_else_sends_the_pictures_of_a_folder(store: LocalArtifactStore) -> None:
+    store.write("a.png", b"picture")
+    assert await store.client_url("a.png") is None
 
 
 @pytest.fixture

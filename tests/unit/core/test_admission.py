@@ -9,7 +9,7 @@ from danqing.core.admission import Admission
 from danqing.core.callers import Caller
 from danqing.core.errors import QueueFull, QuotaExceeded, RateLimited
 from danqing.core.keeping import KeptBytes
-from danqing.core.quotas import Quota, Quotas
+from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule
 from danqing.core.studio import Limits, Order, Studio
 from danqing.core.submitting import Join
@@ -37,7 +37,8 @@ def a_studio(
         return NOW
 
     kept = Kept()
-    quotas = Quotas(Quota(jobs_per_day=pictures), kept=kept, sizes=KeptBytes(kept, None), now=now)  # type: ignore[arg-type]
+    sizes, days = KeptBytes(kept, None), LocalDayCounts(kept=kept, now=now)  # type: ignore[arg-type]
+    quotas = Quotas(Quota(jobs_per_day=pictures), days=days, sizes=sizes, now=now)
     rates = RateLimit(RateRule(per_minute=1, burst=burst), now=lambda: 0.0)
     return Studio(
         store=InMemoryJobStore(),

@@ -1,7 +1,8 @@
 """What is kept long enough goes, oldest first; all else stays, whatever happens meanwhile. Real store, real files."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from danqing.core.keeping import KeptBytes
 from danqing.core.states import JobState
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode
-from danqing.store.kept_jobs import SqliteKeptJobs
+from danqing.store.kept_jobs import SqlKeptJobs
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original
 
@@ -345,7 +346,7 @@ async def test_other_reads_come_in_between_while_pictures_are_looked_for(
         assert await place.stores.jobs.get(jobs[0].id) == jobs[0]
         return await read(query)
 
-    kept = SqliteKeptJobs(place.stores.kept._database, place.stores.jobs)
+    kept = SqlKeptJobs(place.stores.kept._database, place.stores.kept._books)
     monkeypatch.setattr(kept, "_database", SimpleNamespace(read=with_another))
     assert await kept.input_names(None) == {INPUT}
     assert reads == 5  # of two rows each, and one that finds no more
@@ -397,3 +398,34 @@ async def test_what_was_accepted_lately(place: Place) -> None:
     assert await place.stores.kept.accepted_since(NOW) == moments
     assert await place.stores.kept.accepted_since(NOW + DAY) == moments[1:]
     assert await place.stores.kept.accepted_since(place.now) == []
+
+
+async def test_of_two_processes_one_removes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two processes that look all the time, of which one may remove at a time
+    monkeypatch.setattr("danqing.core.janitor.SWEEP_EVERY_S", 0.0)
+    jobs = [await place.done() for _ in range(6)]
+    place.now += 2 * KEPT_AT_LEAST
+    inside: list[bool] = []
+
+    @asynccontextmanager
+    async def exclusive(name: str) -> AsyncGenerator[bool]:
+        assert name == "janitor"
+        is_ours = not any(inside)
+        inside.append(is_ours)
+        try:
+            yield is_ours
+        finally:
+            inside.remove(is_ours)
+
+    janitors = [place.janitor(max_bytes=3500) for _ in range(2)]
+    running = [asyncio.create_task(janitor.run(exclusive=exclusive)) for janitor in janitors]
+    async with asyncio.timeout(60):
+        while await place.left(*jobs) != [False] * 3 + [True] * 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    # Then no more goes than has to
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert await place.left(*jobs) == [False] * 3 + [True] * 3
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

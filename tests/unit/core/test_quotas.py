@@ -1,6 +1,6 @@
 """How much an owner may have in a day, and keep."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import QuotaExceeded
 from danqing.core.keeping import KeptBytes
-from danqing.core.quotas import DAY, KEPT_FOR, Quota, Quotas
+from danqing.core.quotas import DAY, KEPT_FOR, LocalDayCounts, Quota, Quotas
 from danqing.core.types import Job
 from tests.fakes.domain import NOW
 
@@ -53,7 +53,8 @@ class Day:
         self.kept = Kept()
         self.artifacts = LocalArtifactStore(root)
         sizes = KeptBytes(self.kept, self.artifacts)
-        self.quotas = Quotas(quota, kept=self.kept, sizes=sizes, now=lambda: self.now, per_owner=per_owner)
+        self.days = LocalDayCounts(kept=self.kept, now=lambda: self.now, per_owner=per_owner)
+        self.quotas = Quotas(quota, days=self.days, sizes=sizes, now=lambda: self.now)
 
 
 async def test_pictures_of_a_day(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_pictures_of_a_day(tmp_path: Path) -> None:
 async def test_what_came_to_nothing_does_not_count(tmp_path: Path) -> None:
     day = Day(tmp_path, Quota(jobs_per_day=2))
     await day.quotas.take("ann", 2)
-    day.quotas.give_back("ann", 1)
+    await day.quotas.give_back("ann", 1)
     await day.quotas.take("ann", 1)
     with pytest.raises(QuotaExceeded):
         await day.quotas.take("ann", 1)
@@ -113,7 +114,7 @@ async def test_what_came_while_the_clock_was_ahead_counts_for_a_day(tmp_path: Pa
         day.now -= HOUR
         await day.quotas.take("ann", 1)
         day.now += 365 * DAY
-        day.quotas._accepted["ann"].append(day.now)
+        day.days._accepted["ann"].append(day.now)
         day.now = NOW
     # Then both count
     with pytest.raises(QuotaExceeded) as caught:
@@ -158,3 +159,34 @@ async def test_without_limits_nobody_is_asked(tmp_path: Path) -> None:
     await day.quotas.load()
     await day.quotas.take("ann", 10**6)
     assert day.kept.asked == 0
+
+
+class Counted(LocalArtifactStore):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def size(self, name: str) -> int:
+        self.asked += 1
+        return super().size(name)
+
+    def inputs(self) -> Mapping[str, int]:
+        self.asked += 1
+        return super().inputs()
+
+
+@pytest.mark.parametrize("pictures", [3, 300])
+async def test_the_sizes_of_sent_pictures_are_asked_for_once_and_of_many_at_once(tmp_path: Path, pictures: int) -> None:
+    # Given pictures that were sent, few or many, one that is gone, and one that is of nobody here
+    kept, artifacts = Kept(), Counted(tmp_path)
+    kept.inputs = frozenset(f"input-{number:064x}.png" for number in range(pictures + 1))
+    for name in (*sorted(kept.inputs)[:pictures], f"input-{'f' * 64}.png"):
+        artifacts.write(name, b"picture")
+    sizes = KeptBytes(kept, artifacts)
+    # When they are added up
+    assert await sizes.of(None) == 7 * pictures
+    asked = artifacts.asked
+    assert asked == (pictures + 1 if pictures < 100 else 1)
+    # Then a second time only for the one that is gone
+    assert await sizes.of(None) == 7 * pictures
+    assert artifacts.asked == asked + 1

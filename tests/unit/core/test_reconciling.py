@@ -1,12 +1,18 @@
 """Rows and files after a crash, over the real store and a real directory."""
 
+import asyncio
 import os
 import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from danqing.blobs.local import LEFT_OVER_AFTER_S, LocalArtifactStore
+from danqing.core.errors import StorageFailure
 from danqing.core.images import ImageRef
-from danqing.core.reconciling import reconcile
+from danqing.core.reconciling import SHARED_AFTER_S, keep_reconciled, reconcile
 from danqing.core.types import Mode
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_enlarged, an_original, later
@@ -82,4 +88,149 @@ async def test_an_input_picture_that_no_job_has_goes_when_it_is_old(tmp_path: Pa
     artifacts.remove(theirs)
     assert (await reconcile(stores.jobs, artifacts, stores.kept)).swept == 1
     assert {path.name for path in outputs.iterdir()} == {used, young, *foreign}
+    await stores.close()
+
+
+async def test_while_others_work_only_what_is_old_and_of_nobody_goes(tmp_path: Path) -> None:
+    # Given jobs over a store that several processes share, each with a picture that is not recorded, written long ago:
+    # one that is being made (its picture may be about to be recorded), one that has failed, and one that has failed now
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    outputs = tmp_path / "outputs"
+    store, artifacts = stores.jobs, LocalArtifactStore(outputs)
+    running, failed, just_failed = [await store.add(a_job(fingerprint=str(n)), NO_LIMIT) for n in range(3)]
+    for job in (running, failed, just_failed):
+        await store.claim(job.id, "w1", later())
+        artifacts.write(an_original(job).name, b"picture")
+    for job in (failed, just_failed):
+        await store.fail(job.id, 1, LOST, later())
+    old = time.time() - SHARED_AFTER_S - 60
+    for job in (running, failed):
+        os.utime(outputs / an_original(job).name, (old, old))
+    # When both are brought together
+    done = await reconcile(store, artifacts, stores.kept, shared=True)
+    # Then only that of the second is gone
+    assert (done.swept, done.missing) == (1, 0)
+    assert artifacts.pictures().keys() == {running.id, just_failed.id}
+    # And the first one's can be recorded
+    assert await store.complete(running.id, 1, [an_original(running)], [], later()) is not None
+    await stores.close()
+
+
+class Meanwhile(LocalArtifactStore):
+    """Something happens when it has been listed."""
+
+    def __init__(self, root: Path, then: Callable[[], None]) -> None:
+        super().__init__(root)
+        self._then = then
+
+    def pictures(self) -> Mapping[str, frozenset[str]]:
+        found = super().pictures()
+        self._then()
+        return found
+
+
+async def test_a_job_that_ends_while_pictures_are_listed_lacks_none(tmp_path: Path) -> None:
+    # Given two jobs that other processes complete when the pictures have been listed, one of them without its picture
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    store = stores.jobs
+    whole, bare = [await store.add(a_job(fingerprint=str(n)), NO_LIMIT) for n in range(2)]
+    loop = asyncio.get_running_loop()
+
+    async def complete() -> None:
+        for job in (whole, bare):
+            await store.claim(job.id, "w1", later())
+            await store.complete(job.id, 1, [an_original(job)], [], later())
+
+    def meanwhile() -> None:
+        LocalArtifactStore(tmp_path / "outputs").write(an_original(whole).name, b"picture")
+        asyncio.run_coroutine_threadsafe(complete(), loop).result(20)
+
+    artifacts = Meanwhile(tmp_path / "outputs", meanwhile)
+    # When both are brought together
+    done = await reconcile(store, artifacts, stores.kept, shared=True)
+    # Then the picture that came meanwhile is none that is missing, and the other one is
+    assert (done.swept, done.missing) == (0, 1)
+    assert await store.find_equal(whole.owner, "0") is not None
+    assert await store.find_equal(bare.owner, "1") is None
+    await stores.close()
+
+
+async def until(it_is_so: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if it_is_so():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it never was")
+
+
+async def test_one_of_several_processes_does_it(tmp_path: Path) -> None:
+    # Given two processes, of which one holds what only one can have
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    listed = [0, 0]
+    held = asyncio.Lock()
+    asked = 0
+
+    def count(process: int) -> Callable[[], None]:
+        def listing() -> None:
+            listed[process] += 1
+
+        return listing
+
+    @asynccontextmanager
+    async def exclusive(name: str) -> AsyncGenerator[bool]:
+        nonlocal asked
+        asked += 1
+        if held.locked():
+            yield False
+            return
+        async with held:
+            yield True
+
+    tasks = [
+        asyncio.create_task(
+            keep_reconciled(
+                stores.jobs,
+                Meanwhile(tmp_path / "outputs", count(process)),
+                stores.kept,
+                exclusive=exclusive,
+                every_s=0.001,
+                retry_s=0.001,
+            )
+        )
+        for process in (0, 1)
+    ]
+    # When both run for a while, then only one of them has done it, again and again
+    await until(lambda: listed[0] >= 3 and asked >= 4)
+    assert listed[1] == 0
+    # And when that one has ended, the other one goes on
+    tasks[0].cancel()
+    await until(lambda: listed[1] >= 2)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await stores.close()
+
+
+async def test_a_place_that_fails_is_tried_again(tmp_path: Path) -> None:
+    # Given an object store that is away the first time
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    tries = 0
+
+    def fail_once() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StorageFailure
+
+    @asynccontextmanager
+    async def exclusive(name: str) -> AsyncGenerator[bool]:
+        yield True
+
+    artifacts = Meanwhile(tmp_path / "outputs", fail_once)
+    task = asyncio.create_task(
+        keep_reconciled(stores.jobs, artifacts, stores.kept, exclusive=exclusive, every_s=60, retry_s=0.001)
+    )
+    # Then it is looked at again
+    await until(lambda: tries >= 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     await stores.close()

@@ -357,14 +357,14 @@ async def test_the_queue_status_counts_all_jobs(house: House) -> None:
 
 async def test_progress_is_the_newest_of_a_running_job(house: House) -> None:
     job = await house.take(await house.submit(DRAFT))
-    assert house.studio.progress(job.id) is None
+    assert await house.studio.progress(job.id) is None
     for step in (1, 2):
         house.events.publish(
             ProgressMade(job_id=job.id, progress=Progress(stage=Stage.DENOISING, step=step, total_steps=9))
         )
-    assert house.studio.progress(job.id) == Progress(stage=Stage.DENOISING, step=2, total_steps=9)
+    assert await house.studio.progress(job.id) == Progress(stage=Stage.DENOISING, step=2, total_steps=9)
     await house.finish(job)
-    assert house.studio.progress(job.id) is None
+    assert await house.studio.progress(job.id) is None
 
 
 # Watch and wait

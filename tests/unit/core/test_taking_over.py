@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -232,3 +233,64 @@ async def test_a_picture_that_cannot_be_removed_holds_up_nothing(tmp_path: Path)
     names = {ref_of(stays).name, ref_of(goes).name}
     assert await folder.inputs.remove_unused(names, nothing) == set()
     assert not folder.has(stays)
+
+
+def two_processes(root: Path) -> tuple[Folder, Folder]:
+    """Each with what it has in memory, over one place."""
+    first, second = Folder(root), Folder(root)
+    for folder in (first, second):
+        folder.inputs = InputImages(LocalArtifactStore(root / "outputs"), kept_s=3600)
+    return first, second
+
+
+def make_old(folder: Folder, image: StagedImage) -> None:
+    path = folder.store.path(ref_of(image).name)
+    written = path.stat().st_mtime - 7200
+    os.utime(path, (written, written))
+
+
+async def test_a_picture_that_one_process_refuses_stays_for_the_job_of_another(tmp_path: Path) -> None:
+    # Given a process that brings a picture, and another one whose job takes the same one meanwhile
+    first, second = two_processes(tmp_path)
+    image = first.staged()
+    async with first.inputs.taken_over([image]):
+        again = StagedImage(path=tmp_path / "again", sha256=image.sha256, width=8, height=8)
+        again.path.write_bytes(b"a picture")
+        await accepted(second, again)
+    # When the first has refused it, then it is there
+    assert second.has(again)
+
+
+async def test_a_process_removes_no_picture_that_another_one_may_want_just_now(tmp_path: Path) -> None:
+    # Given an old picture that no job has any more, and that a client sends again to another process
+    first, second = two_processes(tmp_path)
+    image = first.staged()
+    await accepted(first, image)
+    make_old(first, image)
+    again = StagedImage(path=tmp_path / "again", sha256=image.sha256, width=8, height=8)
+    again.path.write_bytes(b"a picture")
+    await accepted(second, again)
+    # When the first is to remove it, before it sees the job
+    left = await first.inputs.remove_unused([ref_of(image).name], nothing)
+    # Then it stays, and is looked at again later, when it goes
+    assert left == {ref_of(image).name}
+    assert second.has(again)
+    make_old(first, image)
+    assert await first.inputs.remove_unused(left, nothing) == set()
+    assert not second.has(again)
+    assert await first.inputs.remove_unused({ref_of(image).name}, nothing) == set()  # it is gone already
+
+
+async def test_while_the_place_does_not_answer_other_work_goes_on(tmp_path: Path) -> None:
+    # Given a place that is slow to answer, and many submits with pictures
+    folder = Folder(tmp_path, HeldAfterwards)
+    assert isinstance(folder.store, Held)
+    submits = [asyncio.create_task(accepted(folder, folder.staged(str(number).encode()))) for number in range(100)]
+    assert await asyncio.to_thread(folder.store.asked.wait, 10)
+    # Then what else needs a thread gets one
+    async with asyncio.timeout(10):
+        for _ in range(100):
+            await asyncio.to_thread(lambda: None)
+    assert not any(submit.done() for submit in submits)
+    folder.store.go_on.set()
+    await asyncio.gather(*submits)

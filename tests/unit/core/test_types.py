@@ -69,3 +69,11 @@ def test_a_pool_takes_jobs_when_a_worker_can_or_will(state: WorkerState, loaded:
 
 def test_a_pool_without_workers_takes_none() -> None:
     assert not PoolStatus().accepts_jobs
+
+
+def test_workers_elsewhere_may_come_later() -> None:
+    pool = PoolStatus(elsewhere=True)
+    assert (pool.is_ready, pool.accepts_jobs, pool.model_loaded) == (True, True, False)
+    # And a store that does not answer says itself what it does with jobs
+    away = replace(pool, out_of_sight=True)
+    assert (away.is_ready, away.accepts_jobs, away.model_loaded) == (False, True, False)

@@ -56,6 +56,7 @@ def test_what_is_larger_than_the_cache_is_not_held_and_pushes_nothing_out() -> N
     cache.get(key("large"), large)
     cache.get(key("small"), small)
     assert (small.calls, large.calls, cache.held_bytes) == (1, 2, 400)
+    assert (cache.hits, cache.misses) == (1, 3)
 
 
 def test_clearing_forgets_everything() -> None:

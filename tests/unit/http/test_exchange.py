@@ -103,6 +103,65 @@ async def test_what_is_not_http_passes() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope["type"])
 
-    await call(Exchange(app, answer_error=answer_error), {"type": "websocket"})
+    await call(Exchange(app, answer_error=answer_error), {"type": "websocket", "headers": []})
 
     assert seen == ["websocket"]
+
+
+@pytest.mark.parametrize("given", ["my-id-1", "a" * 128, "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "abc/12+3=="])
+async def test_an_id_that_the_client_gives_is_taken_told_again_and_in_every_log_line(given: str) -> None:
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(structlog.contextvars.get_contextvars().get("request_id"))
+        await fine(scope, receive, send)
+
+    start, _ = await call(Exchange(app, answer_error=answer_error), a_scope(x_request_id=given))
+
+    assert headers_of(start)["x-request-id"] == given
+    assert seen == [given]
+    assert structlog.contextvars.get_contextvars() == {}
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a b", "a\r\nb: c", "a\x1b[31m", "-a", "é", "a;b", 'a"b'])
+async def test_an_id_that_does_not_fit_into_a_log_is_none(given: str) -> None:
+    scope = a_scope()
+    scope["headers"] = [(b"x-request-id", given.encode("latin-1"))]
+
+    start, _ = await call(Exchange(fine, answer_error=answer_error), scope)
+
+    assert len(headers_of(start)["x-request-id"]) == 32
+
+
+async def test_of_two_ids_neither_counts() -> None:
+    scope = a_scope()
+    scope["headers"] = [(b"x-request-id", b"one"), (b"x-request-id", b"two")]
+
+    start, _ = await call(Exchange(fine, answer_error=answer_error), scope)
+
+    assert headers_of(start)["x-request-id"] not in ("one", "two")
+
+
+class Notes:
+    """An ExchangeWitness that remembers."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, object]] = []
+
+    def began(self, scope: Scope) -> "Notes":
+        return self
+
+    def ended(self, **told: object) -> None:
+        self.told.append(told)
+
+
+async def test_witnesses_are_told_how_it_ended_also_badly() -> None:
+    notes = Notes()
+
+    await call(Exchange(fine, answer_error=answer_error, witnesses=[notes]), a_scope("HEAD"))
+    with pytest.raises(ZeroDivisionError):
+        await call(Exchange(broken_halfway, answer_error=answer_error, witnesses=[notes]), a_scope())
+
+    whole, half = notes.told
+    assert (whole["status"], whole["sent"], whole["route"]) == (200, 0, None)  # HEAD has no body
+    assert (half["status"], half["sent"]) == (200, 0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from danqing.core.types import WorkerState
+from danqing.core.types import PoolStatus, WorkerState
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
 
@@ -117,3 +117,16 @@ async def test_a_draining_server_is_not_ready(tmp_path: Path) -> None:
 
     # Then it is told to send its clients elsewhere
     assert (ready.status_code, ready.json()) == (503, {"ready": False})
+
+
+async def test_a_server_whose_workers_are_elsewhere_is_ready_before_the_first_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an API process of an installation whose workers were scaled to zero
+    house = House(tmp_path)
+    monkeypatch.setattr(house.painter, "status", lambda: PoolStatus(elsewhere=True))
+
+    ready = await ask(tmp_path, "GET", "/readyz", house=house)
+
+    # Then a load balancer may send it the jobs that workers are started for
+    assert (ready.status_code, ready.json()) == (200, {"ready": True})

@@ -4,16 +4,21 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from starlette.requests import Request
-from starlette.types import ASGIApp
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import ArtifactNotFound
+from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.ports import CLIENT_URL_S
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.callers import STATE_KEY
+from danqing.http.exchange import Exchange
 from danqing.http.picture_links import PictureLinks
-from danqing.http.pictures import PictureResponse, picture_response, viewer_of
+from danqing.http.pictures import PictureResponse, picture_response, read_picture, viewer_of
+from danqing.http.server import Stop
+from tests.unit.http.serving import serving
 
 CONTENT = bytes(range(256)) * 12_000  # about three of the chunks that are read at a time
 
@@ -76,7 +81,7 @@ async def test_one_that_goes_just_then_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=5-1", "bytes=0-0,2-3", "nonsense"])
 async def test_ranges_are_not_served(artifacts: LocalArtifactStore, asked: str) -> None:
-    response: PictureResponse = await picture_response(artifacts, an_artifact(), filename="task.png")
+    response = await picture_response(artifacts, an_artifact(), filename="task.png")
 
     answer = await get(response, Range=asked)
 
@@ -113,3 +118,89 @@ def test_without_one_a_caller_sees_what_he_may(address: str) -> None:
 
 def test_while_keys_are_off_every_address_does() -> None:
     assert viewer_of(a_request("/p/a.png", None), PictureLinks(None), "/p/a.png") is LOCAL
+
+
+class Breaking:
+    """An open picture whose place fails after its first piece."""
+
+    size_bytes = len(CONTENT)
+    version = "1"
+
+    def __init__(self) -> None:
+        self.pieces = [CONTENT[:1000]]
+        self.closed = False
+
+    async def read(self) -> bytes:
+        if not self.pieces:
+            raise StorageFailure
+        return self.pieces.pop()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Elsewhere(LocalArtifactStore):
+    """Its clients fetch pictures themselves."""
+
+    async def client_url(self, name: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.size(name)
+        return f"https://pictures.example/{name}?X-Amz-Expires=600&X-Amz-Credential=a%2Fb&X-Amz-Signature=c"
+
+
+async def test_half_a_picture_is_never_taken_for_a_whole_one() -> None:
+    # Given a picture whose place fails in the middle
+    picture = Breaking()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PictureResponse(picture, media_type="image/png", filename="a.png")(scope, receive, send)
+
+    # When a client fetches it over a real connection
+    stop = Stop()
+    async with serving(app, stop=stop) as (listeners, _), httpx2.AsyncClient() as client:
+        # Then the connection breaks off before all is there that was announced
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await client.get(listeners[0].url)
+        stop.request()
+    assert picture.closed
+
+
+async def test_nothing_is_read_for_who_only_asks_what_there_is() -> None:
+    # Given a picture that cannot be read
+    picture = Breaking()
+    picture.pieces = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PictureResponse(picture, media_type="image/png", filename="a.png")(scope, receive, send)
+
+    async def answer_error(request: HTTPConnection, error: Exception) -> Response:
+        raise AssertionError from error
+
+    # When HEAD asks for it
+    transport = httpx2.ASGITransport(app=Exchange(app, answer_error=answer_error))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://danqing.test") as client:
+        answer = await client.head("/")
+    # Then its length is told all the same
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(len(CONTENT)))
+    assert picture.closed
+
+
+async def test_clients_are_sent_to_where_the_picture_lies(tmp_path: Path) -> None:
+    artifacts = Elsewhere(tmp_path)
+    artifacts.write("a.png", CONTENT)
+
+    response = await picture_response(artifacts, an_artifact(), filename="task.png")
+    answer = await get(response)
+
+    # As it was signed, character for character, and no longer remembered than it works
+    assert answer.status_code == 307
+    assert answer.headers["location"] == await artifacts.client_url("a.png")
+    assert answer.headers["cache-control"] == "private, max-age=300"
+    assert CLIENT_URL_S > 300
+    with pytest.raises(ArtifactNotFound):
+        await picture_response(artifacts, an_artifact("b.png"), filename="task.png")
+
+
+async def test_the_server_itself_reads_a_picture_whole(artifacts: LocalArtifactStore) -> None:
+    assert await read_picture(artifacts, "a.png") == CONTENT
+    with pytest.raises(ArtifactNotFound):
+        await read_picture(artifacts, "b.png")

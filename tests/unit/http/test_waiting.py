@@ -157,7 +157,7 @@ async def test_a_picture_that_somebody_else_waits_for_is_made_though_one_hangs_u
         async with hanging_up(url, house):
             other = asyncio.create_task(staying.post(f"{url}/make", params={"n": 1, "seed": 1}))
             async with asyncio.timeout(DEADLINE_S):
-                while house.studio.waiting_for(house.store.matching(lambda _: True)[0]) < 2:  # noqa: ASYNC110
+                while await house.studio.waiting_for(house.store.matching(lambda _: True)[0]) < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         # When one of them has hung up, then the other one gets the picture that both waited for
         (job,) = house.store.matching(lambda _: True)

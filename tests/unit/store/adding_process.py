@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from danqing.core.errors import StorageFailure
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.job_store import SqlJobStore
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
 
@@ -21,7 +21,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def add_for_ever(store: SqliteJobStore) -> None:
+async def add_for_ever(store: SqlJobStore) -> None:
     while True:
         job = await store.add(a_job(), NO_LIMIT)
         say(job.id)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from danqing.store.batch_store import SqliteBatchStore
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.batch_store import SqlBatchStore
+from danqing.store.job_store import SqlJobStore
 from danqing.store.sqlite import SqliteStores
-from danqing.store.subscriptions import SqliteSubscriptions
+from danqing.store.subscriptions import SqlSubscriptions
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ async def stores(path: Path) -> AsyncIterator[SqliteStores]:
 
 
 @pytest.fixture
-def store(stores: SqliteStores) -> SqliteJobStore:
+def store(stores: SqliteStores) -> SqlJobStore:
     return stores.jobs
 
 
 @pytest.fixture
-def batches(stores: SqliteStores) -> SqliteBatchStore:
+def batches(stores: SqliteStores) -> SqlBatchStore:
     return stores.batches
 
 
 @pytest.fixture
-def subscriptions(stores: SqliteStores) -> SqliteSubscriptions:
+def subscriptions(stores: SqliteStores) -> SqlSubscriptions:
     return stores.subscriptions

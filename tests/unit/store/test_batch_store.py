@@ -1,8 +1,8 @@
-"""SqliteBatchStore: the contract."""
+"""SqlBatchStore: the contract."""
 
-from danqing.store.batch_store import SqliteBatchStore
+from danqing.store.batch_store import SqlBatchStore
 from tests.contracts.batch_store import BatchStoreContract
 
 
-class TestSqliteBatchStore(BatchStoreContract):
-    implementation = SqliteBatchStore
+class TestSqlBatchStore(BatchStoreContract):
+    implementation = SqlBatchStore

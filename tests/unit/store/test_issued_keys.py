@@ -8,7 +8,7 @@ import pytest
 
 from danqing.core.issued_keys import IssuedKeys, KeyRing
 from danqing.core.studio import utc_now
-from danqing.store.issued_keys import SqliteIssuedKeys
+from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.sqlite import SqliteStores
 from tests.contracts.issued_keys import IssuedKeysContract
 from tests.fakes.issued_keys import InMemoryIssuedKeys
@@ -22,8 +22,8 @@ class TestInMemoryIssuedKeys(IssuedKeysContract):
         return InMemoryIssuedKeys()
 
 
-class TestSqliteIssuedKeys(IssuedKeysContract):
-    implementation = SqliteIssuedKeys
+class TestSqlIssuedKeys(IssuedKeysContract):
+    implementation = SqlIssuedKeys
 
     @pytest.fixture
     async def keys(self, tmp_path: Path) -> AsyncIterator[IssuedKeys]:

@@ -1,4 +1,4 @@
-"""SqliteJobStore: the contract, and what only a database can show."""
+"""SqlJobStore: the contract, and what only a database can show."""
 
 import asyncio
 import sqlite3
@@ -9,17 +9,17 @@ import pytest
 from danqing.core.errors import JobNotFound, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.submitting import KEY_LIFETIME, SubmitKey
-from danqing.store.job_store import SqliteJobStore
+from danqing.store.job_store import SqlJobStore
 from danqing.store.sqlite import SqliteStores
 from tests.contracts.job_store import JobStoreContract
 from tests.fakes.domain import NO_LIMIT, NOW, a_job, a_request, later
 
 
-class TestSqliteJobStore(JobStoreContract):
-    implementation = SqliteJobStore
+class TestSqlJobStore(JobStoreContract):
+    implementation = SqlJobStore
 
 
-async def test_a_cancelled_caller_leaves_the_store_working(store: SqliteJobStore) -> None:
+async def test_a_cancelled_caller_leaves_the_store_working(store: SqlJobStore) -> None:
     task = asyncio.ensure_future(store.add(a_job(), NO_LIMIT))
     await asyncio.sleep(0)
     task.cancel()
@@ -31,7 +31,7 @@ async def test_a_cancelled_caller_leaves_the_store_working(store: SqliteJobStore
     assert (await store.counts())[JobState.PENDING] == len(await store.unfinished())
 
 
-async def test_what_no_database_can_hold_fails_alone(store: SqliteJobStore) -> None:
+async def test_what_no_database_can_hold_fails_alone(store: SqlJobStore) -> None:
     bad = [
         a_job(request=a_request(prompt="\ud83d")),  # half a pair
         a_job(metadata={"\ud83d": 1}),
@@ -48,7 +48,7 @@ async def test_what_no_database_can_hold_fails_alone(store: SqliteJobStore) -> N
     assert (await store.counts())[JobState.PENDING] == 1
 
 
-async def test_get_of_a_name_that_no_text_can_hold(store: SqliteJobStore) -> None:
+async def test_get_of_a_name_that_no_text_can_hold(store: SqlJobStore) -> None:
     with pytest.raises((JobNotFound, StorageFailure)):
         await store.get("\ud83d")
 

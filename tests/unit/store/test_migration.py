@@ -13,6 +13,7 @@ from danqing.store.migration import migrate
 from danqing.store.schema import metadata
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
+from tests.unit.store import old_code
 
 
 def schema(connection: Connection) -> dict[str, str]:
@@ -131,3 +132,18 @@ async def test_jobs_of_an_old_database_keep_everything_and_get_batches(tmp_path:
         await stores.close()
     with open_writing(path) as connection, connection.begin():
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+
+
+async def test_code_of_revision_0004_works_on_this_schema(tmp_path: Path) -> None:
+    # Given a job that the old code has made a picture of, in a file of now
+    path = tmp_path / "danqing.db"
+    await SqliteStores.open(path).close()
+    with open_writing(path) as connection, connection.begin():
+        old_code.make_a_picture(connection, "made")
+        assert len(old_code.read_all(connection)) == 6
+    # Then this code reads it
+    stores = SqliteStores.open(path)
+    job = await stores.jobs.get("made")
+    assert [artifact.name for artifact in job.artifacts] == ["made.png"]
+    assert (await stores.batches.batch("made", None)).jobs == (job,)
+    await stores.close()

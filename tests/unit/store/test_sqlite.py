@@ -90,7 +90,7 @@ UNREADABLE = pytest.mark.parametrize(
         "request = json_remove(request, '$.seed')",
         'request = json_set(request, \'$.mask\', json(\'{"name": "a", "width": 1, "height": 1, "depth": 1}\'))',
         "request = json_set(request, '$.input_images', 7)",
-        "request = json_set(request, '$.further[0]', 'hologram')",
+        "request = json_set(request, '$.further', json('[\"hologram\"]'))",
         "request = 'no json'",
         "metadata = '[]'",
     ],
@@ -171,8 +171,13 @@ async def test_a_request_of_an_older_version_has_the_defaults_of_newer_fields(
 
 
 async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
-    await SqliteStores.open(path).close()
+    # Given a file that says which code may use it: of this version, or of one that nobody knows
+    async with opened(path) as stores:
+        job = await stores.jobs.add(a_job(), NO_LIMIT)
     tamper(path, "UPDATE alembic_version SET version_num = '9999'")
+    async with opened(path) as stores:
+        assert await stores.jobs.get(job.id) == job
+    tamper(path, "UPDATE code_compatibility SET oldest_revision = '9998'")
     with pytest.raises(StorageFailure, match="newer version"):
         SqliteStores.open(path)
 

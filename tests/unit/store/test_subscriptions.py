@@ -1,8 +1,8 @@
-"""SqliteSubscriptions: the contract."""
+"""SqlSubscriptions: the contract."""
 
-from danqing.store.subscriptions import SqliteSubscriptions
+from danqing.store.subscriptions import SqlSubscriptions
 from tests.contracts.subscriptions import SubscriptionsContract
 
 
-class TestSqliteSubscriptions(SubscriptionsContract):
-    implementation = SqliteSubscriptions
+class TestSqlSubscriptions(SubscriptionsContract):
+    implementation = SqlSubscriptions

@@ -13,6 +13,7 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse, StorageFailure
 from danqing.core.images import ImageRef
+from danqing.core.ports import ArtifactStore
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
 from danqing.store.data_lock import DataDirectoryLock
@@ -27,7 +28,7 @@ def settings_of(folder: Path) -> Settings:
     return Settings(data_dir=folder)
 
 
-async def completed(stores: SqliteStores, artifacts: LocalArtifactStore, *, with_picture: bool = True) -> Job:
+async def completed(stores: SqliteStores, artifacts: ArtifactStore, *, with_picture: bool = True) -> Job:
     job = await stores.jobs.add(a_job(), NO_LIMIT)
     await stores.jobs.claim(job.id, "w1", later())
     if with_picture:

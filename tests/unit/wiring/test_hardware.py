@@ -116,6 +116,25 @@ def test_the_engine_learns_how_much_memory_it_may_use(tmp_path: Path) -> None:
     assert engine.peaks_file == tmp_path / "memory-peaks.json"
 
 
+def test_several_workers_on_a_device_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given GPUs of 80 GB, of which 60 may be used, and a setting that puts three workers on each
+    monkeypatch.setattr(hardware, "installed_gpus", lambda: (Gpu(name="H100", memory_total_bytes=80 * 10**9),) * 2)
+    chosen = settings(workers_per_device=3, device_memory_gb=60, data_dir=tmp_path)
+    catalogue, devices = build_catalogue(chosen), ("cuda:0", "cuda:1")
+    specs = worker_specs(chosen, catalogue, devices, log_style=log_style(chosen), engine=None, node_id="box")
+    # Then each has a name of its own, and a third of it
+    assert [spec.id for spec in specs] == [
+        f"box/{name}" for name in ("cuda-0", "cuda-0-2", "cuda-0-3", "cuda-1", "cuda-1-2", "cuda-1-3")
+    ]
+    engines = [spec.engine.argument for spec in specs if isinstance(spec.engine.argument, EngineSpec)]
+    assert [engine.memory_bytes for engine in engines] == [20 * 10**9] * 6
+    # And without a limit a third of all
+    chosen = settings(workers_per_device=4, data_dir=tmp_path)
+    (spec, *_) = worker_specs(chosen, catalogue, devices, log_style=log_style(chosen), engine=None)
+    assert isinstance(spec.engine.argument, EngineSpec)
+    assert spec.engine.argument.memory_bytes == 20 * 10**9
+
+
 def test_loras_are_offered_and_found_by_the_workers(tmp_path: Path) -> None:
     (tmp_path / "ink.safetensors").touch()
     chosen = settings(lora_dir=tmp_path)

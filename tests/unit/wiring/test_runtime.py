@@ -12,7 +12,7 @@ from danqing.core.types import RequestDraft
 from danqing.wiring import open_runtime
 from danqing.workers.factory import EngineFactory
 from tests.zoo.engines import Zoo
-from tests.zoo.house import until
+from tests.zoo.house import until_progress
 
 
 def settings(folder: Path, **others: object) -> Settings:
@@ -29,7 +29,7 @@ async def test_pictures_can_be_asked_for_once_a_worker_is_ready_and_not_after_st
         job = await runtime.studio.submit(Order(draft=RequestDraft(prompt="a plain one", width=64, height=64)))
         done = await runtime.studio.wait(job.id)
         assert done.original is not None
-        assert runtime.artifacts.path(done.original.name).parent == tmp_path / "data" / "outputs"
+        assert Path(runtime.artifacts.location(done.original.name)).parent == tmp_path / "data" / "outputs"
         await runtime.drain()
         with pytest.raises(ShuttingDown):
             await runtime.studio.submit(Order(draft=RequestDraft(prompt="too late")))
@@ -49,7 +49,7 @@ async def test_who_has_enough_waiting_is_told_when_to_come_back_by_what_jobs_hav
         assert done.finished_at is not None
         # When one runs, and one waits
         running = await runtime.studio.submit(order("hangs"))
-        await until(lambda: runtime.studio.progress(running.id) is not None, "the first step")
+        await until_progress(runtime.studio, running.id)
         await runtime.studio.submit(order("a tea pot"))
         with pytest.raises(TooManyJobs) as refused:
             await runtime.studio.submit(order("a tea pot"))

@@ -188,7 +188,7 @@ async def test_a_job_cancelled_while_it_is_finished_stays_cancelled(tmp_path: Pa
     async with a_house(tmp_path) as house:
         # Given a job that is off the device and waits for its finishing
         job = await house.submit("finish waits at the gate")
-        await until(lambda: (p := house.studio.progress(job.id)) is not None and p.step == STEPS, "the last step")
+        await house.denoised(job)
         # When it is cancelled, and its picture done only then
         await house.studio.cancel(job.id)
         house.zoo.open_gate("gate")
@@ -239,7 +239,7 @@ async def test_a_volume_that_is_full_for_a_while_delays_a_picture(tmp_path: Path
     (tmp_path / "outputs").touch()
     async with a_house(tmp_path) as house:
         job, dropped = await house.submit("a tea pot"), await house.submit("a tea pot")
-        await until(lambda: (p := house.studio.progress(dropped.id)) is not None and p.step == STEPS, "both denoised")
+        await house.denoised(dropped)
         # When one of two jobs that wait for it is cancelled, and then there is room
         await house.studio.cancel(dropped.id)
         (tmp_path / "outputs").unlink()
@@ -323,7 +323,7 @@ async def test_a_job_cancelled_while_it_is_claimed_is_never_sent(
         done = await house.ended(await house.submit("a tea pot"))
         assert done.state is JobState.COMPLETED
         assert (await house.store.get(job.id)).state is JobState.CANCELLED
-        assert house.studio.progress(job.id) is None
+        assert await house.studio.progress(job.id) is None
 
 
 async def test_a_process_that_dies_before_it_has_a_job_costs_that_no_attempt(
@@ -352,13 +352,8 @@ async def test_the_device_works_while_pictures_are_finished_but_not_without_limi
     async with a_house(tmp_path) as house:
         # Given three jobs whose finishing waits
         first, second, third = [await house.submit("finish waits at the gate") for _ in range(3)]
-
-        def denoised(job_id: str) -> bool:
-            progress = house.studio.progress(job_id)
-            return progress is not None and progress.step == STEPS
-
         # Then the second one is denoised while the first is finished
-        await until(lambda: denoised(first.id) and denoised(second.id), "two denoised")
+        await house.denoised(first, second)
         # And the third stays in the queue
         assert (await house.store.get(third.id)).state is JobState.PENDING
         # When finishing goes on

@@ -8,14 +8,9 @@ import pytest
 
 from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind
-from tests.zoo.engines import STEPS
-from tests.zoo.house import FAST, JOB_RULES, House, a_house, until
+from tests.zoo.house import FAST, JOB_RULES, a_house, until
 
 SOON = replace(JOB_RULES, cancel_deadline_s=0.3)
-
-
-async def denoised(house: House, job_id: str) -> None:
-    await until(lambda: (p := house.studio.progress(job_id)) is not None and p.step == STEPS, "the last step")
 
 
 async def test_a_cancelled_job_that_is_not_dropped_costs_its_worker_the_process(tmp_path: Path) -> None:
@@ -79,7 +74,7 @@ async def test_a_job_cancelled_while_its_picture_is_finished_is_waited_for_and_t
     async with a_house(tmp_path, job_rules=SOON) as house:
         # Given a job in a stage that cannot be interrupted, off the device
         job, pid = await house.submit("finish waits at the gate"), house.worker().pid
-        await denoised(house, job.id)
+        await house.denoised(job)
         # When it is cancelled, then its process is replaced, and makes the next one
         await house.studio.cancel(job.id)
         await until(lambda: house.worker().pid not in (pid, None), "a new process")

@@ -55,9 +55,9 @@ async def test_a_worker_asks_for_jobs_of_the_model_that_it_has(tmp_path: Path, m
         asked: list[frozenset[str]] = []
         take = house.queue.take
 
-        async def noted(models: Collection[str], *, warm: Collection[str] = ()) -> str:
+        async def noted(models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
             asked.append(frozenset(warm))
-            return await take(models, warm=warm)
+            return await take(models, warm=warm, taker=taker)
 
         monkeypatch.setattr(house.queue, "take", noted)
         # When it has made a job, then that one's model is at hand

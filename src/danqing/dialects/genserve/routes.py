@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.states import JobState
-from danqing.core.types import Artifact, Job
+from danqing.core.types import Job
 from danqing.dialects.genserve.bodies import read_body
 from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.errors import job_error, respond_error
@@ -145,12 +145,13 @@ class GenServeRoutes:
             if job.original is None:
                 raise ArtifactNotFound
             gpu_id = gpu_of(job, self._studio.pool_status())
-            # Reading, encoding and writing some ten megabytes of JSON would keep everybody else waiting.
-            content = await asyncio.to_thread(self._render, job, job.original, echo, gpu_id)
+            picture = await read_picture(self._artifacts, job.original.name)
+            # Encoding and writing some ten megabytes of JSON would keep everybody else waiting.
+            content = await asyncio.to_thread(self._render, job, picture, echo, gpu_id)
             return Response(content, headers=_warnings(wanted, sent), media_type="application/json")
 
-    def _render(self, job: Job, picture: Artifact, echo: Echo, gpu_id: str | None) -> str:
-        image_base64 = base64.b64encode(read_picture(self._artifacts, picture.name)).decode("ascii")
+    def _render(self, job: Job, picture: bytes, echo: Echo, gpu_id: str | None) -> str:
+        image_base64 = base64.b64encode(picture).decode("ascii")
         return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()
 
 

@@ -77,6 +77,11 @@ class Clients:
         for other in absent[: max(0, len(absent) - MAX_ABSENT)]:
             del self._memories[other]
 
+    def is_here(self, client: Client) -> bool:
+        """Whether it has a connection."""
+        memory = self._memories.get(client)
+        return memory is not None and bool(memory.recipients)
+
     def recipients(self, client: Client) -> Sequence[Recipient]:
         """Its connections."""
         return tuple(self._memory(client).recipients)

@@ -16,6 +16,7 @@ from danqing.core.submitting import Join
 from danqing.core.types import Artifact, Job
 from danqing.dialects.live.clients import MAX_JOBS, Client, Clients, Recipient
 from danqing.dialects.live.connection import TOO_MANY, Connection
+from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import Malformed, error_message
 from danqing.dialects.live.schemas import CancelJob, ClientMessage, CreateJob, Error, GetClientJobs, GetStatus
 from danqing.dialects.live.translate_in import to_draft, to_message, wants_previews
@@ -32,10 +33,18 @@ class Conversation:
     """One client, named or not, over one connection."""
 
     def __init__(
-        self, *, services: Services, clients: Clients, caller: Caller, client: Client | None, connection: Connection
+        self,
+        *,
+        services: Services,
+        clients: Clients,
+        elsewhere: Elsewhere,
+        caller: Caller,
+        client: Client | None,
+        connection: Connection,
     ) -> None:
         self._services = services
         self._clients = clients
+        self._elsewhere = elsewhere
         self._caller = caller
         self._client = client
         self._connection = connection
@@ -101,6 +110,8 @@ class Conversation:
                 self._clients.asked(self._client, job.id, message.request_id)
             for recipient in self._recipients():
                 recipient.follow(job, message.request_id, previews=previews)
+            if self._client is not None:
+                self._elsewhere.asked(self._client, job, message.request_id, previews=previews)
 
     @contextmanager
     def _watched(self, job: Job, previews: bool) -> Generator[None]:
@@ -130,7 +141,7 @@ class Conversation:
         """Somebody may have removed the files."""
         try:
             for artifact in artifacts:
-                await asyncio.to_thread(self._services.artifacts.path, artifact.name)
+                await asyncio.to_thread(self._services.artifacts.size, artifact.name)
         except ArtifactNotFound:
             return False
         return True

@@ -13,6 +13,7 @@ from danqing.core.errors import DanqingError
 from danqing.dialects.live.clients import Client, Clients
 from danqing.dialects.live.connection import INTERNAL_ERROR, Connection
 from danqing.dialects.live.conversation import Conversation
+from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import error_message
 from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits
 from danqing.dialects.live.translate_out import from_progress, to_text
@@ -36,6 +37,7 @@ class Session:
         *,
         services: Services,
         clients: Clients,
+        elsewhere: Elsewhere,
         caller: Caller,
         client: Client | None,
         limits: OutboxLimits,
@@ -49,7 +51,12 @@ class Session:
             studio=services.studio, caller=caller, outbox=self._outbox, sign=services.links.sign
         )
         self._conversation = Conversation(
-            services=services, clients=clients, caller=caller, client=client, connection=self._connection
+            services=services,
+            clients=clients,
+            elsewhere=elsewhere,
+            caller=caller,
+            client=client,
+            connection=self._connection,
         )
         self._visit = 0
         self._finals: deque[tuple[float, str]] = deque()  # when the end of which job was sent, lately

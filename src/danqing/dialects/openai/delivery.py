@@ -47,9 +47,8 @@ async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: Outpu
     original = job.original
     if original is None:
         raise ArtifactNotFound
-    return await asyncio.to_thread(
-        lambda: converted(read_picture(artifacts, original.name), output_format, compression)
-    )
+    content = await read_picture(artifacts, original.name)
+    return await asyncio.to_thread(converted, content, output_format, compression)
 
 
 def _url(links: PictureLinks, job: Job, delivery: Delivery, base_url: str) -> str:

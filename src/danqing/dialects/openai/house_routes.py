@@ -91,9 +91,15 @@ class HouseRoutes:
             return None
 
     async def ready(self) -> JSONResponse:
-        """200 once a worker has its models loaded; 503 before, and from the first request to stop."""
-        if self._studio.pool_status().model_loaded and not self._studio.is_draining:
-            return JSONResponse(Ready(model_loaded=True, timestamp=timestamp(datetime.now(UTC))).model_dump())
+        """200 once a worker has its models loaded; 503 before, and from the first request to stop.
+
+        Where workers are elsewhere, 200 also before the first one has come: `model_loaded` tells whether one has.
+        """
+        pool = self._studio.pool_status()
+        if pool.is_ready and not self._studio.is_draining:
+            return JSONResponse(
+                Ready(model_loaded=pool.model_loaded, timestamp=timestamp(datetime.now(UTC))).model_dump()
+            )
         return JSONResponse(
             NotReady(message=NOT_READY).model_dump(),
             status_code=503,

@@ -69,7 +69,7 @@ class TurboRoutes:
             from_job(
                 job,
                 queue_position=await self._studio.queue_position(job),
-                progress=self._studio.progress(job.id),
+                progress=await self._studio.progress(job.id) if job.state.is_running else None,
                 image_path=self._artifacts.location(job.original.name) if job.original else "",
             )
         )

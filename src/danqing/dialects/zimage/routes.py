@@ -93,7 +93,10 @@ class TaskRoutes:
         caller = known_caller(request)
         job = await self._job(task_id, caller)
         return from_job(
-            job, progress=self._studio.progress(job.id), shelf=self._shelf, auth_key=_auth_key(request, caller, job)
+            job,
+            progress=await self._studio.progress(job.id) if job.state.is_running else None,
+            shelf=self._shelf,
+            auth_key=_auth_key(request, caller, job),
         )
 
     async def cancel(self, task_id: str, request: Request) -> CancelTaskResponse:

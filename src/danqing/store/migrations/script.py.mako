@@ -1,4 +1,4 @@
-"""${message}."""
+"""${message}. See docs/recipes/change-the-schema.md, also for what older code must be able to do afterwards."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -8,6 +8,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Every job that there is gets the batch that it names or, where it names none, one of its own."""
@@ -19,8 +21,8 @@ def upgrade() -> None:
     op.create_index("ix_jobs_batch_id_owner_sequence", "jobs", ["batch_id", "owner", "sequence"])
     op.create_table(
         "batches",
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("owner", sa.Text, primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
+        sa.Column("owner", TEXT, primary_key=True),
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
@@ -36,9 +38,9 @@ def upgrade() -> None:
             primary_key=True,
             autoincrement=True,
         ),
-        sa.Column("owner", sa.Text, nullable=False),
-        sa.Column("client", sa.Text, nullable=False),
-        sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("client", TEXT, nullable=False),
+        sa.Column("job_id", TEXT, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_subscriptions_owner_client_job_id", "subscriptions", ["owner", "client", "job_id"], unique=True)

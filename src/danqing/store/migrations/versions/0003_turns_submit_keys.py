@@ -8,6 +8,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Jobs that wait already all have the same turn: they go in the order of acceptance, as they were promised."""
@@ -17,9 +19,9 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state_owner_priority_turn", "jobs", ["state", "owner", "priority", "turn"])
     op.create_table(
         "submit_keys",
-        sa.Column("owner", sa.Text, primary_key=True),
-        sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("owner", TEXT, primary_key=True),
+        sa.Column("key", TEXT, primary_key=True),
+        sa.Column("digest", TEXT, nullable=False),
         sa.Column("job_ids", sa.Text, nullable=False),
         sa.Column("counts_until", sa.DateTime(timezone=True), nullable=False),
     )

@@ -1,4 +1,4 @@
-"""Any sequence of calls has the same answers from the SQLite stores as from those in memory, restarts included."""
+"""Any sequence of calls has the same answers from stores in a database as from those in memory, restarts included."""
 
 import asyncio
 import tempfile
@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from danqing.core.errors import BatchNotFound, JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
-from danqing.core.ports import BatchStore, JobStore, Subscriptions
+from danqing.core.ports import BatchStore, Subscriptions
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job
+from danqing.store.postgres import PostgresStores
 from danqing.store.sqlite import SqliteStores
+from tests.contracts.job_store import StoredJobs
 from tests.fakes.domain import LOST, a_job, an_enlarged, an_original, later
 from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemorySubscriptions
+from tests.services.postgres import running_postgres
 
 ATTEMPTS = st.integers(0, 3)
 OWNERS = st.sampled_from("xy")
@@ -38,11 +41,17 @@ class Stores(Protocol):
     """Three stores over the same data."""
 
     @property
-    def jobs(self) -> JobStore: ...
+    def jobs(self) -> StoredJobs: ...
     @property
     def batches(self) -> BatchStore: ...
     @property
     def subscriptions(self) -> Subscriptions: ...
+
+
+class OpenStores(Stores, Protocol):
+    """In a database."""
+
+    async def close(self) -> None: ...
 
 
 class MemoryStores:
@@ -55,17 +64,28 @@ class MemoryStores:
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Every rule does the same to both stores and compares the answers."""
+    """Every rule does the same to both stores and compares the answers. A subclass says how the database is opened."""
 
     jobs = Bundle("jobs")
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "danqing.db"
         self.memory = MemoryStores()
-        self.sqlite = SqliteStores.open(self.path)
+        self.prepare()
+        self.database = self.open()
+
+    def prepare(self) -> None:
+        """An empty database."""
+        raise NotImplementedError
+
+    def open(self) -> OpenStores:
+        """The stores over it."""
+        raise NotImplementedError
+
+    def clean_up(self) -> None:
+        """Nothing is left of the database."""
+        raise NotImplementedError
 
     def both(self, call: Callable[[Stores], Awaitable[object]]) -> None:
         async def answer_of(stores: Stores) -> object:
@@ -75,7 +95,7 @@ class TwoStores(RuleBasedStateMachine):
                 return type(exc)
 
         async def ask() -> tuple[object, object]:
-            return await answer_of(self.memory), await answer_of(self.sqlite)
+            return await answer_of(self.memory), await answer_of(self.database)
 
         expected, answer = self.loop.run_until_complete(ask())
         assert answer == expected
@@ -154,6 +174,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(job=jobs, owner=SOME_OWNER, key=KEYS)
     def look(self, job: Job, owner: str | None, key: SubmitKey) -> None:
         self.both(lambda stores: stores.jobs.get(job.id))
+        self.both(lambda stores: stores.jobs.ages([job.id, "nobody"]))
         now = later()
         self.both(lambda stores: stores.jobs.waiting_before(job))
         self.both(lambda stores: stores.jobs.find_key(owner or "x", key, now))
@@ -174,8 +195,8 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
-        self.sqlite = SqliteStores.open(self.path)
+        self.loop.run_until_complete(self.database.close())
+        self.database = self.open()
 
     @invariant()
     def figures_and_order_agree(self) -> None:
@@ -183,11 +204,43 @@ class TwoStores(RuleBasedStateMachine):
         self.both(lambda stores: stores.jobs.unfinished())
 
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
+        self.loop.run_until_complete(self.database.close())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+        self.clean_up()
+
+
+class SqliteAgainstMemory(TwoStores):
+    """In a file."""
+
+    def prepare(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+
+    def open(self) -> SqliteStores:
+        return SqliteStores.open(Path(self.folder.name) / "danqing.db")
+
+    def clean_up(self) -> None:
         self.folder.cleanup()
 
 
-TestTwoStores = TwoStores.TestCase
-TestTwoStores.settings = settings(max_examples=15, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+class PostgresAgainstMemory(TwoStores):
+    """In a server."""
+
+    def prepare(self) -> None:
+        self.url = running_postgres().new_database()
+
+    def open(self) -> PostgresStores:
+        return PostgresStores.open(self.url)
+
+    def clean_up(self) -> None:
+        running_postgres().drop_database(self.url)
+
+
+TestSqliteAgainstMemory = SqliteAgainstMemory.TestCase
+TestPostgresAgainstMemory = PostgresAgainstMemory.TestCase
+TestSqliteAgainstMemory.settings = settings(
+    max_examples=15, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+)
+TestPostgresAgainstMemory.settings = settings(
+    max_examples=6, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+)

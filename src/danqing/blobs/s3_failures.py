@@ -1,0 +1,57 @@
+"""What the S3 library raises, as ours. Its texts have addresses in them, signed ones too, and are shown nowhere."""
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import structlog
+from obstore.exceptions import BaseError
+
+from danqing.core.errors import ArtifactNotFound, StorageFailure
+
+log = structlog.get_logger(__name__)
+
+# The library gives a name to little; the rest is told by what S3 answered, or by what the connection did.
+_CODE = re.compile(r"<Code>(?P<code>[A-Za-z]{1,64})</Code>")
+_STATUS = re.compile(r"status code: (?P<status>[1-5][0-9]{2})\b")
+_CONNECTION = re.compile(r"\bkind: (?P<kind>Connect|Interrupted|Timeout|Decode|Request)\b")
+_CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(?P<fault>[A-Za-z]{1,64})")
+_NO_CREDENTIALS = re.compile(r"credential", re.IGNORECASE)
+_NO_BUCKET = "NoSuchBucket"
+_WORDS = {"Connect": "no connection", "Interrupted": "the connection broke", "Timeout": "no answer in time"}
+
+
+@contextmanager
+def translated(doing: str, name: str = "") -> Generator[None]:
+    """doing: one word for the log. Inside, what the library raises becomes ArtifactNotFound or StorageFailure."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        if _NO_BUCKET not in str(exc):
+            raise ArtifactNotFound from exc
+        log.error(f"artifact_{doing}_failed", name=name, reason=_NO_BUCKET)
+        raise StorageFailure from exc
+    except (BaseError, OSError, ValueError) as exc:
+        log.error(f"artifact_{doing}_failed", name=name, reason=reason_of(exc))
+        raise StorageFailure from exc
+
+
+def reason_of(error: BaseException) -> str:
+    """In a few words of our own, or in S3's own word for it (`SignatureDoesNotMatch`)."""
+    text = str(error)
+    if found := _CODE.search(text):
+        return found["code"]
+    if found := _STATUS.search(text):
+        return f"HTTP status {found['status']}"
+    if found := _CERTIFICATE.search(text):
+        return f"its certificate is not trusted ({found['fault']})"
+    if found := _CONNECTION.search(text):
+        return _WORDS.get(found["kind"], "the connection failed")
+    return "no credentials" if _NO_CREDENTIALS.search(text) else type(error).__name__
+
+
+def root_reason(error: BaseException) -> str:
+    """Of what was translated."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return "what was written is not there" if isinstance(error, StorageFailure) else reason_of(error)

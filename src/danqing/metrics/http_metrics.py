@@ -1,0 +1,100 @@
+"""HTTP exchanges and WebSocket connections, counted. Implements `http.exchange.ExchangeWitness`."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import Scope
+
+from danqing.metrics.labels import KnownLabels
+
+REQUEST_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+UNMATCHED = "unmatched"
+
+
+class HttpMetrics:
+    """For one event loop."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._methods = KnownLabels(METHODS)
+        self._requests = Counter(
+            "danqing_http_requests_total",
+            "Answered requests. route: the template, or unmatched (there is none, or it was refused before one was "
+            "looked for); status: the class, or none where the connection broke before an answer.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "danqing_http_request_seconds",
+            "From the request's head to the end of the answer, streams and waiting for pictures included.",
+            ("method", "route"),
+            buckets=REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+        self._in_progress = Gauge(
+            "danqing_http_requests_in_progress", "Requests that are being answered.", registry=registry
+        )
+        self._received = Counter(
+            "danqing_http_received_bytes_total", "Bytes of request bodies that were read.", registry=registry
+        )
+        self._sent = Counter("danqing_http_sent_bytes_total", "Bytes of bodies of answers.", registry=registry)
+        self._sockets = Gauge("danqing_websocket_connections", "Open WebSocket connections.", registry=registry)
+        self._sockets_total = Counter(
+            "danqing_websocket_opened_total",
+            "WebSocket connections that came, refused ones included.",
+            registry=registry,
+        )
+
+    def began(self, scope: Scope) -> "_Exchange | _Socket":
+        """See `ExchangeWitness`."""
+        if scope["type"] == "websocket":
+            self._sockets.inc()
+            self._sockets_total.inc()
+            return _Socket(self._sockets)
+        self._in_progress.inc()
+        return _Exchange(self, self._methods.of(scope["method"]))
+
+    def answered(
+        self, method: str, *, route: str | None, status: int | None, seconds: float, received: int, sent: int
+    ) -> None:
+        """route: the template; None if there is none. status: None if no answer began."""
+        self._in_progress.dec()
+        route = route or UNMATCHED
+        self._counted(method, route, "none" if status is None else f"{status // 100}xx").inc()
+        self._timed(method, route).observe(seconds)
+        self._received.inc(received)
+        self._sent.inc(sent)
+
+    def _counted(self, method: str, route: str, status: str) -> Counter:
+        """As `labels`, which takes longer than all the rest."""
+        key = (method, route, status)
+        if (found := self._counters.get(key)) is None:
+            found = self._counters[key] = self._requests.labels(*key)
+        return found
+
+    def _timed(self, method: str, route: str) -> Histogram:
+        key = (method, route)
+        if (found := self._histograms.get(key)) is None:
+            found = self._histograms[key] = self._seconds.labels(*key)
+        return found
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    metrics: HttpMetrics
+    method: str
+
+    def ended(self, *, route: str | None, status: int | None, seconds: float, received: int, sent: int) -> None:
+        """See `ExchangeInHand`."""
+        self.metrics.answered(self.method, route=route, status=status, seconds=seconds, received=received, sent=sent)
+
+
+@dataclass(frozen=True)
+class _Socket:
+    open: Gauge
+
+    def ended(self, *, route: str | None, status: int | None, seconds: float, received: int, sent: int) -> None:
+        """See `ExchangeInHand`."""
+        self.open.dec()

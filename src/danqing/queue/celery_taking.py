@@ -1,0 +1,271 @@
+"""The taking end of the Celery queue in a node: a message says that there is work, the store says which.
+
+A message is in somebody's hands until the device that it occupied is free again; so Celery never fetches more than the
+devices can make, and one whose node dies comes back by itself.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from danqing.core.errors import StorageFailure
+from danqing.core.fairness import order_of_taking
+from danqing.core.ports import JobQueue
+from danqing.core.shared_store import JobLine
+from danqing.core.types import Job
+
+log = structlog.get_logger(__name__)
+
+_STORE_PAUSE_S = 1.0  # before the store is asked again that has failed
+_CLOSED_PAUSE_S = 0.1
+_LOOK_S = 1.0  # between two looks whether the loop that would answer is still there
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakingRules:
+    """max_running_of_owner, max_passes: as in `embedded.QueueRules`, over all nodes. patience_s: for which a message
+    waits for a device, before it goes back to the broker.
+    """
+
+    max_running_of_owner: int | None = None
+    max_passes: int = 4
+    patience_s: float = 2.0
+
+
+@dataclass(eq=False)
+class _Delivery:
+    """handled: True once it is done with, False if it is to go back. lost: how often others were quicker."""
+
+    model: str
+    named: str
+    lost: int = 0
+    handled: "Future[bool]" = field(default_factory=lambda: Future[bool]())
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(eq=False)
+class _Held:
+    """A delivery on whose account a job was taken. is_its: the job is of its model; else it has to come again."""
+
+    delivery: _Delivery
+    job_id: str
+    is_its: bool
+
+
+@dataclass(eq=False)
+class _Taker:
+    models: Collection[str]
+    warm: Collection[str]
+    given: "asyncio.Future[_Delivery]"
+
+
+class CeleryTaking:
+    """Implements `TakingQueue`. For one event loop, but for `deliver`.
+
+    An id may come twice, as from every queue: `JobStore.claim` tells. So may many takers at once be told the same one;
+    all but one lose it, say so (`missed`), and are told another.
+    """
+
+    def __init__(
+        self,
+        *,
+        line: JobLine,
+        publisher: JobQueue,
+        rules: TakingRules | None = None,
+        may_take: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """publisher: sends messages. may_take: asked before each job; False while a claim would not hold, for the
+        node's lease may be over.
+        """
+        self._line = line
+        self._publisher = publisher
+        self._rules = rules or TakingRules()
+        self._may_take = may_take
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Delivery] = deque()
+        self._takers: deque[_Taker] = deque()
+        self._held: dict[str, _Held] = {}  # by taker
+        self._passed: Counter[str] = Counter()  # by model
+        self._closed = False
+
+    # Celery's end
+
+    def deliver(self, model: str, job_id: str) -> bool:
+        """A message has come; blocks until it may go. False: back to the broker. From any thread but the loop's."""
+        delivery = _Delivery(model, job_id)
+        try:
+            self._loop.call_soon_threadsafe(self._arrived, delivery)
+        except RuntimeError:  # the loop has ended
+            return False
+        while not self._loop.is_closed():
+            with suppress(TimeoutError):
+                return delivery.handled.result(_LOOK_S)
+        return False
+
+    def _arrived(self, delivery: _Delivery) -> None:
+        if self._closed:
+            self._loop.call_later(_CLOSED_PAUSE_S, self._end, delivery, False)
+            return
+        able = [taker for taker in self._takers if delivery.model in taker.models and not taker.given.done()]
+        taker = next((taker for taker in able if delivery.model in taker.warm), able[0] if able else None)
+        if taker is not None:
+            self._takers.remove(taker)
+            taker.given.set_result(delivery)
+        else:
+            self._waiting.append(delivery)
+            delivery.timer = self._loop.call_later(self._rules.patience_s, self._give_up, delivery)
+
+    def _give_up(self, delivery: _Delivery) -> None:
+        self._waiting.remove(delivery)
+        self._end(delivery, False)
+
+    def _end(self, delivery: _Delivery, handled: bool) -> None:
+        if not delivery.handled.done():
+            delivery.handled.set_result(handled)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for a device."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Everything goes back to the broker, now and from now on."""
+        self._closed = True
+        while self._waiting:
+            delivery = self._waiting.popleft()
+            if delivery.timer is not None:
+                delivery.timer.cancel()
+            self._end(delivery, False)
+        for taker in list(self._held):
+            self._release(taker, back=True)
+
+    # The dispatcher's end
+
+    async def publish(self, job: Job) -> None:
+        """Has a message sent, or, if the job was taken on account of one and not claimed, sends that one back."""
+        for taker, held in self._held.items():
+            if held.job_id == job.id:
+                self._release(taker, back=True)
+                return
+        await self._publisher.publish(job)
+
+    async def withdraw(self, job_id: str) -> None:
+        """Does nothing; see `CeleryPublisher`."""
+
+    async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
+        """Waits for a message, and asks the line which job is to be claimed. What the same taker had is off its
+        device: the message that it came by may go.
+        """
+        self._release(taker)
+        while True:
+            delivery = await self._next(models, warm)
+            try:
+                chosen = await self._choose(delivery, models, warm) if self._may_take() else None
+            except StorageFailure:
+                log.exception("store_failed", again_in_s=_STORE_PAUSE_S)
+                self._end(delivery, False)
+                await asyncio.sleep(_STORE_PAUSE_S)
+                continue
+            except BaseException:  # a cancel, say
+                self._arrived(delivery)
+                raise
+            if not self._may_take():
+                self._end(delivery, False)
+                await asyncio.sleep(_STORE_PAUSE_S)
+            elif chosen is None:
+                self._end(delivery, True)
+            else:
+                model, job_id = chosen
+                self._held[taker] = _Held(delivery, job_id, is_its=model == delivery.model)
+                return job_id
+
+    async def _next(self, models: Collection[str], warm: Collection[str]) -> _Delivery:
+        fitting = [delivery for delivery in self._waiting if delivery.model in models]
+        first = next((delivery for delivery in fitting if delivery.model in warm), fitting[0] if fitting else None)
+        if first is not None:
+            self._waiting.remove(first)
+            if first.timer is not None:
+                first.timer.cancel()
+            return first
+        taker = _Taker(models, warm, self._loop.create_future())
+        self._takers.append(taker)
+        try:
+            return await taker.given
+        except asyncio.CancelledError:
+            if taker in self._takers:
+                self._takers.remove(taker)
+            else:  # given and cancelled at once
+                self._arrived(taker.given.result())
+            raise
+
+    async def _choose(
+        self, delivery: _Delivery, models: Collection[str], warm: Collection[str]
+    ) -> tuple[str, str] | None:
+        """Model and id of the job to be made."""
+        model = delivery.model if len(models) == 1 else await self._model(delivery, models, warm)
+        job_id = await self._next_of(model, delivery)
+        if job_id is None and model != delivery.model:  # its owners have enough running
+            model, job_id = delivery.model, await self._next_of(delivery.model, delivery)
+        return None if job_id is None else (model, job_id)
+
+    async def _next_of(self, model: str, delivery: _Delivery) -> str | None:
+        """The first in line, so that nobody waits because of where his message is; but who has just lost that one to
+        somebody quicker would lose the next one too, and takes the one that his message names.
+        """
+        named = delivery.named if delivery.lost and model == delivery.model else ""
+        return await self._line.next(model, named, max_running_of_owner=self._rules.max_running_of_owner)
+
+    async def _model(self, delivery: _Delivery, models: Collection[str], warm: Collection[str]) -> str:
+        """Whose first job goes before those of the others; or, for a while, one that is at hand."""
+        found = [job for model in models for job in await self._line.first(model, 1)]
+        if not found:
+            return delivery.model
+        first = min(found, key=order_of_taking)
+        model = first.request.model
+        at_hand = [job for job in found if job.request.model in warm and job.priority == first.priority]
+        if model not in warm and at_hand and self._passed[model] < self._rules.max_passes:
+            self._passed[model] += 1
+            return min(at_hand, key=order_of_taking).request.model
+        del self._passed[model]
+        return model
+
+    async def take_like(self, job: Job, most: int) -> Sequence[str]:
+        """What the line says. Their own messages find them taken, and something else or nothing to do."""
+        try:
+            return await self._line.alike(job, most, max_running_of_owner=self._rules.max_running_of_owner)
+        except StorageFailure:
+            log.exception("store_failed")
+            return ()
+
+    def done(self, job_id: str) -> None:
+        """The message that it came by may go, if its taker has not come back before."""
+        for taker, held in list(self._held.items()):
+            if held.job_id == job_id:
+                self._release(taker)
+
+    def missed(self, job_id: str) -> None:
+        """Somebody else has claimed it: what its message stands for is still to be made."""
+        for taker, held in list(self._held.items()):
+            if held.job_id == job_id:
+                del self._held[taker]
+                held.delivery.lost += 1
+                self._arrived(held.delivery)
+
+    async def settled(self, job: Job) -> None:
+        """Messages for an owner who has enough running were let go; so one goes out when one of his has ended."""
+        if self._rules.max_running_of_owner is None:
+            return
+        try:
+            for waiting in await self._line.first(job.request.model, 1):
+                await self._publisher.publish(waiting)
+        except StorageFailure:
+            log.exception("store_failed", hint="the sweeper sends for it")
+
+    def _release(self, taker: str, *, back: bool = False) -> None:
+        if (held := self._held.pop(taker, None)) is not None:
+            self._end(held.delivery, held.is_its and not back)

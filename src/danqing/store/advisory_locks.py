@@ -1,0 +1,159 @@
+"""PostgreSQL's advisory locks: their numbers, and those that last as long as a connection is held."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from sqlalchemy import BigInteger, Connection, Engine, Select, bindparam, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from danqing.core.errors import DataDirectoryInUse, StorageFailure
+from danqing.store.postgres_connections import described
+
+log = structlog.get_logger(__name__)
+
+ALL_OWNERS = ("owners", "")
+MIGRATION = ("migration", "")
+WHOLE = ("whole", "")
+_KEY = bindparam("key", type_=BigInteger)
+TRY = select(func.pg_try_advisory_lock(_KEY))
+TRY_SHARED = select(func.pg_try_advisory_lock_shared(_KEY))
+LEAVE = select(func.pg_advisory_unlock_all())
+LOOK_AGAIN_S = 5.0  # whether a lock that is held for long still is
+_PAUSE_S = 0.1  # between two tries
+
+
+def key_of(kind: str, name: str) -> int:
+    """The number of a lock, signed, 64 bits; two names hardly ever have one, and would only wait for each other."""
+    digest = hashlib.blake2b(f"danqing/{kind}/{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+@asynccontextmanager
+async def exclusive(engine: Engine, name: str) -> AsyncGenerator[bool]:
+    """Inside, True for one of all processes at most, over a connection that is held so long; False for the others.
+
+    A connection that is lost frees the lock, and nobody is told: what is done inside must bear being done by two.
+    Raises StorageFailure.
+    """
+    connection = await asyncio.to_thread(_enter, engine, TRY, key_of("exclusive", name))
+    try:
+        yield connection is not None
+    finally:
+        if connection is not None:
+            await asyncio.shield(asyncio.to_thread(_leave, connection))
+
+
+@asynccontextmanager
+async def hold(engine: Engine, *, alone: bool, wait_s: float = 0.0) -> AsyncGenerator[None]:
+    """Inside, a server that holds the database alone is the only one that does, and any number of others hold it
+    together, never beside it.
+
+    wait_s: how long an earlier server, which is about to end, may still hold it. A lock that is lost with its
+    connection is taken again; one that another server has got meanwhile is an error in the log: its attempts and
+    those of this one are told apart, and no job is lost.
+    Raises DataDirectoryInUse; StorageFailure.
+    """
+    statement, key = (TRY if alone else TRY_SHARED), key_of(*WHOLE)
+    held = _Held(engine, statement, key)
+    until = asyncio.get_running_loop().time() + wait_s
+    while not await asyncio.to_thread(held.take):
+        if asyncio.get_running_loop().time() >= until:
+            raise DataDirectoryInUse("The database is in use by another server.")
+        await asyncio.sleep(_PAUSE_S)
+    keeper = asyncio.create_task(_keep(held), name="database-lock")
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await asyncio.shield(asyncio.to_thread(held.leave))
+
+
+class _Held:
+    """A lock, and the connection that it hangs on. Calls block, and come one after the other."""
+
+    def __init__(self, engine: Engine, statement: Select[Any], key: int) -> None:  # Any: of one truth value
+        self._engine = engine
+        self._statement = statement
+        self._key = key
+        self._connection: Connection | None = None
+
+    def take(self) -> bool:
+        """False if others do not let us. Raises StorageFailure."""
+        self._connection = _enter(self._engine, self._statement, self._key)
+        return self._connection is not None
+
+    def is_lost(self) -> bool:
+        """Whether the connection is gone."""
+        if self._connection is None:
+            return True
+        try:
+            self._connection.exec_driver_sql("SELECT 1")
+        except SQLAlchemyError as exc:
+            log.warning("store_lock_was_lost", **described(exc))
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+        return self._connection is None
+
+    def leave(self) -> None:
+        """Twice is fine."""
+        if self._connection is not None:
+            _leave(self._connection)
+            self._connection = None
+
+
+async def _keep(held: _Held) -> None:
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        if await _uncut(held.is_lost):
+            try:
+                if await _uncut(held.take):
+                    log.info("store_lock_taken_again")
+                else:
+                    log.error("store_taken_over", hint="another server works on the database; stop one of them")
+            except StorageFailure:
+                continue  # logged; the database is away
+
+
+async def _uncut(call: Callable[[], bool]) -> bool:
+    """Waits for the call's end even if it is cancelled: nobody else may use the connection before."""
+    task = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | None:  # Any: of one truth value
+    """None, and no connection is held, if somebody else is in."""
+    try:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            if connection.execute(statement, {"key": key}).scalar_one():
+                return connection
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        connection.close()
+        return None
+    except SQLAlchemyError as exc:
+        log.error("store_lock_failed", **described(exc))
+        raise StorageFailure from exc
+
+
+def _leave(connection: Connection) -> None:
+    try:
+        connection.execute(LEAVE)
+    except SQLAlchemyError as exc:
+        log.warning("store_lock_was_lost", **described(exc))
+        connection.invalidate()
+    finally:
+        connection.close()

@@ -1,0 +1,126 @@
+"""A server whose pictures are made elsewhere: it takes jobs in and answers for them, one of several that do."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from danqing.config import Settings
+from danqing.core.pace import RecalledPace
+from danqing.core.reconciling import keep_reconciled
+from danqing.http.tickets import LIFETIME_S, MAX_WAITING
+from danqing.intake.sandboxed import SandboxedIntake
+from danqing.queue.celery_app import celery_app
+from danqing.queue.celery_publisher import CeleryPublisher
+from danqing.shared.attendance import SharedAttendance
+from danqing.shared.control import ControlSending
+from danqing.shared.neighbours import SharedNeighbours
+from danqing.shared.remote_pool import RemotePool
+from danqing.shared.tickets import SharedTickets
+from danqing.wiring.addresses import SharedAddresses
+from danqing.wiring.hardware import build_catalogue
+from danqing.wiring.keeping import keeping_of
+from danqing.wiring.keys import keys_of
+from danqing.wiring.measuring import Measuring
+from danqing.wiring.pictures import check_folder, open_artifacts
+from danqing.wiring.runtime import Runtime
+from danqing.wiring.services import Parts, services_of
+from danqing.wiring.shared import broker_of, open_events, open_shared_stores, redis_link, running, sweeper_of
+from danqing.workers.waiting import within
+
+log = structlog.get_logger(__name__)
+
+PUBLISH_S = 5.0
+
+
+@asynccontextmanager
+async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: bool = False) -> AsyncGenerator[Runtime]:
+    """On leaving closes. The broker may be away, and Redis; the database must answer. patient: see
+    `Measuring.at_work`.
+
+    Raises InvalidSettings, UnknownModel, ModelLoadFailure or StorageFailure.
+    """
+    catalogue = await asyncio.to_thread(build_catalogue, settings)
+    models = tuple(card.id for card in catalogue.cards())
+    log.info("settings", **settings.masked())
+    measuring = Measuring.of(settings, models)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(measuring.at_work(patient=patient))
+        await asyncio.to_thread(check_folder, settings.data_dir, "data directory")
+        artifacts = await asyncio.to_thread(open_artifacts, settings)
+        stores, shared = await stack.enter_async_context(open_shared_stores(settings, around=measuring.around))
+        secret = await stores.secret() if keys_of(settings).enabled else b""
+        link = redis_link(addresses)
+        stack.push_async_callback(link.aclose)
+        events = await stack.enter_async_context(open_events(link, stores))
+        broker = broker_of(settings, addresses, models)
+        publisher = CeleryPublisher(celery_app(broker))
+        publisher.start()
+        stack.push_async_callback(lambda: asyncio.to_thread(publisher.close, within_s=PUBLISH_S))
+        control = ControlSending(link)
+        pool = RemotePool(shared.nodes, stop_job=control.stop_job, send_previews=control.send_previews)
+        await pool.look()
+        await stack.enter_async_context(running(pool.run(), name="pool"))
+        measuring.look_at(
+            pool=pool.status, counts=stores.jobs.counts, waiting=shared.line.waiting, dropped=lambda: events.dropped
+        )
+        keeping = keeping_of(settings, kept=stores.kept, artifacts=artifacts, link=link)
+        attendance = SharedAttendance(link)
+        await stack.enter_async_context(attendance.at_work())
+        neighbours = SharedNeighbours(link)
+        await stack.enter_async_context(neighbours.at_work())
+        intake = SandboxedIntake(artifacts)
+        stack.push_async_callback(intake.close)
+
+        async def stop(deadline_s: float) -> None:
+            """Nodes go on; who waits here for what they make has until then."""
+            await within(deadline_s, events.unwatched())
+            events.close()
+
+        runtime = Runtime(
+            settings=settings,
+            services=services_of(
+                settings,
+                Parts(
+                    jobs=stores.jobs,
+                    batches=stores.batches,
+                    subscriptions=stores.subscriptions,
+                    queue=publisher,
+                    pool=pool,
+                    events=events,
+                    catalogue=catalogue,
+                    artifacts=artifacts,
+                    intake=intake,
+                    keeping=keeping,
+                    issued_keys=stores.issued_keys,
+                    kept=stores.kept,
+                    pace=RecalledPace(events.completed_last),
+                    attendance=attendance,
+                    neighbours=neighbours,
+                    measuring=measuring,
+                    secret=secret,
+                ),
+            ),
+            devices=(),
+            measuring=measuring,
+            stop=stop,
+            tickets=SharedTickets(link, lifetime_s=LIFETIME_S, most=MAX_WAITING),
+        )
+        sweeper = sweeper_of(
+            settings,
+            stores=stores,
+            shared=shared,
+            queue=publisher,
+            events=events,
+            artifacts=artifacts,
+            broker=broker,
+            witness=measuring.witness,
+        )
+        await stack.enter_async_context(running(sweeper.run(), name="sweeper"))
+        reconciling = keep_reconciled(stores.jobs, artifacts, stores.kept, exclusive=shared.exclusive)
+        await stack.enter_async_context(running(reconciling, name="reconciling"))
+        await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
+        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
+        stack.push_async_callback(runtime.halt)
+        yield runtime

@@ -1,0 +1,127 @@
+"""A server that makes its pictures itself: workers, queue and events in or below this process."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from danqing.config import Settings
+from danqing.core.pace import Pace
+from danqing.core.reconciling import reconcile
+from danqing.events.in_process import InProcessEventBus
+from danqing.intake.sandboxed import SandboxedIntake
+from danqing.queue.embedded import EmbeddedQueue, QueueRules
+from danqing.store.data_lock import DataDirectoryLock
+from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_devices, worker_specs
+from danqing.wiring.keeping import keeping_of
+from danqing.wiring.keys import keys_of
+from danqing.wiring.measuring import Measuring
+from danqing.wiring.pictures import make_folders, open_artifacts
+from danqing.wiring.rules import job_rules, worker_rules
+from danqing.wiring.runtime import Runtime, log_style
+from danqing.wiring.services import Parts, services_of
+from danqing.wiring.stores import open_stores
+from danqing.workers.dispatcher import Dispatcher
+from danqing.workers.factory import EngineFactory
+from danqing.workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_embedded(
+    settings: Settings, *, engine: EngineFactory | None = None, lock_wait_s: float = 0.0
+) -> AsyncGenerator[Runtime]:
+    """Lock, stores, recovery, sweep, workers, in this order; on leaving halts and closes in the reverse one.
+
+    engine: builds the engine in each worker; None for the one that the settings describe. Workers load their models in
+    the background: jobs are accepted once one is ready. lock_wait_s: how long an earlier server, which is about to
+    end, may still hold the data directory.
+    Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
+    """
+    catalogue = await asyncio.to_thread(build_catalogue, settings)
+    choice = device_choice(settings)
+    log.info("settings", **settings.masked())
+    if choice.remark:
+        log.warning("gpu_not_used", reason=choice.remark)
+    devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)
+    if engine is None:
+        await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
+    specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine)
+    measuring = Measuring.of(settings, [card.id for card in catalogue.cards()])
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(measuring.at_work(patient=lock_wait_s > 0))
+        await asyncio.to_thread(make_folders, settings)
+        artifacts = await asyncio.to_thread(open_artifacts, settings)
+        lock = DataDirectoryLock(settings.data_dir)
+        await asyncio.to_thread(lock.acquire, wait_s=lock_wait_s)
+        stack.callback(lock.release)
+        stores = await stack.enter_async_context(
+            open_stores(settings, alone=True, lock_wait_s=lock_wait_s, around=measuring.around)
+        )
+        secret = await stores.secret() if keys_of(settings).enabled else b""
+        queue, events = _queue(settings), InProcessEventBus()
+        pace, keeping = Pace(), keeping_of(settings, kept=stores.kept, artifacts=artifacts)
+        intake = SandboxedIntake(artifacts)
+        stack.push_async_callback(intake.close)
+        supervisor = Supervisor(specs, rules=worker_rules(settings))
+        dispatcher = Dispatcher(
+            queue=queue,
+            store=stores.jobs,
+            supervisor=supervisor,
+            events=events,
+            artifacts=artifacts,
+            rules=job_rules(settings),
+            pace=pace,
+            witness=measuring.witness,
+        )
+        measuring.look_at(
+            pool=supervisor.status, counts=stores.jobs.counts, waiting=queue.waiting, dropped=lambda: events.dropped
+        )
+
+        async def stop(deadline_s: float) -> None:
+            await dispatcher.stop(deadline_s=deadline_s)
+            events.close()
+
+        runtime = Runtime(
+            settings=settings,
+            services=services_of(
+                settings,
+                Parts(
+                    jobs=stores.jobs,
+                    batches=stores.batches,
+                    subscriptions=stores.subscriptions,
+                    queue=queue,
+                    pool=supervisor,
+                    events=events,
+                    catalogue=catalogue,
+                    artifacts=artifacts,
+                    intake=intake,
+                    keeping=keeping,
+                    issued_keys=stores.issued_keys,
+                    kept=stores.kept,
+                    pace=pace,
+                    measuring=measuring,
+                    secret=secret,
+                ),
+            ),
+            devices=tuple(spec.device for spec in specs),
+            measuring=measuring,
+            stop=stop,
+        )
+        recovered = await dispatcher.recover()
+        reconciled = await reconcile(stores.jobs, artifacts, stores.kept)
+        log.info("store_opened", recovered_jobs=recovered, swept_files=reconciled.swept)
+        if reconciled.missing:
+            log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
+        await stack.enter_async_context(keeping.at_work())
+        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
+        stack.push_async_callback(runtime.halt)
+        dispatcher.start()
+        yield runtime
+
+
+def _queue(settings: Settings) -> EmbeddedQueue:
+    rules = QueueRules(max_running_of_owner=settings.max_running_per_owner, max_passes=settings.model_passes)
+    return EmbeddedQueue(rules)

@@ -1,0 +1,202 @@
+"""What `danqing doctor` is told of the parts that several processes share. Looks, waits for seconds at most, changes
+nothing; no password is in what it returns or raises.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from danqing.core.shared_store import Node
+from danqing.store.migration import SchemaState, schema_state
+from danqing.store.node_rows import node_from
+from danqing.store.nodes import ALIVE
+from danqing.store.postgres_address import postgres_address
+from danqing.store.postgres_connections import Patience, make_engine
+
+T = TypeVar("T")
+
+WAIT_S = 4
+INSTALL = "pip install 'danqing[scaled]'"
+
+# What a library says when it gets no connection, to what that means. The first that is found counts.
+_REASONS = (
+    (("password authentication failed", "invalid username-password", "access_refused", "wrongpass"), "wrong password"),
+    (("noauth", "authenticat", "no password supplied"), "it wants a password, and the address has none"),
+    (("no pg_hba.conf entry",), "it lets nobody in from this machine; see its pg_hba.conf"),
+    (("certificate", "ssl", "tls"), "no encrypted connection; see the address' scheme or sslmode, and its certificate"),
+    (("does not exist",), "it has no such database or user"),
+    (("not_allowed", "vhost"), "it has no such virtual host"),
+    (("too many clients", "remaining connection slots", "max number of clients"), "it has no connection left"),
+    (("starting up", "shutting down", "recovery mode", "loading"), "it is just starting or ending"),
+    (("could not translate", "name or service not known", "name resolution", "nodename"), "no such host"),
+    (("refused",), "nobody listens there"),
+    (("timeout", "timed out"), "no answer"),
+)
+
+
+class PartAway(Exception):
+    """A part cannot be used. Its text says where it should be, and what is the matter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseState:
+    """place: host and database. number: of the version, such as 150019. clock_ahead_s: of this machine's clock. used,
+    most: connections. nodes, waiting: as the tables say, if there are any.
+    """
+
+    place: str
+    version: str
+    number: int
+    encoding: str
+    read_only: bool
+    schema: SchemaState
+    clock_ahead_s: float
+    used: int
+    most: int
+    nodes: Sequence[Node] = ()
+    waiting: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisState:
+    """limit_bytes: of its memory; 0 for none. policy: what it does when that is full."""
+
+    place: str
+    version: str
+    used_bytes: int
+    limit_bytes: int
+    policy: str
+
+
+def database_state(url: SecretStr) -> DatabaseState:
+    """Raises PartAway."""
+    try:
+        address = postgres_address(url.get_secret_value())
+    except ValueError as exc:
+        raise PartAway("DATABASE_URL is no address of a PostgreSQL: write it like postgresql://user@host/db") from exc
+    place = _place(address.host or "its socket", address.port or 5432, address.database or "")
+    return _asked(place, lambda: _database_state(address, place))
+
+
+def redis_state(url: SecretStr) -> RedisState:
+    """Raises PartAway."""
+    return _asked(_place_of(url, 6379), lambda: _redis_state(url))
+
+
+def broker_version(url: SecretStr) -> str:
+    """Of a broker that is no Redis; connects as Celery does. Raises PartAway."""
+    return _asked(_place_of(url, 5672), lambda: _broker_version(url))
+
+
+def _database_state(address: URL, place: str) -> DatabaseState:
+    engine = make_engine(address, connections=0, patience=Patience(connect_s=WAIT_S, statement_s=WAIT_S, lock_s=WAIT_S))
+    with engine.connect() as connection:
+        connection.execution_options(postgresql_readonly=True)
+        schema = schema_state(connection)
+        clock_ahead_s = _clock_ahead_s(connection)
+        tables = schema in (SchemaState.CURRENT, SchemaState.NEWER)
+        nodes = [node_from(row) for row in connection.execute(ALIVE).mappings()] if tables else ()
+        waits = text("SELECT count(*) FROM jobs WHERE state = 'pending'")
+        return DatabaseState(
+            place=place,
+            version=_shown(connection, "server_version"),
+            number=int(_shown(connection, "server_version_num")),
+            encoding=_shown(connection, "server_encoding"),
+            read_only=_shown(connection, "default_transaction_read_only") == "on"
+            or bool(connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one()),
+            schema=schema,
+            clock_ahead_s=clock_ahead_s,
+            used=connection.execute(text("SELECT count(*) FROM pg_stat_activity")).scalar_one(),
+            most=int(_shown(connection, "max_connections")),
+            nodes=nodes,
+            waiting=connection.execute(waits).scalar_one() if tables else 0,
+        )
+
+
+def _shown(connection: Connection, parameter: str) -> str:
+    return str(connection.exec_driver_sql(f"SHOW {parameter}").scalar_one())
+
+
+def _clock_ahead_s(connection: Connection) -> float:
+    """As far as the time of the question leaves it open, none."""
+    before = time.time()
+    theirs = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    after = time.time()
+    return before - theirs if theirs < before else after - theirs if theirs > after else 0.0
+
+
+def _redis_state(url: SecretStr) -> RedisState:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    make = cast("Callable[..., Redis]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
+    patience = {"socket_connect_timeout": WAIT_S, "socket_timeout": WAIT_S, "retry": Retry(NoBackoff(), 0)}
+    with make(url.get_secret_value(), **patience) as client:
+        told = cast("Mapping[str, object]", client.info())  # pyright: ignore[reportUnknownMemberType]
+    return RedisState(
+        place=_place_of(url, 6379),
+        version=str(told["redis_version"]),
+        used_bytes=int(str(told["used_memory"])),
+        limit_bytes=int(str(told.get("maxmemory", 0))),
+        policy=str(told.get("maxmemory_policy", "")),
+    )
+
+
+def _broker_version(url: SecretStr) -> str:
+    from kombu import Connection as BrokerConnection
+
+    with BrokerConnection(url.get_secret_value(), connect_timeout=WAIT_S) as connection:
+        connection.connect()
+        told = cast("Mapping[str, str]", getattr(connection.connection, "server_properties", {}))
+        return f"{told.get('product', 'connected')} {told.get('version', '')}".strip() + f" on {_place_of(url, 5672)}"
+
+
+def _asked(place: str, ask: Callable[[], T]) -> T:
+    """What is asked for, or PartAway that says where and why."""
+    failures = _failures()
+    try:
+        return ask()
+    except ImportError as exc:
+        raise PartAway(f"a package is not installed: {INSTALL}") from exc
+    except failures as exc:
+        raise PartAway(f"{place}: {_reason(exc)}") from exc
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """The errors of the libraries that are installed."""
+    found: list[type[Exception]] = [OSError, ValueError, KeyError, SQLAlchemyError]
+    try:
+        from amqp.exceptions import AMQPError
+        from kombu.exceptions import KombuError
+        from redis.exceptions import RedisError
+    except ImportError:
+        return tuple(found)
+    return (*found, AMQPError, KombuError, RedisError)
+
+
+def _reason(failure: BaseException) -> str:
+    """By words, for connections fail with one class for all reasons. None of a library's text is repeated."""
+    said = f"{type(failure).__name__} {failure}".lower()
+    for words, reason in _REASONS:
+        if any(word in said for word in words):
+            return reason
+    return f"it cannot be used ({type(failure).__name__})"
+
+
+def _place_of(url: SecretStr, usual_port: int) -> str:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        return _place(parts.hostname or "localhost", parts.port or usual_port, parts.path.strip("/"))
+    except ValueError:
+        return "an address that cannot be read"
+
+
+def _place(host: str, port: int, name: str) -> str:
+    return f"{host}:{port}/{name}" if name else f"{host}:{port}"

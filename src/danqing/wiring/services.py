@@ -1,0 +1,92 @@
+"""What routes may use, put together from the parts that answer for it."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from danqing.config import Settings
+from danqing.core.attendance import Attendance
+from danqing.core.gallery import Gallery
+from danqing.core.issued_keys import IssuedKeys, KeyRing
+from danqing.core.keeping import KeptJobs
+from danqing.core.pace import Forecast
+from danqing.core.ports import (
+    ArtifactStore,
+    BatchStore,
+    EventBus,
+    ImageIntake,
+    JobQueue,
+    JobStore,
+    ModelCatalogue,
+    Subscriptions,
+    WorkerPool,
+)
+from danqing.core.removal import Removal
+from danqing.core.studio import Studio, utc_now
+from danqing.http.dialect import DialectOptions, Services
+from danqing.http.neighbours import Neighbours, NoNeighbours
+from danqing.http.picture_links import PictureLinks
+from danqing.wiring.keeping import Keeping
+from danqing.wiring.keys import keys_of
+from danqing.wiring.measuring import Measuring
+from danqing.wiring.rules import limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """secret: of this server or, where several processes answer, of all; empty where keys are not asked for."""
+
+    jobs: JobStore
+    batches: BatchStore
+    subscriptions: Subscriptions
+    queue: JobQueue
+    pool: WorkerPool
+    events: EventBus
+    catalogue: ModelCatalogue
+    artifacts: ArtifactStore
+    intake: ImageIntake
+    keeping: Keeping
+    issued_keys: IssuedKeys
+    kept: KeptJobs
+    pace: Forecast
+    attendance: Attendance | None = None
+    neighbours: Neighbours = field(default_factory=NoNeighbours)
+    measuring: Measuring
+    secret: bytes
+
+
+def services_of(settings: Settings, parts: Parts) -> Services:
+    """Does nothing yet."""
+    studio = Studio(
+        store=parts.jobs,
+        queue=parts.queue,
+        pool=parts.pool,
+        events=parts.events,
+        catalogue=parts.catalogue,
+        artifacts=parts.artifacts,
+        limits=limits(settings),
+        secret=parts.secret,
+        pace=parts.pace,
+        admission=parts.keeping.admission,
+        inputs=parts.keeping.inputs,
+        attendance=parts.attendance,
+        witness=parts.measuring.witness,
+    )
+    return Services(
+        studio=studio,
+        gallery=Gallery(parts.batches),
+        subscriptions=parts.subscriptions,
+        artifacts=parts.artifacts,
+        intake=parts.intake,
+        removal=Removal(studio=studio, kept=parts.kept, artifacts=parts.artifacts, inputs=parts.keeping.inputs),
+        key_ring=KeyRing(parts.issued_keys, clock=utc_now),
+        links=PictureLinks(parts.secret or None),
+        neighbours=parts.neighbours,
+        options=DialectOptions(
+            request_timeout_s=settings.request_timeout_s,
+            submit_key_lifetime=timedelta(hours=settings.idempotency_hours),
+            environment=settings.environment,
+            public_url=settings.public_url,
+            log_prompts=settings.log_prompts,
+            needs_key=keys_of(settings).enabled,
+        ),
+    )

@@ -1,0 +1,128 @@
+"""The parts that API processes and nodes share, opened alike in both."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import structlog
+
+from danqing.config import InvalidSettings, Settings
+from danqing.core.errors import StorageFailure
+from danqing.core.ports import ArtifactStore, EventBus, JobQueue
+from danqing.core.studio import utc_now
+from danqing.core.witness import JobWitness
+from danqing.events.redis_bus import RedisEventBus
+from danqing.queue.celery_app import Broker, celery_app
+from danqing.queue.celery_depths import CeleryDepths
+from danqing.redis_link import NotARedisUrl, RedisLink
+from danqing.wiring.addresses import SharedAddresses
+from danqing.wiring.rules import job_rules
+from danqing.wiring.stores import Around, Shared, Stores, open_stores
+from danqing.workers.settlement import Settlement
+from danqing.workers.sweeper import Sweeper, SweepRules
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 2.0
+LEAST_LONGEST_S = 3600.0
+SILENT_LEASES = 0.4  # two beats
+MOST_SENT = 1000
+MOST_SENT_WITH_LIMITS = 50
+
+
+@asynccontextmanager
+async def open_shared_stores(
+    settings: Settings, *, keep_trying: bool = False, around: Around = lambda database: database
+) -> AsyncGenerator[tuple[Stores, Shared]]:
+    """keep_trying: waits for a database that does not answer. around: see `open_stores`, also for what it raises."""
+    async with AsyncExitStack() as stack:
+        told = False
+        while True:
+            try:
+                stores = await stack.enter_async_context(open_stores(settings, alone=False, around=around))
+                break
+            except StorageFailure:
+                if not keep_trying:
+                    raise
+                if not told:
+                    log.warning("waiting_for_the_database", again_every_s=RETRY_S)
+                told = True
+            await asyncio.sleep(RETRY_S)
+        if stores.shared is None:
+            raise InvalidSettings("DATABASE_URL must name a database that several processes can share.")
+        yield stores, stores.shared
+
+
+def redis_link(shared: SharedAddresses) -> RedisLink:
+    """Raises InvalidSettings."""
+    try:
+        return RedisLink(shared.redis.get_secret_value())
+    except NotARedisUrl as exc:
+        raise InvalidSettings(f"REDIS_URL: {exc}") from exc
+
+
+@asynccontextmanager
+async def open_events(link: RedisLink, stores: Stores) -> AsyncGenerator[RedisEventBus]:
+    """What happens to jobs is told, and heard, inside."""
+    bus = RedisEventBus(link, store=stores.jobs)
+    async with bus.at_work():
+        yield bus
+
+
+def broker_of(settings: Settings, shared: SharedAddresses, models: Sequence[str]) -> Broker:
+    """A message stays in a worker's hands as long as its device is busy, at most as long as a whole batch may take."""
+    longest_s = 2 * settings.task_timeout_s * settings.batch_pictures
+    return Broker(
+        url=shared.broker.get_secret_value(),
+        models=tuple(models),
+        longest_s=max(LEAST_LONGEST_S, longest_s),
+        shutdown_s=settings.drain_deadline_s,
+    )
+
+
+def sweeper_of(
+    settings: Settings,
+    *,
+    stores: Stores,
+    shared: Shared,
+    queue: JobQueue,
+    events: EventBus,
+    artifacts: ArtifactStore,
+    broker: Broker,
+    witness: JobWitness,
+) -> Sweeper:
+    """Does nothing yet."""
+    settlement = Settlement(
+        store=stores.jobs,
+        queue=queue,
+        events=events,
+        artifacts=artifacts,
+        rules=job_rules(settings),
+        clock=utc_now,
+        witness=witness,
+    )
+    return Sweeper(
+        nodes=shared.nodes,
+        line=shared.line,
+        queue=queue,
+        settlement=settlement,
+        depths=CeleryDepths(celery_app(broker)).of,
+        exclusive=shared.exclusive,
+        rules=SweepRules(
+            silence_s=SILENT_LEASES * settings.lease_s,
+            # Jobs of owners who have enough running have no messages, and are no reason to send many.
+            most_sent=MOST_SENT if settings.max_running_per_owner is None else MOST_SENT_WITH_LIMITS,
+        ),
+    )
+
+
+@asynccontextmanager
+async def running(work: Coroutine[None, None, None], *, name: str) -> AsyncGenerator[None]:
+    """Goes on as long as the context lasts."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

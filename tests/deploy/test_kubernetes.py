@@ -1,0 +1,174 @@
+"""The Kubernetes manifests: probes, rights, time to end, settings. Where `kubectl` is, it builds them."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from danqing.config import Settings, load_settings, variable_of
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
+OURS = {
+    "api": FOLDER / "base/api.yaml",
+    "worker": FOLDER / "base/worker.yaml",
+    "server": FOLDER / "overlays/single/server.yaml",
+}
+NOT_OURS = {"HF_HOME", "POSTGRES_PASSWORD"}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [one for one in yaml.safe_load_all(path.read_text("utf-8")) if one]
+
+
+def everything() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(FOLDER.rglob("*.yaml")):
+        for document in documents(path):
+            yield path, document
+
+
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    template = document.get("spec", {}).get("template")
+    return [template["spec"]] if template else []
+
+
+def pod(name: str) -> dict[str, Any]:
+    return next(found for document in documents(OURS[name]) for found in pods(document))
+
+
+def container(name: str) -> dict[str, Any]:
+    (only,) = pod(name)["containers"]
+    return only
+
+
+def literals(folder: str) -> dict[str, str]:
+    """The settings that a folder's kustomization makes."""
+    (kustomization,) = documents(FOLDER / folder / "kustomization.yaml")
+    lines = (line for one in kustomization.get("configMapGenerator", ()) for line in one["literals"])
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_what_is_listed_is_there_and_what_is_there_is_listed() -> None:
+    for path in FOLDER.rglob("kustomization.yaml"):
+        (kustomization,) = documents(path)
+        listed = {*kustomization["resources"], *kustomization.get("components", ())}
+        assert [name for name in listed if not (path.parent / name).exists()] == []
+        assert {file.name for file in path.parent.glob("*.yaml")} - {path.name} <= listed
+
+
+def test_every_pod_is_confined_and_gets_no_foreign_variables() -> None:
+    found = [(path, spec) for path, document in everything() for spec in pods(document)]
+    assert len(found) == 6
+    for path, spec in found:
+        # Kubernetes would set DANQING_PORT=tcp://… for a service named danqing
+        assert spec["enableServiceLinks"] is False, path
+        assert spec["automountServiceAccountToken"] is False, path
+        assert spec["securityContext"]["runAsNonRoot"] is True, path
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, path
+        for one in spec["containers"]:
+            assert one["securityContext"]["allowPrivilegeEscalation"] is False, path
+            assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}, path
+            assert "limits" in one["resources"], path
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_write_into_volumes_only(name: str) -> None:
+    assert container(name)["securityContext"]["readOnlyRootFilesystem"] is True
+    mounted = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
+    assert {"/data", "/tmp"} <= mounted
+
+
+@pytest.mark.parametrize("name", ["api", "server"])
+def test_probes_are_the_documented_ones(name: str) -> None:
+    # Given the probes that the vendor's document shows
+    seed = (ROOT / "tests/dialects/openai/seed.md").read_text("utf-8")
+    shown = re.search(r"^```yaml\n(livenessProbe:.*?)^```$", seed, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    documented = yaml.safe_load(shown[1])
+    ours = container(name)
+    port = next(port["containerPort"] for port in ours["ports"] if port["name"] == "http")
+    for probe in ("livenessProbe", "readinessProbe"):
+        # Then path, port and period are the same
+        assert ours[probe]["httpGet"]["path"] == documented[probe]["httpGet"]["path"]
+        assert (ours[probe]["httpGet"]["port"], port) == ("http", documented[probe]["httpGet"]["port"])
+        assert ours[probe]["periodSeconds"] == documented[probe]["periodSeconds"]
+        # and a server that answers to certain names only answers to this one
+        assert ours[probe]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
+    # and the time that a server may take to start is as long, and no longer than it takes
+    startup = ours["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == documented["livenessProbe"]["initialDelaySeconds"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_pod_that_is_stopped_has_the_time_to_end(name: str) -> None:
+    said = {one["name"]: one["value"] for one in container(name).get("env", ()) if "value" in one}
+    drain_s = float(said.get("DANQING_DRAIN_DEADLINE_S", Settings().drain_deadline_s))
+    before = container(name).get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+    assert pod(name)["terminationGracePeriodSeconds"] > drain_s + float(before[1]) + 10
+
+
+@pytest.mark.parametrize("folder", ["base", "overlays/trial", "overlays/production"])
+def test_settings_are_settings(folder: str, tmp_path: Path) -> None:
+    values = literals("base") | literals(folder)
+    settings = load_settings(environ=values, env_file=tmp_path / "none")
+    assert (settings.host, settings.port) == ("0.0.0.0", 8000)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_secrets_are_settings(overlay: str) -> None:
+    text = (FOLDER / "overlays" / overlay / "secrets.env.example").read_text("utf-8")
+    named = set(re.findall(r"^#?([A-Z]\w+)=", text, re.MULTILINE))
+    aliases = {alias for field in Settings.model_fields for alias in variable_of(field).aliases}
+    assert {"API_ALLOWED_KEYS", "API_ADMIN_KEY"} <= named
+    assert named - NOT_OURS <= aliases
+
+
+def test_no_secret_is_checked_in() -> None:
+    assert "secrets.env" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    for path, document in everything():
+        assert document["kind"] != "Secret", path
+
+
+def test_what_workers_are_counted_by_is_measured() -> None:
+    text = (FOLDER / "components/worker-autoscaling/scaled-object.yaml").read_text("utf-8")
+    measured = (ROOT / "docs/monitoring.md").read_text("utf-8")
+    names = set(re.findall(r"danqing_\w+", text))
+    assert names == {"danqing_queue_jobs", "danqing_jobs", "danqing_queue_oldest_age_seconds"}
+    assert [name for name in names if name not in measured] == []
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not there")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_can_be_built(overlay: str, tmp_path: Path) -> None:
+    # Given a copy with the secrets filled in
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    chosen = tmp_path / "kubernetes/overlays" / overlay
+    shutil.copy(chosen / "secrets.env.example", chosen / "secrets.env")
+    # When it is built
+    built = subprocess.run(["kubectl", "kustomize", chosen], capture_output=True, text=True, timeout=60, check=True)
+    made = [one for one in yaml.safe_load_all(built.stdout) if one]
+    # Then whatever refers to another object finds it, in one namespace
+    by_kind = {(one["kind"], one["metadata"]["name"]): one for one in made}
+    namespaces = {one["metadata"]["namespace"] for one in made if one["kind"] != "Namespace"}
+    assert ("Namespace", *namespaces) in by_kind
+    for one in made:
+        for spec in pods(one):
+            for source in (source for each in spec["containers"] for source in each.get("envFrom", ())):
+                kind = "ConfigMap" if "configMapRef" in source else "Secret"
+                assert (kind, next(iter(source.values()))["name"]) in by_kind
+        if target := one["spec"].get("scaleTargetRef") if "spec" in one else None:
+            assert ("Deployment", target["name"]) in by_kind
+    # and each service and policy has pods
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in made if pods(one)]
+    for one in made:
+        if one["kind"] in ("Service", "NetworkPolicy", "PodDisruptionBudget"):
+            spec = one["spec"]
+            chosen_by = spec["selector"] if one["kind"] == "Service" else spec.get("selector", spec.get("podSelector"))
+            wanted = chosen_by.get("matchLabels", chosen_by)
+            assert any(wanted.items() <= each.items() for each in labels), one["metadata"]["name"]

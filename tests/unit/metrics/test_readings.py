@@ -1,0 +1,112 @@
+"""What the store knows is read for each scrape, shared, and never waited for long."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import structlog
+
+from danqing.core.errors import StorageFailure
+from danqing.core.shared_store import Waiting
+from danqing.core.states import JobState
+from danqing.metrics.panel import MetricsPanel
+from danqing.metrics.readings import JobReadings
+from tests.fakes.domain import NOW
+from tests.unit.metrics.reading import value
+
+
+class Store:
+    """Answers when it is let, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.fails = False
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def counts(self) -> Mapping[JobState, int]:
+        self.asked += 1
+        await self.answers.wait()
+        if self.fails:
+            raise StorageFailure
+        return {state: 0 for state in JobState} | {JobState.PENDING: 2, JobState.COMPLETED: 100_000}
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        return {"tiny": Waiting(jobs=2, oldest=NOW - timedelta(seconds=90)), "gone": Waiting(jobs=1, oldest=NOW)}
+
+
+def a_panel(store: Store, **times: float) -> MetricsPanel:
+    def clock() -> datetime:
+        return NOW
+
+    panel = MetricsPanel(models=["tiny", "idle"])
+    panel.watch_jobs(
+        JobReadings(counts=store.counts, waiting=store.waiting, models=["tiny", "idle"], clock=clock, **times)
+    )
+    return panel
+
+
+async def test_depth_and_age_are_told_of_every_model_on_offer_also_of_those_with_nothing_to_do() -> None:
+    page = await a_panel(Store()).page()
+    assert value(page, "danqing_queue_jobs", model="tiny") == 2
+    assert value(page, "danqing_queue_oldest_age_seconds", model="tiny") == 90
+    assert value(page, "danqing_queue_jobs", model="idle") == 0
+    assert value(page, "danqing_queue_oldest_age_seconds", model="idle") == 0
+    assert value(page, "danqing_jobs", state="completed") == 100_000
+    assert value(page, "danqing_scrape_failed") == 0
+    # And one that is not on offer any more is none of the labels
+    assert value(page, "danqing_queue_jobs", model="gone") is None
+
+
+async def test_many_who_ask_at_once_ask_the_store_once() -> None:
+    store = Store()
+    panel = a_panel(store)
+    await asyncio.gather(*(panel.page() for _ in range(20)))
+    await panel.page()
+    assert store.asked == 1
+
+
+async def test_a_store_that_does_not_answer_holds_nobody_up() -> None:
+    # Given a store that does not answer
+    store = Store()
+    store.answers.clear()
+    panel = a_panel(store, patience_s=0.0)
+    panel.jobs.refused("queue_full", 1)
+    # When it is asked for
+    await panel.page()
+    page = await panel.page()
+    # Then everything else is told, and that this is missing; and the store is not asked again and again
+    assert value(page, "danqing_scrape_failed") == 1
+    assert value(page, "danqing_queue_jobs", model="tiny") is None
+    assert value(page, "danqing_jobs_refused_total", code="queue_full") == 1
+    assert store.asked == 1
+    # And once it answers, all is there
+    store.answers.set()
+    await asyncio.sleep(0.01)
+    page = await panel.page()
+    assert (value(page, "danqing_scrape_failed"), value(page, "danqing_queue_jobs", model="tiny")) == (0, 2)
+    panel.close()
+
+
+async def test_a_store_that_fails_is_told_and_what_it_said_last_lasts_for_a_while() -> None:
+    store = Store()
+    panel = a_panel(store, fresh_s=-1.0, stale_s=1e9)
+    assert value(await panel.page(), "danqing_queue_jobs", model="tiny") == 2
+    store.fails = True
+    with structlog.testing.capture_logs() as lines:
+        page = await panel.page()
+    assert (value(page, "danqing_scrape_failed"), value(page, "danqing_queue_jobs", model="tiny")) == (1, 2)
+    assert [line["event"] for line in lines] == ["metrics_not_read"]
+    # And not for ever
+    assert value(await a_panel(store).page(), "danqing_queue_jobs", model="tiny") is None
+
+
+async def test_closing_gives_up_what_is_being_read() -> None:
+    store = Store()
+    store.answers.clear()
+    panel = a_panel(store, patience_s=0.0)
+    await panel.page()
+    (reading,) = [task for task in asyncio.all_tasks() if task.get_name() == "metrics-reading"]
+    panel.close()
+    await asyncio.wait([reading])
+    assert reading.cancelled()

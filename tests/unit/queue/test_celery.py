@@ -1,0 +1,212 @@
+"""The Celery queue over real brokers: its own messages, its own worker threads."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import ClassVar
+
+import pytest
+
+from danqing.core.types import Job
+from danqing.queue.celery_app import Broker, celery_app, queue_of
+from danqing.queue.celery_depths import CeleryDepths
+from danqing.queue.celery_feed import CeleryFeed, FeedEnds
+from danqing.queue.celery_publisher import CeleryPublisher, job_id_of, task_id_of
+from danqing.queue.celery_taking import CeleryTaking, TakingRules
+from danqing.workers.claims import TakingQueue
+from tests.contracts.job_queue import SOON_S, JobQueueContract, numbered
+from tests.fakes.line import InMemoryLine
+from tests.services.rabbitmq import empty_queues, rabbitmq_url
+from tests.services.redis import RedisServer, this_process_redis
+from tests.zoo.house import until
+
+MODELS = ("tiny", "large")
+THREADS = 32  # more than the jobs of a test, each of which keeps its message
+
+
+class CeleryHouse:
+    """Everything between `publish` and `take`, with what the dispatcher and the store do around them."""
+
+    def __init__(self, url: str, *, max_running_of_owner: int | None = None, max_passes: int = 2) -> None:
+        self.line = InMemoryLine()
+        broker = Broker(url=url, models=MODELS, longest_s=60.0)
+        self.publisher = CeleryPublisher(celery_app(broker))
+        rules = TakingRules(max_running_of_owner=max_running_of_owner, max_passes=max_passes, patience_s=0.5)
+        self.taking = CeleryTaking(line=self.line, publisher=self.publisher, rules=rules)
+        self.asked_to_end = threading.Event()
+        self.revoked: list[str] = []
+        self.feed = CeleryFeed(
+            celery_app(broker, self.taking.deliver),
+            models=MODELS,
+            hostname="danqing@tests",
+            threads=THREADS,
+            ends=FeedEnds(asked_to_end=self.asked_to_end.set, revoked=self.revoked.append),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._takers = (f"taker-{number}" for number in itertools.count())
+
+    def start(self) -> None:
+        self.publisher.start()
+        self.feed.start()
+        assert self.feed.consuming.wait(SOON_S)
+
+    async def close(self) -> None:
+        self.feed.end()
+        self.taking.close()
+        assert await asyncio.to_thread(self.feed.join, SOON_S)
+        await asyncio.to_thread(self.publisher.close, within_s=SOON_S)
+
+    async def publish(self, job: Job) -> None:
+        self.line.put(job)
+        await self.taking.publish(job)
+
+    async def withdraw(self, job_id: str) -> None:
+        self.line.withdraw(job_id)
+        await self.taking.withdraw(job_id)
+
+    async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
+        taker = taker or next(self._takers)
+        while True:
+            job_id = await self.taking.take(models, warm=warm, taker=taker)
+            if self.line.claim(job_id):
+                return job_id
+            self.missed(job_id)
+
+    async def take_like(self, job: Job, most: int) -> Sequence[str]:
+        return [job_id for job_id in await self.taking.take_like(job, most) if self.line.claim(job_id)]
+
+    def done(self, job_id: str) -> None:
+        self.taking.done(job_id)
+        if (job := self.line.end(job_id)) is not None:
+            task = asyncio.create_task(self.settled(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def missed(self, job_id: str) -> None:
+        self.taking.missed(job_id)
+
+    async def settled(self, job: Job) -> None:
+        await self.taking.settled(job)
+
+
+class CeleryContract(JobQueueContract):
+    """On one broker."""
+
+    implementation = CeleryTaking
+    leaves_jobs_to_those_who_come = False  # they learn of them by messages that are under way
+    scheme: ClassVar[str]
+
+    @pytest.fixture(autouse=True)
+    async def houses(self, url: str) -> AsyncIterator[None]:
+        self.url = url
+        self.opened: list[CeleryHouse] = []
+        yield
+        for house in self.opened:
+            await house.close()
+
+    def queue_of(self, *, max_running_of_owner: int | None = None, max_passes: int = 2) -> TakingQueue:
+        assert not self.opened  # a second Celery worker in the process would be told to end with the first
+        house = CeleryHouse(self.url, max_running_of_owner=max_running_of_owner, max_passes=max_passes)
+        self.opened.append(house)
+        house.start()
+        return house
+
+    def implementation_of(self, queue: TakingQueue) -> type:
+        assert isinstance(queue, CeleryHouse)
+        assert self.url.startswith(self.scheme)
+        return type(queue.taking)
+
+
+class TestCeleryOnRedis(CeleryContract):
+    scheme = "redis"
+
+    @pytest.fixture
+    def url(self) -> str:
+        server = this_process_redis()
+        server.flush()
+        return server.url
+
+
+class TestCeleryOnRabbitMQ(CeleryContract):
+    scheme = "amqp"
+
+    @pytest.fixture
+    def url(self) -> str:
+        url = rabbitmq_url()
+        empty_queues(url, [queue_of(model) for model in MODELS])
+        return url
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A broker in which nothing waits."""
+    if request.param == "amqp":
+        url = rabbitmq_url()
+        empty_queues(url, [queue_of(model) for model in MODELS])
+        yield Broker(url=url, models=MODELS)
+        empty_queues(url, [queue_of(model) for model in MODELS])
+    else:
+        this_process_redis().flush()
+        yield Broker(url=this_process_redis().url, models=MODELS)
+
+
+async def test_what_waits_in_the_broker_is_counted_by_model(broker: Broker) -> None:
+    # Given three messages
+    publisher = CeleryPublisher(celery_app(broker))
+    publisher.start()
+    for job in (numbered(1), numbered(2), numbered(3, model="large")):
+        await publisher.publish(job)
+    await asyncio.to_thread(publisher.close, within_s=SOON_S)
+    # Then they are counted, and a queue that is not there yet has none
+    assert CeleryDepths(celery_app(broker)).of(["tiny", "large", "third"]) == {"tiny": 2, "large": 1, "third": 0}
+
+
+async def test_a_broker_that_does_not_answer_has_no_count_and_holds_nobody_up() -> None:
+    # Given a Redis that is not there
+    server = RedisServer()
+    broker = Broker(url=server.url, models=MODELS)
+    publisher = CeleryPublisher(celery_app(broker), most_waiting=2)
+    publisher.start()
+    assert CeleryDepths(celery_app(broker)).of(MODELS) is None
+    # When more is sent than may wait, then nobody is held up, and nothing more is kept
+    for number in range(5):
+        await publisher.publish(numbered(number))
+    assert publisher.waiting <= 3  # one may just be tried
+    # And when it comes, what was kept is sent
+    server.start()
+    try:
+        depths = CeleryDepths(celery_app(broker))
+        await until(lambda: bool((depths.of(["tiny"]) or {}).get("tiny")), "a message")
+    finally:
+        await asyncio.to_thread(publisher.close, within_s=SOON_S)
+        server.kill()
+
+
+def test_a_jobs_task_has_its_uuid() -> None:
+    job_id = "0f0a4d3e-3b8f-4dc5-9e43-53a0a3c0f9aa"
+    assert task_id_of(job_id) == "0f0a4d3e3b8f4dc59e4353a0a3c0f9aa"
+    assert job_id_of(task_id_of(job_id)) == job_id
+    assert job_id_of(task_id_of("no uuid")) == "no uuid"
+
+
+def test_the_brokers_password_is_nowhere_to_be_read() -> None:
+    broker = Broker(url="redis://:secret@somewhere/0", models=MODELS)
+    assert "secret" not in f"{broker!r} {celery_app(broker)!r}"
+
+
+async def test_nothing_is_fetched_for_devices_that_cannot_work(broker: Broker) -> None:
+    # Given a node that fetches nothing for now
+    house = CeleryHouse(broker.url)
+    house.start()
+    house.feed.paused.set()
+    await until(lambda: not house.feed.is_fetching, "a feed that has heard it")
+    # When a job comes, then its message stays in the broker, for others
+    await house.publish(numbered(1))
+    depths = CeleryDepths(celery_app(broker))
+    await until(lambda: (depths.of(["tiny"]) or {}).get("tiny") == 1, "a message that waits")
+    assert house.taking.waiting == 0
+    # Until it can work again
+    house.feed.paused.clear()
+    assert await asyncio.wait_for(house.take(MODELS), SOON_S) == "job-1"
+    await house.close()

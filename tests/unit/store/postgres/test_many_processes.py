@@ -1,0 +1,295 @@
+"""Many who write to one database at once: what was exact for one is exact for all. Some are real processes."""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from danqing.core.errors import DataDirectoryInUse, QueueFull, TooManyJobs
+from danqing.core.states import JobState
+from danqing.core.submitting import Join, SubmitKey
+from danqing.core.types import Job
+from danqing.store.many_writers import FULL_SOON
+from danqing.store.postgres import PostgresStores
+from tests.contracts.job_store import processing
+from tests.fakes.domain import LOST, NO_LIMIT, a_job, an_original, later
+from tests.unit.store.postgres import taking_process
+from tests.unit.store.postgres.asking import ask
+
+ROOT = Path(__file__).parents[4]
+KEY = SubmitKey(text="a key", digest="0" * 64)
+WAIT_S = 60.0
+
+
+@pytest_asyncio.fixture
+async def several(url: str) -> AsyncIterator[list[PostgresStores]]:
+    """Stores as those of several processes: nothing in common but the database."""
+    several = [await asyncio.to_thread(PostgresStores.open, url) for _ in range(3)]
+    yield several
+    await asyncio.gather(*(stores.close() for stores in several))
+
+
+# Adding
+
+
+async def test_of_adds_from_everywhere_as_many_are_taken_as_there_is_room(several: list[PostgresStores]) -> None:
+    # Given room for ten
+    adds = [stores.jobs.add(a_job(owner=f"{n}"), 10) for n in range(8) for stores in several]
+    # When several processes add for many owners at once, then exactly ten are taken
+    answers = await asyncio.gather(*adds, return_exceptions=True)
+    assert Counter(type(answer) for answer in answers) == {Job: 10, QueueFull: 14}
+    # And whoever leaves makes room for one, wherever
+    (first, *_) = await several[0].jobs.unfinished()
+    await several[1].jobs.cancel(first.id, later())
+    assert await several[2].jobs.add(a_job(), 10)
+    with pytest.raises(QueueFull):
+        await several[0].jobs.add(a_job(), 10)
+
+
+async def test_far_from_the_limit_owners_do_not_wait_for_each_other(several: list[PostgresStores]) -> None:
+    # Given an owner's add that is under way, and holds what it has locked
+    first, second, _ = several
+    most = FULL_SOON + 10
+    await first.jobs.add(a_job(owner="a"), most)
+    with second.database.engine.connect() as connection, connection.begin():
+        second.jobs._books.enter(connection, "a")  # pyright: ignore[reportPrivateUsage]
+        # Then another's is not held up
+        assert await first.jobs.add(a_job(owner="b"), most)
+    # And near the limit, where they do, the count is exact
+    assert await second.jobs.add(a_job(), 3)
+    with pytest.raises(QueueFull):
+        await first.jobs.add(a_job(), 3)
+
+
+async def test_an_owner_has_no_more_waiting_than_he_may_from_wherever_they_come(several: list[PostgresStores]) -> None:
+    adds = [
+        stores.jobs.add(a_job(owner=owner), NO_LIMIT, max_of_owner=4)
+        for _ in range(3)
+        for owner in "ab"
+        for stores in several
+    ]
+    answers = await asyncio.gather(*adds, return_exceptions=True)
+    assert Counter(type(answer) for answer in answers) == {Job: 8, TooManyJobs: 10}
+    assert Counter(job.owner for job in await several[0].jobs.unfinished()) == {"a": 4, "b": 4}
+
+
+async def test_equal_jobs_from_everywhere_are_one(several: list[PostgresStores]) -> None:
+    adds = [stores.jobs.add(a_job(fingerprint="a"), NO_LIMIT, join=Join.ALSO_DONE) for stores in several * 4]
+    answers = await asyncio.gather(*adds)
+    assert len({answer.id for answer in answers}) == 1
+    assert len(await several[0].jobs.unfinished()) == 1
+
+
+async def test_submits_under_one_key_are_one_from_wherever_they_come(several: list[PostgresStores]) -> None:
+    adds = [stores.jobs.add_all([a_job(), a_job()], NO_LIMIT, batch_sizes=[2, 2], key=KEY) for stores in several * 3]
+    answers = await asyncio.gather(*adds)
+    assert len({tuple(job.id for job in answer) for answer in answers}) == 1
+    assert len(await several[0].jobs.unfinished()) == 2
+
+
+async def test_a_batch_is_one_from_wherever_its_jobs_come(several: list[PostgresStores]) -> None:
+    adds = [
+        stores.jobs.add(a_job(batch_id="b", batch_index=index), NO_LIMIT, batch_size=2)
+        for index, stores in enumerate(several * 4)
+    ]
+    added = await asyncio.gather(*adds)
+    batch = await several[0].batches.batch("b", "local")
+    assert (batch.size, {job.id for job in batch.jobs}) == (12, {job.id for job in added})
+    assert [job.batch_index for job in batch.jobs] == list(range(12))
+    # And of an owner's jobs each has a turn of its own, which grows as they are accepted
+    turns = [job.turn for job in sorted(added, key=lambda job: job.sequence)]
+    assert turns == sorted(set(turns))
+
+
+async def test_a_subscription_made_at_once_everywhere_is_one(several: list[PostgresStores]) -> None:
+    job = await several[0].jobs.add(a_job(), NO_LIMIT)
+    await asyncio.gather(*(stores.subscriptions.add("local", "c", job.id) for stores in several * 5))
+    assert await several[0].subscriptions.jobs("local", "c", limit=9) == [job]
+
+
+# Moves
+
+
+async def test_of_moves_from_everywhere_one_wins(several: list[PostgresStores]) -> None:
+    # Given jobs that run
+    for _ in range(10):
+        job = await processing(several[0].jobs)
+        first, second, third = several
+        # When they are completed, cancelled and given back at once
+        moves = [
+            first.jobs.complete(job.id, 1, [an_original(job)], ["made"], later()),
+            second.jobs.cancel(job.id, later()),
+            third.jobs.give_back(job.id, 1, LOST, later()),
+            third.jobs.fail(job.id, 1, LOST, later()),
+        ]
+        answers = [answer for answer in await asyncio.gather(*moves) if answer is not None]
+        # Then what one did was done, and a job that was given back may have been cancelled after that
+        now = await first.jobs.get(job.id)
+        assert now in answers
+        states = {answer.state for answer in answers}
+        assert len(states) == 1 or states == {JobState.PENDING, JobState.CANCELLED}
+        assert (now.attempts[0].ended_at, len(now.attempts)) == (now.attempts[0].ended_at, 1)
+        assert (now.artifacts != ()) == (now.state is JobState.COMPLETED) == (now.adjustments == ("made",))
+
+
+async def test_a_cancel_that_meets_a_claim_is_not_lost(several: list[PostgresStores]) -> None:
+    for _ in range(20):
+        job = await several[0].jobs.add(a_job(), NO_LIMIT)
+        claimed, cancelled = await asyncio.gather(
+            several[1].jobs.claim(job.id, "w", later()), several[2].jobs.cancel(job.id, later())
+        )
+        # Whoever was first: it is cancelled
+        assert cancelled is not None
+        assert len(cancelled.attempts) == (claimed is not None)
+        assert await several[0].jobs.get(job.id) == cancelled
+
+
+async def test_jobs_that_are_removed_by_two_leave_their_batch_once(several: list[PostgresStores]) -> None:
+    # Given a batch of three jobs, two of which have ended
+    jobs = [await several[0].jobs.add(a_job(batch_id="b"), NO_LIMIT, batch_size=3) for _ in range(3)]
+    for job in jobs[:2]:
+        await several[0].jobs.cancel(job.id, later())
+    # When they are removed from everywhere at once
+    ids = [job.id for job in jobs[:2]]
+    removed = await asyncio.gather(*(stores.kept.remove(ids) for stores in several))
+    # Then each was removed once
+    assert sum(removed) == 2
+    batch = await several[0].batches.batch("b", None)
+    assert (batch.size, batch.jobs) == (1, (jobs[2],))
+
+
+async def test_figures_are_those_of_all(several: list[PostgresStores]) -> None:
+    # Given figures that have been asked for
+    first, second, _ = several
+    await first.jobs.counts()
+    running, ended = await processing(second.jobs), await processing(second.jobs)
+    await second.jobs.complete(ended.id, 1, [], [], later())
+    # Then those of unfinished jobs are exact everywhere, and those of ended ones where they ended
+    assert (await first.jobs.counts())[JobState.PROCESSING] == 1
+    assert (await second.jobs.counts())[JobState.COMPLETED] == 1
+    await first.jobs.cancel(running.id, later())
+    assert (await first.jobs.counts())[JobState.CANCELLED] == 1
+    # And everywhere before long
+    until = time.monotonic() + WAIT_S
+    for jobs, state in ((first.jobs, JobState.COMPLETED), (second.jobs, JobState.CANCELLED)):
+        while (await jobs.counts())[state] != 1:
+            assert time.monotonic() < until
+
+
+async def test_an_owner_has_no_more_running_than_he_may_whoever_claims(url: str) -> None:
+    # Given processes that know of a limit of two, and owners with jobs in line
+    several = [await asyncio.to_thread(PostgresStores.open, url, max_running_of_owner=2) for _ in range(3)]
+    jobs = [await several[0].jobs.add(a_job(owner="ab"[n % 2]), NO_LIMIT) for n in range(20)]
+    # When all claim all at once, then each owner has two running
+    claims = await asyncio.gather(*(stores.jobs.claim(job.id, "w", later()) for job in jobs for stores in several))
+    running = [job for job in claims if job is not None]
+    assert Counter(job.owner for job in running) == {"a": 2, "b": 2}
+    assert await several[0].jobs.claim("nobody", "w", later()) is None
+    # And whose job ends may have another one
+    ended, *_ = [job for job in running if job.owner == "a"]
+    await several[1].jobs.fail(ended.id, 1, LOST, later())
+    (named,) = {await stores.line.next("tiny", "nobody", max_running_of_owner=2) for stores in several}
+    assert named is not None
+    assert await several[2].jobs.claim(named, "w", later())
+    await asyncio.gather(*(stores.close() for stores in several))
+
+
+# Processes
+
+
+async def test_processes_that_take_and_one_that_dies_make_each_job_once(url: str, stores: PostgresStores) -> None:
+    # Given jobs of several owners, and three processes that take them, one of which will be killed
+    jobs = [await stores.jobs.add(a_job(owner="abc"[n % 3]), NO_LIMIT) for n in range(120)]
+    command = [sys.executable, "-m", taking_process.__name__, url]
+    arguments = [["node-1"], ["node-2"], ["node-3", "die"]]
+    processes = [
+        await asyncio.create_subprocess_exec(*command, *more, cwd=ROOT, stdout=subprocess.PIPE) for more in arguments
+    ]
+    outputs = [(await process.communicate())[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, -9]
+    # Then what it held is seen, once its lease is over
+    assert await stores.nodes.orphans() == []
+    ask(url, "UPDATE nodes SET lease_until = now() WHERE id = 'node-3'")
+    orphans = await stores.nodes.orphans()
+    assert 1 <= len(orphans) <= 3
+    assert await stores.nodes.held("node-3") == {job.id: 1 for job in orphans}
+    # And given back, it is made by another
+    for job in orphans:
+        assert await stores.jobs.give_back(job.id, 1, LOST, later())
+    last = await asyncio.create_subprocess_exec(*command, "node-4", cwd=ROOT, stdout=subprocess.PIPE)
+    outputs.append((await last.communicate())[0].decode())
+    made = Counter(itertools.chain.from_iterable(output.split() for output in outputs))
+    assert made == Counter(job.id for job in jobs)
+    assert dict(await stores.jobs.counts())[JobState.COMPLETED] == len(jobs)
+
+
+# What they share
+
+
+async def test_all_have_one_secret(several: list[PostgresStores]) -> None:
+    secrets = await asyncio.gather(*(stores.secret() for stores in several * 3))
+    assert len(set(secrets)) == 1
+    assert len(secrets[0]) == 32
+
+
+async def test_one_of_all_is_exclusive(several: list[PostgresStores]) -> None:
+    first, second, third = several
+    async with first.exclusive("sweeper") as is_in:
+        assert is_in
+        async with second.exclusive("sweeper") as also, third.exclusive("another") as is_other:
+            assert (also, is_other) == (False, True)
+        # Nor is it free for the same process
+        async with first.exclusive("sweeper") as again:
+            assert not again
+    async with second.exclusive("sweeper") as is_free:
+        assert is_free
+
+
+async def test_an_exclusive_one_whose_connection_is_gone_frees_the_place(
+    url: str, several: list[PostgresStores]
+) -> None:
+    async with several[0].exclusive("sweeper") as is_in:
+        assert is_in
+        ask(url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                async with several[1].exclusive("sweeper") as is_free:
+                    if is_free:
+                        break
+
+
+async def test_a_server_alone_is_the_only_one(several: list[PostgresStores]) -> None:
+    first, second, third = several
+    async with first.hold(alone=True):
+        for alone in (True, False):
+            with pytest.raises(DataDirectoryInUse):
+                await second.hold(alone=alone).__aenter__()
+        waiting = asyncio.ensure_future(third.hold(alone=False, wait_s=WAIT_S).__aenter__())
+        await asyncio.sleep(0)
+    await waiting
+    # And those who share let none be alone
+    async with second.hold(alone=False):
+        with pytest.raises(DataDirectoryInUse):
+            await first.hold(alone=True).__aenter__()
+
+
+async def test_a_server_that_lost_its_connection_holds_the_database_again(
+    url: str, several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("danqing.store.advisory_locks.LOOK_AGAIN_S", 0.01)
+    held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
+    async with several[0].hold(alone=True):
+        ((before,),) = ask(url, held)
+        ask(url, "SELECT pg_terminate_backend(%s)", before)
+        until = time.monotonic() + WAIT_S
+        while not (now := await asyncio.to_thread(ask, url, held)) or now == [(before,)]:
+            assert time.monotonic() < until
+        with pytest.raises(DataDirectoryInUse):
+            await several[1].hold(alone=True).__aenter__()

@@ -1,0 +1,109 @@
+"""How PostgreSQL carries the statements out: each goes by an index, however many jobs wait and however many ended."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from danqing.store import batch_rows, job_line, loading, moves, nodes, queries, submit_keys, subscriptions
+from danqing.store.postgres import PostgresStores
+from danqing.store.rows import job_values
+from danqing.store.turns import TURN
+from tests.fakes.domain import NOW, a_job
+from tests.services.postgres import running_postgres
+from tests.unit.store.postgres.asking import ask, plan_of
+
+FILL = """
+    INSERT INTO jobs (id, owner, batch_id, state, priority, fingerprint, model, mode, prompt, request, adjustments,
+                      attempt_count, created_at, turn)
+    SELECT 'job-' || n, 'owner-' || n %% 50, 'job-' || n, CASE WHEN n %% 3 = 0 THEN 'pending' ELSE 'completed' END, 0,
+           md5(n::text), 'tiny', 'text2img', 'a cat', %s, '[]', 0, now(), n FROM generate_series(1, 300000) AS n
+"""
+MORE = (
+    "INSERT INTO batches SELECT id, owner, sequence, created_at, 1, 1 FROM jobs",
+    "INSERT INTO subscriptions (owner, client, job_id) SELECT owner, 'c', id FROM jobs WHERE sequence % 10 = 0",
+    "INSERT INTO attempts SELECT id, 1, 'w', now() FROM jobs WHERE sequence % 10 = 0",
+    "INSERT INTO artifacts SELECT id, 'original', id, 'image/png', 1, 1, 1 FROM jobs WHERE sequence % 10 = 0",
+    "INSERT INTO submit_keys SELECT owner, id, '0', '[]', now() FROM jobs WHERE sequence % 10 = 0",
+    "ANALYZE",
+)
+LINE = {"of_model": "tiny", "most": 32}
+OWNER = {"of_owner": "owner-1", "of_priority": 0, "of_work": 1}
+PAGE = {"page_limit": 20, "page_offset": 980}
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
+    """Stores with 100,000 waiting jobs, and 200,000 that have ended."""
+    server = running_postgres()
+    url = server.new_database()
+    ask(url, FILL, job_values(a_job())["request"])
+    for statement in MORE:
+        ask(url, statement)
+    stores = PostgresStores.open(url)
+    yield stores
+    stores.close_now()
+    server.drop_database(url)
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        (job_line.HEAD, LINE),
+        (job_line.HEAD_WITHOUT_SOME, {**LINE, "passed_over": ["owner-1"]}),
+        (job_line.NAMED, {"of_model": "tiny", "of_id": "job-3"}),
+        (job_line.IS_FREE, {"of_id": "job-3"}),
+        (moves.STATE, {"of_job": "job-3"}),
+        (moves.STATE_IN_ATTEMPT, {"of_job": "job-3", "of_attempt": 1}),
+        (select(TURN), OWNER),
+        (queries.OWNERS_PENDING_COUNT, {"owner": "owner-1"}),
+        (queries.EQUAL_ID, {"owner": "owner-1", "fingerprint": "abcdef"}),
+        (queries.EQUAL_ID_UNDER_WAY, {"owner": "owner-1", "fingerprint": "abcdef"}),
+        (queries.IDS_WITH_FINGERPRINT, {"first": "abcdef", "after": "abcdeg"}),
+        (queries.AGES, {"ids": ["job-3"]}),
+        (queries.ARTIFACT_NAMES, {"ids": ["job-3"]}),
+        (loading.JOBS, {"ids": ["job-3"]}),
+        (loading.ATTEMPTS, {"ids": ["job-3"]}),
+        (loading.ARTIFACTS, {"ids": ["job-3"]}),
+        (submit_keys.FIND, {"of_owner": "owner-1", "of_key": "a"}),
+        (submit_keys.OUTLIVED, {"now": NOW}),
+        (batch_rows.PAGE, PAGE),
+        (batch_rows.OWNERS_PAGE, {**PAGE, "of_owner": "owner-1"}),
+        (batch_rows.OF_ID, {"of_id": "job-3"}),
+        (batch_rows.SHOWN_IDS, {"sequences": [1, 2]}),
+        (subscriptions.OF_CLIENT, {"owner": "owner-1", "client": "c", "newest": 9}),
+        (job_line.RUNNING_OF_OWNERS, {}),
+        (queries.OWNERS_RUNNING_COUNT, {"owner": "owner-1"}),
+        (nodes.ORPHANS, {"most": 100}),
+        (nodes.HELD, {"of_node": "a"}),
+        (nodes.WHERE_THEY_ARE, {"ids": ["job-3"]}),
+    ],
+)
+def test_no_statement_reads_a_whole_table(crowded: PostgresStores, statement: Any, values: dict[str, Any]) -> None:  # noqa: ANN401
+    # Given PostgreSQL's plan for the statement, whatever the values
+    plan = plan_of(crowded, statement, values)
+    # Then it reads none of the tables that grow from end to end
+    scans = [step for step in plan if "Seq Scan" in step and " on nodes" not in step]
+    assert scans == [], plan
+
+
+@pytest.mark.parametrize("statement", [job_line.HEAD, job_line.HEAD_WITHOUT_SOME])
+def test_the_head_of_the_line_is_read_and_not_sorted_out(crowded: PostgresStores, statement: Any) -> None:  # noqa: ANN401
+    # Given the plan by which the next job is found
+    plan = plan_of(crowded, statement, {**LINE, "passed_over": ["owner-1"]})
+    # Then it goes by the indexes of waiting jobs, and no job is read that is not among the first
+    index = "ix_jobs_waiting" if statement is job_line.HEAD else "ix_jobs_waiting_of_owner"
+    ways = [step.split(" on jobs")[0].split("using ")[-1] for step in plan if " on jobs" in step]
+    assert set(ways) == {index}
+    if statement is job_line.HEAD:
+        assert not any("Sort" in step for step in plan), plan
+
+
+async def test_claims_and_adds_work_among_many(crowded: PostgresStores) -> None:
+    named = await crowded.line.next("tiny", "job-299997")
+    assert named is not None
+    job = await crowded.jobs.claim(named, "w", NOW)
+    assert job is not None
+    assert await crowded.line.alike(job, 4, max_running_of_owner=1) != []
+    assert (await crowded.jobs.add(a_job(), 200_000)).turn > 0
+    assert (await crowded.line.waiting())["tiny"].jobs == 100_000

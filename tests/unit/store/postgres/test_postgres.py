@@ -1,0 +1,133 @@
+"""The stores in one PostgreSQL database: opening, closing, and what is found after a restart."""
+
+import asyncio
+import threading
+
+import pytest
+
+from danqing.core.errors import StorageFailure
+from danqing.core.shared_store import Node
+from danqing.core.states import JobState
+from danqing.store.lanes import Lanes
+from danqing.store.postgres import PostgresStores
+from tests.contracts.job_store import generated, processing
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, an_original, later
+from tests.unit.store.postgres.asking import ask
+
+WAIT_S = 30.0
+
+
+async def test_a_restart_finds_everything_as_it_was(url: str, stores: PostgresStores) -> None:
+    # Given jobs in every unfinished state and one that is done, batches, one of them forgotten, and a subscription
+    jobs = stores.jobs
+    waiting = await jobs.add(a_job(priority=2, batch_id="b", metadata={"a": [1]}), NO_LIMIT, batch_size=2)
+    running, making_more = await processing(jobs, batch_id="b", batch_index=4), await generated(jobs)
+    done, lost = await processing(jobs), await processing(jobs)
+    done = await jobs.complete(done.id, 1, [an_original(done)], ["scaled"], later())
+    lost = await jobs.give_back(lost.id, 1, LOST, later())
+    assert done is not None
+    assert lost is not None
+    await stores.batches.forget(making_more.batch_id, "local")
+    await stores.subscriptions.add("local", "c", done.id)
+    counts, history = dict(await jobs.counts()), await stores.batches.batches(None, limit=9, offset=0)
+    # When another process opens the database, then all is the same, and the next sequence is a new one
+    again = await asyncio.to_thread(PostgresStores.open, url)
+    assert await again.jobs.get(done.id) == done
+    assert await again.jobs.unfinished() == [waiting, running, making_more, lost]
+    assert dict(await again.jobs.counts()) == counts
+    assert await again.batches.batches(None, limit=9, offset=0) == history
+    assert [batch.size for batch in history] == [1, 1, 2]
+    assert await again.subscriptions.jobs("local", "c", limit=9) == [done]
+    assert (await again.jobs.add(a_job(), NO_LIMIT)).sequence > lost.sequence
+    await again.close()
+
+
+async def test_closing_twice_is_fine_and_later_calls_fail(stores: PostgresStores) -> None:
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    await stores.close()
+    await stores.close()
+    for call in (
+        stores.jobs.get(job.id),
+        stores.jobs.add(a_job(), NO_LIMIT),
+        stores.jobs.cancel(job.id, later()),
+        stores.batches.forget(job.batch_id, None),
+        stores.subscriptions.add("local", "c", job.id),
+        stores.line.next("tiny", job.id),
+        stores.nodes.alive(),
+    ):
+        with pytest.raises(StorageFailure):
+            await call
+
+
+async def test_closing_finishes_the_calls_under_way(url: str) -> None:
+    first = await asyncio.to_thread(PostgresStores.open, url)
+    adds = [asyncio.ensure_future(first.jobs.add(a_job(owner="ab"[n % 2]), NO_LIMIT)) for n in range(50)]
+    await asyncio.sleep(0)
+    await first.close()
+    added = await asyncio.gather(*adds)
+    assert {job_id for (job_id,) in ask(url, "SELECT id FROM jobs")} == {job.id for job in added}
+    assert ask(url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'danqing'") == []
+
+
+async def test_a_cancelled_caller_leaves_the_store_working(stores: PostgresStores) -> None:
+    task = asyncio.ensure_future(stores.jobs.add(a_job(), NO_LIMIT))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    assert await stores.jobs.get(job.id) == job
+    assert (await stores.jobs.counts())[JobState.PENDING] == len(await stores.jobs.unfinished())
+
+
+async def test_what_is_not_promised_is_not_synced(url: str, stores: PostgresStores) -> None:
+    # Given the setting by which each transaction is committed, noted by the database itself
+    ask(url, "CREATE TABLE told (setting text)")
+    ask(
+        url,
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO told VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$",
+    )
+    for table in ("jobs", "nodes"):
+        ask(
+            url,
+            f"CREATE CONSTRAINT TRIGGER tells AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION tell()",
+        )
+    # Then an add, a claim and a completion wait for the disk, and a beat does not
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    await stores.jobs.claim(job.id, "w", later())
+    await stores.nodes.beat(Node(id="a", name="a", started_at=NOW), lease_s=9)
+    await stores.jobs.complete(job.id, 1, [], [], later())
+    assert ask(url, "SELECT setting FROM told") == [("on",), ("on",), ("off",), ("on",)]
+
+
+# Lanes
+
+
+def test_a_lane_keeps_its_order_and_takes_one_thread() -> None:
+    # Given two threads, and a lane whose first call does not end
+    lanes, go, ran = Lanes(2, "test"), threading.Event(), list[int]()
+    calls = [lanes.submit("a", lambda: go.wait(WAIT_S) and ran.append(0))]
+    calls += [lanes.submit("a", lambda number=number: ran.append(number)) for number in range(1, 20)]
+    # Then other calls are run all the same
+    assert lanes.submit("b", lambda: "b").result(WAIT_S) == "b"
+    assert lanes.submit(None, lambda: "c").result(WAIT_S) == "c"
+    assert ran == []
+    # And the lane's own in order, but for one that was cancelled in time, also when it is closed meanwhile
+    assert calls[7].cancel()
+    closing = threading.Thread(target=lanes.close)
+    closing.start()
+    go.set()
+    closing.join(WAIT_S)
+    assert ran == [number for number in range(20) if number != 7]
+    with pytest.raises(RuntimeError):
+        lanes.submit("a", lambda: None)
+
+
+def test_a_call_that_fails_ends_no_lane() -> None:
+    lanes = Lanes(1, "test")
+    failing, after = lanes.submit("a", lambda: 1 / 0), lanes.submit("a", lambda: "after")
+    assert isinstance(failing.exception(WAIT_S), ZeroDivisionError)
+    assert after.result(WAIT_S) == "after"
+    lanes.close()

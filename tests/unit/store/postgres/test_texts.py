@@ -1,0 +1,120 @@
+"""Whatever clients write is stored as they wrote it, or refused; and how the database's address may be written."""
+
+import pytest
+from sqlalchemy import make_url
+
+from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.store.postgres import PostgresStores
+from danqing.store.postgres_address import postgres_address
+from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, later
+from tests.unit.store.postgres.asking import ask
+
+ODD = ["\x00", "a\x00b", "\ue000", "\ue0000", "\x00\ue000\x00", "\ue000\ue0000\x00", "\\u0000", "%s %% :x 丹青 🐈\n"]
+
+
+@pytest.mark.parametrize("text", ODD)
+async def test_odd_texts_read_back_as_they_were(stores: PostgresStores, text: str) -> None:
+    # Given a job with the text wherever a client can put it
+    job = a_job(owner=text, batch_id=text, metadata={text: text}, request=a_request(prompt=text, negative_prompt=text))
+    added = await stores.jobs.add(job, NO_LIMIT)
+    await stores.subscriptions.add(text, text, job.id)
+    # Then it is found by it, and as it was
+    assert await stores.jobs.get(job.id) == added
+    assert (added.request, added.metadata) == (job.request, job.metadata)
+    assert (await stores.batches.batch(text, text)).jobs == (added,)
+    assert await stores.batches.owners(text) == [text]
+    assert await stores.subscriptions.jobs(text, text, limit=9) == [added]
+    # And no other text finds it
+    for other in {*ODD} - {text}:
+        assert await stores.subscriptions.jobs(other, other, limit=9) == []
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\udc00"])
+async def test_half_a_pair_is_refused_alone(stores: PostgresStores, text: str) -> None:
+    for job in (a_job(request=a_request(prompt=text)), a_job(metadata={text: 1}), a_job(batch_id=text)):
+        with pytest.raises(StorageFailure):
+            await stores.jobs.add(job, NO_LIMIT)
+    with pytest.raises((JobNotFound, StorageFailure)):
+        await stores.jobs.get(text)
+    assert await stores.jobs.unfinished() == []
+
+
+async def test_numbers_that_have_no_place_fail_alone(stores: PostgresStores) -> None:
+    for job in (a_job(priority=2**80), a_job(batch_index=2**40), a_job(created_at=later().replace(tzinfo=None))):
+        with pytest.raises(StorageFailure):
+            await stores.jobs.add(job, NO_LIMIT)
+    good = await stores.jobs.add(a_job(), NO_LIMIT)
+    assert await stores.jobs.unfinished() == [good]
+
+
+async def test_a_waiting_job_that_cannot_be_read_fails_when_it_is_claimed(url: str, stores: PostgresStores) -> None:
+    # Given waiting jobs, of which the first has a field that only a newer version knows
+    newer, plain = [await stores.jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
+    ask(url, "UPDATE jobs SET request = replace(request, '{', '{\"style\":\"ink\",') WHERE id = %s", newer.id)
+    # When another process starts, then it is left to those who can read it
+    again = PostgresStores.open(url)
+    assert ask(url, "SELECT state FROM jobs WHERE id = %s", newer.id) == [("pending",)]
+    # When it is claimed by one who cannot, then it has failed, and does not stand in the way
+    assert await again.line.next("tiny", newer.id) == newer.id
+    assert await again.jobs.claim(newer.id, "w", later()) is None
+    assert ask(url, "SELECT state, failure_code FROM jobs WHERE id = %s", newer.id) == [("failed", "storage_failure")]
+    assert await again.line.next("tiny", newer.id) == plain.id
+    await again.close()
+
+
+async def test_an_orphan_that_cannot_be_read_fails(url: str, stores: PostgresStores) -> None:
+    newer, plain = [await stores.jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
+    for job in (newer, plain):
+        assert await stores.jobs.claim(job.id, "gone/w", later())
+    ask(url, "UPDATE jobs SET request = '' WHERE id = %s", newer.id)
+    assert [job.id for job in await stores.nodes.orphans()] == [plain.id]
+    assert ask(url, "SELECT state FROM jobs WHERE id = %s", newer.id) == [("failed",)]
+    assert await stores.jobs.give_back(plain.id, 1, LOST, later())
+
+
+async def test_prompts_do_not_reach_the_log(
+    url: str, stores: PostgresStores, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    ask(url, "ALTER TABLE jobs ADD CHECK (prompt <> 'a secret wish')")
+    for bad in (a_job(id=job.id, request=a_request(prompt="a wish")), a_job(request=a_request(prompt="a secret wish"))):
+        with pytest.raises(StorageFailure):
+            await stores.jobs.add(bad, NO_LIMIT)
+    told = capsys.readouterr().out
+    assert "store_call_failed" in told
+    assert "wish" not in told
+
+
+# The address
+
+PLAIN = "postgresql+psycopg://user:password@host:5432/danqing"
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+asyncpg", "postgresql+psycopg2"]
+)
+def test_every_usual_way_to_write_the_address_is_understood(scheme: str) -> None:
+    assert postgres_address(PLAIN.replace("postgresql+psycopg", scheme)) == make_url(PLAIN)
+
+
+def test_what_the_address_says_of_tls_is_passed_on() -> None:
+    query = "?sslmode=verify-full&sslrootcert=%2Fca.pem&connect_timeout=7"
+    assert postgres_address(PLAIN + query) == make_url(PLAIN + query)
+    for written, meant in (("require", "require"), ("true", "require"), ("false", "disable")):
+        assert postgres_address(f"{PLAIN}?ssl={written}").query == {"sslmode": meant}
+
+
+@pytest.mark.parametrize("url", ["mysql://user:password@host/db", "password", "postgresql://h:password/x", "", "://"])
+def test_what_is_no_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://") as refused:
+        postgres_address(url)
+    assert "password@host/db" not in str(refused.value).replace("user:password@host:5432", "")
+
+
+async def test_a_wrong_password_or_option_is_told_without_the_address(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for odd in (f"{url}?sslmode=verify-full", f"{url}?nonsense=1", url.replace("danqing@", "danqing:hidden@") + "_no"):
+        with pytest.raises(StorageFailure):
+            PostgresStores.open(odd)
+    assert "hidden" not in capsys.readouterr().out

@@ -1,0 +1,195 @@
+"""What an operator of zimage finds in its tables, he finds in the views of their names."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from danqing.core.callers import LOCAL
+from danqing.core.errors import DanqingError
+from danqing.core.states import JobState
+from danqing.core.types import Artifact, ArtifactKind, Job, JobFailure
+from danqing.dialects.zimage.failure_texts import failure_text
+from danqing.dialects.zimage.picture_names import Shelf, relative_path, task_id_of
+from danqing.dialects.zimage.translate_out import ITEM_STATUS, from_batches
+from danqing.store.postgres import PostgresStores
+from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_original
+from tests.services.postgres import running_postgres
+from tests.unit.store.postgres.asking import ask, ask_for_rows
+
+NOW = datetime.now(UTC)
+LONG_AGO = NOW - timedelta(days=2)
+SHELF = Shelf(location=str, link=str)
+
+
+def every_error() -> list[type[DanqingError]]:
+    kinds: list[type[DanqingError]] = [DanqingError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return kinds
+
+
+def a_preview(job: Job) -> Artifact:
+    return Artifact(
+        kind=ArtifactKind.PREVIEW,
+        name=f"{job.id}.webp",
+        media_type="image/webp",
+        width=512,
+        height=512,
+        size_bytes=9,
+    )
+
+
+async def in_state(stores: PostgresStores, state: JobState, **changes: Any) -> Job:  # noqa: ANN401 - fields of the job
+    job = await stores.jobs.add(a_job(**{"created_at": LONG_AGO, **changes}), NO_LIMIT, batch_size=1)
+    moves = {
+        JobState.GENERATED: lambda: stores.jobs.generate(job.id, 1, [an_original(job)], [], NOW),
+        JobState.COMPLETED: lambda: stores.jobs.complete(job.id, 1, [an_original(job), a_preview(job)], [], NOW),
+        JobState.FAILED: lambda: stores.jobs.fail(job.id, 1, JobFailure(code="out_of_memory", message="x"), NOW),
+        JobState.CANCELLED: lambda: stores.jobs.cancel(job.id, NOW),
+    }
+    if state is not JobState.PENDING:
+        await stores.jobs.claim(job.id, "w", NOW)
+    if state in moves:
+        await moves[state]()
+    return await stores.jobs.get(job.id)
+
+
+def task_of(url: str, job: Job) -> dict[str, Any]:
+    (row,) = ask_for_rows(url, "SELECT * FROM image_generation_tasks WHERE task_id = %s", task_id_of(job))
+    return row
+
+
+async def test_a_task_is_told_in_zimages_words(url: str, stores: PostgresStores) -> None:
+    # Given a completed job that uses every field that zimage has
+    request = a_request(
+        prompt="一只猫\n' %",
+        negative_prompt="dogs",
+        seed=2**63 - 1,
+        guidance_scale=3.5,
+        cfg_normalization=0.5,
+        cfg_truncation=1.0,
+        max_sequence_length=512,
+    )
+    job = await in_state(stores, JobState.COMPLETED, request=request, owner="key", batch_id="b", batch_index=3)
+    # Then its row says all of it, with the paths that the dialect answers
+    assert task_of(url, job) == {
+        "task_id": uuid.UUID(job.id).hex,
+        "batch_id": "b",
+        "batch_index": 3,
+        "status": "success",
+        "prompt": "一只猫\n' %",
+        "height": 1024,
+        "width": 1024,
+        "num_inference_steps": 9,
+        "guidance_scale": 3.5,
+        "seed": 2**63 - 1,
+        "negative_prompt": "dogs",
+        "cfg_normalization": 0.5,
+        "cfg_truncation": 1.0,
+        "max_sequence_length": 512,
+        "auth_key": "key",
+        "relative_path": relative_path(job, ArtifactKind.ORIGINAL),
+        "preview_relative_path": relative_path(job, ArtifactKind.PREVIEW),
+        "created_at": LONG_AGO,
+        "started_at": NOW,
+        "finished_at": NOW,
+        "error_code": None,
+        "error_hint": None,
+        "job_id": job.id,
+    }
+
+
+@pytest.mark.parametrize("state", JobState)
+async def test_a_task_in_each_state(url: str, stores: PostgresStores, state: JobState) -> None:
+    job = await in_state(stores, state)
+    row, text = task_of(url, job), failure_text(job)
+    assert row["status"] == ITEM_STATUS[state]
+    assert (row["error_code"], row["error_hint"]) == ((text.code, text.hint) if text else (None, None))
+    assert (row["relative_path"] is None) == (state is not JobState.COMPLETED)
+    assert (row["auth_key"], row["cfg_truncation"]) == (None, None)
+
+
+async def test_every_failure_has_the_code_and_hint_that_the_dialect_tells(url: str, stores: PostgresStores) -> None:
+    for code in {kind.code for kind in every_error()}:
+        job = await in_state(stores, JobState.PROCESSING)
+        failed = await stores.jobs.fail(job.id, 1, JobFailure(code=code, message="x"), NOW)
+        assert failed is not None
+        text = failure_text(failed)
+        assert text is not None
+        row = task_of(url, failed)
+        assert (row["error_code"], row["error_hint"]) == (text.code, text.hint)
+
+
+WAITS, RUNS, DONE, MAKING = JobState.PENDING, JobState.PROCESSING, JobState.COMPLETED, JobState.GENERATED
+FAILED, CANCELLED = JobState.FAILED, JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("states", "size", "since", "status"),
+    [
+        ([WAITS, WAITS], 2, LONG_AGO, "pending"),
+        ([WAITS, DONE], 2, LONG_AGO, "running"),
+        ([MAKING], 1, LONG_AGO, "running"),
+        ([RUNS], 1, LONG_AGO, "running"),
+        ([DONE], 2, NOW, "running"),
+        ([DONE], 2, LONG_AGO, "partial"),
+        ([DONE, DONE], 2, NOW, "success"),
+        ([DONE, FAILED], 2, NOW, "partial"),
+        ([FAILED, CANCELLED], 2, NOW, "error"),
+        ([CANCELLED, CANCELLED], 2, NOW, "cancelled"),
+    ],
+)
+async def test_a_batch_is_told_as_the_history_tells_it(
+    url: str, stores: PostgresStores, states: list[JobState], size: int, since: datetime, status: str
+) -> None:
+    # Given a batch with these jobs, announced to be of this size
+    for index, state in enumerate(states):
+        request = a_request(seed=7 - index, negative_prompt="n")
+        place = len(states) - index
+        await in_state(stores, state, batch_id="批次", batch_index=place, created_at=since, request=request)
+    ask(url, "UPDATE batches SET size = %s", size)
+    # Then its row says what the history says, with its first picture's values
+    (row,) = ask_for_rows(url, "SELECT * FROM image_generation_batches")
+    batch = await stores.batches.batch("批次", None)
+    (summary,) = from_batches([batch], SHELF, now=NOW, caller=LOCAL)
+    assert (row["batch_id"], row["status"]) == ("批次", status)
+    assert batch.state_at(NOW).value == status
+    assert row["base_seed"] == summary.base_seed == 8 - len(states)
+    for name in ("batch_size", "success_count", "failed_count", "prompt", "height", "width", "num_inference_steps"):
+        assert row[name] == getattr(summary, name)
+    assert row["created_at"] == since
+    assert (row["finished_at"] is None) == any(not state.is_final for state in states)
+
+
+async def test_a_forgotten_batch_has_no_row_and_its_tasks_do(url: str, stores: PostgresStores) -> None:
+    job = await in_state(stores, DONE, batch_id="b")
+    await stores.batches.forget("b", None)
+    assert ask(url, "SELECT * FROM image_generation_batches") == []
+    assert task_of(url, job)["batch_id"] == "b"
+
+
+async def test_one_odd_job_does_not_spoil_the_others(url: str, stores: PostgresStores) -> None:
+    # Given a job whose texts have NULs and backslashes, and one that is damaged
+    odd = await in_state(stores, WAITS, request=a_request(prompt="a\x00b\\u0000", negative_prompt="\x00c\\\x00\\u0000"))
+    damaged = await in_state(stores, WAITS)
+    ask(url, "UPDATE jobs SET request = '{' WHERE id = %s", damaged.id)
+    # Then both have rows
+    assert task_of(url, odd)["negative_prompt"] == "c\\\\u0000"
+    assert task_of(url, damaged)["width"] is None
+    assert len(ask(url, "SELECT * FROM image_generation_batches")) == 2
+
+
+async def test_tables_that_are_there_already_stay() -> None:
+    # Given a database with zimage's own table in it
+    url = running_postgres().new_database(migrated=False)
+    ask(url, "CREATE TABLE image_generation_tasks (id integer)")
+    # When it becomes ours, too, then that table is as it was, and everything works
+    stores = PostgresStores.open(url)
+    job = await stores.jobs.add(a_job(), NO_LIMIT)
+    await stores.jobs.claim(job.id, "w", NOW)
+    assert await stores.jobs.give_back(job.id, 1, LOST, NOW)
+    await stores.close()
+    assert ask(url, "SELECT * FROM image_generation_tasks") == []
+    running_postgres().drop_database(url)

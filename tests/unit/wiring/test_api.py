@@ -1,0 +1,75 @@
+"""Servers whose pictures are made elsewhere, put together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from danqing.config import InvalidSettings, Settings
+from danqing.core.errors import DataDirectoryInUse, ShuttingDown, StorageFailure
+from danqing.core.states import JobState
+from danqing.core.studio import Order
+from danqing.core.types import RequestDraft
+from danqing.wiring import open_node, open_runtime
+from tests.services.postgres import running_postgres
+from tests.services.redis import this_process_redis
+
+ORDER = Order(draft=RequestDraft(prompt="a tea pot", width=64, height=64))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Of an API process."""
+    server = this_process_redis()
+    server.flush()
+    url = running_postgres().new_database()
+    yield Settings.model_validate(
+        {"data_dir": tmp_path / "data", "cuda_available": False, "database_url": url, "redis_url": server.url}
+    )
+    running_postgres().drop_database(url)
+
+
+async def test_several_share_jobs_and_a_data_dir_and_have_no_devices(settings: Settings) -> None:
+    async with open_runtime(settings) as first, open_runtime(settings) as second:
+        # Given two of them, and no node
+        assert first.devices == ()
+        assert not second.studio.pool_status().model_loaded
+        # When a job comes to the one, then it is accepted, and the other knows it
+        job = await first.studio.submit(ORDER)
+        assert (await second.studio.get(job.id)).state is JobState.PENDING
+        # And while the one stops, the other goes on
+        await first.drain()
+        with pytest.raises(ShuttingDown):
+            await first.studio.submit(ORDER)
+        await second.studio.cancel(job.id)
+
+
+async def test_one_that_makes_its_pictures_itself_is_not_let_in_beside_them(settings: Settings) -> None:
+    alone = settings.model_copy(update={"redis_url": None})
+    async with open_runtime(settings):
+        with pytest.raises(DataDirectoryInUse):
+            async with open_runtime(alone):
+                pass
+    # But alone it may use the database
+    async with open_runtime(alone) as runtime:
+        assert runtime.devices == ("cpu",)
+        with pytest.raises(DataDirectoryInUse):
+            async with open_runtime(settings):
+                pass
+
+
+async def test_they_answer_without_a_redis_and_not_without_a_database(settings: Settings) -> None:
+    async with open_runtime(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})) as runtime:
+        job = await runtime.studio.submit(ORDER)
+        assert (await runtime.studio.get(job.id)).state is JobState.PENDING
+    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/x")})
+    with pytest.raises(StorageFailure):
+        async with open_runtime(nowhere):
+            pass
+
+
+async def test_a_node_needs_what_it_shares(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="set DATABASE_URL and REDIS_URL"):
+        async with open_node(Settings.model_validate({"data_dir": tmp_path})):
+            pass

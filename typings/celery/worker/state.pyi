@@ -1,0 +1,2 @@
+should_stop: int | None
+should_terminate: int | None
