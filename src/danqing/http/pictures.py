@@ -80,13 +80,15 @@ async def read_picture(artifacts: ArtifactStore, name: str) -> bytes:
         picture.close()
 
 
-async def picture_response(artifacts: ArtifactStore, artifact: Artifact, *, filename: str) -> Response:
+async def picture_response(
+    artifacts: ArtifactStore, artifact: Artifact, *, filename: str, through_server: bool = False
+) -> Response:
     """The picture, or the way to where it lies if clients fetch it there. To be asked for once it is certain that the
-    caller may see it: whoever learns that address may.
+    caller may see it: whoever learns that address may. through_server: for clients that load from this server only.
 
     Raises ArtifactNotFound if it is gone, or StorageFailure.
     """
-    url = await artifacts.client_url(artifact.name)
+    url = None if through_server else await artifacts.client_url(artifact.name)
     if url is not None:
         headers = {"Cache-Control": _REDIRECT_CACHE, CORP: SAME_SITE}
         return RedirectResponse(url, status_code=307, headers=headers)

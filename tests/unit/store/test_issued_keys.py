@@ -22,7 +22,7 @@ class TestInMemoryIssuedKeys(IssuedKeysContract):
         return InMemoryIssuedKeys()
 
 
-class TestSqliteIssuedKeys(IssuedKeysContract):
+class TestSqlIssuedKeys(IssuedKeysContract):
     implementation = SqlIssuedKeys
 
     @pytest.fixture

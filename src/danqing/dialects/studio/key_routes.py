@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from danqing.core.errors import Forbidden
 from danqing.dialects.studio.errors import declared
-from danqing.dialects.studio.schemas import IssuedKeyView, KeyList, NewKey
+from danqing.dialects.studio.key_schemas import IssuedKeyView, KeyList, NewKey
 from danqing.dialects.studio.translate_out import from_key, from_new_key
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services

@@ -187,7 +187,9 @@ class StudioRoutes:
         artifact = _artifact(job, name)
         suffix = artifact.media_type.rpartition("/")[2]
         filename = f"{job.created_at:%Y%m%d-%H%M%S}-{_NOT_PLAIN.sub('', job.id)[:8]}-{name}.{suffix}"
-        return await picture_response(self._services.artifacts, artifact, filename=filename)
+        # The page's policy lets it load from this server only.
+        artifacts = self._services.artifacts
+        return await picture_response(artifacts, artifact, filename=filename, through_server=True)
 
     async def _told(self, job: Job) -> JobView:
         return self._teller.job(job, queue_position=await self._studio.queue_position(job))

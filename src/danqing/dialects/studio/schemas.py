@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from danqing.core.issued_keys import MAX_NAME_CHARS
 from danqing.core.resolve import MAX_LORAS, MAX_SEED
 from danqing.core.types import ArtifactKind, ControlPreprocess, Mode
 
@@ -220,35 +219,6 @@ class CallerView(_Answer):
     owner: str
     sees_all: bool
     manages_keys: bool
-
-
-class NewKey(BaseModel):
-    """Body of `POST /studio/keys`. name: whose it will be, for people."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    name: str = Field(max_length=MAX_NAME_CHARS)
-
-
-class KeyView(_Answer):
-    """A key that was issued. owner: what its bearer is called in batches."""
-
-    id: str
-    name: str
-    owner: str
-    created_at: datetime
-
-
-class IssuedKeyView(KeyView):
-    """key: what its bearer sends. It is told here and never again."""
-
-    key: str
-
-
-class KeyList(_Answer):
-    """keys: newest first; those of the server's settings are not among them."""
-
-    keys: list[KeyView]
 
 
 class ModelList(_Answer):

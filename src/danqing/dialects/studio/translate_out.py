@@ -10,6 +10,7 @@ from danqing.core.images import ImageRef
 from danqing.core.issued_keys import IssuedKey
 from danqing.core.studio import QueueStatus
 from danqing.core.types import ArtifactKind, GenerationRequest, Job, Mode, PoolStatus, WorkerStatus
+from danqing.dialects.studio.key_schemas import IssuedKeyView, KeyView
 from danqing.dialects.studio.picture_names import input_name, picture_path
 from danqing.dialects.studio.schemas import (
     BatchPage,
@@ -18,9 +19,7 @@ from danqing.dialects.studio.schemas import (
     DefaultsView,
     FailureView,
     InputsView,
-    IssuedKeyView,
     JobView,
-    KeyView,
     LoraView,
     ModelView,
     PictureView,

@@ -306,7 +306,7 @@ async def test_a_key_that_one_process_issues_or_revokes_is_soon_known_to_all(sev
 
     async def until(is_known: bool, digest: bytes) -> None:
         async with asyncio.timeout(WAIT_S):
-            while there.holds(digest) != is_known:
+            while there.holds(digest) != is_known:  # noqa: ASYNC110 - it is not told
                 await asyncio.sleep(0.01)
 
     async with here.kept_fresh(), there.kept_fresh(every_s=0.01):
