@@ -219,6 +219,13 @@ def _in_a_loop_of_its_own(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - the
         return thread.submit(lambda: asyncio.run(work())).result()
 
 
+def start_services() -> None:
+    """See `sides.start_services`."""
+    running_postgres()
+    this_process_redis()
+    _s3()
+
+
 @functools.cache
 def _s3() -> S3Server:
     """One for all tests of this process."""

@@ -100,11 +100,11 @@ def sides_at(root: Path) -> Sides:
 
 
 def start_services() -> None:
-    """What they need, which ends with the thread that asks for it first."""
+    """Those that all sides use. They end with the thread that starts them."""
     if IS_SCALED:
-        from tests.services.postgres import running_postgres
+        from tests.dialects import scaled_sides
 
-        running_postgres()
+        scaled_sides.start_services()
 
 
 class AllStop:

@@ -47,11 +47,6 @@ def subscriptions(stores: PostgresStores) -> SqlSubscriptions:
 
 
 @pytest.fixture
-def keys(stores: PostgresStores) -> SqlIssuedKeys:
-    return stores.issued_keys
-
-
-@pytest.fixture
 def kept(stores: PostgresStores) -> SqlKeptJobs:
     return stores.kept
 
