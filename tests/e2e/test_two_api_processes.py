@@ -13,7 +13,7 @@ import websockets
 from tests.e2e.fleet import Fleet, a_fleet
 from tests.e2e.servers import DEADLINE_S, Server, until
 
-ANN = {"Authorization": "Bearer ann"}
+ANN, ADMIN = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer admin"}
 WAITING = """
 local waiting = 0
 for _, key in ipairs(redis.call('KEYS', 'danqing:attended:*')) do
@@ -26,7 +26,12 @@ return waiting
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """With keys, and a rate at which two large pictures may be asked for, and not three."""
-    rules = {"API_ALLOWED_KEYS": "ann,bob", "DANQING_RATE_LIMIT": "1", "DANQING_RATE_BURST": "100"}
+    rules = {
+        "API_ALLOWED_KEYS": "ann,bob",
+        "API_ADMIN_KEY": "admin",
+        "DANQING_RATE_LIMIT": "1",
+        "DANQING_RATE_BURST": "100",
+    }
     with a_fleet(tmp_path_factory.mktemp("fleet"), **rules) as fleet:
         yield fleet
 
@@ -173,3 +178,32 @@ def test_a_client_that_is_connected_to_both_is_told_at_both(apis: tuple[Server, 
     first, second = asyncio.run(told())
     assert first == second
     assert first[1] == "r-1"
+
+
+def test_the_studio_page_may_ask_either(apis: tuple[Server, Server]) -> None:
+    one, other = apis
+    # Given a key that was issued at one
+    issued = requests.post(f"{one.url}/studio/keys", json={"name": "Carla"}, headers=ADMIN, timeout=DEADLINE_S).json()
+    carla = {"Authorization": f"Bearer {issued['key']}"}
+
+    def status_at(api: Server, path: str) -> int:
+        return requests.get(f"{api.url}{path}", headers=carla, timeout=DEADLINE_S).status_code
+
+    # Then the other soon knows it, too
+    until(lambda: status_at(other, "/studio/models") == 200, "the key to be known")
+    # When its bearer has a picture made at one, then the other streams its previews
+    wanted = {"prompt": "waits for a watcher", "width": 64, "height": 64, "num_inference_steps": 4, "seed": "9"}
+    form = {"request": (None, json.dumps(wanted))}
+    batch = requests.post(f"{one.url}/studio/batches", files=form, headers=carla, timeout=DEADLINE_S).json()
+    (job,) = batch["jobs"]
+    address = f"{other.url}/studio/events?job={job['id']}"
+    with requests.get(address, headers=carla, stream=True, timeout=DEADLINE_S) as answer:
+        kinds = [line.removeprefix(b"event: ") for line in answer.iter_lines() if line.startswith(b"event: ")]
+    assert b"preview" in kinds
+    assert kinds[-2:] == [b"job", b"end"]
+    # And what is removed at one is gone at the other
+    assert requests.delete(f"{other.url}/studio/jobs/{job['id']}", headers=carla, timeout=DEADLINE_S).ok
+    assert status_at(one, f"/studio/jobs/{job['id']}") == 404
+    # And a key that is revoked at one soon opens neither
+    requests.delete(f"{one.url}/studio/keys/{issued['id']}", headers=ADMIN, timeout=DEADLINE_S)
+    until(lambda: status_at(other, "/studio/models") == 401, "the key to be unknown")

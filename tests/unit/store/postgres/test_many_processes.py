@@ -210,12 +210,15 @@ async def test_processes_that_take_and_one_that_dies_make_each_job_once(url: str
     # Given jobs of several owners, and three processes that take them, one of which will be killed
     jobs = [await stores.jobs.add(a_job(owner="abc"[n % 3]), NO_LIMIT) for n in range(120)]
     command = [sys.executable, "-m", taking_process.__name__, url]
-    arguments = [["node-1"], ["node-2"], ["node-3", "die"]]
-    processes = [
-        await asyncio.create_subprocess_exec(*command, *more, cwd=ROOT, stdout=subprocess.PIPE) for more in arguments
+    first = await asyncio.create_subprocess_exec(*command, "node-3", "die", cwd=ROOT, stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    outputs = [(await first.stdout.readline()).decode()]  # it is at work before the others can have made all
+    others = [
+        await asyncio.create_subprocess_exec(*command, name, cwd=ROOT, stdout=subprocess.PIPE)
+        for name in ("node-1", "node-2")
     ]
-    outputs = [(await process.communicate())[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, -9]
+    outputs += [(await process.communicate())[0].decode() for process in (first, *others)]
+    assert [process.returncode for process in (first, *others)] == [-9, 0, 0]
     # Then what it held is seen, once its lease is over
     assert await stores.nodes.orphans() == []
     ask(url, "UPDATE nodes SET lease_until = now() WHERE id = 'node-3'")
