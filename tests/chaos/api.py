@@ -14,6 +14,7 @@ from danqing.core.errors import DanqingError
 from danqing.queue.celery_publisher import CeleryPublisher
 from danqing.store import moves
 from danqing.store.job_store import SqlJobStore
+from danqing.wiring import api as wiring_api
 from tests.chaos.points import ClusterPoint, die, wrap
 from tests.chaos.striking import dies_after, with_little_patience
 
@@ -24,6 +25,7 @@ def main(folder: Path) -> None:
     """Runs until a signal, or a strike."""
     with_little_patience()
     wrap(reconciling, "SHARED_AFTER_S", lambda _: SWEPT_AFTER_S)
+    wrap(wiring_api, "FIRST_WITHIN_S", lambda _: 0.0)
     wrap(moves, "add", partial(_struck_add, folder))
     wrap(SqlJobStore, "add_all", partial(dies_after, folder, ClusterPoint.BEFORE_ANSWER))
     wrap(CeleryPublisher, "publish", partial(dies_after, folder, ClusterPoint.PUBLISHED, of_nothing=True))

@@ -173,6 +173,41 @@ class ArtifactStoreContract:
         # Then those of jobs are told, and the empty one is none
         assert store.pictures() == {first: {f"{first}.png", f"{first}.webp"}, second: {f"{second}.png"}}
 
+    def test_pictures_are_told_page_by_page(self, store: ArtifactStore) -> None:
+        # Given nothing, then there is one page, for all names that there may be
+        (empty,) = store.picture_pages()
+        assert (empty.pictures, empty.after, empty.before) == ({}, "", None)
+        # Given pictures of several jobs
+        written: dict[str, frozenset[str]] = {}
+        for _ in range(7):
+            job = str(uuid.uuid4())
+            written[job] = frozenset(f"{job}{end}" for end in (".png", ".webp", "-upscaled.png"))
+            for name in written[job]:
+                store.write(name, b"picture")
+        # When they are looked at four names at a time
+        pages = list(store.picture_pages(names_at_once=4))
+        # Then each page has whole jobs, in order, and says from where to where it goes
+        assert [len(page.pictures) for page in pages] == [2, 2, 2, 1]
+        assert [list(page.pictures) for page in pages] == [sorted(page.pictures) for page in pages]
+        assert {job: names for page in pages for job, names in page.pictures.items()} == written
+        assert (pages[0].after, pages[-1].before) == ("", None)
+        assert [page.before for page in pages[:-1]] == [page.after for page in pages[1:]]
+        for page in pages:
+            names = [name for names in page.pictures.values() for name in names]
+            assert all(name > page.after and (page.before is None or name < page.before) for name in names)
+
+    def test_many_are_removed_at_once(self, store: ArtifactStore) -> None:
+        # Given some pictures
+        for name in ("a.png", "b.png", "c.png"):
+            store.write(name, b"picture")
+        # When some are removed, one of which is not there, and one cannot be
+        assert store.remove_all(["a.png", "none.png", "../b.png", "c.png"]) == {"../b.png"}
+        # Then the others are there
+        assert store.read("b.png") == b"picture"
+        for name in ("a.png", "c.png"):
+            with pytest.raises(ArtifactNotFound):
+                store.read(name)
+
     def test_input_images_are_told_once_they_are_old(self, store: ArtifactStore) -> None:
         assert store.old_inputs() == frozenset()
         assert store.inputs() == {}

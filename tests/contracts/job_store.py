@@ -428,6 +428,12 @@ class JobStoreContract:
             JobState.FAILED: 2,
             JobState.CANCELLED: 1,
         }
+        # And those that have not ended can be asked for alone
+        assert dict(await store.unfinished_counts()) == {
+            JobState.PENDING: 3,
+            JobState.PROCESSING: 1,
+            JobState.GENERATED: 1,
+        }
 
     async def test_jobs_are_taken_by_priority_and_then_in_order(self, store: JobStore) -> None:
         # Given jobs of mixed priorities, one of them given back, two running, some ended
@@ -513,17 +519,33 @@ class JobStoreContract:
         many = [f"nobody-{n}" for n in range(1200)]
         assert await store.artifact_names([*many, completed.id]) == {completed.id: pictures}
 
+    async def test_what_is_noted_of_pictures_is_told_in_the_order_of_their_names(self, store: JobStore) -> None:
+        # Given jobs with two pictures each, of which some are noted as missing
+        jobs = [await processing(store) for _ in range(3)]
+        for job in jobs:
+            await store.complete(job.id, 1, [an_original(job), an_enlarged(job)], [], later())
+        names = sorted(picture.name for job in jobs for picture in (an_original(job), an_enlarged(job)))
+        noted = {name: number % 2 == 0 for number, name in enumerate(names)}
+        await store.note_missing(noted)
+        # Then all are told in order, some at a time, and between two names
+        told = dict(await store.noted_missing(limit=4))
+        assert list(told) == names[:4]
+        told |= await store.noted_missing(after=names[3], limit=4)
+        assert told == noted
+        assert list(await store.noted_missing(after=names[0], before=names[3], limit=9)) == names[1:3]
+        assert await store.noted_missing(after=names[-1], limit=9) == {}
+
     async def test_a_job_whose_picture_is_missing_is_not_joined_until_it_is_back(self, store: JobStore) -> None:
         # Given a completed job, of whose two pictures only one is there
         job = await processing(store)
         pictures = [an_original(job), an_enlarged(job)]
         await store.complete(job.id, 1, pictures, [], later())
-        assert await store.note_missing({pictures[0].name, "another.png"}) == {pictures[1].name}
+        await store.note_missing({pictures[1].name: True, "nobody's.png": True})
         # Then it is the same job, but not found for an equal request
         assert (await store.get(job.id)).artifacts == tuple(sorted(pictures, key=lambda picture: picture.kind))
         assert await store.find_equal(job.owner, job.fingerprint) is None
         # And it is found again once everything is there
-        assert await store.note_missing({picture.name for picture in pictures}) == frozenset()
+        await store.note_missing({picture.name: False for picture in pictures})
         found = await store.find_equal(job.owner, job.fingerprint)
         assert found is not None
         assert found.id == job.id

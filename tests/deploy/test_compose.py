@@ -100,6 +100,34 @@ def test_the_stores_are_reached_by_the_others_only() -> None:
         assert "ports" not in services()[name]
 
 
+def test_who_has_no_business_with_the_stores_does_not_reach_them() -> None:
+    reaching = {name for name, service in services().items() if "stores" in service.get("networks", ())}
+    assert reaching == {*OURS, "postgres", "redis", "s3"}
+
+
+@pytest.mark.parametrize("name", ["danqing", *OURS])
+def test_ours_do_not_get_the_passwords_of_others(name: str) -> None:
+    # Given that they read the whole `.env`
+    passwords = {key for key in scaled_env() if key.endswith("_PASSWORD")}
+    assert len(passwords) == 2
+    # Then what stands in it for others does not reach them
+    assert {services()[name]["environment"].get(key) for key in passwords} == {""}
+
+
+def test_flower_which_has_no_password_gets_no_keys() -> None:
+    flower = services(CELERY_BROKER_URL="amqp://mq")["flower"]
+    assert flower["env_file"] == []
+    assert flower["environment"]["CELERY_BROKER_URL"] == "amqp://mq"
+    assert not {key for key in flower["environment"] if key.startswith(("API_", "AWS_"))}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_wait_for_the_object_store_where_there_is_one(name: str) -> None:
+    waited = services()[name]["depends_on"]["s3"]
+    assert waited == {"condition": "service_healthy", "required": False}
+    assert "healthcheck" in services()["s3"]
+
+
 @pytest.mark.parametrize("name", ["danqing", "api", "worker"])
 def test_whoever_is_stopped_has_the_time_to_end(name: str, tmp_path: Path) -> None:
     grace = seconds(services()[name]["stop_grace_period"])

@@ -3,17 +3,28 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from danqing.config import Settings, load_settings, variable_of
+from danqing.config import InvalidSettings, Settings, load_settings, variable_of
+from danqing.core.shared_store import Waiting
+from danqing.core.states import JobState
+from danqing.core.studio import utc_now
+from danqing.metrics.labels import OTHER
+from danqing.metrics.panel import MetricsPanel
+from danqing.metrics.readings import JobReadings
+from danqing.tracing.exchange_traces import UNTRACED_PATHS
+from danqing.wiring import check_exposure
+from tests.fakes.job_store import InMemoryJobStore
+from tests.unit.metrics.reading import value
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
+MONITORING = ROOT / "docs/monitoring.md"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 OURS = {
     "api": FOLDER / "base/api.yaml",
@@ -143,6 +154,88 @@ def test_what_workers_are_counted_by_is_measured() -> None:
     assert [name for name in names if name not in measured] == []
 
 
+def scaled_objects() -> list[dict[str, Any]]:
+    """The one that is installed, and the one that the document shows."""
+    shown = re.search(r"^```yaml\n(apiVersion: keda.*?)^```$", MONITORING.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    return [*documents(FOLDER / "components/worker-autoscaling/scaled-object.yaml"), yaml.safe_load(shown[1])]
+
+
+@pytest.mark.parametrize("scaled", scaled_objects())
+def test_no_figures_are_not_taken_for_no_work(scaled: dict[str, Any]) -> None:
+    # Then an empty answer of Prometheus is a failure, and no query makes a number of it
+    for trigger in scaled["spec"]["triggers"]:
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+        assert "vector" not in trigger["metadata"]["query"]
+    # and with a failure there is a worker at least, and no fewer than there are
+    fallback = scaled["spec"]["fallback"]
+    assert fallback["replicas"] >= 1
+    assert fallback["behavior"] == "currentReplicasIfHigher"
+
+
+async def test_whatever_has_not_ended_counts_as_work() -> None:
+    # Given the figures of a server, and the query that says how many workers there are
+    page = await a_page()
+    asked = scaled_objects()[0]["spec"]["triggers"][0]["metadata"]["query"]
+    (waiting,) = re.findall(r'danqing_queue_jobs\{model!="(\w+)"\}', asked)
+    (states,) = re.findall(r'danqing_jobs\{state=~"([\w|]+)"\}', asked)
+    # Then it asks for all that waits and can be made, and for all that is being made
+    assert waiting == OTHER
+    assert set(states.split("|")) | {JobState.PENDING} == {state for state in JobState if not state.is_final}
+    for state in states.split("|"):
+        assert value(page, "danqing_jobs", state=state) == 0
+
+
+async def a_page() -> bytes:
+    """Of a server with nothing to do."""
+    store = InMemoryJobStore()
+
+    async def waiting() -> Mapping[str, Waiting]:
+        return {}
+
+    panel = MetricsPanel(models=["sample"])
+    panel.watch_jobs(
+        JobReadings(
+            unfinished=store.unfinished_counts, waiting=waiting, counts=store.counts, models=["sample"], clock=utc_now
+        )
+    )
+    return await panel.page()
+
+
+@pytest.mark.parametrize("overlay", ["production", "single"])
+def test_without_keys_nothing_that_clients_reach_starts(overlay: str, tmp_path: Path) -> None:
+    # Given the image's variables, the manifests', and the example of the secrets as it is
+    image = dict(re.findall(r"\b(DANQING_\w+)=(\S+)", (ROOT / "Dockerfile").read_text("utf-8")))
+    assert image["DANQING_ALLOW_PUBLIC"] == "true"
+    manifests = literals("base") | literals("overlays/production")
+    if overlay == "single":
+        manifests = {one["name"]: one["value"] for one in container("server")["env"]}
+    example = (FOLDER / "overlays" / overlay / "secrets.env.example").read_text("utf-8")
+    secrets = dict(re.findall(r"^(API_\w+)=(.*)$", example, re.MULTILINE))
+    # When a server is started with them, it says which key is missing
+    with pytest.raises(InvalidSettings, match="API_ALLOWED_KEYS"):
+        check_exposure(load_settings(environ=image | manifests | secrets, env_file=tmp_path / "none"))
+    # And with one it starts
+    secrets["API_ALLOWED_KEYS"] = "a-key"
+    assert not check_exposure(load_settings(environ=image | manifests | secrets, env_file=tmp_path / "none"))
+
+
+def test_from_outside_the_figures_are_out_of_reach() -> None:
+    ingress, nobody = documents(FOLDER / "components/ingress/ingress.yaml")
+    (rule,) = ingress["spec"]["rules"]
+    found = {path["path"]: path for path in rule["http"]["paths"]}
+    assert found["/metrics"]["pathType"] == "Exact"
+    assert found["/metrics"]["backend"]["service"]["name"] == nobody["metadata"]["name"]
+    assert "selector" not in nobody["spec"]
+
+
+def test_what_is_asked_every_few_seconds_has_no_traces() -> None:
+    probed = {
+        probe["httpGet"]["path"] for name in OURS for key, probe in container(name).items() if key.endswith("Probe")
+    }
+    assert {"/health", "/ready", "/metrics"} <= probed <= set(UNTRACED_PATHS)
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not there")
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlays_can_be_built(overlay: str, tmp_path: Path) -> None:
@@ -169,6 +262,8 @@ def test_overlays_can_be_built(overlay: str, tmp_path: Path) -> None:
     for one in made:
         if one["kind"] in ("Service", "NetworkPolicy", "PodDisruptionBudget"):
             spec = one["spec"]
+            if one["metadata"]["name"] == "danqing-nobody":
+                continue
             chosen_by = spec["selector"] if one["kind"] == "Service" else spec.get("selector", spec.get("podSelector"))
             wanted = chosen_by.get("matchLabels", chosen_by)
             assert any(wanted.items() <= each.items() for each in labels), one["metadata"]["name"]

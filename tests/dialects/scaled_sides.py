@@ -4,7 +4,7 @@ import asyncio
 import atexit
 import functools
 import secrets
-import tempfile
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.dialects.sides import Side
 from tests.fakes.painter import Painter
 from tests.services.postgres import running_postgres
 from tests.services.redis import this_process_redis
-from tests.services.s3 import S3Server
+from tests.services.s3 import S3Server, new_folder
 
 APIS = 2
 FEW = Threads(writing=2, lanes=2, reading=2)
@@ -229,7 +229,8 @@ def start_services() -> None:
 @functools.cache
 def _s3() -> S3Server:
     """One for all tests of this process."""
-    folder = Path(tempfile.mkdtemp(prefix="danqing-s3-"))
+    folder = new_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the next: the last one is called first
     server = S3Server(folder)
     server.start()
     atexit.register(server.kill)

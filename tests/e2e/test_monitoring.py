@@ -132,6 +132,30 @@ def test_the_document_knows_every_alarm() -> None:
         assert rule["annotations"]["summary"].endswith(".")
 
 
+def test_what_is_gone_altogether_is_told_too() -> None:
+    rules = {rule["alert"]: rule["expr"] for rule in alerts()}
+    assert 'absent(up{job="danqing"})' in rules["DanqingDown"]
+    assert rules["DanqingQueueUnknown"] == "absent(danqing_queue_jobs)"
+
+
+def test_counting_ended_jobs_wakes_nobody() -> None:
+    # Given that it fails once in a while where they are too many
+    rules = {rule["alert"]: rule for rule in alerts()}
+    # Then the alarm of a database that is away is about other things, and about more than one failure
+    asked = rules["DanqingStoreFails"]["expr"]
+    assert re.findall(r"danqing_scrape_failed\{(.*?)\}", asked) == ['part="queue"']
+    assert int(re.findall(r">= (\d+)", asked)[0]) > 2
+    assert rules["DanqingEndedJobsUncounted"]["labels"]["severity"] == "warning"
+
+
+def test_a_full_queue_is_no_fault_of_the_server(server: Server, page: bytes) -> None:
+    # Given that a refusal for now has a status of its own in the figures
+    faults = next(rule["expr"] for rule in alerts() if rule["alert"] == "DanqingServerErrors")
+    # Then the alarm asks for the others only, and for more than one or two
+    assert set(re.findall(r'status="(\w+)"', faults)) == {"5xx"}
+    assert int(re.findall(r">= (\d+)", faults)[0]) > 2
+
+
 def test_the_dashboard_can_be_imported_anywhere() -> None:
     found = dashboard()
     assert (found["uid"], found["title"]) == ("danqing", "Danqing")

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 import requests
 
-from danqing.queue.celery_app import queue_of
+from danqing.cli.worker import DRAINED
+from danqing.queue.celery_app import Broker, celery_app, queue_of
+from danqing.queue.celery_depths import CeleryDepths
 from danqing.queue.celery_publisher import task_id_of
 from danqing.store.postgres import PostgresStores
 from tests.e2e.fleet import Fleet, a_fleet
@@ -157,7 +159,7 @@ def test_a_node_that_is_drained_finishes_its_job_however_long_that_takes(fleet: 
     assert first.process is not None
     assert first.process.poll() is None
     fleet.zoo.open_gate("gate")
-    assert first.wait() == 0
+    assert first.wait() == DRAINED
     assert [code for _, code in attempts_of(fleet, task_id)] == [None]
     # And is not listed any more
     listed = danqing(fleet, "workers")
@@ -177,6 +179,28 @@ def test_nothing_is_lost_when_the_broker_forgets_everything(fleet: Fleet) -> Non
     # Then all are made
     finished(api, [running, *waiting])
     assert node.has_logged("messages_sent_again") or '"messages_sent_again"' in api.log
+
+
+def test_a_node_sends_also_for_jobs_of_models_that_it_does_not_make(fleet: Fleet) -> None:
+    # Given two nodes of different models, one of which is killed in the middle of a job, with others waiting
+    api, plain = fleet.api(), fleet.node("plain", DANQING_MODEL="sample")
+    other = fleet.node("other", DANQING_MODEL="sample-edit")
+    fleet.until_consuming(plain, other)
+    running = api.submit("waits at the gate")
+    api.wait_for(running, "processing")
+    waiting = [api.submit(f"number {number}") for number in range(2)]
+    plain.kill_everything()
+    # When no API process is there either, and the broker forgets everything
+    api.kill_everything()
+    fleet.redis.flush()
+    # Then the other node gives back the orphan, and sends for all of them
+    depths = CeleryDepths(celery_app(Broker(url=fleet.redis.url, models=())))
+    until(lambda: (depths.of(["sample"]) or {}).get("sample", 0) >= 3, "messages for all three")
+    assert not other.has_logged("broker_away")
+    # And they are made where there is somebody who can
+    fleet.zoo.open_gate("gate")
+    fleet.node("third", DANQING_MODEL="sample")
+    until(lambda: [state_of(fleet, one) for one in (running, *waiting)] == 3 * ["completed"], "all of them made")
 
 
 def test_a_broker_that_is_killed_and_comes_back_empty_costs_nothing(fleet: Fleet) -> None:
@@ -286,7 +310,7 @@ def test_celerys_own_programs_see_nodes_and_tasks(fleet: Fleet) -> None:
         until(lambda: state_of(fleet, waiting) == "cancelled", "a job that is cancelled")
         # And when the node is told to shut down there, then it drains
         celery(fleet, "control", "shutdown", replies=False)
-        assert node.wait() == 0
+        assert node.wait() == DRAINED
         assert node.has_logged("draining")
     finally:
         flower.close()

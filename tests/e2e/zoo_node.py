@@ -4,17 +4,18 @@ import sys
 from pathlib import Path
 
 from danqing.cli.options import UserError, settings_from
-from danqing.cli.worker import run_worker
+from danqing.cli.worker import DRAINED, run_worker
 from danqing.core.errors import DanqingError
 from danqing.workers.factory import EngineFactory
 from tests.zoo.engines import Zoo
 
 
 def main() -> None:
-    """Runs until a signal."""
+    """Runs until a signal, or a drain."""
     engine = EngineFactory(target="tests.zoo.engines:build_zoo", argument=Zoo(folder=Path(sys.argv[1])))
     try:
-        run_worker(settings_from(), engine=engine)
+        if run_worker(settings_from(), engine=engine):
+            sys.exit(DRAINED)
     except (DanqingError, UserError) as exc:
         sys.exit(str(exc))
 

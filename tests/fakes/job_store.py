@@ -190,6 +190,9 @@ class InMemoryJobStore:
     async def counts(self) -> Mapping[JobState, int]:
         return {state: sum(job.state is state for job in self._jobs.values()) for state in JobState}
 
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        return {state: number for state, number in (await self.counts()).items() if not state.is_final}
+
     async def waiting_before(self, job: Job) -> int:
         order = order_of_taking(job)
         return sum(order_of_taking(other) < order for other in self._jobs.values() if other.state is JobState.PENDING)
@@ -201,10 +204,14 @@ class InMemoryJobStore:
         known = [self._jobs[job_id] for job_id in job_ids if job_id in self._jobs]
         return {job.id: frozenset(artifact.name for artifact in job.artifacts) for job in known}
 
-    async def note_missing(self, present: Collection[str]) -> frozenset[str]:
-        names = {artifact.name for job in self._jobs.values() for artifact in job.artifacts}
-        self._missing = frozenset(names.difference(present))
-        return self._missing
+    async def noted_missing(self, *, after: str = "", before: str | None = None, limit: int) -> Mapping[str, bool]:
+        names = sorted(artifact.name for job in self._jobs.values() for artifact in job.artifacts)
+        between = [name for name in names if name > after and (before is None or name < before)]
+        return {name: name in self._missing for name in between[:limit]}
+
+    async def note_missing(self, missing: Mapping[str, bool]) -> None:
+        self._missing -= missing.keys()
+        self._missing |= {name for name, is_missing in missing.items() if is_missing}
 
     def matching(self, condition: Callable[[Job], bool]) -> list[Job]:
         """Jobs in the order of acceptance."""

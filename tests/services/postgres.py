@@ -122,9 +122,14 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def url(self, database: str) -> str:
-        """Of one of its databases."""
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str, *, user: str = USER) -> str:
+        """Of one of its databases. USER may do everything."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def new_role(self, name: str) -> str:
+        """One who may connect and nothing else."""
+        self._ask(f"CREATE ROLE {name} LOGIN")
+        return name
 
     def new_database(self, *, migrated: bool = True) -> str:
         """The URL of a new one; migrated: with the tables of this version, else quite empty."""

@@ -26,6 +26,7 @@ BUCKET, REGION = "pictures", "us-east-1"
 KEY, SECRET = "danqing-test", "the secret of danqing-test"
 READER_KEY, READER_SECRET = "reader-test", "the secret of reader-test"  # may not write
 START_S = 60.0
+FOLDERS = "danqing-s3-"
 _USERS = {
     "identities": [
         {
@@ -104,6 +105,7 @@ class S3Server:
             *(str(Path(sysconfig.get_path("scripts")) / "weed"), "-logtostderr=true", "server"),
             *(f"-dir={self._folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options),
             *("-volume.max=64", "-volume.index=memory", "-master.volumeSizeLimitMB=64", "-filer", "-s3"),
+            "-master.telemetry=false",
             *(f"-s3.config={users}", "-s3.iam=false", "-s3.autoCreateBucket=false"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         ]
@@ -162,7 +164,7 @@ class S3Server:
 @contextmanager
 def s3_server() -> Generator[S3Server]:
     """A server for as long as the context; nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="danqing-s3-"))
+    folder = new_folder()
     server = S3Server(folder)
     try:
         server.start()
@@ -170,6 +172,20 @@ def s3_server() -> Generator[S3Server]:
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_folder() -> Path:
+    """For one server. If this process is killed, it is removed before the next one starts."""
+    remove_what_the_dead_left()
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-"))
+
+
+def remove_what_the_dead_left() -> None:
+    """Files of servers whose starter was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
+        starter = folder.name.removeprefix(FOLDERS).partition("-")[0]
+        if starter.isdecimal() and not Path("/proc", starter).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_ports(count: int) -> Iterable[int]:

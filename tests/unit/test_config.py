@@ -136,6 +136,22 @@ def test_a_wrong_secret_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> N
     assert "abcd" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DANQING_S3_ENDPOINT", "http://user:sesame@host/"),
+        ("DANQING_S3_ENDPOINT", "user:sesame@host"),
+        ("DANQING_S3_PUBLIC_ENDPOINT", "https://host/?X-Amz-Signature=sesame"),
+        ("DANQING_OBJECT_STORE", "s3://KEY:sesame@bucket/x"),
+        ("DANQING_PUBLIC_URL", "https://user:sesame@host/"),
+    ],
+)
+def test_what_stands_in_a_wrong_address_is_not_told(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=name) as refused:
+        load({name: value})
+    assert "sesame" not in str(refused.value)
+
+
 def test_every_variable_of_the_other_vendors_is_read() -> None:
     settings = load(
         {

@@ -19,7 +19,7 @@ from tests.zoo.engines import Zoo
 class Run(Protocol):
     """What a process does until it is told to end."""
 
-    def __call__(self, settings: Settings, *, engine: EngineFactory | None = None) -> None: ...
+    def __call__(self, settings: Settings, *, engine: EngineFactory | None = None) -> object: ...
 
 
 # The rules as they are, with times that fit steps of no time at all.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kombu import Connection, Producer
+from kombu import Connection, Producer, Queue
 
 class Request:
     id: str
@@ -37,7 +37,7 @@ class Celery:
         name: str,
         args: Sequence[object] = ...,
         *,
-        queue: str,
+        queue: Queue,
         task_id: str,
         producer: Producer,
         retry: bool = ...,

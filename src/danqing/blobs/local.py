@@ -7,7 +7,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,20 @@ from typing import BinaryIO
 import structlog
 
 from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, is_legal
+from danqing.blobs.paging import Entry, pages_of
 from danqing.blobs.staging import StagingFolder, is_old, removed
 from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.threads import in_thread_to_its_end
 
 log = structlog.get_logger(__name__)
 
 TEMPORARY = re.compile(r"\.danqing-(?P<name>[A-Za-z0-9._-]+)-[0-9a-f]{32}\.tmp")
 STAGING = ".danqing-staging"
+NAMES_OF_A_SCAN = 500_000  # kept in memory at a time, some 100 bytes each
+_JOB_ID_LENGTH = 36
+_PART_DIGITS = 3  # of an id, by which it is in a part
+_MOST_PARTS = 16**_PART_DIGITS
 _PIECE_BYTES = 1024 * 1024  # read at a time, each in a thread
 # What file systems answer that cannot sync a directory (some of those on a network): their renames are durable, or
 # nothing can be done about it.
@@ -144,14 +150,11 @@ class LocalArtifactStore:
 
     def pictures(self) -> Mapping[str, frozenset[str]]:
         """See the port."""
-        found: dict[str, set[str]] = {}
-        for entry in self._listed(_is_of_a_job):
-            half_written, picture = _parsed(entry.name)
-            if picture is not None:
-                names = found.setdefault(picture["job_id"], set())
-                if half_written is None and _has_content(entry):
-                    names.add(entry.name)
-        return {job_id: frozenset(names) for job_id, names in found.items()}
+        return {job_id: names for page in self.picture_pages() for job_id, names in page.pictures.items()}
+
+    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
+        """See the port. A directory has no order: it is read through once for each NAMES_OF_A_SCAN, and sorted."""
+        return pages_of(self._pictures_in_order(), names_at_once)
 
     def inputs(self) -> Mapping[str, int]:
         """See the port."""
@@ -179,6 +182,27 @@ class LocalArtifactStore:
             log.error("artifact_remove_failed", name=name, reason=exc.strerror)
             raise StorageFailure from exc
 
+    def remove_all(self, names: Collection[str]) -> frozenset[str]:
+        """See the port."""
+        stay: set[str] = set()
+        for name in names:
+            try:
+                self.remove(name)
+            except StorageFailure:
+                stay.add(name)
+        return frozenset(stay)
+
+    def _pictures_in_order(self) -> Iterator[Entry]:
+        parts = min(_MOST_PARTS, 1 + sum(1 for _ in self._scanned(_is_of_a_job)) // NAMES_OF_A_SCAN)
+        for part in range(parts):
+            names = [entry.name for entry in self._scanned(_is_of_a_job) if _part_of(entry.name, parts) == part]
+            for picture_name, name in sorted((_picture_name(name), name) for name in names):
+                job_id = picture_name[:_JOB_ID_LENGTH]
+                if name != picture_name:
+                    yield job_id, True
+                else:
+                    yield job_id, name if _has_content(self._root / name) else None
+
     def _opened(self, name: str) -> BinaryIO:
         try:
             return self.path(name).open("rb")
@@ -198,12 +222,15 @@ class LocalArtifactStore:
             raise StorageFailure from exc
 
     def _listed(self, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
+        return list(self._scanned(wanted))
+
+    def _scanned(self, wanted: Callable[[os.DirEntry[str]], bool]) -> Iterator[os.DirEntry[str]]:
         """What lies in the directory and is wanted; nothing where there is none."""
         try:
             with os.scandir(self._root) as entries:
-                return list(filter(wanted, entries))
+                yield from filter(wanted, entries)
         except FileNotFoundError:
-            return []
+            return
         except OSError as exc:
             log.error("artifact_sweep_failed", reason=exc.strerror)
             raise StorageFailure from exc
@@ -229,12 +256,24 @@ def _is_of_a_job(entry: os.DirEntry[str]) -> bool:
     return _parsed(entry.name)[1] is not None
 
 
-def _has_content(entry: os.DirEntry[str]) -> bool:
+def _picture_name(name: str) -> str:
+    """What a job's file is called, or will be."""
+    half_written = TEMPORARY.fullmatch(name)
+    return half_written["name"] if half_written else name
+
+
+def _part_of(name: str, parts: int) -> int:
+    """Ids are drawn by chance, so that each part has about as many; parts are in the order of ids."""
+    return int(_picture_name(name)[:_PART_DIGITS], 16) * parts >> 4 * _PART_DIGITS
+
+
+def _has_content(path: Path) -> bool:
     """False for a link too, whatever it leads to, and for what is gone meanwhile."""
     try:
-        return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size > 0
+        found = path.lstat()
     except OSError:
         return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def _is_left_over(entry: os.DirEntry[str], known: Mapping[str, frozenset[str]], older_than_s: float) -> bool:

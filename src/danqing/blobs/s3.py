@@ -7,7 +7,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,11 +17,13 @@ import structlog
 from obstore.store import S3Store
 
 from danqing.blobs.names import INPUT, INPUT_PREFIX, LEFT_OVER_AFTER_S, PICTURE, is_legal
+from danqing.blobs.paging import Entry, pages_of
 from danqing.blobs.s3_failures import root_reason, translated
 from danqing.blobs.s3_place import S3Patience, S3Place
 from danqing.blobs.s3_reading import S3Picture
 from danqing.blobs.staging import StagingFolder
 from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.ports import CLIENT_URL_S
 
 if TYPE_CHECKING:
@@ -134,13 +136,11 @@ class S3ArtifactStore:
 
     def pictures(self) -> Mapping[str, frozenset[str]]:
         """See the port."""
-        found: dict[str, set[str]] = {}
-        for entry in self._listed():
-            if (picture := PICTURE.fullmatch(entry["path"])) is not None:
-                names = found.setdefault(picture["job_id"], set())
-                if entry["size"] > 0:
-                    names.add(entry["path"])
-        return {job_id: frozenset(names) for job_id, names in found.items()}
+        return {job_id: names for page in self.picture_pages() for job_id, names in page.pictures.items()}
+
+    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
+        """See the port."""
+        return pages_of(self._listed_pictures(), names_at_once)
 
     def inputs(self) -> Mapping[str, int]:
         """See the port."""
@@ -160,7 +160,7 @@ class S3ArtifactStore:
         before = self._now() - older_than_s if older_than_s > 0 else float("inf")
         left_over = (
             entry["path"]
-            for entry in (self._listed() if known else ())
+            for entry in (self._listed_of(min(known), max(known)) if known else ())
             if (picture := PICTURE.fullmatch(entry["path"])) is not None
             and (kept := known.get(picture["job_id"])) is not None
             and entry["path"] not in kept
@@ -176,6 +176,15 @@ class S3ArtifactStore:
                 obstore.delete(self._store, name)
         except ArtifactNotFound:  # some stores say so
             return
+
+    def remove_all(self, names: Collection[str]) -> frozenset[str]:
+        """See the port. A thousand in a request."""
+        stay = {name for name in names if not is_legal(name)}
+        going = iter([name for name in names if name not in stay])
+        while page := list(itertools.islice(going, _PAGE)):
+            if not self._removed(page):
+                stay |= set(page)
+        return frozenset(stay)
 
     def _put(self, name: str, content: bytes | BinaryIO) -> None:
         size_bytes = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
@@ -203,13 +212,13 @@ class S3ArtifactStore:
         with translated("read", name):
             return obstore.head(self._store, name)
 
-    def _listed(self, prefix: str = "") -> Iterator["ObjectMeta"]:
-        """The objects right under the place whose names begin so, a page at a time."""
+    def _listed(self, prefix: str = "", *, after: str | None = None) -> Iterator["ObjectMeta"]:
+        """The objects right under the place whose names begin so, or come after that one, a page at a time."""
         try:
             with translated("list"):
                 # The library's own prefix ends at slashes, so what begins so is asked for by where it begins.
                 pages = obstore.list(  # pyright: ignore[reportUnknownMemberType]  # its tables are another package's
-                    self._store, offset=prefix[:-1] if prefix else None, chunk_size=_PAGE
+                    self._store, offset=prefix[:-1] if prefix else after, chunk_size=_PAGE
                 )
                 for entry in itertools.chain.from_iterable(pages):
                     if prefix and not entry["path"].startswith(prefix):
@@ -220,6 +229,18 @@ class S3ArtifactStore:
                         yield entry
         except ArtifactNotFound as exc:
             raise StorageFailure from exc
+
+    def _listed_of(self, first_job: str, last_job: str) -> Iterator["ObjectMeta"]:
+        """Those whose names begin with the ids of these jobs, or with one between."""
+        for entry in self._listed(after=first_job):
+            if entry["path"][: len(last_job)] > last_job:
+                return
+            yield entry
+
+    def _listed_pictures(self) -> Iterator[Entry]:
+        for entry in self._listed():
+            if (picture := PICTURE.fullmatch(entry["path"])) is not None:
+                yield picture["job_id"], entry["path"] if entry["size"] > 0 else None
 
     def _listed_inputs(self) -> Iterator["ObjectMeta"]:
         return (entry for entry in self._listed(INPUT_PREFIX) if INPUT.fullmatch(entry["path"]) is not None)

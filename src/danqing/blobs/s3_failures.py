@@ -18,7 +18,9 @@ _CONNECTION = re.compile(r"\bkind: (?P<kind>Connect|Interrupted|Timeout|Decode|R
 _CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(?P<fault>[A-Za-z]{1,64})")
 _NO_CREDENTIALS = re.compile(r"credential", re.IGNORECASE)
 _NO_BUCKET = "NoSuchBucket"
+_CONNECTION_FAILED = "the connection failed"
 _WORDS = {"Connect": "no connection", "Interrupted": "the connection broke", "Timeout": "no answer in time"}
+_AWAY = {*_WORDS.values(), _CONNECTION_FAILED, "SlowDown", "ServiceUnavailable", "InternalError"}
 
 
 @contextmanager
@@ -46,8 +48,13 @@ def reason_of(error: BaseException) -> str:
     if found := _CERTIFICATE.search(text):
         return f"its certificate is not trusted ({found['fault']})"
     if found := _CONNECTION.search(text):
-        return _WORDS.get(found["kind"], "the connection failed")
+        return _WORDS.get(found["kind"], _CONNECTION_FAILED)
     return "no credentials" if _NO_CREDENTIALS.search(text) else type(error).__name__
+
+
+def is_away(reason: str) -> bool:
+    """Whether it tells of a place that cannot be reached, or cannot answer just now; not of one that says no."""
+    return reason in _AWAY or reason.startswith("HTTP status 5")
 
 
 def root_reason(error: BaseException) -> str:

@@ -52,6 +52,7 @@ def all_findings(settings: Settings) -> list[Finding]:
         check_disk,
         check_data_dir,
         check_port,
+        check_metrics_port,
         check_packages,
         check_upscaler,
         check_models,
@@ -151,18 +152,40 @@ def check_port(settings: Settings) -> Finding:
     """Whether the ports can be opened."""
     running = find_announced(settings.data_dir)
     for port in (settings.port, *(extra.port for extra in settings.listen)):
-        try:
-            family, _, _, _, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError:
+        if not _can_be_opened(settings.host, port):
             if running and running.url.endswith(f":{port}"):
                 text = f"{port} is in use by the server of this data dir"
                 return Finding(verdict=Verdict.WARNING, subject="port", text=text)
             text = f"{settings.host}:{port} cannot be opened: in use, or not an address of this machine"
             return Finding(verdict=Verdict.FAILURE, subject="port", text=text)
     return Finding(verdict=Verdict.OK, subject="port", text=f"{settings.host}:{settings.port} is free")
+
+
+def check_metrics_port(settings: Settings) -> Finding:
+    """Whether the port for Prometheus can be opened, if one is wanted."""
+    host, port = settings.metrics_host, settings.metrics_port
+    if port is None:
+        return Finding(verdict=Verdict.OK, subject="metrics port", text="none is wanted")
+    if _can_be_opened(host, port):
+        return Finding(verdict=Verdict.OK, subject="metrics port", text=f"{host}:{port} is free")
+    text = (
+        f"{host}:{port} cannot be opened: in use, or not an address of this machine. Each process of a machine needs a "
+        "DANQING_METRICS_PORT of its own"
+    )
+    # The server of this data dir may well be who has it.
+    verdict = Verdict.WARNING if find_announced(settings.data_dir) else Verdict.FAILURE
+    return Finding(verdict=verdict, subject="metrics port", text=text)
+
+
+def _can_be_opened(host: str, port: int) -> bool:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 def check_packages(_: Settings) -> Finding:

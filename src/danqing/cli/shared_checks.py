@@ -23,6 +23,7 @@ from danqing.wiring.pictures import check_object_store
 OLDEST_POSTGRES = 14
 OLDEST_REDIS = 6
 CLOCKS_APART_S = 5.0
+RABBITMQ_PATIENCE_S = 1800.0  # its consumer_timeout, unless it is told another one
 FEW_CONNECTIONS = 20
 _ABLE = (WorkerState.READY, WorkerState.BUSY)
 
@@ -48,7 +49,7 @@ def check_shared_parts(settings: Settings) -> list[Finding]:
         _finding(Verdict.OK, "set-up", text),
         *_check_database(shared.database, nodes=True),
         _check_redis("Redis", "REDIS_URL", shared.redis),
-        *([_check_broker(carried, shared.broker)] if other_broker else []),
+        *([_check_broker(carried, shared.broker, settings)] if other_broker else []),
         *(_check_object_store(settings) or [_shared_folder(settings)]),
     ]
 
@@ -65,7 +66,7 @@ def _check_database(url: SecretStr, *, nodes: bool) -> list[Finding]:
         which = "ahead of" if state.clock_ahead_s > 0 else "behind"
         text = f"this machine's is {abs(state.clock_ahead_s):.0f} s {which} the database's; have both set by NTP"
         found.append(_finding(Verdict.WARNING, "clock", text))
-    return [*found, _nodes(state)] if nodes else found
+    return [*found, _nodes(state), *_unmade(state)] if nodes else found
 
 
 def _database(state: DatabaseState) -> Finding:
@@ -101,13 +102,24 @@ def _schema(state: DatabaseState) -> Finding:
 
 
 def _nodes(state: DatabaseState) -> Finding:
-    waiting = f"{state.waiting} job(s) wait"
+    waiting = f"{sum(state.waiting.values())} job(s) wait"
     if not state.nodes:
         text = f"none lives, {waiting}; start `danqing worker` with these settings on a machine that makes pictures"
         return _finding(Verdict.WARNING, "nodes", text)
     able = any(worker.state in _ABLE for node in state.nodes if not node.draining for worker in node.workers)
     lines = [*map(_node, state.nodes), waiting]
     return _finding(Verdict.OK if able else Verdict.WARNING, "nodes", "\n".join(lines))
+
+
+def _unmade(state: DatabaseState) -> list[Finding]:
+    """Of models that no living node has, where there are nodes."""
+    made = {model for node in state.nodes for worker in node.workers for model in worker.models}
+    unmade = {model: jobs for model, jobs in state.waiting.items() if model not in made}
+    if not unmade or not state.nodes:
+        return []
+    told = ", ".join(f"{jobs} of {model}" for model, jobs in unmade.items())
+    text = f"{told}: no node that lives has the model; start one that has, or cancel them"
+    return [_finding(Verdict.WARNING, "waiting", text)]
 
 
 def _node(node: Node) -> str:
@@ -136,13 +148,17 @@ def _check_redis(subject: str, variable: str, url: SecretStr) -> Finding:
     return _finding(Verdict.OK, subject, text)
 
 
-def _check_broker(scheme: str, url: SecretStr) -> Finding:
+def _check_broker(scheme: str, url: SecretStr, settings: Settings) -> Finding:
     if scheme in ("redis", "rediss"):
         return _check_redis("broker", "CELERY_BROKER_URL", url)
     try:
-        return _finding(Verdict.OK, "broker", broker_version(url))
+        version = broker_version(url)
     except PartAway as exc:
         return _finding(Verdict.FAILURE, "broker", f"{exc}. See that it runs, and that CELERY_BROKER_URL is right")
+    if (longest_s := settings.task_timeout_s * settings.batch_pictures) > RABBITMQ_PATIENCE_S:
+        advice = f"pictures may take {longest_s:.0f} s; see that its consumer_timeout, 1800 s by default, is twice that"
+        return _finding(Verdict.WARNING, "broker", f"{version}; {advice}")
+    return _finding(Verdict.OK, "broker", version)
 
 
 def _check_object_store(settings: Settings) -> list[Finding]:
@@ -150,9 +166,13 @@ def _check_object_store(settings: Settings) -> list[Finding]:
     if settings.object_store is None:
         return []
     try:
-        return [_finding(Verdict.OK, "pictures", check_object_store(settings))]
+        found = [_finding(Verdict.OK, "pictures", check_object_store(settings))]
     except (InvalidSettings, StorageFailure) as exc:
-        return [_finding(Verdict.FAILURE, "pictures", str(exc))]
+        found = [_finding(Verdict.FAILURE, "pictures", str(exc))]
+    if settings.picture_redirects and settings.s3_endpoint is not None and settings.s3_public_endpoint is None:
+        text = f"clients are sent to {settings.s3_endpoint}: set DANQING_S3_PUBLIC_ENDPOINT unless they reach that one"
+        found.append(_finding(Verdict.WARNING, "picture-redirects", text))
+    return found
 
 
 def _shared_folder(settings: Settings) -> Finding:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from danqing.wiring.node import NodeRuntime
     from danqing.workers.factory import EngineFactory
 
+DRAINED = 100  # exit status; in the systemd unit, too
+
 
 def worker(
     name: Annotated[
@@ -29,7 +31,8 @@ def worker(
 
     One on each machine is enough: it has a worker on every device, and several may run on one machine, each with
     devices of its own. On stopping, running jobs are finished (a second Ctrl-C does not wait); what is not is given to
-    others. `danqing workers drain NAME` stops it without a deadline.
+    others. `danqing workers drain NAME` stops it without a deadline, and with exit code 100, so that what would start
+    it again after a crash can leave it alone.
 
     Examples:
 
@@ -40,12 +43,13 @@ def worker(
     settings = settings_from(
         node_name=name, data_dir=data_dir, precision=precision, log_format=log_format, **served(model)
     )
-    run_worker(settings)
+    if run_worker(settings):
+        raise typer.Exit(DRAINED)
 
 
-def run_worker(settings: "Settings", *, engine: "EngineFactory | None" = None) -> None:
-    """Runs until a signal or a drain ends it. engine: another than the settings describe. Raises UserError,
-    DanqingError.
+def run_worker(settings: "Settings", *, engine: "EngineFactory | None" = None) -> bool:
+    """Runs until a signal or a drain ends it; True for the latter. engine: another than the settings describe. Raises
+    UserError, DanqingError.
     """
     import asyncio
 
@@ -58,12 +62,12 @@ def run_worker(settings: "Settings", *, engine: "EngineFactory | None" = None) -
     configure_logging(log_style(settings))
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_work(settings, engine))
+            return runner.run(_work(settings, engine))
     except (InvalidSettings, CannotListen) as exc:
         raise UserError(str(exc)) from exc
 
 
-async def _work(settings: "Settings", engine: "EngineFactory | None") -> None:
+async def _work(settings: "Settings", engine: "EngineFactory | None") -> bool:
     from danqing.http.server import Stop, first_of, stop_on_signals
     from danqing.wiring import open_node
 
@@ -73,6 +77,7 @@ async def _work(settings: "Settings", engine: "EngineFactory | None") -> None:
             _print_summary(node, settings)
             await first_of(stop.gracefully.wait(), node.asked_to_drain.wait())
             await _drain(node, stop, settings)
+    return not stop.gracefully.is_set()
 
 
 async def _drain(node: "NodeRuntime", stop: "Stop", settings: "Settings") -> None:

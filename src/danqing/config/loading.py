@@ -68,7 +68,7 @@ def _refuse_unknown(names: Iterable[str]) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    """One line for each wrong setting, without the value of a secret."""
+    """One line for each wrong setting, without the value of a secret, or of an address, which may have one in it."""
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_context=False):
         field = str(problem["loc"][0])
@@ -76,6 +76,7 @@ def _explain(error: ValidationError) -> str:
         if field in Settings.model_fields and (aliases := variable_of(field).aliases):
             names += f" ({', '.join(aliases)})"
         secret = field in Settings.model_fields and SecretStr.__name__ in str(Settings.model_fields[field].annotation)
-        shown = "" if secret else f": {problem['input']!r}"
+        value = repr(problem["input"])
+        shown = "" if secret or "://" in value or "@" in value else f": {value}"
         lines.append(f"{names}{shown}: {problem['msg']}.")
     return "\n".join(lines)

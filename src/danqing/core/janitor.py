@@ -1,14 +1,14 @@
 """Removes what has been kept long enough: the oldest jobs that have ended, with their pictures."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from danqing.core.errors import DanqingError, StorageFailure
+from danqing.core.errors import DanqingError
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.ports import ArtifactStore
 from danqing.core.taking_over import InputImages
@@ -17,7 +17,7 @@ from danqing.core.types import Job
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S = 600.0
-JOBS_AT_ONCE = 50
+JOBS_AT_ONCE = 500
 # However short of room: somebody may be about to fetch it, and signed addresses are good for so long.
 KEPT_AT_LEAST = timedelta(hours=1)
 
@@ -106,51 +106,76 @@ class Janitor:
         left = None
         if self._retention.max_bytes is not None:
             left = await self._sizes.of(None)
-            if left > self._retention.max_bytes:
-                removed += await self._remove_all(self._now() - KEPT_AT_LEAST, until_bytes=self._retention.max_bytes)
-                left = await self._sizes.of(None)
-                if left > self._retention.max_bytes:
+            while left > self._retention.max_bytes:
+                freed = await self._remove_all(
+                    self._now() - KEPT_AT_LEAST, needed_bytes=left - self._retention.max_bytes
+                )
+                if not freed:
                     log.warning("retention_over_its_bytes", bytes=left, hint="what is left ended within the last hour")
+                    break
+                removed += freed
+                left = await self._sizes.of(None)
         if removed:
             log.info("retention_swept", jobs=removed, bytes_left=left)
         return Swept(jobs=removed, bytes_left=left)
 
-    async def _remove_all(self, ended_before: datetime, *, until_bytes: int | None = None) -> int:
-        """Oldest first; until_bytes: no more than are needed to come down to it."""
-        removed, after = 0, 0
+    async def _remove_all(self, ended_before: datetime, *, needed_bytes: int | None = None) -> int:
+        """Oldest first; needed_bytes: no more than may free so much. Less is freed if they share pictures that were
+        sent, which only adding up again can tell.
+        """
+        removed, after, freed = 0, 0, _Freed()
         while jobs := await self._kept.ended_before(ended_before, now=self._now(), after=after, limit=JOBS_AT_ONCE):
-            after = jobs[-1].sequence
-            if until_bytes is not None:
-                jobs = _first_that_free(jobs, await self._sizes.of(None) - until_bytes)
+            if needed_bytes is not None:
+                sent = await self._sizes.sent({image.name for job in jobs for image in job.request.inputs})
+                jobs = freed.first_that_free(jobs, sent, needed_bytes)
                 if not jobs:
                     break
-            removed += await self._remove(jobs)
+            after = jobs[-1].sequence
+            gone = await self._remove(jobs)
+            removed += len(gone)
+            freed.count(gone)
         return removed
 
-    async def _remove(self, jobs: Sequence[Job]) -> int:
+    async def _remove(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Returns those that are gone. One of whose pictures one cannot be removed stays, to be tried again."""
         await self._kept.begin_removal([job.id for job in jobs])
-        gone = [job for job in jobs if await asyncio.to_thread(self._remove_pictures, job)]
+        names = [artifact.name for job in jobs for artifact in job.artifacts]
+        stay = await asyncio.to_thread(self._artifacts.remove_all, names)
+        gone = [job for job in jobs if stay.isdisjoint(artifact.name for artifact in job.artifacts)]
         self._left_inputs |= {image.name for job in gone for image in job.request.inputs}
-        return await self._kept.remove([job.id for job in gone])
+        await self._kept.remove([job.id for job in gone])
+        return gone
 
     async def _in_use(self) -> frozenset[str]:
         return await self._kept.input_names(None)
 
-    def _remove_pictures(self, job: Job) -> bool:
-        """False if one of them cannot be removed; then the job stays, to be tried again. Blocking."""
-        try:
-            for artifact in job.artifacts:
-                self._artifacts.remove(artifact.name)
-        except StorageFailure:
-            return False
-        return True
 
+class _Freed:
+    """What jobs that are gone took at most: as if nobody else had the pictures that they were sent with."""
 
-def _first_that_free(jobs: Sequence[Job], needed_bytes: int) -> Sequence[Job]:
-    """As many from the beginning as it takes; none if nothing is needed."""
-    freed = 0
-    for place, job in enumerate(jobs):
-        if freed >= needed_bytes:
-            return jobs[:place]
-        freed += sum(artifact.size_bytes for artifact in job.artifacts)
-    return jobs
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._sent: dict[str, int] = {}
+
+    def first_that_free(self, jobs: Sequence[Job], sent: Mapping[str, int], needed_bytes: int) -> Sequence[Job]:
+        """As many from the beginning as it takes; none where no more is needed. sent: sizes of what they start from."""
+        self._sent = {**sent, **self._sent}
+        freed, counted = self._bytes, set[str]()
+        for place, job in enumerate(jobs):
+            if freed >= needed_bytes:
+                return jobs[:place]
+            freed += self._of(job, counted)
+        return jobs
+
+    def count(self, gone: Sequence[Job]) -> None:
+        """They are gone."""
+        counted = set[str]()
+        self._bytes += sum(self._of(job, counted) for job in gone)
+        for name in counted:
+            self._sent[name] = 0
+
+    def _of(self, job: Job, counted: set[str]) -> int:
+        """counted: what they start from, each once; what was counted for jobs that are gone is nothing any more."""
+        new = {image.name for image in job.request.inputs} - counted
+        counted |= new
+        return sum(artifact.size_bytes for artifact in job.artifacts) + sum(self._sent.get(name, 0) for name in new)

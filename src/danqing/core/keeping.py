@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
@@ -60,9 +60,13 @@ class KeptBytes:
     async def of(self, owner: str | None) -> int:
         """owner: see `KeptJobs`. Raises StorageFailure."""
         names = await self._kept.input_names(owner)
-        return await self._kept.artifact_bytes(owner) + await asyncio.to_thread(self._sum, names)
+        return await self._kept.artifact_bytes(owner) + sum((await self.sent(names)).values())
 
-    def _sum(self, names: Collection[str]) -> int:
+    async def sent(self, names: Collection[str]) -> Mapping[str, int]:
+        """What these pictures take that clients sent; of those that are there. Raises StorageFailure."""
+        return await asyncio.to_thread(self._sizes_of, names)
+
+    def _sizes_of(self, names: Collection[str]) -> Mapping[str, int]:
         """A name is made from the content, so that its size never changes: it is asked for once. Blocking."""
         sizes = {name: self._sent[name] for name in names if name in self._sent}
         unknown = [name for name in names if name not in sizes]
@@ -76,4 +80,4 @@ class KeptBytes:
         if len(self._sent) + len(sizes) > SIZES_KEPT:
             self._sent = {}
         self._sent |= dict(itertools.islice(sizes.items(), SIZES_KEPT))
-        return sum(sizes.values())
+        return sizes

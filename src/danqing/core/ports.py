@@ -1,6 +1,6 @@
 """What the core needs from the outside, one Protocol a noun. Implementations pass the suites in `tests/contracts`."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.capabilities import ModelCard
 from danqing.core.events import Event
 from danqing.core.images import StagedImage
+from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.open_picture import OpenPicture
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
@@ -123,6 +124,10 @@ class JobStore(Protocol):
         """Number of jobs in every state, zero included."""
         ...
 
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        """As `counts`, of states that do not end a job: read quickly, however many have ended."""
+        ...
+
     async def waiting_before(self, job: Job) -> int:
         """How many pending jobs are to be taken before this one, in the order of `fairness.order_of_taking`."""
         ...
@@ -138,8 +143,14 @@ class JobStore(Protocol):
         """The names of the artifacts of those of these jobs that it knows, by job id; for `ArtifactStore.sweep`."""
         ...
 
-    async def note_missing(self, present: Collection[str]) -> frozenset[str]:
-        """present: the names of all pictures that are there. Returns the names of artifacts that are not.
+    async def noted_missing(self, *, after: str = "", before: str | None = None, limit: int) -> Mapping[str, bool]:
+        """The names of artifacts between these two, by code points and in that order; each with whether its picture is
+        noted as missing. At most limit of them.
+        """
+        ...
+
+    async def note_missing(self, missing: Mapping[str, bool]) -> None:
+        """By the name of an artifact, whether its picture is missing; unknown names are fine.
 
         A completed job that lacks one is not found by `find_equal` until it is noted as present again. Its artifacts
         stay, for a disk may only be away for a while.
@@ -282,8 +293,12 @@ class ArtifactStore(Protocol):
     def pictures(self) -> Mapping[str, frozenset[str]]:
         """The names of the pictures of jobs that are there, by job id; an empty file is no picture.
 
-        A job of which there is only something half-written has none.
+        A job of which there is only something half-written has none. All at once: for small places.
         """
+        ...
+
+    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
+        """The same, page by page in the order of the jobs' ids; a page has about so many names."""
         ...
 
     def inputs(self) -> Mapping[str, int]:
@@ -305,6 +320,10 @@ class ArtifactStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Removes a picture, if it is there. Raises StorageFailure for a name that `write` refuses."""
+        ...
+
+    def remove_all(self, names: Collection[str]) -> frozenset[str]:
+        """As `remove`, many at once. Returns those that could not be removed; it is logged."""
         ...
 
 

@@ -108,7 +108,10 @@ class Nodes(Protocol):
         ...
 
     async def orphans(self, *, most: int = 100) -> Sequence[Job]:
-        """Processing and generated jobs whose newest attempt is held by no living node, oldest first."""
+        """Processing and generated jobs whose newest attempt is held by no living node, oldest first.
+
+        Without those that this version cannot read: they are for a process of one that can.
+        """
         ...
 
     async def held(self, node_id: str) -> Mapping[str, int]:

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.images import StagedImage, ref_of
+from danqing.core.place_guard import GuardRules, PlaceGuard
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
 
-THREADS = 8  # pictures that are taken over, or removed, at once
+REMOVING_THREADS = 4  # pictures that are removed at once
 T = TypeVar("T")
 
 
@@ -41,14 +42,17 @@ class InputImages:
     """Names are made from content, so several submits at once may be busy with one. For one event loop.
 
     kept_s: with 0, no other process takes pictures over into this place. Else others do, and nobody knows what theirs
-    are busy with: then none is removed that was written, or wanted again, within so many seconds.
+    are busy with: then none is removed that was written, or wanted again, within so many seconds. rules: for a place
+    that does not answer.
     """
 
-    def __init__(self, artifacts: ArtifactStore, *, kept_s: float = 0.0) -> None:
+    def __init__(self, artifacts: ArtifactStore, *, kept_s: float = 0.0, rules: GuardRules | None = None) -> None:
+        rules = rules or GuardRules()
         self._artifacts = artifacts
         self._kept_s = kept_s
+        self._guard = PlaceGuard(rules)
         # Its own: while the place does not answer, submits with pictures wait for each other, and for nobody else.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="input-images")
+        self._threads = ThreadPoolExecutor(rules.at_once + REMOVING_THREADS, thread_name_prefix="input-images")
         self._names: dict[str, _Name] = {}
         self._removing: dict[str, asyncio.Event] = {}  # set when it is known whether the picture is still there
 
@@ -57,7 +61,8 @@ class InputImages:
         """Inside, the pictures are stored. Afterwards those are removed again that came with it and nobody kept; with
         kept_s, `reconcile` does that later.
 
-        Raises StorageFailure, or ArtifactNotFound for a staged file that is gone.
+        Raises StorageFailure, Unavailable where the place does not answer, or ArtifactNotFound for a staged file that
+        is gone.
         """
         result = TakenOver()
         if not images:
@@ -70,7 +75,8 @@ class InputImages:
             self._names.setdefault(name, _Name()).takers += 1
         try:
             for image in dict.fromkeys(images):
-                await self._in_thread(partial(self._take, image, self._names[ref_of(image).name]))
+                async with self._guard.call():
+                    await self._in_thread(partial(self._take, image, self._names[ref_of(image).name]))
             yield result
         finally:
             await self._leave(names, result.kept)

@@ -29,6 +29,7 @@ _SAFE_HEADERS = {
     "X-Permitted-Cross-Domain-Policies": "none",
     "Cache-Control": "no-store",
 }
+UNMATCHED = "unmatched"  # instead of a route: what a client wrote is no business of logs and figures
 _LOGGED_PATH_CHARS = 200
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
@@ -113,7 +114,9 @@ class Exchange:
                 await self._run(asked, counted, reply)
             finally:
                 seconds, route = time.perf_counter() - began, _route_of(asked)
-                _log_exchange(scope["method"], route or scope["path"][:_LOGGED_PATH_CHARS], reply.status, seconds)
+                if route is None:
+                    _log.debug("no_route", path=scope["path"][:_LOGGED_PATH_CHARS])
+                _log_exchange(scope["method"], route or UNMATCHED, reply.status, seconds)
                 for each in reversed(in_hand):
                     each.ended(route=route, status=reply.status, seconds=seconds, received=received, sent=reply.sent)
 

@@ -81,7 +81,7 @@ class GuardedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._silent_bytes += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it is a WebSocket's now
             return
         if self._silent_bytes > MAX_SILENT_BYTES:
             self._too_large = True

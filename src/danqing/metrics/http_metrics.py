@@ -10,6 +10,7 @@ from danqing.metrics.labels import KnownLabels
 REQUEST_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 UNMATCHED = "unmatched"
+REFUSED_FOR_NOW = 503  # the queue is full, or the process ends: no fault
 
 
 class HttpMetrics:
@@ -20,7 +21,7 @@ class HttpMetrics:
         self._requests = Counter(
             "danqing_http_requests_total",
             "Answered requests. route: the template, or unmatched (there is none, or it was refused before one was "
-            "looked for); status: the class, or none where the connection broke before an answer.",
+            "looked for); status: the class, 503 by itself, or none where the connection broke before an answer.",
             ("method", "route", "status"),
             registry=registry,
         )
@@ -62,7 +63,7 @@ class HttpMetrics:
         """route: the template; None if there is none. status: None if no answer began."""
         self._in_progress.dec()
         route = route or UNMATCHED
-        self._counted(method, route, "none" if status is None else f"{status // 100}xx").inc()
+        self._counted(method, route, _class_of(status)).inc()
         self._timed(method, route).observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
@@ -79,6 +80,12 @@ class HttpMetrics:
         if (found := self._histograms.get(key)) is None:
             found = self._histograms[key] = self._seconds.labels(*key)
         return found
+
+
+def _class_of(status: int | None) -> str:
+    if status is None:
+        return "none"
+    return str(status) if status == REFUSED_FOR_NOW else f"{status // 100}xx"
 
 
 @dataclass(frozen=True)

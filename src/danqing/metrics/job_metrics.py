@@ -1,6 +1,7 @@
 """What happens to jobs in this process, counted. Implements `core.witness.JobWitness`."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -106,7 +107,7 @@ class JobMetrics:
         self._batch_jobs.labels(model).observe(len(jobs))
         for job in jobs:
             if len(job.attempts) == 1 and job.started_at is not None:
-                self._stages.labels(model, "queue").observe((job.started_at - job.created_at).total_seconds())
+                self._stages.labels(model, "queue").observe(_seconds(job.created_at, job.started_at))
 
     def step_done(self, job: Job) -> None:
         self._steps.labels(self._models.of(job.request.model)).inc()
@@ -134,7 +135,12 @@ class JobMetrics:
                 self._pictures.labels(model, artifact.kind).inc()
                 self._picture_bytes.labels(artifact.kind).inc(artifact.size_bytes)
             if job.finished_at is not None:
-                self._whole.labels(model).observe((job.finished_at - job.created_at).total_seconds())
+                self._whole.labels(model).observe(_seconds(job.created_at, job.finished_at))
+
+
+def _seconds(begin: datetime, end: datetime) -> float:
+    """Two machines may have said them, whose clocks differ: what falls is no sum of a histogram."""
+    return max(0.0, (end - begin).total_seconds())
 
 
 def error_codes() -> frozenset[str]:

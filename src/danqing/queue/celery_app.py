@@ -1,6 +1,6 @@
 """The Celery app: one task, and a queue for each model; how long a broker may keep anybody waiting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,8 @@ Deliver = Callable[[str, str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """url: may have a password. models: each has a queue. longest_s: for which a worker keeps a message, at most.
+    """url: may have a password. models: of whose queues a worker fetches; messages may be sent for any. longest_s: for
+    which a worker keeps a message, at most.
 
     shutdown_s: how long a worker that is to end at once still keeps what it has.
     """
@@ -35,6 +36,14 @@ class Broker:
 def queue_of(model: str) -> str:
     """The name of the queue for jobs of this model."""
     return f"{_PREFIX}{model}"
+
+
+def declared_queue(model: str) -> Queue:
+    """Durable and classic: a quorum queue drops a message that has come back often, and replicates what the store
+    already keeps. For any model, also for one that this process does not name: others may.
+    """
+    name = queue_of(model)
+    return Queue(name, Exchange("danqing", type="direct", durable=True), routing_key=name, durable=True)
 
 
 def model_of(queue: str) -> str:
@@ -78,7 +87,7 @@ def _settings(broker: Broker) -> dict[str, object]:
         "worker_prefetch_multiplier": 1,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": broker.shutdown_s,
-        "task_queues": _queues(broker.models),
+        "task_queues": [declared_queue(model) for model in broker.models],
         "task_default_queue": queue_of(broker.models[0]) if broker.models else f"{_PREFIX}none",
         "task_create_missing_queues": False,
         # For Flower.
@@ -87,15 +96,6 @@ def _settings(broker: Broker) -> dict[str, object]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
-
-
-def _queues(models: Sequence[str]) -> list[Queue]:
-    """Durable and classic: a quorum queue drops a message that has come back often, and replicates what the store
-    already keeps.
-    """
-    exchange = Exchange("danqing", type="direct", durable=True)
-    names = [queue_of(model) for model in models]
-    return [Queue(name, exchange, routing_key=name, durable=True) for name in names]
 
 
 def _transport_options(broker: Broker) -> dict[str, Any]:  # Any: each transport has its own

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _STORE_PAUSE_S = 1.0  # before the store is asked again that has failed
 _CLOSED_PAUSE_S = 0.1
+_CLAIM_PAUSES_S = (0.0, 0.02, 0.1)  # before the line is asked again, while another taker here claims what it says
 _LOOK_S = 1.0  # between two looks whether the loop that would answer is still there
 
 
@@ -67,8 +68,9 @@ class _Taker:
 class CeleryTaking:
     """Implements `TakingQueue`. For one event loop, but for `deliver`.
 
-    An id may come twice, as from every queue: `JobStore.claim` tells. So may many takers at once be told the same one;
-    all but one lose it, say so (`missed`), and are told another.
+    An id may come twice, as from every queue: `JobStore.claim` tells. So may takers of many nodes at once be told the
+    same one; all but one lose it, say so (`missed`), and are told another. Takers of one node are told the same one
+    only where one of them is slow to claim it; each has a message of his own.
     """
 
     def __init__(
@@ -217,6 +219,16 @@ class CeleryTaking:
         """The first in line, so that nobody waits because of where his message is; but who has just lost that one to
         somebody quicker would lose the next one too, and takes the one that his message names.
         """
+        job_id = await self._said(model, delivery)
+        for pause_s in _CLAIM_PAUSES_S:
+            if all(held.job_id != job_id for held in self._held.values()):
+                break
+            delivery.lost += 1
+            await asyncio.sleep(pause_s)
+            job_id = await self._said(model, delivery)
+        return job_id
+
+    async def _said(self, model: str, delivery: _Delivery) -> str | None:
         named = delivery.named if delivery.lost and model == delivery.model else ""
         return await self._line.next(model, named, max_running_of_owner=self._rules.max_running_of_owner)
 
@@ -242,19 +254,21 @@ class CeleryTaking:
             log.exception("store_failed")
             return ()
 
-    def done(self, job_id: str) -> None:
-        """The message that it came by may go, if its taker has not come back before."""
-        for taker, held in list(self._held.items()):
-            if held.job_id == job_id:
-                self._release(taker)
+    def done(self, job_id: str, *, taker: str = "") -> None:
+        """The message that he came by it may go, if he has not come back before."""
+        if self._has(taker, job_id):
+            self._release(taker)
 
-    def missed(self, job_id: str) -> None:
-        """Somebody else has claimed it: what its message stands for is still to be made."""
-        for taker, held in list(self._held.items()):
-            if held.job_id == job_id:
-                del self._held[taker]
-                held.delivery.lost += 1
-                self._arrived(held.delivery)
+    def missed(self, job_id: str, *, taker: str = "") -> None:
+        """Somebody else has claimed it: what his message stands for is still to be made."""
+        if self._has(taker, job_id):
+            delivery = self._held.pop(taker).delivery
+            delivery.lost += 1
+            self._arrived(delivery)
+
+    def _has(self, taker: str, job_id: str) -> bool:
+        held = self._held.get(taker)
+        return held is not None and held.job_id == job_id
 
     async def settled(self, job: Job) -> None:
         """Messages for an owner who has enough running were let go; so one goes out when one of his has ended."""

@@ -137,7 +137,7 @@ class EmbeddedQueue:
             job_ids.append(self._taken(entry))
         return job_ids
 
-    def done(self, job_id: str) -> None:
+    def done(self, job_id: str, *, taker: str = "") -> None:
         """The job was taken and is off its taker's hands, however that came: its owner may have another one made."""
         owner = self._owner_of.pop(job_id, None)
         if owner is None:
@@ -151,7 +151,7 @@ class EmbeddedQueue:
                 line.show_again(owner)
                 self._wake_one(model)
 
-    def missed(self, job_id: str) -> None:
+    def missed(self, job_id: str, *, taker: str = "") -> None:
         """As `done`: whoever has it is not of this queue."""
         self.done(job_id)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ TRY = select(func.pg_try_advisory_lock(_KEY))
 TRY_SHARED = select(func.pg_try_advisory_lock_shared(_KEY))
 LEAVE = select(func.pg_advisory_unlock_all())
 LOOK_AGAIN_S = 5.0  # whether a lock that is held for long still is
+SILENT_S = 30.0  # after which the server frees the lock of a process that stands still, or is cut off
 _PAUSE_S = 0.1  # between two tries
 
 
@@ -36,15 +37,15 @@ def key_of(kind: str, name: str) -> int:
 async def exclusive(engine: Engine, name: str) -> AsyncGenerator[bool]:
     """Inside, True for one of all processes at most, over a connection that is held so long; False for the others.
 
-    A connection that is lost frees the lock, and nobody is told: what is done inside must bear being done by two.
-    Raises StorageFailure.
+    A connection that is lost, or from which the server hears nothing for SILENT_S, frees the lock, and nobody is told:
+    what is done inside must bear being done by two. Raises StorageFailure.
     """
-    connection = await asyncio.to_thread(_enter, engine, TRY, key_of("exclusive", name))
-    try:
-        yield connection is not None
-    finally:
-        if connection is not None:
-            await asyncio.shield(asyncio.to_thread(_leave, connection))
+    held = _Held(engine, TRY, key_of("exclusive", name))
+    if not await asyncio.to_thread(held.take):
+        yield False
+        return
+    async with _kept(_keep_alive(held), held):
+        yield True
 
 
 @asynccontextmanager
@@ -64,7 +65,13 @@ async def hold(engine: Engine, *, alone: bool, wait_s: float = 0.0) -> AsyncGene
         if asyncio.get_running_loop().time() >= until:
             raise DataDirectoryInUse("The database is in use by another server.")
         await asyncio.sleep(_PAUSE_S)
-    keeper = asyncio.create_task(_keep(held), name="database-lock")
+    async with _kept(_keep(held), held):
+        yield
+
+
+@asynccontextmanager
+async def _kept(keeping: Coroutine[None, None, None], held: "_Held") -> AsyncGenerator[None]:
+    keeper = asyncio.create_task(keeping, name="database-lock")
     try:
         yield
     finally:
@@ -108,6 +115,14 @@ class _Held:
             self._connection = None
 
 
+async def _keep_alive(held: _Held) -> None:
+    """As long as it is held."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        if await _uncut(held.is_lost):
+            return
+
+
 async def _keep(held: _Held) -> None:
     while True:
         await asyncio.sleep(LOOK_AGAIN_S)
@@ -137,6 +152,7 @@ def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | Non
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             if connection.execute(statement, {"key": key}).scalar_one():
+                connection.exec_driver_sql(f"SET idle_session_timeout = {round(SILENT_S * 1000)}")
                 return connection
         except BaseException:
             connection.invalidate()
@@ -152,6 +168,7 @@ def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | Non
 def _leave(connection: Connection) -> None:
     try:
         connection.execute(LEAVE)
+        connection.exec_driver_sql("RESET idle_session_timeout")
     except SQLAlchemyError as exc:
         log.warning("store_lock_was_lost", **described(exc))
         connection.invalidate()

@@ -48,3 +48,7 @@ class Bookkeeping(Protocol):
     async def counts(self) -> Mapping[JobState, int]:
         """As `JobStore.counts`."""
         ...
+
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        """As `JobStore.unfinished_counts`."""
+        ...

@@ -143,6 +143,9 @@ class SqlJobStore:
     async def counts(self) -> Mapping[JobState, int]:
         return await self._books.counts()
 
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        return await self._books.unfinished_counts()
+
     async def waiting_before(self, job: Job) -> int:
         return await self._database.read(partial(queries.waiting_before, job=job))
 
@@ -152,8 +155,12 @@ class SqlJobStore:
     async def artifact_names(self, job_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
         return await self._database.read(partial(queries.artifact_names, job_ids=list(job_ids)))
 
-    async def note_missing(self, present: Collection[str]) -> frozenset[str]:
-        return await self._database.write(partial(moves.note_missing, present=present), durable=True)
+    async def noted_missing(self, *, after: str = "", before: str | None = None, limit: int) -> Mapping[str, bool]:
+        query = partial(queries.noted_missing, after=after, before=before, limit=limit)
+        return await self._database.read(query)
+
+    async def note_missing(self, missing: Mapping[str, bool]) -> None:
+        await self._database.write(partial(moves.note_missing, missing=missing), durable=True)
 
     async def _move(self, work: _Move, proof: _Move, *, durable: bool = True) -> Job | None:
         change = await self._database.write(work, durable=durable, on_commit=self._count, proof=proof)

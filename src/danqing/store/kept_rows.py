@@ -26,6 +26,7 @@ from sqlalchemy import (
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
 from danqing.store import loading
+from danqing.store.queries import in_states
 from danqing.store.schema import artifacts, batches, jobs
 
 log = structlog.get_logger(__name__)
@@ -52,16 +53,18 @@ LAST_OF_SOME = select(func.max(SOME.subquery().c.sequence))
 WITH_INPUTS = select(jobs.c.id, jobs.c.request).where(
     NEXT, jobs.c.sequence <= bindparam("last", type_=BigInteger), jobs.c.mode != Mode.TEXT2IMG.value
 )
-OF_OWNER = jobs.c.owner == bindparam("of_owner")
+# All states there are: indexes by owner begin with the state.
+OF_OWNER = and_(in_states(*JobState), jobs.c.owner == bindparam("of_owner"))
+OWNERS_SOME = SOME.where(OF_OWNER, jobs.c.mode != Mode.TEXT2IMG.value)
+LAST_OF_OWNERS_SOME = select(func.max(OWNERS_SOME.subquery().c.sequence))
 BYTES = select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
 OWNERS_BYTES = BYTES.join_from(artifacts, jobs, artifacts.c.job_id == jobs.c.id).where(OF_OWNER)
-ENDED = (
-    select(jobs.c.sequence, jobs.c.id, jobs.c.owner, jobs.c.batch_id, jobs.c.state)
-    .where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state.in_(FINAL))
-    .order_by(jobs.c.sequence)
-)
 BEGIN_REMOVAL = update(artifacts).where(artifacts.c.job_id == bindparam("of_job")).values(missing=True)
-REMOVE = delete(jobs).where(jobs.c.id == bindparam("of_job"))
+REMOVE = (
+    delete(jobs)
+    .where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state.in_(FINAL))
+    .returning(jobs.c.sequence, jobs.c.owner, jobs.c.batch_id, jobs.c.state)
+)
 # The batch that shows the job, if there is one: one that was begun again under its id does not.
 SHOWS_IT = and_(
     batches.c.id == bindparam("of_batch"),
@@ -118,13 +121,14 @@ def input_names(connection: Connection, owner: str | None, after: int) -> tuple[
     """The pictures that jobs start from, of some jobs next after this sequence; and after which one to go on, None at
     the end. owner: only this owner's; None: everybody's.
     """
-    last = connection.execute(LAST_OF_SOME, {"after": after, "rows": ROWS_AT_ONCE}).scalar_one()
+    whose: dict[str, object] = {} if owner is None else {"of_owner": owner}
+    of_some = LAST_OF_SOME if owner is None else LAST_OF_OWNERS_SOME
+    last = connection.execute(of_some, {"after": after, "rows": ROWS_AT_ONCE, **whose}).scalar_one()
     if last is None:
         return set(), None
     statement = WITH_INPUTS if owner is None else WITH_INPUTS.where(OF_OWNER)
-    values: dict[str, object] = {"after": after, "last": last}
     names: set[str] = set()
-    for row in connection.execute(statement, values if owner is None else {**values, "of_owner": owner}).mappings():
+    for row in connection.execute(statement, {"after": after, "last": last, **whose}).mappings():
         try:
             names |= _names_in(json.loads(row["request"]))
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -144,13 +148,14 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> Counter[JobState]:
     removed = Counter[JobState]()
     for start in range(0, len(job_ids), ROWS_AT_ONCE):
         chunk = list(job_ids[start : start + ROWS_AT_ONCE])
-        for row in connection.execute(ENDED, {"ids": chunk}).mappings().all():
-            if not connection.execute(REMOVE, {"of_job": row["id"]}).rowcount:
-                continue  # another process has just removed it
-            batch = {"of_batch": row["batch_id"], "of_owner": row["owner"], "of_sequence": row["sequence"]}
-            connection.execute(LEAVE_BATCH, batch)
-            connection.execute(END_BATCH, batch)
-            removed[JobState(row["state"])] += 1
+        gone = sorted(connection.execute(REMOVE, {"ids": chunk}).mappings().all(), key=lambda row: row["sequence"])
+        if gone:
+            left = [
+                {"of_batch": row["batch_id"], "of_owner": row["owner"], "of_sequence": row["sequence"]} for row in gone
+            ]
+            connection.execute(LEAVE_BATCH, left)
+            connection.execute(END_BATCH, left)
+        removed.update(JobState(row["state"]) for row in gone)
     return removed
 
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import structlog
 from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
 
+from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
 from danqing.store import queries
 from danqing.store.advisory_locks import ALL_OWNERS, key_of
 from danqing.store.database import Database
 from danqing.store.schema import jobs
+
+log = structlog.get_logger(__name__)
 
 FULL_SOON = 1024  # jobs: nearer than this to the limit, they are counted exactly, and whoever adds waits his turn
 COUNT_COUNTS_S = 0.25  # how long a number of pending jobs is good enough where there is plenty of room
@@ -41,7 +45,8 @@ class ManyWriters:
 
     Adding is exact for each owner: his adds, from whatever process, come one after the other. The number of all pending
     jobs is exact near its limit; far from it, where owners do not wait for each other, it may be a quarter of a second
-    old. Of jobs that have ended, those that other processes ended are counted a few seconds later.
+    old. Of jobs that have ended, those that other processes ended are counted a few seconds later; while they cannot be
+    counted, as they were before.
     """
 
     claims_last = True
@@ -50,7 +55,7 @@ class ManyWriters:
         self._database = database
         self._lock = Lock()
         self._pending: _Pending | None = None
-        self._ended = Counter[JobState]()
+        self._ended: Counter[JobState] | None = None
         self._count_ended_at = 0.0
 
     def enter(self, connection: Connection, owner: str) -> None:
@@ -78,19 +83,26 @@ class ManyWriters:
     def moved(self, before: JobState | None, after: JobState) -> None:
         if after.is_final and before is not after:
             with self._lock:
-                self._ended[after] += 1
+                if self._ended is not None:
+                    self._ended[after] += 1
 
     def removed(self, ended: Mapping[JobState, int]) -> None:
         with self._lock:
-            self._ended.subtract(ended)
+            if self._ended is not None:
+                self._ended.subtract(ended)
 
     async def counts(self) -> Mapping[JobState, int]:
-        if time.monotonic() >= self._count_ended_at:
+        if self._ended is None or time.monotonic() >= self._count_ended_at:
             await self._count_ended()
-        unfinished = await self._database.read(lambda connection: _counts(connection, COUNT_UNFINISHED))
+        unfinished = await self.unfinished_counts()
         with self._lock:
+            assert self._ended is not None
             ended = {state: max(0, self._ended[state]) for state in ENDED}
         return {state: ended[state] if state.is_final else unfinished[state] for state in JobState}
+
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        unfinished = await self._database.read(lambda connection: _counts(connection, COUNT_UNFINISHED))
+        return {state: unfinished[state] for state in UNFINISHED}
 
     def _take_far_from_full(self, jobs: int, max_pending: int) -> bool:
         with self._lock:
@@ -107,11 +119,17 @@ class ManyWriters:
             self._pending = _Pending(pending, time.monotonic())
 
     async def _count_ended(self) -> None:
-        self._count_ended_at = time.monotonic() + ENDED_COUNT_S  # others need not count meanwhile
         begun = time.monotonic()
-        counted = await self._database.read(lambda connection: _counts(connection, COUNT_ENDED))
-        with self._lock:
-            self._ended = counted
+        self._count_ended_at = begun + ENDED_COUNT_S  # others need not count meanwhile
+        try:
+            counted = await self._database.read(lambda connection: _counts(connection, COUNT_ENDED))
+        except StorageFailure:
+            if self._ended is None:
+                raise
+            log.warning("ended_jobs_not_counted")
+        else:
+            with self._lock:
+                self._ended = counted
         took_s = time.monotonic() - begun
         self._count_ended_at = time.monotonic() + max(ENDED_COUNT_S, PART_OF_TIME * took_s)
 

@@ -3,7 +3,7 @@
 A move returns None, and has changed nothing, where the job is not in the state that it starts from.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -198,13 +198,11 @@ def fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure,
     return None if before is None else _change(connection, job_id, before)
 
 
-def note_missing(connection: Connection, present: Collection[str]) -> frozenset[str]:
-    """Notes of each artifact whether its name is among these; returns the names that are not."""
-    noted = queries.missing_or_not(connection)
-    changed = [name for name, missing in noted.items() if missing is (name in present)]
-    if changed:
-        connection.execute(NOTE_MISSING, [{"of_name": name, "missing": name not in present} for name in changed])
-    return frozenset(name for name in noted if name not in present)
+def note_missing(connection: Connection, missing: Mapping[str, bool]) -> None:
+    """Notes of artifacts of these names whether their pictures are missing."""
+    if missing:
+        values = [{"of_name": name, "missing": is_missing} for name, is_missing in sorted(missing.items())]
+        connection.execute(NOTE_MISSING, values)
 
 
 def fail_unreadable(connection: Connection, now: datetime) -> None:

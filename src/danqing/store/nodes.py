@@ -1,21 +1,23 @@
 """The Nodes over a PostgreSQL database: leases by its clock, and the jobs that nobody holds any more."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from functools import partial
 
+import structlog
 from sqlalchemy import Connection, Integer, Text, and_, bindparam, delete, func, not_, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from danqing.core.errors import StorageFailure
 from danqing.core.shared_store import Node
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.core.types import Job
-from danqing.store import loading, moves, queries
+from danqing.store import loading, queries
 from danqing.store.database import Database
 from danqing.store.node_rows import node_from, workers_text
 from danqing.store.schema import attempts, jobs
 from danqing.store.shared_schema import nodes
+
+log = structlog.get_logger(__name__)
 
 FORGOTTEN_AFTER = text("interval '1 day'")  # a node whose lease ended so long ago is not worth a row
 
@@ -52,11 +54,11 @@ MOST_IDS_AT_ONCE = 500
 
 
 class PostgresNodes:
-    """Implements `core.shared_store.Nodes`. clock: for jobs that fail because nobody can read them."""
+    """Implements `core.shared_store.Nodes`."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
+        self._told = frozenset[str]()  # orphans that this version cannot read
 
     async def beat(self, node: Node, *, lease_s: float) -> bool:
         """See the port; so for all below."""
@@ -80,9 +82,10 @@ class PostgresNodes:
         return await self._database.write(work, durable=True)
 
     async def orphans(self, *, most: int = 100) -> Sequence[Job]:
-        found, unreadable = await self._database.read(partial(_orphans, most=most))
-        if unreadable:
-            await self._database.write(partial(_fail, attempts=unreadable, now=self._clock()), durable=True)
+        found, unread = await self._database.read(partial(_orphans, most=most))
+        for job_id in unread - self._told:
+            log.error("orphan_unreadable", job_id=job_id, hint="it is left to a process whose version can read it")
+        self._told = unread
         return found
 
     async def held(self, node_id: str) -> Mapping[str, int]:
@@ -105,18 +108,16 @@ def _beat(connection: Connection, node: Node, lease_s: float) -> bool:
     return connection.execute(BEAT, values).scalar_one()
 
 
-def _orphans(connection: Connection, most: int) -> tuple[list[Job], dict[str, int]]:
-    """Those that can be read, and of the others the attempts."""
-    held: dict[str, int] = {job_id: number for job_id, number in connection.execute(ORPHANS, {"most": most})}
-    found = loading.readable(connection, list(held))
-    for job in found:
-        del held[job.id]
-    return found, held
-
-
-def _fail(connection: Connection, attempts: Mapping[str, int], now: datetime) -> None:
-    for job_id, number in attempts.items():
-        moves.fail_unread(connection, job_id, number, now)
+def _orphans(connection: Connection, most: int) -> tuple[list[Job], frozenset[str]]:
+    """Those that can be read, and the ids of the others."""
+    job_ids = [job_id for job_id, _ in connection.execute(ORPHANS, {"most": most})]
+    found, unread = list[Job](), set[str]()
+    for rows in loading.rows_of(connection, job_ids):
+        try:
+            found.append(rows.job())
+        except StorageFailure:
+            unread.add(rows.row["id"])
+    return found, frozenset(unread)
 
 
 def _held(connection: Connection, node_id: str) -> Mapping[str, int]:

@@ -62,3 +62,6 @@ class OneWriter:
 
     async def counts(self) -> Mapping[JobState, int]:
         return self._counts
+
+    async def unfinished_counts(self) -> Mapping[JobState, int]:
+        return {state: number for state, number in self._counts.items() if not state.is_final}

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Self
 
 import structlog
 from sqlalchemy import URL, Connection
 
 from danqing.core.errors import StorageFailure
-from danqing.core.studio import utc_now
 from danqing.store.advisory_locks import exclusive, hold
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database
@@ -51,14 +49,13 @@ class PostgresStores:
         *,
         threads: Threads | None = None,
         patience: Patience | None = None,
-        clock: Callable[[], datetime] = utc_now,
         max_running_of_owner: int | None = None,
         around: Callable[[Database], Database] = lambda database: database,
     ) -> Self:
         """Connects, creating or migrating the tables where needed; of processes that do so at once one does. Blocking.
 
-        url: see `postgres_address`. clock: for what fails because nobody can read it. max_running_of_owner: see
-        `SqlJobStore`. around: what the stores use instead of the database, made of it.
+        url: see `postgres_address`. max_running_of_owner: see `SqlJobStore`. around: what
+        the stores use instead of the database, made of it.
         Raises StorageFailure, also for a database that is too new, or not in UTF-8; ValueError for what is no URL of a
         PostgreSQL database; ImportError where psycopg is not installed.
         """
@@ -80,7 +77,7 @@ class PostgresStores:
             kept=SqlKeptJobs(used, books),
             issued_keys=SqlIssuedKeys(used),
             line=PostgresJobLine(used),
-            nodes=PostgresNodes(used, clock=clock),
+            nodes=PostgresNodes(used),
         )
 
     def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:

@@ -11,8 +11,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 _COMING_OR_GOING = frozenset({"57P01", "57P02", "57P03", "53300", "08000", "08001", "08003", "08004", "08006"})
 SESSION = (
     "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false),"
-    " set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false)"
+    " set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),"
+    # So that the server, too, soon sees that a machine is gone: what it held is free then.
+    " set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),"
+    " set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)"
 )
+# That a process may hold at a time (`advisory_locks.py`), each over a connection of its own: on the database, the
+# janitor's, that of reconciling, and one of the sweeper's two.
+LOCKS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +26,8 @@ class Patience:
     """All in seconds but tries. connect_s: for one connection to be opened (whole seconds, 2 at least). statement_s,
     lock_s: for one statement, and for locks in it. queue_s: how long a call waits for a thread. reconnect_s: how long
     a call whose connection was lost is tried again. doubt_s: how long it is asked what became of a lost commit. tries:
-    at a call that meets deadlocks. idle_s: how long a transaction may say nothing.
+    at a call that meets deadlocks. idle_s: how long a transaction may say nothing. call_s: how long a caller waits in
+    all, also for a server that says nothing at all (frozen, say), when its own limits are of no use.
     """
 
     connect_s: int = 3
@@ -30,6 +37,7 @@ class Patience:
     reconnect_s: float = 3.0
     doubt_s: float = 10.0
     idle_s: float = 60.0
+    call_s: float = 25.0
     first_pause_s: float = 0.02
     longest_pause_s: float = 0.25
     tries: int = 6
@@ -52,9 +60,8 @@ def make_engine(url: URL, *, connections: int, patience: Patience) -> Engine:
     }
     options: dict[str, Any] = {"poolclass": NullPool}  # Any: the pool's own
     if connections:
-        # Those above the pool's size are for locks that are held (`postgres_locks.py`), which use a connection a while.
-        options = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 4, "pool_use_lifo": True}
-        options["pool_timeout"] = patience.lock_s
+        options = {"poolclass": QueuePool, "pool_size": connections, "pool_use_lifo": True}
+        options |= {"max_overflow": LOCKS_AT_ONCE, "pool_timeout": patience.lock_s}
     engine = create_engine(
         url,
         connect_args={name: value for name, value in usual.items() if name not in url.query},

@@ -3,7 +3,7 @@
 It may be away for a while, or lose a connection at any time. Knows nothing of what is stored in it.
 """
 
-import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from danqing.core.errors import StorageFailure
+from danqing.store.given_up import Call
 from danqing.store.lanes import Lanes
 from danqing.store.postgres_connections import Patience, described, is_disconnect, make_engine, sqlstate_of
 
@@ -40,7 +41,7 @@ class Threads:
 
     @property
     def total(self) -> int:
-        """Connections at most, those of `lock_sessions` left out."""
+        """Connections at most, those of locks that are held left out (`advisory_locks.py`)."""
         return self.writing + self.lanes + self.reading
 
 
@@ -53,6 +54,9 @@ class PostgresDatabase:
 
     A call that finds the connection lost, or meets a deadlock, is run again for a while; one that was being committed
     then is asked for its proof before. Writes are in READ COMMITTED, reads see one moment.
+
+    `read` and `write` fail after `Patience.call_s`, whatever the server does. What was not being committed by then is
+    never committed. What was is waited for to its end, but for calls with a lane: the caller is told of the doubt.
     """
 
     def __init__(self, url: URL, *, threads: Threads | None = None, patience: Patience | None = None) -> None:
@@ -64,6 +68,7 @@ class PostgresDatabase:
         self._writers = Lanes(threads.writing, "store-writer")
         self._lanes = Lanes(threads.lanes, "store-lane")
         self._readers = Lanes(threads.reading, "store-reader")
+        self._away = False  # as far as is told in the log
 
     @property
     def engine(self) -> Engine:
@@ -79,13 +84,24 @@ class PostgresDatabase:
         lane: str | None = None,
         proof: Callable[[Connection], T | None] | None = None,
     ) -> Future[T]:
-        """See `Database`."""
+        """See `Database`. Has no end of its own."""
+        return self._submit(Call(), work, durable=durable, on_commit=on_commit, lane=lane, proof=proof)
 
+    def _submit(
+        self,
+        call: Call,
+        work: Callable[[Connection], T],
+        *,
+        durable: bool,
+        on_commit: Callable[[T], None] | None,
+        lane: str | None,
+        proof: Callable[[Connection], T | None] | None,
+    ) -> Future[T]:
         def unless_done(connection: Connection) -> T:
             return work(connection) if proof is None else _unless_done(connection, work, proof)
 
         def transact(connection: Connection, in_doubt: bool) -> T:
-            return self._transact(connection, unless_done if in_doubt else work, durable=durable)
+            return self._transact(connection, call, unless_done if in_doubt else work, durable=durable)
 
         def answer(result: T) -> None:
             if on_commit is not None:
@@ -105,8 +121,9 @@ class PostgresDatabase:
         proof: Callable[[Connection], T | None] | None = None,
     ) -> T:
         """See `Database`."""
-        answer = self.submit(work, durable=durable, on_commit=on_commit, lane=lane, proof=proof)
-        return await asyncio.wrap_future(answer)
+        call = Call()
+        answer = self._submit(call, work, durable=durable, on_commit=on_commit, lane=lane, proof=proof)
+        return await call.answer(answer, within_s=self._patience.call_s, may_doubt=lane is not None)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """See `Database`."""
@@ -115,7 +132,8 @@ class PostgresDatabase:
             with connection.begin():
                 return query(connection)
 
-        return await asyncio.wrap_future(self._queue(self._readers, None, self._snapshots, look, lambda _: None))
+        answer = self._queue(self._readers, None, self._snapshots, look, lambda _: None)
+        return await Call().answer(answer, within_s=self._patience.call_s)
 
     def close(self) -> None:
         """See `Database`."""
@@ -152,26 +170,43 @@ class PostgresDatabase:
         while True:
             try:
                 with engine.connect() as connection:
-                    return work(connection, tries.in_doubt)
+                    result = work(connection, tries.in_doubt)
+                self._note_back()
+                return result
             except StorageFailure:
                 raise
             except (SQLAlchemyError, _InDoubt) as exc:
                 if not tries.may_go_on(exc, time.monotonic() - begun):
-                    log.error("store_call_failed", tries=tries.number, in_doubt=tries.in_doubt, **described(exc))
+                    self._note("store_call_failed", tries, exc, level=logging.ERROR)
                     raise StorageFailure from exc
-                log.warning("store_call_tried_again", tries=tries.number, in_doubt=tries.in_doubt, **described(exc))
+                self._note("store_call_tried_again", tries, exc, level=logging.WARNING)
             except Exception as exc:  # whatever a function of ours, or the driver, makes of odd values
                 log.error("store_call_failed", tries=tries.number + 1, error=type(exc).__name__)
                 raise StorageFailure from exc
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, self._patience.longest_pause_s)
 
-    def _transact(self, connection: Connection, work: Callable[[Connection], T], *, durable: bool) -> T:
+    def _note(self, event: str, tries: "_Tries", failure: Exception, *, level: int) -> None:
+        """Of a database that is away once, and not with each try of each call."""
+        if is_disconnect(failure) and not tries.in_doubt:
+            if not self._away:
+                self._away = True
+                log.warning("database_away", hint="it is asked again", **described(failure))
+            level = logging.DEBUG
+        log.log(level, event, tries=tries.number, in_doubt=tries.in_doubt, **described(failure))
+
+    def _note_back(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("database_back")
+
+    def _transact(self, connection: Connection, call: Call, work: Callable[[Connection], T], *, durable: bool) -> T:
         transaction = connection.begin()
         try:
             if not durable:
                 connection.execute(LAZILY)
             result = work(connection)
+            call.begin_commit()
         except BaseException:
             transaction.close()  # rolls back
             raise

@@ -2,12 +2,25 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, exists, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    RowMapping,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
 from danqing.core.types import Job, age_of
 from danqing.store import loading
+from danqing.store.column_types import AnyText
 from danqing.store.loading import JobRows
 from danqing.store.schema import artifacts, jobs
 
@@ -68,7 +81,13 @@ KNOWN_IDS = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=Tru
 ARTIFACT_NAMES = select(artifacts.c.job_id, artifacts.c.name).where(
     artifacts.c.job_id.in_(bindparam("ids", expanding=True))
 )
-MISSING_OR_NOT = select(artifacts.c.name, artifacts.c.missing)
+NOTED_MISSING = (
+    select(artifacts.c.name, artifacts.c.missing)
+    .where(artifacts.c.name > bindparam("after", type_=AnyText))
+    .order_by(artifacts.c.name)
+    .limit(bindparam("rows", type_=Integer))
+)
+NOTED_MISSING_BEFORE = NOTED_MISSING.where(artifacts.c.name < bindparam("before", type_=AnyText))
 
 
 def find_equal(connection: Connection, owner: str, fingerprint: str, join: Join = Join.ALSO_DONE) -> Job | None:
@@ -156,6 +175,11 @@ def artifact_names(connection: Connection, job_ids: Sequence[str]) -> Mapping[st
     return {job_id: frozenset(found) for job_id, found in names.items()}
 
 
-def missing_or_not(connection: Connection) -> Mapping[str, bool]:
-    """Every artifact's name, and whether its picture is noted as missing."""
-    return {name: missing for name, missing in connection.execute(MISSING_OR_NOT)}
+def noted_missing(connection: Connection, after: str, before: str | None, limit: int) -> Mapping[str, bool]:
+    """The names of artifacts between these two, in order, with whether their pictures are noted as missing."""
+    values = {"after": after, "rows": limit}
+    if before is None:
+        found = connection.execute(NOTED_MISSING, values)
+    else:
+        found = connection.execute(NOTED_MISSING_BEFORE, {**values, "before": before})
+    return {name: missing for name, missing in found}

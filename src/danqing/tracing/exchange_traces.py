@@ -11,7 +11,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-UNTRACED_PATHS = ("/health", "/livez", "/metrics", "/readyz")  # asked every few seconds
+UNTRACED_PATHS = ("/health", "/livez", "/metrics", "/ready", "/readyz")  # asked every few seconds
 
 
 class ExchangeTraces:

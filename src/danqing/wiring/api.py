@@ -1,6 +1,7 @@
 """A server whose pictures are made elsewhere: it takes jobs in and answers for them, one of several that do."""
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -8,7 +9,7 @@ import structlog
 
 from danqing.config import Settings
 from danqing.core.pace import RecalledPace
-from danqing.core.reconciling import keep_reconciled
+from danqing.core.reconciling import FIRST_WITHIN_S, keep_reconciled
 from danqing.http.tickets import LIFETIME_S, MAX_WAITING
 from danqing.intake.sandboxed import SandboxedIntake
 from danqing.queue.celery_app import celery_app
@@ -23,7 +24,7 @@ from danqing.wiring.hardware import build_catalogue
 from danqing.wiring.keeping import keeping_of
 from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
-from danqing.wiring.pictures import check_folder, open_artifacts
+from danqing.wiring.pictures import artifacts_that_may_be_away, check_folder
 from danqing.wiring.runtime import Runtime
 from danqing.wiring.services import Parts, services_of
 from danqing.wiring.shared import broker_of, open_events, open_shared_stores, redis_link, running, sweeper_of
@@ -36,7 +37,7 @@ PUBLISH_S = 5.0
 
 @asynccontextmanager
 async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: bool = False) -> AsyncGenerator[Runtime]:
-    """On leaving closes. The broker may be away, and Redis; the database must answer. patient: see
+    """On leaving closes. The broker may be away, Redis, and the object store; the database must answer. patient: see
     `Measuring.at_work`.
 
     Raises InvalidSettings, UnknownModel, ModelLoadFailure or StorageFailure.
@@ -48,7 +49,7 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(measuring.at_work(patient=patient))
         await asyncio.to_thread(check_folder, settings.data_dir, "data directory")
-        artifacts = await asyncio.to_thread(open_artifacts, settings)
+        artifacts = await stack.enter_async_context(artifacts_that_may_be_away(settings))
         stores, shared = await stack.enter_async_context(open_shared_stores(settings, around=measuring.around))
         secret = await stores.secret() if keys_of(settings).enabled else b""
         link = redis_link(addresses)
@@ -63,7 +64,7 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
         await pool.look()
         await stack.enter_async_context(running(pool.run(), name="pool"))
         measuring.look_at(
-            pool=pool.status, counts=stores.jobs.counts, waiting=shared.line.waiting, dropped=lambda: events.dropped
+            pool=pool.status, jobs=stores.jobs, waiting=shared.line.waiting, dropped=lambda: events.dropped
         )
         keeping = keeping_of(settings, kept=stores.kept, artifacts=artifacts, link=link)
         attendance = SharedAttendance(link)
@@ -116,9 +117,16 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
             artifacts=artifacts,
             broker=broker,
             witness=measuring.witness,
+            often=True,
         )
         await stack.enter_async_context(running(sweeper.run(), name="sweeper"))
-        reconciling = keep_reconciled(stores.jobs, artifacts, stores.kept, exclusive=shared.exclusive)
+        reconciling = keep_reconciled(
+            stores.jobs,
+            artifacts,
+            stores.kept,
+            exclusive=shared.exclusive,
+            first_after_s=random.uniform(0.0, FIRST_WITHIN_S),
+        )
         await stack.enter_async_context(running(reconciling, name="reconciling"))
         await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
         await stack.enter_async_context(runtime.services.key_ring.kept_fresh())

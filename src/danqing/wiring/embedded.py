@@ -77,7 +77,7 @@ async def open_embedded(
             witness=measuring.witness,
         )
         measuring.look_at(
-            pool=supervisor.status, counts=stores.jobs.counts, waiting=queue.waiting, dropped=lambda: events.dropped
+            pool=supervisor.status, jobs=stores.jobs, waiting=queue.waiting, dropped=lambda: events.dropped
         )
 
         async def stop(deadline_s: float) -> None:

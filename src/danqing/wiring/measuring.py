@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.ports import JobStore
 from danqing.core.studio import utc_now
 from danqing.core.types import PoolStatus
 from danqing.core.witness import JobWitness, Witnesses
@@ -19,7 +20,7 @@ from danqing.http.metrics import MetricsRoute, build_metrics_app
 from danqing.http.origins import GateRules, is_loopback
 from danqing.http.server import serving_beside
 from danqing.metrics.panel import MetricsPanel
-from danqing.metrics.readings import JobReadings, ReadCounts, ReadWaiting
+from danqing.metrics.readings import JobReadings, ReadWaiting
 from danqing.metrics.text_format import CONTENT_TYPE
 from danqing.store.database import Database
 from danqing.store.timed_database import TimedDatabase
@@ -66,17 +67,24 @@ class Measuring:
         self,
         *,
         pool: Callable[[], PoolStatus],
-        counts: ReadCounts | None = None,
+        jobs: JobStore | None = None,
         waiting: ReadWaiting | None = None,
         dropped: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
-        """Where to read what is told only when somebody asks. Once. counts, waiting: of the store, both or none; a node
+        """Where to read what is told only when somebody asks. Once. jobs, waiting: of the store, both or none; a node
         needs none, for every API process tells them. dropped: events that slow watchers were not told, by kind.
         """
         self.panel.watch_pool(pool)
-        if counts is not None and waiting is not None:
-            readings = JobReadings(counts=counts, waiting=waiting, models=self.models, clock=utc_now)
-            self.panel.watch_jobs(readings)
+        if jobs is not None and waiting is not None:
+            self.panel.watch_jobs(
+                JobReadings(
+                    unfinished=jobs.unfinished_counts,
+                    waiting=waiting,
+                    counts=jobs.counts,
+                    models=self.models,
+                    clock=utc_now,
+                )
+            )
         if dropped is not None:
             self.panel.watch_events(dropped)
 

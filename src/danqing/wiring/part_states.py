@@ -4,7 +4,7 @@ nothing; no password is in what it returns or raises.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -47,7 +47,7 @@ class PartAway(Exception):
 @dataclass(frozen=True, kw_only=True)
 class DatabaseState:
     """place: host and database. number: of the version, such as 150019. clock_ahead_s: of this machine's clock. used,
-    most: connections. nodes, waiting: as the tables say, if there are any.
+    most: connections. nodes, waiting (by model): as the tables say, if there are any.
     """
 
     place: str
@@ -60,7 +60,7 @@ class DatabaseState:
     used: int
     most: int
     nodes: Sequence[Node] = ()
-    waiting: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def _database_state(address: URL, place: str) -> DatabaseState:
         clock_ahead_s = _clock_ahead_s(connection)
         tables = schema in (SchemaState.CURRENT, SchemaState.NEWER)
         nodes = [node_from(row) for row in connection.execute(ALIVE).mappings()] if tables else ()
-        waits = text("SELECT count(*) FROM jobs WHERE state = 'pending'")
+        waits = text("SELECT model, count(*) FROM jobs WHERE state = 'pending' GROUP BY model ORDER BY model")
         return DatabaseState(
             place=place,
             version=_shown(connection, "server_version"),
@@ -115,7 +115,7 @@ def _database_state(address: URL, place: str) -> DatabaseState:
             used=connection.execute(text("SELECT count(*) FROM pg_stat_activity")).scalar_one(),
             most=int(_shown(connection, "max_connections")),
             nodes=nodes,
-            waiting=connection.execute(waits).scalar_one() if tables else 0,
+            waiting={model: number for model, number in connection.execute(waits)} if tables else {},
         )
 
 
@@ -166,7 +166,7 @@ def _asked(place: str, ask: Callable[[], T]) -> T:
     except ImportError as exc:
         raise PartAway(f"a package is not installed: {INSTALL}") from exc
     except failures as exc:
-        raise PartAway(f"{place}: {_reason(exc)}") from exc
+        raise PartAway(f"{place}: {reason_of(exc)}") from exc
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -181,7 +181,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*found, AMQPError, KombuError, RedisError)
 
 
-def _reason(failure: BaseException) -> str:
+def reason_of(failure: BaseException) -> str:
     """By words, for connections fail with one class for all reasons. None of a library's text is repeated."""
     said = f"{type(failure).__name__} {failure}".lower()
     for words, reason in _REASONS:

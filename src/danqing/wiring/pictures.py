@@ -1,6 +1,9 @@
 """From settings to the place where pictures are: a directory, or an S3-compatible object store."""
 
+import asyncio
 import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from danqing.workers.factory import ArtifactStoreFactory
 log = structlog.get_logger(__name__)
 
 STAGING = "staging"
+AGAIN_S = 10.0  # an object store that was away at the start
 # At start: who waits for it would rather be told at once that the address or a key is wrong.
 HASTE = S3Patience(connect_s=3, request_s=5, retries=1, retry_s=5)
 
@@ -34,17 +38,61 @@ def open_artifacts(settings: Settings) -> ArtifactStore:
 
     Raises InvalidSettings or StorageFailure.
     """
+    artifacts, away = _opened(settings)
+    if away is not None:
+        raise StorageFailure(away)
+    return artifacts
+
+
+@asynccontextmanager
+async def artifacts_that_may_be_away(settings: Settings) -> AsyncGenerator[ArtifactStore]:
+    """As `open_artifacts`, but inside also where an object store does not answer yet: it is tried again inside, until
+    it can be used, and what is wrong is logged. For a process that has more to do than with pictures.
+
+    Raises InvalidSettings, or StorageFailure for one that says no.
+    """
+    artifacts, away = await asyncio.to_thread(_opened, settings)
+    if away is None:
+        yield artifacts
+        return
+    log.error("pictures_place_away", hint=away, again_every_s=AGAIN_S)
+    trying = asyncio.create_task(try_again(settings), name="pictures-place")
+    try:
+        yield artifacts
+    finally:
+        trying.cancel()
+        with suppress(asyncio.CancelledError):
+            await trying
+
+
+async def try_again(settings: Settings, *, every_s: float = AGAIN_S) -> None:
+    """Until the object store can be used."""
+    while True:
+        await asyncio.sleep(every_s)
+        place, reason = await asyncio.to_thread(_tried, settings)
+        if reason is None:
+            log.info("pictures_place_there", place=place.address)
+            return
+        log.error("pictures_place_away", hint=_told(place, reason), again_every_s=every_s)
+
+
+def _opened(settings: Settings) -> tuple[ArtifactStore, str | None]:
+    """And what to say of it where it does not answer."""
     factory = artifact_factory(settings)
     if settings.object_store is None:
         if settings.output_dir is None and (settings.redis_url or settings.broker_url):
             log.warning("pictures_are_on_this_machine", folder=str(settings.outputs), hint="see docs/pictures.md")
         check_folder(settings.outputs, "output directory")
-        return factory.build()
+        return factory.build(), None
+    from danqing.blobs.s3_failures import is_away  # only where `artifact_factory` has found the library
+
     check_folder(settings.data_dir, "data directory")
-    check_object_store(settings)
+    place, reason = _tried(settings)
+    if reason is not None and not is_away(reason):
+        raise StorageFailure(_told(place, reason))
     artifacts = factory.build()
     artifacts.sweep({})  # what a process that died on this machine has left staged
-    return artifacts
+    return artifacts, None if reason is None else _told(place, reason)
 
 
 def check_object_store(settings: Settings) -> str:
@@ -52,17 +100,26 @@ def check_object_store(settings: Settings) -> str:
 
     Raises StorageFailure, which says what may be wrong; InvalidSettings also where no object store is set.
     """
+    place, reason = _tried(settings)
+    if reason is not None:
+        raise StorageFailure(_told(place, reason))
+    return place.address
+
+
+def _tried(settings: Settings) -> tuple[S3Place, str | None]:
+    """The place, and why it cannot be used, in a few words."""
+    place = object_place(settings, patience=HASTE)
     from danqing.blobs.s3 import S3ArtifactStore  # only where `object_place` has found the library
 
-    place = object_place(settings, patience=HASTE)
-    reason = S3ArtifactStore(place).refusal()
-    if reason is not None:
-        where = f" at {place.endpoint}" if place.endpoint else f" in {place.region}"
-        raise StorageFailure(
-            f"The object store {place.address}{where} cannot be used: {reason}. Its bucket must be there, and its key "
-            "may read, write, list and remove objects."
-        )
-    return place.address
+    return place, S3ArtifactStore(place).refusal()
+
+
+def _told(place: S3Place, reason: str) -> str:
+    where = f" at {place.endpoint}" if place.endpoint else f" in {place.region}"
+    return (
+        f"The object store {place.address}{where} cannot be used: {reason}. Its bucket must be there, and its key "
+        "may read, write, list and remove objects."
+    )
 
 
 def object_place(settings: Settings, *, patience: S3Patience | None = None) -> S3Place:

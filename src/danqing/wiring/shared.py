@@ -24,6 +24,7 @@ from danqing.workers.sweeper import Sweeper, SweepRules
 log = structlog.get_logger(__name__)
 
 RETRY_S = 2.0
+SWEEP_S = 2.0
 LEAST_LONGEST_S = 3600.0
 SILENT_LEASES = 0.4  # two beats
 MOST_SENT = 1000
@@ -41,11 +42,11 @@ async def open_shared_stores(
             try:
                 stores = await stack.enter_async_context(open_stores(settings, alone=False, around=around))
                 break
-            except StorageFailure:
+            except StorageFailure as exc:
                 if not keep_trying:
                     raise
                 if not told:
-                    log.warning("waiting_for_the_database", again_every_s=RETRY_S)
+                    log.warning("waiting_for_the_database", reason=exc.public_message, again_every_s=RETRY_S)
                 told = True
             await asyncio.sleep(RETRY_S)
         if stores.shared is None:
@@ -90,8 +91,9 @@ def sweeper_of(
     artifacts: ArtifactStore,
     broker: Broker,
     witness: JobWitness,
+    often: bool = False,
 ) -> Sweeper:
-    """Does nothing yet."""
+    """Does nothing yet. often: for API processes, which are few; nodes take turns."""
     settlement = Settlement(
         store=stores.jobs,
         queue=queue,
@@ -109,6 +111,8 @@ def sweeper_of(
         depths=CeleryDepths(celery_app(broker)).of,
         exclusive=shared.exclusive,
         rules=SweepRules(
+            longest_s=SWEEP_S if often else settings.lease_s,
+            tells=often,
             silence_s=SILENT_LEASES * settings.lease_s,
             # Jobs of owners who have enough running have no messages, and are no reason to send many.
             most_sent=MOST_SENT if settings.max_running_per_owner is None else MOST_SENT_WITH_LIMITS,

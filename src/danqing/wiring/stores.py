@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.errors import StorageFailure
 from danqing.core.issued_keys import IssuedKeys
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import BatchStore, JobStore, Subscriptions
@@ -14,6 +15,7 @@ from danqing.core.shared_store import JobAges, JobLine, Nodes
 from danqing.store.database import Database
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
+from danqing.wiring.part_states import reason_of
 
 if TYPE_CHECKING:
     from danqing.store.postgres import PostgresStores  # psycopg is an extra
@@ -111,3 +113,7 @@ def _open_postgres(url: str, max_running_of_owner: int | None, around: Around) -
         raise InvalidSettings(
             "DATABASE_URL is set, and psycopg is not installed: pip install 'danqing[scaled]'"
         ) from exc
+    except StorageFailure as exc:
+        if exc.__cause__ is None:  # it says itself what is the matter
+            raise
+        raise StorageFailure(f"The PostgreSQL of DATABASE_URL: {reason_of(exc.__cause__)}.") from exc

@@ -32,15 +32,15 @@ class TakingQueue(JobQueue, Protocol):
         """
         ...
 
-    def done(self, job_id: str) -> None:
-        """A job that was taken is off its taker's hands, however that came; unknown ids are fine.
+    def done(self, job_id: str, *, taker: str = "") -> None:
+        """A job that was taken is off this taker's hands, however that came; unknown ids are fine.
 
         Publishing it again says so too.
         """
         ...
 
-    def missed(self, job_id: str) -> None:
-        """A job that was taken could not be claimed: somebody else has it, or it has ended."""
+    def missed(self, job_id: str, *, taker: str = "") -> None:
+        """A job that was taken could not be claimed by this taker: somebody else has it, or it has ended."""
         ...
 
     async def settled(self, job: Job) -> None:
@@ -110,7 +110,7 @@ class Claims:
         if job is None and tries > 1:  # what was answered with an error may have been done
             job = await self._found_claimed(job_id, worker, now)
         if job is None:
-            self._queue.missed(job_id)
+            self._queue.missed(job_id, taker=worker.id)
         else:
             self._claimed.add(job_id)
         return job

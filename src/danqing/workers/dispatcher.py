@@ -180,13 +180,13 @@ class Dispatcher:
                     self._running[attempt] = running
                     self._events.publish(StateChanged(job=job))
                 case Handover.LOST:
-                    self._queue.done(job.id)
+                    self._queue.done(job.id, taker=worker.id)
                     self._settle_failure(running, describe(WorkerReplaced()))  # it cannot be what killed the process
                 case Handover.ENDING:
-                    self._queue.done(job.id)
+                    self._queue.done(job.id, taker=worker.id)
                     self._settle_failure(running, describe(ServerRestarted()))
                 case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
-                    self._queue.done(job.id)
+                    self._queue.done(job.id, taker=worker.id)
 
     # From a worker to the store
 
@@ -325,7 +325,7 @@ class Dispatcher:
         self._dropping.ended(attempt)
         running = self._running.pop(attempt, None)
         if running is not None:
-            self._queue.done(attempt.job_id)
+            self._queue.done(attempt.job_id, taker=running.worker.id)
         return running
 
     def _settle_failure(self, running: Running, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> None:

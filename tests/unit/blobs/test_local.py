@@ -290,3 +290,20 @@ def test_a_staged_file_is_synced_before_and_after_its_rename(store: LocalArtifac
     staged.write_bytes(b"picture")
     store.adopt(staged, "a.png")
     assert asked == ["fsync upload", "rename to a.png", "fsync outputs"]
+
+
+def test_a_large_directory_is_read_in_parts(
+    root: Path, store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more pictures than are kept in memory at once, and something half-written
+    monkeypatch.setattr("danqing.blobs.local.NAMES_OF_A_SCAN", 10)
+    jobs = [str(uuid.uuid4()) for _ in range(50)]
+    for job in jobs:
+        store.write(f"{job}.png", b"picture")
+    half = str(uuid.uuid4())
+    (root / f".danqing-{half}.png-{'0' * 32}.tmp").write_bytes(b"pict")
+    # Then pages are those of a small one
+    pages = list(store.picture_pages(names_at_once=7))
+    assert [job for page in pages for job in page.pictures] == sorted([*jobs, half])
+    assert [page.half_written for page in pages if page.half_written] == [{half}]
+    assert len(pages) == 8

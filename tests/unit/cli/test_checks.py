@@ -58,6 +58,20 @@ def test_a_taken_port_is_a_problem_unless_it_is_our_own_servers(tmp_path: Path) 
     assert checks.check_port(wanted).verdict is Verdict.OK
 
 
+def test_a_metrics_port_that_another_process_has_is_told(tmp_path: Path) -> None:
+    assert checks.check_metrics_port(settings(tmp_path)).verdict is Verdict.OK
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = settings(tmp_path, metrics_port=taken.getsockname()[1])
+        found = checks.check_metrics_port(wanted)
+        assert found.verdict is Verdict.FAILURE
+        assert "DANQING_METRICS_PORT of its own" in found.text
+        # The server that runs here may be who has it
+        wanted.data_dir.mkdir()
+        with announced(wanted.data_dir, RunningServer(url="http://127.0.0.1:8000", pid=os.getpid(), model="sample")):
+            assert checks.check_metrics_port(wanted).verdict is Verdict.WARNING
+    assert checks.check_metrics_port(wanted).verdict is Verdict.OK
+
+
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -173,5 +187,5 @@ def test_the_package_of_a_precision_and_the_upscaler_have_to_be_there(
 
 def test_every_check_has_something_to_say(tmp_path: Path) -> None:
     findings = checks.all_findings(settings(tmp_path))
-    assert len({finding.subject for finding in findings}) == len(findings) == 12
+    assert len({finding.subject for finding in findings}) == len(findings) == 13
     assert all(finding.text for finding in findings)

@@ -23,6 +23,7 @@ from danqing.core.types import JobFailure, WorkerState, WorkerStatus
 from danqing.store.migration import SchemaState
 from danqing.store.postgres import PostgresStores
 from danqing.wiring import part_states
+from tests.fakes.domain import NO_LIMIT, a_job, a_request
 from tests.services.postgres import running_postgres
 from tests.services.rabbitmq import rabbitmq_url
 from tests.services.redis import RedisServer, this_process_redis
@@ -160,6 +161,26 @@ def test_nodes_that_can_make_nothing_are_a_warning(database: str) -> None:
     assert "b: cuda:0 broken (The model cannot be loaded.)" in finding.text
 
 
+def test_jobs_of_models_that_no_node_has_are_a_warning(database: str) -> None:
+    # Given a node, and jobs that wait: of its model, and of one that is not made any more
+    live(database, a_node("a", WorkerState.READY))
+
+    async def submit(*models: str) -> None:
+        stores = await asyncio.to_thread(PostgresStores.open, database)
+        for model in models:
+            await stores.jobs.add(a_job(request=a_request(model=model)), NO_LIMIT)
+        await stores.close()
+
+    asyncio.run(submit("tiny"))
+    assert "waiting" not in found(database_url=database, redis_url=this_process_redis().url)
+    asyncio.run(submit("gone", "gone"))
+    # Then it is told which and how many
+    findings = found(database_url=database, redis_url=this_process_redis().url)
+    assert findings["waiting"].verdict is Verdict.WARNING
+    assert findings["waiting"].text.startswith("2 of gone: ")
+    assert "3 job(s) wait" in findings["nodes"].text
+
+
 def test_what_does_not_answer_is_named_and_no_password_is(nobodys_port: int) -> None:
     # Given addresses with passwords, at which nobody listens
     gone = f"127.0.0.1:{nobodys_port}"
@@ -249,10 +270,35 @@ def test_another_broker(database: str) -> None:
     assert PASSWORD not in wrong.text
 
 
+def test_a_rabbitmq_that_may_take_messages_away_too_early_is_a_warning(database: str) -> None:
+    # Given pictures that may take longer than RabbitMQ lets a message be kept
+    values = {"database_url": database, "redis_url": this_process_redis().url, "broker_url": rabbitmq_url()}
+    finding = found(**values, task_timeout_s=500, batch_pictures=4)["broker"]
+    # Then doctor names what to set
+    assert finding.verdict is Verdict.WARNING
+    assert "pictures may take 2000 s" in finding.text
+    assert "consumer_timeout" in finding.text
+
+
 def test_pictures_in_a_folder_of_the_process_are_a_warning(database: str) -> None:
     finding = found(database_url=database, redis_url=this_process_redis().url)["pictures"]
     assert finding.verdict is Verdict.WARNING
     assert "DANQING_OBJECT_STORE" in finding.text
+
+
+@pytest.mark.parametrize(("public", "warned"), [(None, True), ("https://pictures.example", False)])
+def test_redirects_to_an_endpoint_that_clients_may_not_know_are_a_warning(
+    tmp_path: Path, nobodys_port: int, public: str | None, warned: bool
+) -> None:
+    # Given an object store at an address of its own, and clients that are sent there
+    endpoint = f"http://127.0.0.1:{nobodys_port}"
+    values = {"data_dir": tmp_path, "object_store": f"s3://{BUCKET}/doctor", "s3_endpoint": endpoint}
+    findings = found(**values, picture_redirects=True, s3_public_endpoint=public)
+    # Then the address that they would see is told, unless another one was named
+    assert ("picture-redirects" in findings) is warned
+    if warned:
+        assert findings["picture-redirects"].verdict is Verdict.WARNING
+        assert endpoint in findings["picture-redirects"].text
 
 
 def test_pictures_in_an_object_store(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from danqing.cli.main import build_app
 from danqing.cli.options import UserError
+from danqing.cli.worker import DRAINED
 from danqing.core.shared_store import Node
 from danqing.core.types import DeviceStatus, JobFailure, WorkerState, WorkerStatus
 from danqing.store.postgres import PostgresStores
@@ -84,3 +85,11 @@ def test_where_nothing_is_shared_there_are_no_nodes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     with pytest.raises(UserError, match="DATABASE_URL must say"):
         danqing("worker")
+
+
+@pytest.mark.parametrize(("drained", "status"), [(True, DRAINED), (False, 0)])
+def test_a_node_that_was_drained_ends_with_a_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, drained: bool, status: int
+) -> None:
+    monkeypatch.setattr("danqing.cli.worker.run_worker", lambda _: drained)
+    assert CliRunner().invoke(build_app(), ["worker"], catch_exceptions=False).exit_code == status

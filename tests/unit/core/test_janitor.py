@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -115,6 +116,71 @@ async def test_too_many_bytes_go_oldest_first_and_no_more_than_needed(place: Pla
 
     assert (swept.jobs, swept.bytes_left) == (3, 3000)
     assert await place.left(*jobs) == [False] * 3 + [True] * 3
+
+
+async def test_pictures_are_added_up_once_a_sweep_and_not_for_each_job(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more jobs than go at once, none of which was sent with a picture
+    monkeypatch.setattr("danqing.core.janitor.JOBS_AT_ONCE", 2)
+    jobs = [await place.done() for _ in range(12)]
+    place.now += 2 * KEPT_AT_LEAST
+    asked: list[str | None] = []
+    of = place.sizes.of
+
+    async def counted(owner: str | None) -> int:
+        asked.append(owner)
+        return await of(owner)
+
+    monkeypatch.setattr(place.sizes, "of", counted)
+    # When ten of them have to go, then that is added up before and afterwards
+    swept = await place.janitor(max_bytes=2500).sweep()
+    assert (swept.jobs, swept.bytes_left) == (10, 2000)
+    assert await place.left(*jobs) == [False] * 10 + [True] * 2
+    assert asked == [None, None]
+
+
+async def test_no_more_goes_than_needed_where_jobs_were_sent_with_pictures(place: Place) -> None:
+    # Given old jobs of 1000 bytes that start from one picture of 1000, and young ones that do not
+    place.artifacts.write(INPUT, PICTURE)
+    jobs = [await place.done(request=WITH_INPUT) for _ in range(3)]
+    jobs += [await place.done() for _ in range(3)]
+    place.now += 2 * KEPT_AT_LEAST
+    # When there are 7000 bytes, and 4500 may be, then the third takes the picture with it
+    swept = await place.janitor(max_bytes=4500).sweep()
+    assert (swept.jobs, swept.bytes_left) == (3, 3000)
+    assert await place.left(*jobs) == [False] * 3 + [True] * 3
+
+
+async def test_where_the_oldest_cannot_go_the_next_ones_do(place: Place) -> None:
+    # Given four jobs, of which the oldest's picture cannot be removed
+    jobs = [await place.done() for _ in range(4)]
+    place.now += 2 * KEPT_AT_LEAST
+    place.artifacts = Selective(place.artifacts._root)
+    place.artifacts.stays = f"{jobs[0].id}.png"
+    # When two have to go, then the next two do
+    assert (await place.janitor(max_bytes=2000).sweep()).jobs == 2
+    assert await place.left(*jobs) == [True, False, False, True]
+
+
+async def test_an_owner_without_jobs_is_asked_about_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given many jobs of others, with pictures that were sent
+    monkeypatch.setattr("danqing.store.kept_rows.ROWS_AT_ONCE", 2)
+    for _ in range(9):
+        await place.done(request=WITH_INPUT)
+    reads = 0
+    read = place.stores.kept._database.read
+
+    async def counted(query: Callable[[Connection], Any]) -> Any:  # noqa: ANN401 - of any kind
+        nonlocal reads
+        reads += 1
+        return await read(query)
+
+    monkeypatch.setattr(place.stores.kept._database, "read", counted)
+    # When another one's are asked for, then theirs are not read; and his own are all found
+    assert await place.stores.kept.input_names("nobody") == frozenset()
+    assert reads == 1
+    assert await place.stores.kept.input_names("local") == {INPUT}
 
 
 async def test_however_short_of_room_an_hour_is_given(place: Place) -> None:
@@ -230,6 +296,17 @@ async def test_a_picture_that_a_submit_is_busy_with_is_left_for_the_next_time(pl
     place.now += 2 * DAY
     await janitor.sweep()
     assert place.files() == set()
+
+
+class Selective(LocalArtifactStore):
+    """One picture cannot be removed."""
+
+    stays: str
+
+    def remove(self, name: str) -> None:
+        if name == self.stays:
+            raise StorageFailure
+        super().remove(name)
 
 
 class Stubborn(LocalArtifactStore):

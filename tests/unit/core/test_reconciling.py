@@ -3,15 +3,18 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from danqing.blobs.local import LEFT_OVER_AFTER_S, LocalArtifactStore
+from danqing.core import reconciling
 from danqing.core.errors import StorageFailure
 from danqing.core.images import ImageRef
+from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.reconciling import SHARED_AFTER_S, keep_reconciled, reconcile
 from danqing.core.types import Mode
 from danqing.store.sqlite import SqliteStores
@@ -123,10 +126,10 @@ class Meanwhile(LocalArtifactStore):
         super().__init__(root)
         self._then = then
 
-    def pictures(self) -> Mapping[str, frozenset[str]]:
-        found = super().pictures()
+    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
+        pages = list(super().picture_pages(names_at_once=names_at_once))
         self._then()
-        return found
+        yield from pages
 
 
 async def test_a_job_that_ends_while_pictures_are_listed_lacks_none(tmp_path: Path) -> None:
@@ -152,6 +155,79 @@ async def test_a_job_that_ends_while_pictures_are_listed_lacks_none(tmp_path: Pa
     assert (done.swept, done.missing) == (0, 1)
     assert await store.find_equal(whole.owner, "0") is not None
     assert await store.find_equal(bare.owner, "1") is None
+    await stores.close()
+
+
+class Paged(LocalArtifactStore):
+    """May be looked at page by page only."""
+
+    def pictures(self) -> Mapping[str, frozenset[str]]:
+        raise AssertionError("all at once")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_however_many_pictures_there_are_few_are_looked_at_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    # Given twenty jobs that have ended: each fourth one lost its picture, and each fifth one has one more than it knows
+    monkeypatch.setattr(reconciling, "NAMES_AT_ONCE", 3)
+    monkeypatch.setattr(reconciling, "SWEPT_AT_ONCE", 2)
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    artifacts = Paged(tmp_path / "outputs")
+    jobs = [await stores.jobs.add(a_job(fingerprint=str(n)), NO_LIMIT) for n in range(20)]
+    old = time.time() - SHARED_AFTER_S - 60
+    for number, job in enumerate(jobs):
+        await stores.jobs.claim(job.id, "w1", later())
+        await stores.jobs.complete(job.id, 1, [an_original(job)], [], later())
+        written = [an_original(job).name] if number % 4 else []
+        for name in [*written, *([an_enlarged(job).name] if number % 5 == 0 else [])]:
+            artifacts.write(name, b"picture")
+            os.utime(tmp_path / "outputs" / name, (old, old))
+    asked: list[int] = []
+    for name in ("artifact_names", "noted_missing", "note_missing"):
+        call = getattr(stores.jobs, name)
+
+        async def counted(*args: Any, _call: Any = call, **named: Any) -> Any:  # noqa: ANN401 - of several methods
+            answer = await _call(*args, **named)
+            asked.append(max(len(args[0]) if args else 0, len(answer or ())))
+            return answer
+
+        monkeypatch.setattr(stores.jobs, name, counted)
+    # When both are brought together
+    done = await reconcile(stores.jobs, artifacts, stores.kept, shared=shared)
+    # Then all is known and gone, and no call was about more than a page: three names, and the rest of the last job's
+    assert (done.swept, done.missing) == (4, 5)
+    assert max(asked) <= 4
+    found = [await stores.jobs.find_equal(job.owner, str(number)) for number, job in enumerate(jobs)]
+    assert [job is None for job in found] == [number % 4 == 0 for number in range(20)]
+    await stores.close()
+
+
+async def test_the_first_time_is_not_at_once(tmp_path: Path) -> None:
+    # Given a process that has just started, as all others may have
+    stores = SqliteStores.open(tmp_path / "jobs.db")
+    asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def exclusive(name: str) -> AsyncGenerator[bool]:
+        asked.set()
+        yield True
+
+    def keep(first_after_s: float) -> asyncio.Task[None]:
+        artifacts = LocalArtifactStore(tmp_path / "outputs")
+        keeping = keep_reconciled(stores.jobs, artifacts, stores.kept, exclusive=exclusive, first_after_s=first_after_s)
+        return asyncio.create_task(keeping)
+
+    # Then it waits as long as it is told
+    tasks = [keep(3600.0)]
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+    assert not asked.is_set()
+    tasks.append(keep(0.0))
+    await asyncio.wait_for(asked.wait(), 20)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await stores.close()
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.errors import ArtifactNotFound, StorageFailure, Unavailable
 from danqing.core.images import StagedImage, ref_of
+from danqing.core.place_guard import GuardRules
 from danqing.core.taking_over import InputImages
 
 
@@ -294,3 +295,22 @@ async def test_while_the_place_does_not_answer_other_work_goes_on(tmp_path: Path
     assert not any(submit.done() for submit in submits)
     folder.store.go_on.set()
     await asyncio.gather(*submits)
+
+
+async def test_submits_do_not_queue_for_a_place_that_does_not_answer(tmp_path: Path) -> None:
+    # Given a place that takes one picture at a time, and does not answer
+    folder = Folder(tmp_path, HeldAfterwards)
+    assert isinstance(folder.store, Held)
+    folder.inputs = InputImages(folder.store, rules=GuardRules(at_once=1, wait_s=0.01, slow_s=0))
+    first = asyncio.create_task(accepted(folder, folder.staged(b"first")))
+    assert await asyncio.to_thread(folder.store.asked.wait, 10)
+    # When others come, then they are refused, and have left nothing
+    others = [folder.staged(str(number).encode()) for number in range(20)]
+    answers = await asyncio.gather(*(accepted(folder, image) for image in others), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert not any(folder.has(image) for image in others)
+    # And when it answers, then pictures are stored again
+    folder.store.go_on.set()
+    await first
+    await accepted(folder, others[0])
+    assert folder.has(others[0])

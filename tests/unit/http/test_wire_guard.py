@@ -298,3 +298,15 @@ async def test_a_message_of_endless_empty_fragments_ends_the_connection() -> Non
 
             assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
         stop.request()
+
+
+async def test_a_websocket_is_not_ended_by_the_wait_for_a_next_head(seen_connections: Seen) -> None:
+    stop = Stop()
+    async with serving(echoing, stop=stop) as ((listener,), _):
+        address = listener.url.replace("http", "ws")
+        # When a connection becomes a WebSocket
+        async with websockets.connect(address, proxy=None):
+            # Then nobody waits for a head on it any more
+            (connection,) = seen_connections.made
+            assert connection.__dict__["_head_due"] is None
+        stop.request()

@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx2
+import pytest
 from fastapi import FastAPI, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
@@ -24,7 +25,7 @@ def an_app(panel: MetricsPanel) -> ASGIApp:
     @app.post("/jobs/{job_id}")
     async def post(job_id: str, request: Request) -> Response:
         if job_id == "broken":
-            return PlainTextResponse(status_code=503)
+            return PlainTextResponse(status_code=500)
         return PlainTextResponse("x" * len(await request.body()))
 
     return Exchange(app, answer_error=answer_error, witnesses=[panel.http])
@@ -51,6 +52,14 @@ async def test_requests_are_told_by_route_method_and_class_with_time_and_bytes()
     assert value(page, "danqing_http_received_bytes_total") == 8
     assert (value(page, "danqing_http_sent_bytes_total") or 0) > 8
     assert value(page, "danqing_http_requests_in_progress") == 0
+
+
+@pytest.mark.parametrize(("status", "told"), [(503, "503"), (500, "5xx"), (504, "5xx"), (429, "4xx")])
+async def test_a_refusal_for_now_is_told_from_a_fault(status: int, told: str) -> None:
+    panel = MetricsPanel(models=[])
+    panel.http.began(a_scope("POST")).ended(route="/jobs", status=status, seconds=0.1, received=0, sent=0)
+    page = await panel.page()
+    assert value(page, "danqing_http_requests_total", method="POST", route="/jobs", status=told) == 1
 
 
 async def test_paths_and_methods_that_nobody_has_are_counted_together() -> None:

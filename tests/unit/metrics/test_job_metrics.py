@@ -84,6 +84,18 @@ async def test_waiting_counts_once_not_for_every_attempt() -> None:
     assert value(page, "danqing_batch_jobs_count", model="tiny") == 1
 
 
+async def test_sums_never_fall_though_the_clocks_of_two_machines_differ() -> None:
+    # Given a job that, by their clocks, was begun and completed before it was accepted
+    panel = MetricsPanel(models=["tiny"])
+    job = running(created_at=NOW + timedelta(minutes=1))
+    panel.jobs.began([job], "w1")
+    panel.jobs.ended(replace(job, state=JobState.COMPLETED, finished_at=NOW))
+    # Then it took no time, and no less than that
+    page = await panel.page()
+    assert value(page, "danqing_job_stage_seconds_sum", model="tiny", stage="queue") == 0
+    assert value(page, "danqing_job_seconds_sum", model="tiny") == 0
+
+
 @pytest.mark.parametrize("text", ['a"b\nc{d="e"} 1\n', "\udc80", "x" * 10_000])
 async def test_however_many_texts_clients_invent_the_page_does_not_grow(text: str) -> None:
     # Given the page after one job

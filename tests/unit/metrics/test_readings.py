@@ -10,7 +10,7 @@ from danqing.core.errors import StorageFailure
 from danqing.core.shared_store import Waiting
 from danqing.core.states import JobState
 from danqing.metrics.panel import MetricsPanel
-from danqing.metrics.readings import JobReadings
+from danqing.metrics.readings import JobReadings, Times
 from tests.fakes.domain import NOW
 from tests.unit.metrics.reading import value
 
@@ -23,16 +23,35 @@ class Store:
         self.fails = False
         self.answers = asyncio.Event()
         self.answers.set()
+        self.counted = 0
+        self.counting_fails = False
+        self.counting_ends = asyncio.Event()
+        self.counting_ends.set()
 
-    async def counts(self) -> Mapping[JobState, int]:
+    async def unfinished(self) -> Mapping[JobState, int]:
         self.asked += 1
         await self.answers.wait()
         if self.fails:
             raise StorageFailure
-        return {state: 0 for state in JobState} | {JobState.PENDING: 2, JobState.COMPLETED: 100_000}
+        return {state: 0 for state in JobState if not state.is_final} | {JobState.PENDING: 2, JobState.PROCESSING: 5}
 
     async def waiting(self) -> Mapping[str, Waiting]:
-        return {"tiny": Waiting(jobs=2, oldest=NOW - timedelta(seconds=90)), "gone": Waiting(jobs=1, oldest=NOW)}
+        return {
+            "tiny": Waiting(jobs=2, oldest=NOW - timedelta(seconds=90)),
+            "gone": Waiting(jobs=1, oldest=NOW - timedelta(seconds=30)),
+            "lost": Waiting(jobs=3, oldest=NOW - timedelta(seconds=70)),
+        }
+
+    async def counts(self) -> Mapping[JobState, int]:
+        self.counted += 1
+        await self.counting_ends.wait()
+        if self.counting_fails:
+            raise StorageFailure
+        return dict.fromkeys(JobState, 0) | {JobState.COMPLETED: 100_000}
+
+
+def failed(page: bytes, part: str) -> float | None:
+    return value(page, "danqing_scrape_failed", part=part)
 
 
 def a_panel(store: Store, **times: float) -> MetricsPanel:
@@ -41,7 +60,14 @@ def a_panel(store: Store, **times: float) -> MetricsPanel:
 
     panel = MetricsPanel(models=["tiny", "idle"])
     panel.watch_jobs(
-        JobReadings(counts=store.counts, waiting=store.waiting, models=["tiny", "idle"], clock=clock, **times)
+        JobReadings(
+            unfinished=store.unfinished,
+            waiting=store.waiting,
+            counts=store.counts,
+            models=["tiny", "idle"],
+            clock=clock,
+            times=Times(**times),
+        )
     )
     return panel
 
@@ -53,9 +79,12 @@ async def test_depth_and_age_are_told_of_every_model_on_offer_also_of_those_with
     assert value(page, "danqing_queue_jobs", model="idle") == 0
     assert value(page, "danqing_queue_oldest_age_seconds", model="idle") == 0
     assert value(page, "danqing_jobs", state="completed") == 100_000
-    assert value(page, "danqing_scrape_failed") == 0
-    # And one that is not on offer any more is none of the labels
+    assert value(page, "danqing_jobs", state="processing") == 5
+    assert (failed(page, "queue"), failed(page, "ended")) == (0, 0)
+    # And those that are not on offer any more are told together, as old as the oldest of them
     assert value(page, "danqing_queue_jobs", model="gone") is None
+    assert value(page, "danqing_queue_jobs", model="other") == 4
+    assert value(page, "danqing_queue_oldest_age_seconds", model="other") == 70
 
 
 async def test_many_who_ask_at_once_ask_the_store_once() -> None:
@@ -70,13 +99,13 @@ async def test_a_store_that_does_not_answer_holds_nobody_up() -> None:
     # Given a store that does not answer
     store = Store()
     store.answers.clear()
-    panel = a_panel(store, patience_s=0.0)
+    panel = a_panel(store, patience_s=0.0, first_patience_s=0.0)
     panel.jobs.refused("queue_full", 1)
     # When it is asked for
     await panel.page()
     page = await panel.page()
     # Then everything else is told, and that this is missing; and the store is not asked again and again
-    assert value(page, "danqing_scrape_failed") == 1
+    assert failed(page, "queue") == 1
     assert value(page, "danqing_queue_jobs", model="tiny") is None
     assert value(page, "danqing_jobs_refused_total", code="queue_full") == 1
     assert store.asked == 1
@@ -84,7 +113,7 @@ async def test_a_store_that_does_not_answer_holds_nobody_up() -> None:
     store.answers.set()
     await asyncio.sleep(0.01)
     page = await panel.page()
-    assert (value(page, "danqing_scrape_failed"), value(page, "danqing_queue_jobs", model="tiny")) == (0, 2)
+    assert (failed(page, "queue"), value(page, "danqing_queue_jobs", model="tiny")) == (0, 2)
     panel.close()
 
 
@@ -95,7 +124,7 @@ async def test_a_store_that_fails_is_told_and_what_it_said_last_lasts_for_a_whil
     store.fails = True
     with structlog.testing.capture_logs() as lines:
         page = await panel.page()
-    assert (value(page, "danqing_scrape_failed"), value(page, "danqing_queue_jobs", model="tiny")) == (1, 2)
+    assert (failed(page, "queue"), value(page, "danqing_queue_jobs", model="tiny")) == (1, 2)
     assert [line["event"] for line in lines] == ["metrics_not_read"]
     # And not for ever
     assert value(await a_panel(store).page(), "danqing_queue_jobs", model="tiny") is None
@@ -104,9 +133,56 @@ async def test_a_store_that_fails_is_told_and_what_it_said_last_lasts_for_a_whil
 async def test_closing_gives_up_what_is_being_read() -> None:
     store = Store()
     store.answers.clear()
-    panel = a_panel(store, patience_s=0.0)
+    store.counting_ends.clear()
+    panel = a_panel(store, patience_s=0.0, first_patience_s=0.0)
     await panel.page()
-    (reading,) = [task for task in asyncio.all_tasks() if task.get_name() == "metrics-reading"]
+    readings = [task for task in asyncio.all_tasks() if task.get_name() in ("metrics-queue", "metrics-ended")]
+    assert len(readings) == 2
     panel.close()
-    await asyncio.wait([reading])
-    assert reading.cancelled()
+    await asyncio.wait(readings)
+    assert all(reading.cancelled() for reading in readings)
+
+
+async def test_for_its_first_answer_a_store_has_more_time() -> None:
+    # Given a store that opens its connections first
+    store = Store()
+    store.answers.clear()
+    panel = a_panel(store, patience_s=0.0, first_patience_s=60.0)
+    # When it is asked for the first time, and answers later than it may afterwards
+    page = asyncio.create_task(panel.page())
+    while not store.asked:  # noqa: ASYNC110 - a page tells nobody that it waits
+        await asyncio.sleep(0)
+    store.answers.set()
+    # Then nothing has failed
+    assert failed(await page, "queue") == 0
+
+
+async def test_a_store_that_counts_ended_jobs_for_long_tells_all_the_same_what_waits_and_runs() -> None:
+    store = Store()
+    store.counting_ends.clear()
+    panel = a_panel(store, patience_s=0.0, first_patience_s=0.0)
+    await panel.page()
+    page = await panel.page()
+    assert (failed(page, "queue"), failed(page, "ended")) == (0, 1)
+    assert value(page, "danqing_queue_jobs", model="tiny") == 2
+    assert value(page, "danqing_jobs", state="processing") == 5
+    assert value(page, "danqing_jobs", state="completed") is None
+    panel.close()
+
+
+async def test_counting_that_fails_is_a_failure_of_its_own_and_is_not_begun_again_at_once() -> None:
+    # Given a store that takes a while, and fails
+    store = Store()
+    store.counting_fails = True
+    store.counting_ends.clear()
+    panel = a_panel(store, fresh_s=-1.0, patience_s=0.0, first_patience_s=0.0)
+    await panel.page()
+    await asyncio.sleep(0.01)
+    store.counting_ends.set()
+    await asyncio.sleep(0.01)
+    # When it is asked again
+    page = await panel.page()
+    # Then what waits was read anew, and ended jobs are not counted
+    assert (store.asked, store.counted) == (2, 1)
+    assert (failed(page, "queue"), failed(page, "ended")) == (0, 1)
+    panel.close()

@@ -4,9 +4,13 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+from kombu import Producer, Queue
+from kombu.exceptions import ChannelError
+from structlog.testing import capture_logs
 
 from danqing.core.types import Job
 from danqing.queue.celery_app import Broker, celery_app, queue_of
@@ -45,6 +49,7 @@ class CeleryHouse:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._takers = (f"taker-{number}" for number in itertools.count())
+        self._taker_of: dict[str, str] = {}  # by job
 
     def start(self) -> None:
         self.publisher.start()
@@ -70,21 +75,22 @@ class CeleryHouse:
         while True:
             job_id = await self.taking.take(models, warm=warm, taker=taker)
             if self.line.claim(job_id):
+                self._taker_of[job_id] = taker
                 return job_id
-            self.missed(job_id)
+            self.missed(job_id, taker=taker)
 
     async def take_like(self, job: Job, most: int) -> Sequence[str]:
         return [job_id for job_id in await self.taking.take_like(job, most) if self.line.claim(job_id)]
 
-    def done(self, job_id: str) -> None:
-        self.taking.done(job_id)
+    def done(self, job_id: str, *, taker: str = "") -> None:
+        self.taking.done(job_id, taker=taker or self._taker_of.get(job_id, ""))
         if (job := self.line.end(job_id)) is not None:
             task = asyncio.create_task(self.settled(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def missed(self, job_id: str) -> None:
-        self.taking.missed(job_id)
+    def missed(self, job_id: str, *, taker: str = "") -> None:
+        self.taking.missed(job_id, taker=taker)
 
     async def settled(self, job: Job) -> None:
         await self.taking.settled(job)
@@ -143,9 +149,10 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A broker in which nothing waits."""
     if request.param == "amqp":
         url = rabbitmq_url()
-        empty_queues(url, [queue_of(model) for model in MODELS])
+        queues = [queue_of(model) for model in (*MODELS, "third")]
+        empty_queues(url, queues)
         yield Broker(url=url, models=MODELS)
-        empty_queues(url, [queue_of(model) for model in MODELS])
+        empty_queues(url, queues)
     else:
         this_process_redis().flush()
         yield Broker(url=this_process_redis().url, models=MODELS)
@@ -160,6 +167,58 @@ async def test_what_waits_in_the_broker_is_counted_by_model(broker: Broker) -> N
     await asyncio.to_thread(publisher.close, within_s=SOON_S)
     # Then they are counted, and a queue that is not there yet has none
     assert CeleryDepths(celery_app(broker)).of(["tiny", "large", "third"]) == {"tiny": 2, "large": 1, "third": 0}
+
+
+async def test_a_message_may_be_sent_for_a_model_that_this_process_does_not_name(broker: Broker) -> None:
+    # Given a process that fetches nothing of the model, and knows another one
+    publisher = CeleryPublisher(celery_app(replace(broker, models=("third",))))
+    publisher.start()
+    # When it is to send for a job of that model, as the sweeper does, and for one of its own
+    for job in (numbered(1, model="large"), numbered(2, model="third")):
+        await publisher.publish(job)
+    await asyncio.to_thread(publisher.close, within_s=SOON_S)
+    # Then both messages are there
+    assert CeleryDepths(celery_app(broker)).of(["large", "third"]) == {"large": 1, "third": 1}
+
+
+async def test_a_message_that_is_refused_holds_up_nobody(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a broker that refuses whatever is of one model
+    app = celery_app(broker)
+    send = app.send_task
+
+    def refuse_large(
+        name: str, args: tuple[str], *, queue: Queue, task_id: str, producer: Producer, retry: bool
+    ) -> None:
+        if queue.name == queue_of("large"):
+            raise ChannelError
+        send(name, args, queue=queue, task_id=task_id, producer=producer, retry=retry)
+
+    monkeypatch.setattr(app, "send_task", refuse_large)
+    publisher = CeleryPublisher(app)
+    # When such ones come before another
+    with capture_logs() as logs:
+        for job in (numbered(1, model="large"), numbered(2, model="large"), numbered(3)):
+            await publisher.publish(job)
+        publisher.start()
+        await until(lambda: not publisher.waiting, "a publisher that has nothing left")
+        await asyncio.to_thread(publisher.close, within_s=SOON_S)
+    # Then that one is sent, and what was refused is told once; nobody calls it the broker's absence
+    assert CeleryDepths(celery_app(broker)).of(MODELS) == {"tiny": 1, "large": 0}
+    assert [(told["event"], told.get("model"), told.get("job_id")) for told in logs] == [
+        ("message_refused", "large", "job-1")
+    ]
+
+
+async def test_what_waits_for_the_broker_is_counted_and_has_an_age() -> None:
+    # Given a publisher that has not begun, and room for one
+    publisher = CeleryPublisher(celery_app(Broker(url="redis://127.0.0.1:1/0", models=MODELS)), most_waiting=1)
+    assert (publisher.waiting, publisher.waiting_s) == (0, 0.0)
+    # Then it says what it keeps, also when it is given that twice
+    assert publisher.send("tiny", "job-1")
+    assert publisher.send("tiny", "job-1")
+    assert not publisher.send("tiny", "job-2")
+    assert publisher.waiting == 1
+    assert publisher.waiting_s > 0
 
 
 async def test_a_broker_that_does_not_answer_has_no_count_and_holds_nobody_up() -> None:

@@ -54,7 +54,7 @@ async def test_a_message_is_kept_until_its_taker_comes_back() -> None:
     assert await desk.take() == "job-2"
     assert await first is True
     # And so it may when its job is done, if that comes first
-    desk.taking.done("job-2")
+    desk.taking.done("job-2", taker="a")
     assert await second is True
 
 
@@ -75,12 +75,53 @@ async def test_who_loses_a_job_to_another_node_gets_the_one_that_his_message_nam
     assert await desk.taking.take(("tiny",), taker="a") == "job-1"
     # When another node was quicker with the first
     assert desk.line.claim("job-1")
-    desk.taking.missed("job-1")
+    desk.taking.missed("job-1", taker="a")
     # Then the message, which stands for a job that still waits, is not lost
     assert await desk.take() == "job-3"
     assert not message.done()
     desk.taking.close()
     assert await message is False
+
+
+async def test_two_takers_of_a_node_are_told_two_jobs() -> None:
+    # Given two jobs with their messages, and one who was told the first, and has not claimed it yet
+    desk = Desk()
+    desk.line.put(numbered(1))
+    desk.line.put(numbered(2))
+    messages = [desk.message("tiny", "job-1"), desk.message("tiny", "job-2")]
+    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
+    # Then the next one is told the second
+    assert await asyncio.wait_for(desk.taking.take(("tiny",), taker="b"), SOON_S) == "job-2"
+    desk.taking.close()
+    assert await asyncio.gather(*messages) == [False, False]
+
+
+@pytest.mark.parametrize("done_first", [False, True])
+async def test_who_loses_a_job_to_another_taker_of_his_node_leaves_that_ones_message_alone(done_first: bool) -> None:
+    # Given two jobs with their messages, and two takers who were told the first, for its claim took long
+    desk = Desk()
+    desk.line.put(numbered(1))
+    messages = {"job-1": desk.message("tiny", "job-1")}
+    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
+    messages["job-2"] = desk.message("tiny", "job-2")
+    assert await asyncio.wait_for(desk.taking.take(("tiny",), taker="b"), SOON_S) == "job-1"
+    assert desk.line.claim("job-1")
+    desk.line.put(numbered(2))
+    # When the one makes it, and the other hears that he has lost it, whichever comes first
+    try:
+        if done_first:
+            desk.taking.done("job-1", taker="a")
+        desk.taking.missed("job-1", taker="b")
+        assert desk.taking.waiting == 1
+        if not done_first:
+            desk.taking.done("job-1", taker="a")
+        # Then the first one's message is done with, and the second one's still stands for its job
+        assert await asyncio.wait_for(asyncio.shield(messages["job-1"]), SOON_S) is True
+        assert not messages["job-2"].done()
+        assert await desk.take(taker="b") == "job-2"
+    finally:
+        desk.taking.close()
+    assert await messages["job-2"] is False
 
 
 async def test_nothing_is_taken_while_a_claim_would_not_hold() -> None:
@@ -96,7 +137,7 @@ async def test_nothing_is_taken_while_a_claim_would_not_hold() -> None:
     desk.may_take = True
     message = desk.message("tiny", "job-1")
     assert await looking == "job-1"
-    desk.taking.done("job-1")
+    desk.taking.done("job-1", taker="a")
     assert await message is True
 
 
@@ -130,7 +171,7 @@ async def test_a_message_of_another_model_than_the_job_comes_again() -> None:
     message = desk.message("tiny", "job-2")
     assert await desk.take("tiny", "large") == "job-1"
     # When that one is done, then the message still stands for its own
-    desk.taking.done("job-1")
+    desk.taking.done("job-1", taker="a")
     assert await message is False
 
 

@@ -189,9 +189,11 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(job=jobs, there=st.booleans())
     def reconcile(self, job: Job, there: bool) -> None:
-        present = {an_original(job).name} if there else set[str]()
+        missing = {an_original(job).name: not there}
         self.both(lambda stores: stores.jobs.artifact_names([job.id, "nobody"]))
-        self.both(lambda stores: stores.jobs.note_missing(present))
+        self.both(lambda stores: stores.jobs.note_missing(missing))
+        self.both(lambda stores: stores.jobs.noted_missing(after=job.id, limit=2))
+        self.both(lambda stores: stores.jobs.noted_missing(before=job.id, limit=2))
 
     @rule()
     def restart(self) -> None:

@@ -69,6 +69,16 @@ async def test_they_answer_without_a_redis_and_not_without_a_database(settings: 
             pass
 
 
+async def test_they_start_without_their_object_store(settings: Settings) -> None:
+    # Given an object store that is away
+    there_is_none = {"object_store": "s3://pictures/x", "s3_endpoint": "http://127.0.0.1:1"}
+    keys = {"s3_access_key_id": SecretStr("a"), "s3_secret_access_key": SecretStr("b")}
+    # Then submits that bring no picture are accepted
+    async with open_runtime(settings.model_copy(update=there_is_none | keys)) as runtime:
+        job = await runtime.studio.submit(ORDER)
+        assert (await runtime.studio.get(job.id)).state is JobState.PENDING
+
+
 async def test_a_node_needs_what_it_shares(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="set DATABASE_URL and REDIS_URL"):
         async with open_node(Settings.model_validate({"data_dir": tmp_path})):

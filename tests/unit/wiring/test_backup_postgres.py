@@ -13,7 +13,7 @@ from danqing.store.postgres import PostgresStores
 from danqing.wiring.backup import make_backup, restore_backup
 from tests.contracts.job_store import processing
 from tests.fakes.domain import NO_LIMIT, a_job, an_original, later
-from tests.services.postgres import running_postgres
+from tests.services.postgres import USER, running_postgres
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
@@ -31,17 +31,29 @@ def test_our_own_tool_says_which_to_use(tmp_path: Path) -> None:
 async def test_what_the_documented_commands_have_dumped_they_restore(tmp_path: Path) -> None:
     # Given a database with jobs in it, of which one runs
     server = running_postgres()
+    ordinary = server.new_role("ordinary")
     stores = PostgresStores.open(url := server.new_database())
     waiting, running, done = await stores.jobs.add(a_job(), NO_LIMIT), *[await processing(stores.jobs) for _ in "12"]
     done = await stores.jobs.complete(done.id, 1, [an_original(done)], [], later())
     secret = await stores.secret()
-    # When the documented commands are run, one after the other
-    commands = [line for line in OPERATIONS.read_text().splitlines() if line.startswith(("pg_dump ", "pg_restore "))]
-    assert [command.split()[0] for command in commands] == ["pg_dump", "pg_restore"]
-    restored = server.new_database(migrated=False)
-    for command, database in zip(commands, (url, restored), strict=True):
+    # When the documented commands are run, one after the other: the database made by one who may, for one who may not
+    names = ("pg_dump", "createdb", "pg_restore")
+    commands = [line for line in OPERATIONS.read_text().splitlines() if line.split(" ")[0] in names]
+    assert [command.split()[0] for command in commands] == [*names]
+    restored = server.url("restored", user=ordinary)
+    for command, database in zip(commands, (url, "", restored), strict=True):
         program = server.dump_program(command.split()[0])
-        environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "DATABASE_URL": database}
+        environment = {
+            **os.environ,
+            "PATH": f"{program.parent}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(server.port),
+            "PGUSER": USER,
+            "DATABASE_URL": database,
+        }
+        if program.name == "createdb":
+            assert command.endswith(" --owner=danqing danqing")
+            command = f"{command.removesuffix(' --owner=danqing danqing')} --owner={ordinary} restored"
         process = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env=environment)
         assert await process.wait() == 0
     # Then everything is there, and can be gone on with

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.blobs.s3 import S3ArtifactStore
@@ -13,7 +14,14 @@ from danqing.config import InvalidSettings, Settings, load_settings
 from danqing.core.errors import StorageFailure
 from danqing.wiring import pictures
 from danqing.wiring.backup import make_backup, restore_backup
-from danqing.wiring.pictures import artifact_factory, check_object_store, object_place, open_artifacts
+from danqing.wiring.pictures import (
+    artifact_factory,
+    artifacts_that_may_be_away,
+    check_object_store,
+    object_place,
+    open_artifacts,
+    try_again,
+)
 from tests.services.s3 import SECRET, S3Server
 
 
@@ -92,6 +100,50 @@ def test_one_that_does_not_answer_is_told_within_seconds(s3: S3Server, tmp_path:
             check_object_store(settings)
     finally:
         s3.thaw()
+
+
+async def test_a_process_that_has_more_to_do_starts_without_its_object_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an object store that is away
+    settings = settings_of(
+        tmp_path,
+        DANQING_OBJECT_STORE="s3://pictures/x",
+        DANQING_S3_ENDPOINT="http://127.0.0.1:1",
+        AWS_ACCESS_KEY_ID="a",
+        AWS_SECRET_ACCESS_KEY=SECRET,
+    )
+    monkeypatch.setattr(pictures, "AGAIN_S", 3600.0)
+    with structlog.testing.capture_logs() as lines:
+        async with artifacts_that_may_be_away(settings) as artifacts:
+            # Then there is a store, and who uses it is told that it fails
+            assert type(artifacts) is S3ArtifactStore
+    said = [line for line in lines if line["event"] == "pictures_place_away"]
+    assert len(said) == 1 and "no connection" in said[0]["hint"]
+    assert SECRET not in str(lines)
+
+
+async def test_one_that_says_no_is_not_started_with(s3: S3Server, tmp_path: Path) -> None:
+    settings = s3_settings(s3, tmp_path, DANQING_S3_SECRET_ACCESS_KEY="wrong")
+    with pytest.raises(StorageFailure, match="SignatureDoesNotMatch"):
+        async with artifacts_that_may_be_away(settings):
+            pytest.fail("it was started")
+
+
+async def test_an_object_store_that_was_away_is_tried_until_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one that does not answer, then refuses a key, then works
+    settings = settings_of(tmp_path, DANQING_OBJECT_STORE="s3://pictures/x")
+    reasons: list[str | None] = ["no answer in time", "SignatureDoesNotMatch", None]
+    place = object_place(settings)
+    monkeypatch.setattr(pictures, "_tried", lambda _: (place, reasons.pop(0)))
+    # Then it is tried until it works, and each time it is said why it does not
+    with structlog.testing.capture_logs() as lines:
+        await try_again(settings, every_s=0)
+    assert reasons == []
+    assert [line["event"] for line in lines] == ["pictures_place_away"] * 2 + ["pictures_place_there"]
+    assert "SignatureDoesNotMatch" in lines[1]["hint"]
 
 
 @pytest.mark.parametrize(

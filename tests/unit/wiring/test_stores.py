@@ -86,6 +86,22 @@ async def test_an_address_of_something_else_is_refused_and_not_told(tmp_path: Pa
     assert "hidden" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1/danqing", "nobody listens there"),
+        ("no-such-host.invalid/danqing", "no such host"),
+        ("127.0.0.1:1/danqing?nonsense=1", "it cannot be used (ProgrammingError)"),
+    ],
+)
+async def test_a_database_that_is_not_there_is_told_as_such(tmp_path: Path, address: str, reason: str) -> None:
+    settings = settings_of(tmp_path, f"postgresql://danqing:hidden@{address}")
+    with pytest.raises(StorageFailure) as told:
+        async with open_stores(settings, alone=False):
+            pass
+    assert str(told.value) == f"The PostgreSQL of DATABASE_URL: {reason}."
+
+
 async def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 

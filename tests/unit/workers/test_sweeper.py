@@ -1,7 +1,8 @@
 """What dead nodes and lost messages leave behind, found again."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from danqing.core.errors import StorageFailure
 from danqing.core.shared_store import Node, Waiting, worker_of_node
 from danqing.core.states import JobState
-from danqing.core.types import Job
+from danqing.core.types import Job, WorkerState, WorkerStatus
 from danqing.workers.sweeper import Sweeper, SweepRules
 from tests.fakes.domain import NO_LIMIT, a_job, a_request, later
 from tests.fakes.job_store import InMemoryJobStore
@@ -18,7 +19,7 @@ from tests.fakes.shared_store import InMemoryJobLine, InMemoryNodes
 from tests.fakes.studio_parts import RecordingQueue
 from tests.unit.workers.test_settlement import a_settlement
 
-LEASE_S = 15.0
+LEASE_S, SILENCE_S = 15.0, 6.0
 
 
 class Set:
@@ -32,6 +33,9 @@ class Set:
         self.queue = RecordingQueue()
         self.depths: dict[str, int] | None = {}
         self.others_sweep = False
+        self.asked = 0
+        self.broker_thinks: Callable[[], object] = lambda: None
+        self.held: str | None = None
         self.pauses: list[float] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.sweeper = Sweeper(
@@ -43,20 +47,34 @@ class Set:
             exclusive=self._exclusive,
             rules=rules,
             pause=self._pause,
+            clock=lambda: self.now,
         )
 
     async def _pause(self, seconds: float) -> None:
+        assert self.held is None, "a process that stands still here must not keep others from it"
         self.pauses.append(seconds)
         if self.meanwhile is not None:
             await self.meanwhile()
 
     def _depths(self, models: Collection[str]) -> Mapping[str, int] | None:
+        self.asked += 1
+        self.broker_thinks()
         return None if self.depths is None else {model: self.depths.get(model, 0) for model in models}
 
     @asynccontextmanager
     async def _exclusive(self, name: str) -> AsyncGenerator[bool]:
-        assert name == "sweeper"
-        yield not self.others_sweep
+        assert self.held is None, "two locks at once"
+        self.held = name
+        try:
+            yield not self.others_sweep
+        finally:
+            self.held = None
+
+    async def sweep_twice(self) -> None:
+        """With the silence that makes an orphan of a suspect in between."""
+        await self.sweeper.try_to_sweep()
+        self.now += SILENCE_S
+        await self.sweeper.try_to_sweep()
 
     async def running_on(self, node_id: str) -> Job:
         """A job that a worker of this node, which just lives, has claimed."""
@@ -79,7 +97,12 @@ async def test_what_a_dead_node_held_is_given_back_and_sent_again(house: Set) ->
     assert house.queue.ids == []
     house.now += LEASE_S + 1
     await house.nodes.beat(Node(id="living", name="living", started_at=later()), lease_s=LEASE_S)
-    # When somebody sweeps
+    # When somebody sweeps, and again when the silence has gone on
+    await house.sweeper.sweep()
+    house.now += SILENCE_S - 0.1
+    await house.sweeper.sweep()
+    assert (await house.store.get(lost.id)).state is JobState.PROCESSING
+    house.now += 0.1
     await house.sweeper.sweep()
     # Then the one waits again, for no fault of its own, and the other is left alone
     given_back = await house.store.get(lost.id)
@@ -95,16 +118,55 @@ async def test_a_node_that_says_after_all_that_it_lives_keeps_its_jobs(house: Se
     held, lost = await house.running_on("slow"), await house.running_on("dead")
     house.now += LEASE_S + 1
 
-    async def one_beats() -> None:
-        await house.nodes.beat(Node(id="slow", name="slow", started_at=later()), lease_s=LEASE_S)
-
-    # When one of them says so while the sweeper waits
-    house.meanwhile = one_beats
+    await house.sweeper.sweep()
+    # When one of them says so before the sweeper looks again
+    await house.nodes.beat(Node(id="slow", name="slow", started_at=later()), lease_s=LEASE_S)
+    house.now += SILENCE_S
     await house.sweeper.sweep()
     # Then only the other one's job is given back
-    assert 6.0 in house.pauses
     assert (await house.store.get(held.id)).state is JobState.PROCESSING
     assert (await house.store.get(lost.id)).state is JobState.PENDING
+
+
+async def test_silence_is_counted_anew_after_a_failure_of_the_store(
+    house: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a suspect, and a store that is away until long after
+    held = await house.running_on("slow")
+    house.now += LEASE_S + 1
+    await house.sweeper.try_to_sweep()
+
+    async def fail() -> Sequence[Node]:
+        raise StorageFailure
+
+    with monkeypatch.context() as away:
+        away.setattr(house.nodes, "alive", fail)
+        await house.sweeper.try_to_sweep()
+    house.now += 10 * SILENCE_S
+    # When it is back, then its silence is not held against a node
+    await house.sweeper.try_to_sweep()
+    assert (await house.store.get(held.id)).state is JobState.PROCESSING
+    await house.sweep_twice()
+    assert (await house.store.get(held.id)).state is JobState.PENDING
+
+
+async def test_a_broker_that_hangs_delays_no_orphan(tmp_path: Path) -> None:
+    # Given an orphan, a job that waits, and a broker that says nothing
+    house = Set(tmp_path, rules=SweepRules(answer_s=0.01))
+    lost = await house.running_on("dead")
+    await house.store.add(a_job(), NO_LIMIT)
+    house.now += LEASE_S + 1
+    answers = threading.Event()
+    house.broker_thinks = answers.wait
+    # When somebody sweeps, then the orphan is given back, and the broker is asked once
+    try:
+        await house.sweep_twice()
+        await house.sweeper.try_to_sweep()
+    finally:
+        answers.set()
+    assert (await house.store.get(lost.id)).state is JobState.PENDING
+    assert house.asked == 1
+    assert house.queue.ids == [lost.id]
 
 
 async def test_messages_that_go_on_lacking_are_sent_again_and_no_more_than_lack(house: Set) -> None:
@@ -163,7 +225,7 @@ async def test_only_one_process_sweeps_at_a_time(house: Set) -> None:
     lost = await house.running_on("dead")
     house.now += LEASE_S + 1
     house.others_sweep = True
-    await house.sweeper.sweep()
+    await house.sweep_twice()
     assert (await house.store.get(lost.id)).state is JobState.PROCESSING
     # When he does not any more
     house.others_sweep = False
@@ -171,10 +233,12 @@ async def test_only_one_process_sweeps_at_a_time(house: Set) -> None:
     assert (await house.store.get(lost.id)).state is JobState.PENDING
 
 
+@pytest.mark.parametrize(("longest_s", "least", "most"), [(1000.0, 100, 300), (15.0, 7.5, 22.5), (2.0, 1, 3)])
 async def test_the_more_there_are_the_less_often_each_sweeps_and_failures_end_nothing(
-    house: Set, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_s: float, least: float, most: float
 ) -> None:
     # Given ninety-nine nodes
+    house = Set(tmp_path, rules=SweepRules(longest_s=longest_s))
     for number in range(99):
         await house.nodes.beat(Node(id=f"n{number}", name="n", started_at=later()), lease_s=LEASE_S)
     sweeps: list[int] = []
@@ -193,6 +257,45 @@ async def test_the_more_there_are_the_less_often_each_sweeps_and_failures_end_no
     house.meanwhile = stop_after_three
     with pytest.raises(asyncio.CancelledError):
         await house.sweeper.run()
-    # Then it waits so long that all together sweep every two seconds, and goes on through failures
+    # Then it waits so long that all together sweep every two seconds, or as long as it may, and failures end nothing
     assert len(house.pauses) == 3
-    assert all(100 <= pause <= 300 for pause in house.pauses)
+    assert all(least <= pause <= most for pause in house.pauses)
+
+
+async def test_a_suspect_is_looked_at_again_soon_however_many_there_are(tmp_path: Path) -> None:
+    # Given many nodes, of which one has been silent for longer than its lease
+    house = Set(tmp_path, rules=SweepRules(longest_s=1000.0))
+    lost = await house.running_on("dead")
+    house.now += LEASE_S + 1
+    for number in range(99):
+        await house.nodes.beat(Node(id=f"n{number}", name="n", started_at=later()), lease_s=LEASE_S)
+
+    async def time_goes_by() -> None:
+        house.now += house.pauses[-1]
+        if len(house.pauses) == 2:
+            raise asyncio.CancelledError
+
+    # When a sweeper runs, then it gives the job back when the silence has gone on, and not turns later
+    house.meanwhile = time_goes_by
+    with pytest.raises(asyncio.CancelledError):
+        await house.sweeper.run()
+    assert house.pauses[0] == SILENCE_S
+    assert (await house.store.get(lost.id)).state is JobState.PENDING
+
+
+async def test_jobs_that_no_node_can_make_are_told_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a job of a model that a node has, and one of a model that none has any more
+    house = Set(tmp_path, rules=SweepRules(tells=True))
+    worker = WorkerStatus(id="n/cpu", state=WorkerState.STARTING, pid=1, restarts=0, models=("tiny",))
+    node = Node(id="n", name="n", started_at=later(), workers=(worker,))
+    await house.nodes.beat(node, lease_s=LEASE_S)
+    await house.store.add(a_job(), NO_LIMIT)
+    gone = await house.store.add(a_job(request=a_request(model="gone")), NO_LIMIT)
+    # When somebody sweeps, and again, then it is told once
+    for _ in range(2):
+        await house.sweeper.sweep()
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "no_node_for_jobs" in line]
+    assert "gone" in told
+    assert "tiny" not in told
+    # And nothing is done to it
+    assert (await house.store.get(gone.id)).state is JobState.PENDING

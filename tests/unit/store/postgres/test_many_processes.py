@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
+from sqlalchemy import literal_column, select
 
-from danqing.core.errors import DataDirectoryInUse, QueueFull, TooManyJobs
+from danqing.core.errors import DataDirectoryInUse, QueueFull, StorageFailure, TooManyJobs
 from danqing.core.issued_keys import KeyRing
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
@@ -185,6 +187,33 @@ async def test_figures_are_those_of_all(several: list[PostgresStores]) -> None:
             assert time.monotonic() < until
 
 
+async def test_while_ended_jobs_cannot_be_counted_the_figures_are_those_from_before(
+    several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given figures that were counted once, and from now on as often as they are asked for, which fails
+    first, second, _ = several
+    ended = await processing(first.jobs)
+    await first.jobs.complete(ended.id, 1, [], [], later())
+    assert (await first.jobs.counts())[JobState.COMPLETED] == 1
+    monkeypatch.setattr("danqing.store.many_writers.ENDED_COUNT_S", 0.0)
+    monkeypatch.setattr("danqing.store.many_writers.PART_OF_TIME", 0)
+    monkeypatch.setattr("danqing.store.many_writers.COUNT_ENDED", select(literal_column("1/0"), literal_column("1")))
+    until = time.monotonic() + WAIT_S
+    with structlog.testing.capture_logs() as lines:
+        # Then they are told all the same, with what this process has ended since
+        while not lines:
+            assert (await first.jobs.counts())[JobState.COMPLETED] == 1
+            assert time.monotonic() < until
+        assert "ended_jobs_not_counted" in {line["event"] for line in lines}
+        another = await processing(first.jobs)
+        await first.jobs.complete(another.id, 1, [], [], later())
+        assert (await first.jobs.counts())[JobState.COMPLETED] == 2
+    # And a process that never could count them says so, but what has not ended it knows
+    with pytest.raises(StorageFailure):
+        await second.jobs.counts()
+    assert (await second.jobs.unfinished_counts())[JobState.PENDING] == 0
+
+
 async def test_an_owner_has_no_more_running_than_he_may_whoever_claims(url: str) -> None:
     # Given processes that know of a limit of two, and owners with jobs in line
     several = [await asyncio.to_thread(PostgresStores.open, url, max_running_of_owner=2) for _ in range(3)]
@@ -268,6 +297,43 @@ async def test_an_exclusive_one_whose_connection_is_gone_frees_the_place(
                 async with several[1].exclusive("sweeper") as is_free:
                     if is_free:
                         break
+
+
+async def test_an_exclusive_one_that_stands_still_frees_the_place(
+    several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one that says nothing to the server, as if it were frozen
+    monkeypatch.setattr("danqing.store.advisory_locks.SILENT_S", 0.1)
+    async with several[0].exclusive("sweeper") as is_in:
+        assert is_in
+        # Then the place is free soon
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                async with several[1].exclusive("sweeper") as is_free:
+                    if is_free:
+                        break
+    # And the first one works on, and may have it again
+    async with several[0].exclusive("sweeper") as again:
+        assert again
+
+
+async def test_one_that_works_for_long_keeps_the_place_and_ordinary_connections_are_not_ended(
+    url: str, several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one that is in, and tells the server again and again that it lives
+    monkeypatch.setattr("danqing.store.advisory_locks.LOOK_AGAIN_S", 0.01)
+    holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
+    said = f"SELECT state_change FROM pg_stat_activity WHERE pid = ({holder})"
+    async with several[0].exclusive("janitor") as is_in:
+        assert is_in
+        (before,) = ask(url, said)
+        until = time.monotonic() + WAIT_S
+        while await asyncio.to_thread(ask, url, said) == [before]:
+            assert time.monotonic() < until
+    # When it has left, then its connection may be as silent as any
+    with several[0].database.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW idle_session_timeout").scalar_one() == "0"
+        assert connection.exec_driver_sql("SHOW tcp_user_timeout").scalar_one() in ("20000", "0")  # 0: no TCP
 
 
 async def test_a_server_alone_is_the_only_one(several: list[PostgresStores]) -> None:

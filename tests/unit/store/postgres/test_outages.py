@@ -63,7 +63,7 @@ async def behind_proxy(url: str, proxy: CuttingProxy, server: PostgresServer) ->
 
 
 async def test_a_database_that_is_away_fails_calls_soon_and_comes_back_by_itself(
-    server: PostgresServer, stores: PostgresStores
+    server: PostgresServer, stores: PostgresStores, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given stores in use
     job = await stores.jobs.add(a_job(), NO_LIMIT)
@@ -80,6 +80,10 @@ async def test_a_database_that_is_away_fails_calls_soon_and_comes_back_by_itself
     assert await stores.jobs.get(job.id) == job
     assert await stores.jobs.claim(job.id, "w", later())
     assert (await stores.jobs.counts())[JobState.PENDING] == 0
+    # And the log tells of it once, not with every try
+    warned = [line for line in capsys.readouterr().out.splitlines() if "debug" not in line]
+    told = [sum(word in line for line in warned) for word in ("database_away", "database_back", "store_call")]
+    assert told == [1, 1, 0]
 
 
 async def test_a_server_that_does_not_answer_fails_calls_soon(server: PostgresServer, url: str) -> None:

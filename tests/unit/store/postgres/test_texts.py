@@ -62,13 +62,22 @@ async def test_a_waiting_job_that_cannot_be_read_fails_when_it_is_claimed(url: s
     await again.close()
 
 
-async def test_an_orphan_that_cannot_be_read_fails(url: str, stores: PostgresStores) -> None:
+async def test_an_orphan_that_cannot_be_read_is_left_to_who_can(
+    url: str, stores: PostgresStores, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given orphans, of which the first has something that only a newer version knows
     newer, plain = [await stores.jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
     for job in (newer, plain):
         assert await stores.jobs.claim(job.id, "gone/w", later())
-    ask(url, "UPDATE jobs SET request = '' WHERE id = %s", newer.id)
-    assert [job.id for job in await stores.nodes.orphans()] == [plain.id]
-    assert ask(url, "SELECT state FROM jobs WHERE id = %s", newer.id) == [("failed",)]
+    ask(url, "UPDATE jobs SET request = replace(request, '{', '{\"style\":\"ink\",') WHERE id = %s", newer.id)
+    # Then it stays as it is, and is told of once
+    for _ in range(2):
+        assert [job.id for job in await stores.nodes.orphans()] == [plain.id]
+    assert capsys.readouterr().out.count("orphan_unreadable") == 1
+    assert ask(url, "SELECT state FROM jobs WHERE id = %s", newer.id) == [("processing",)]
+    # And who can read it finds it
+    ask(url, "UPDATE jobs SET request = replace(request, '\"style\":\"ink\",', '') WHERE id = %s", newer.id)
+    assert [job.id for job in await stores.nodes.orphans()] == [newer.id, plain.id]
     assert await stores.jobs.give_back(plain.id, 1, LOST, later())
 
 
