@@ -41,7 +41,7 @@ async def exclusive(engine: Engine, name: str) -> AsyncGenerator[bool]:
     what is done inside must bear being done by two. Raises StorageFailure.
     """
     held = _Held(engine, TRY, key_of("exclusive", name))
-    if not await asyncio.to_thread(held.take):
+    if not await _taken(held):
         yield False
         return
     async with _kept(_keep_alive(held), held):
@@ -61,7 +61,7 @@ async def hold(engine: Engine, *, alone: bool, wait_s: float = 0.0) -> AsyncGene
     statement, key = (TRY if alone else TRY_SHARED), key_of(*WHOLE)
     held = _Held(engine, statement, key)
     until = asyncio.get_running_loop().time() + wait_s
-    while not await asyncio.to_thread(held.take):
+    while not await _taken(held):
         if asyncio.get_running_loop().time() >= until:
             raise DataDirectoryInUse("The database is in use by another server.")
         await asyncio.sleep(_PAUSE_S)
@@ -134,6 +134,15 @@ async def _keep(held: _Held) -> None:
                     log.error("store_taken_over", hint="another server works on the database; stop one of them")
             except StorageFailure:
                 continue  # logged; the database is away
+
+
+async def _taken(held: _Held) -> bool:
+    """Cancelled, it leaves no lock behind, and no connection."""
+    try:
+        return await _uncut(held.take)
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.to_thread(held.leave))
+        raise
 
 
 async def _uncut(call: Callable[[], bool]) -> bool:

@@ -26,6 +26,7 @@ from tests.services.redis import RedisServer, this_process_redis
 from tests.zoo.house import until
 
 MODELS = ("tiny", "large")
+END_S = 60.0  # Celery ends when it pleases
 THREADS = 32  # more than the jobs of a test, each of which keeps its message
 
 
@@ -59,7 +60,7 @@ class CeleryHouse:
     async def close(self) -> None:
         self.feed.end()
         self.taking.close()
-        assert await asyncio.to_thread(self.feed.join, SOON_S)
+        assert await asyncio.to_thread(self.feed.join, END_S)
         await asyncio.to_thread(self.publisher.close, within_s=SOON_S)
 
     async def publish(self, job: Job) -> None:

@@ -4,15 +4,17 @@ import asyncio
 import itertools
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
-from sqlalchemy import literal_column, select
+from sqlalchemy import Connection, Engine, Select, literal_column, select
 
 from danqing.core.errors import DataDirectoryInUse, QueueFull, StorageFailure, TooManyJobs
 from danqing.core.issued_keys import KeyRing
@@ -20,6 +22,7 @@ from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job
+from danqing.store import advisory_locks
 from danqing.store.many_writers import FULL_SOON
 from danqing.store.postgres import PostgresStores
 from tests.contracts.job_store import processing
@@ -271,6 +274,35 @@ async def test_all_have_one_secret(several: list[PostgresStores]) -> None:
     secrets = await asyncio.gather(*(stores.secret() for stores in several * 3))
     assert len(set(secrets)) == 1
     assert len(secrets[0]) == 32
+
+
+async def test_a_lock_whose_taker_is_cancelled_is_free(
+    several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who is cancelled just when the database has given him the lock
+    first, second, _ = several
+    entered, told, enter = threading.Event(), threading.Event(), advisory_locks._enter
+
+    def enter_late(engine: Engine, statement: Select[Any], key: int) -> Connection | None:
+        connection = enter(engine, statement, key)
+        entered.set()
+        told.wait(20)
+        return connection
+
+    async def hold() -> None:
+        async with first.exclusive("sweeper"):
+            pass
+
+    monkeypatch.setattr(advisory_locks, "_enter", enter_late)
+    holding = asyncio.create_task(hold())
+    await asyncio.to_thread(entered.wait)
+    holding.cancel()
+    told.set()
+    await asyncio.wait([holding])
+    # Then others get it
+    monkeypatch.undo()
+    async with second.exclusive("sweeper") as is_in:
+        assert is_in
 
 
 async def test_one_of_all_is_exclusive(several: list[PostgresStores]) -> None:

@@ -20,6 +20,7 @@ from tests.unit.store.postgres.asking import ask, ask_for_rows
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=2)
+A_LONG_TIME, JUST_NOW = timedelta(days=2), timedelta()
 SHELF = Shelf(location=str, link=str)
 
 
@@ -127,24 +128,25 @@ FAILED, CANCELLED = JobState.FAILED, JobState.CANCELLED
 
 
 @pytest.mark.parametrize(
-    ("states", "size", "since", "status"),
+    ("states", "size", "age", "status"),
     [
-        ([WAITS, WAITS], 2, LONG_AGO, "pending"),
-        ([WAITS, DONE], 2, LONG_AGO, "running"),
-        ([MAKING], 1, LONG_AGO, "running"),
-        ([RUNS], 1, LONG_AGO, "running"),
-        ([DONE], 2, NOW, "running"),
-        ([DONE], 2, LONG_AGO, "partial"),
-        ([DONE, DONE], 2, NOW, "success"),
-        ([DONE, FAILED], 2, NOW, "partial"),
-        ([FAILED, CANCELLED], 2, NOW, "error"),
-        ([CANCELLED, CANCELLED], 2, NOW, "cancelled"),
+        ([WAITS, WAITS], 2, A_LONG_TIME, "pending"),
+        ([WAITS, DONE], 2, A_LONG_TIME, "running"),
+        ([MAKING], 1, A_LONG_TIME, "running"),
+        ([RUNS], 1, A_LONG_TIME, "running"),
+        ([DONE], 2, JUST_NOW, "running"),
+        ([DONE], 2, A_LONG_TIME, "partial"),
+        ([DONE, DONE], 2, JUST_NOW, "success"),
+        ([DONE, FAILED], 2, JUST_NOW, "partial"),
+        ([FAILED, CANCELLED], 2, JUST_NOW, "error"),
+        ([CANCELLED, CANCELLED], 2, JUST_NOW, "cancelled"),
     ],
 )
 async def test_a_batch_is_told_as_the_history_tells_it(
-    url: str, stores: PostgresStores, states: list[JobState], size: int, since: datetime, status: str
+    url: str, stores: PostgresStores, states: list[JobState], size: int, age: timedelta, status: str
 ) -> None:
     # Given a batch with these jobs, announced to be of this size
+    since = datetime.now(UTC) - age
     for index, state in enumerate(states):
         request = a_request(seed=7 - index, negative_prompt="n")
         place = len(states) - index
@@ -153,7 +155,7 @@ async def test_a_batch_is_told_as_the_history_tells_it(
     # Then its row says what the history says, with its first picture's values
     (row,) = ask_for_rows(url, "SELECT * FROM image_generation_batches")
     batch = await stores.batches.batch("批次", None)
-    (summary,) = from_batches([batch], SHELF, now=NOW, caller=LOCAL)
+    (summary,) = from_batches([batch], SHELF, now=datetime.now(UTC), caller=LOCAL)
     assert (row["batch_id"], row["status"]) == ("批次", status)
     assert batch.state_at(NOW).value == status
     assert row["base_seed"] == summary.base_seed == 8 - len(states)
