@@ -46,3 +46,18 @@ def test_a_page_that_is_opened_before_the_server_is_ready_waits_for_it(own_studi
     studio.page.reload()
     studio.make("a plain one")
     expect(studio.tile("completed")).to_have_count(1)
+
+
+def test_a_page_that_could_not_read_anything_reads_it_once_the_server_can_be_reached(own_studio: Studio) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    studio.make("a plain one")
+    expect(studio.tile("completed")).to_have_count(1)
+    studio.page.route("**/studio/**", lambda route: route.abort())
+    studio.page.reload()
+    expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
+
+    studio.page.unroute("**/studio/**")
+
+    expect(studio.page.locator(".connection p")).to_have_count(0)
+    expect(studio.tile("completed")).to_have_count(1)

@@ -67,8 +67,9 @@ listen(() => {
     keep("settings", (keptSettings = settings));
     show(settings);
   }
-  if (lost && connection === "fine") void refresh();
-  lost = connection === "lost";
+  const isBack = lost && connection === "fine";
+  lost = connection === "lost"; // before anything that changes the state, and so comes here again
+  if (isBack) void refresh();
 });
 
 /** @param {import("./state/store.js").Settings} settings */
