@@ -31,6 +31,10 @@ $(BIN)/python:
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
+.venv/.installed-bench: .venv/.installed-dev
+	$(PIP_INSTALL) --editable '.[dev,bench]'
+	@touch $@
+
 install: .venv/.installed-dev  ## Make .venv with Danqing and the developer's tools
 
 serve: .venv/.installed  ## Start the server on http://127.0.0.1:8000 (ARGS="--port 9000" adds options)
@@ -80,7 +84,7 @@ format: .venv/.installed-dev  ## Format the code and repair what lint can repair
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.installed  ## Run the benchmarks
+bench: .venv/.installed-bench  ## Run the benchmarks and write docs/performance.md (ARGS="--list" names them)
 	$(BIN)/python bench/run.py $(ARGS)
 
 clean:  ## Remove .venv and caches; keeps danqing-data

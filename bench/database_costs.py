@@ -64,7 +64,7 @@ async def _measure(url: str, postmaster: int, jobs: int, waiting: int) -> Databa
         with Meter(busy) as submitting:
             await _many([lambda n=n: add(n) for n in range(jobs)])
         with Meter(busy) as making:
-            await _many([lambda job=job: _make(stores, job) for job in added], TAKERS)
+            await _many([lambda: _make(stores) for _ in added], TAKERS)
         # A session tells of its transactions when it has been idle for a while.
         await asyncio.sleep(1.5)
         after = await asyncio.to_thread(_totals, url)
@@ -107,14 +107,10 @@ async def _add(stores: PostgresStores, owner: str, model: str) -> Job:
     return await stores.jobs.add(replace(job, request=replace(job.request, model=model)), NO_LIMIT)
 
 
-async def _make(stores: PostgresStores, job: Job) -> None:
-    """As a node does that was sent the job's id: the line says which, of several that wait."""
-    worker = worker_of_node("n", "cpu")
-    named = job.id
-    while (chosen := await stores.line.next("tiny", named)) is not None:
-        if (claimed := await stores.jobs.claim(chosen, worker, utc_now())) is not None:
-            await stores.jobs.complete(claimed.id, len(claimed.attempts), [an_original(claimed)], [], utc_now())
-            return
+async def _make(stores: PostgresStores) -> None:
+    """As a node does that was told that there is work: the line says which."""
+    if (claimed := await stores.line.claim("tiny", worker_of_node("n", "cpu"), utc_now())) is not None:
+        await stores.jobs.complete(claimed.id, len(claimed.attempts), [an_original(claimed)], [], utc_now())
 
 
 async def _beat(stores: PostgresStores, number: int) -> None:

@@ -52,6 +52,11 @@ class FakeEngine:
         width, height = request.width, request.height
         return RawPicture(width=width, height=height, rgb=raw.rgb * (width * height))
 
+    def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """Black, in the size of the picture."""
+        width, height = request.input_images[0].size
+        return RawPicture(width=width, height=height, rgb=bytes(3 * width * height))
+
     def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
         """Four times, in one part."""
         on_part(1, 1)

@@ -1,11 +1,12 @@
 """What Danqing adds to a picture: HTTP submit to PNG in hand, beside the plain diffusers call in the same run.
 
 Each round makes the same request three ways, in turn: the bare pipeline call (`ZImagePipeline.__call__`, to a PIL
-picture, prompt encoded every time); the engine alone in this process; and the server from `POST /api/generate` until
-the PNG of `GET /api/result/…` is read. The picture is of the model's native size, so no enlargement blurs the sum.
+picture, prompt encoded every time); the engine alone in this process; and the server from `POST
+/v1/images/generations` until the PNG of its answer is there. The picture is of the model's native size, so no
+enlargement blurs the sum.
 """
 
-import statistics
+import base64
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import torch
+from comparison import Findings, Goal, over_requests
 from diffusers import ZImagePipeline
 from served import server
 
@@ -27,18 +29,15 @@ from danqing.engine.spec import EngineSpec
 PROMPT = "pizza on a blue background"
 SIDE = 128
 STEPS = 9
-POLL_S = 0.001
+GOAL = Goal(bound=10.0, kind="at most")  # milliseconds, the median
 
 
 def over_http(client: httpx2.Client, seed: int) -> bytes:
-    """One picture as a client gets it."""
-    body = {"prompt": PROMPT, "width": SIDE, "height": SIDE, "num_inference_steps": STEPS, "seed": seed}
-    task_id = client.post("/api/generate", json=body).json()["data"]["task_id"]
-    while (status := client.get(f"/api/task/{task_id}").json()["data"]["status"]) != "completed":
-        if status == "failed":
-            raise RuntimeError("the job failed")
-        time.sleep(POLL_S)
-    return client.get(f"/api/result/{task_id}").content
+    """One picture as a client gets it, in the answer to its request."""
+    body = {"prompt": PROMPT, "size": f"{SIDE}x{SIDE}", "num_inference_steps": STEPS, "seed": seed}
+    answer = client.post("/v1/images/generations", json=body)
+    answer.raise_for_status()
+    return base64.b64decode(answer.json()["data"][0]["b64_json"])
 
 
 def no_image(ref: ImageRef) -> bytes:
@@ -53,8 +52,13 @@ def timed(make: Callable[[int], object], seed: int) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """Runs the three ways in turn and prints what each took; returns the figures in milliseconds and ratios."""
+def measure(quick: bool) -> dict[str, object]:
+    """The three ways in turn."""
+    return report(compared(10 if quick else 60)).as_dict()
+
+
+def compared(rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each way, by round."""
     catalogue = Catalogue("sample")
     card = catalogue.default()
     pipeline = ZImagePipeline.from_pretrained(card.source, dtype=torch.float32)
@@ -85,23 +89,21 @@ def measure(rounds: int) -> dict[str, float]:
                 took = timed(make, seed)
                 if seed >= 3:  # the first ones warm up
                     times[name].append(took)
-    above_plain = sorted(h - p for h, p in zip(times["http"], times["plain"], strict=True))
-    above_engine = sorted(h - e for h, e in zip(times["http"], times["engine"], strict=True))
-    p50 = {name: statistics.median(values) for name, values in times.items()}
-    figures = {
-        "rounds": rounds,
-        "plain_pipeline_p50_ms": p50["plain"],
-        "engine_p50_ms": p50["engine"],
-        "http_p50_ms": p50["http"],
-        "above_plain_pipeline_p50_ms": statistics.median(above_plain),
-        "above_plain_pipeline_p90_ms": above_plain[int(0.9 * (rounds - 1))],
-        "above_engine_p50_ms": statistics.median(above_engine),
-        "above_engine_p90_ms": above_engine[int(0.9 * (rounds - 1))],
-        "http_over_plain_pipeline": p50["http"] / p50["plain"],
-        "http_over_engine": p50["http"] / p50["engine"],
-    }
-    return {name: round(value, 3) for name, value in figures.items()}
+    return times
+
+
+def report(times: dict[str, list[float]]) -> Findings:
+    """Differences are those of the same round."""
+    found = Findings()
+    http = over_requests(times["http"])
+    found.compare("a picture", http, "plain diffusers", over_requests(times["plain"]), "ms", better="less")
+    found.compare("a picture", http, "the engine alone", over_requests(times["engine"]), "ms", better="less", goal=None)
+    above = [http_ms - engine_ms for http_ms, engine_ms in zip(times["http"], times["engine"], strict=True)]
+    found.figure("over HTTP above the engine alone", over_requests(above), "ms", goal=GOAL)
+    return found
 
 
 if __name__ == "__main__":
-    print(measure(40))
+    from report import told
+
+    print("\n".join(told(measure(quick=False))))

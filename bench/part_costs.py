@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import redis
+from served import running
 from shared_parts import HERE
-from submits import running
 
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.states import JobState

@@ -1,6 +1,6 @@
 """Pictures in a local directory beside an S3-compatible store on the same machine: stored, and sent to clients.
 
-`python -m bench.pictures_s3 [ROUNDS]`. The object store is the one that the tests start (SeaweedFS); what it writes
+`python bench/pictures_s3.py [ROUNDS]`. The object store is the one that the tests start (SeaweedFS); what it writes
 lies on the same disk. Clients are sent pictures by the server's own answer, or sent on to where they lie.
 """
 
@@ -30,6 +30,9 @@ from danqing.blobs.s3 import S3ArtifactStore
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.pictures import picture_response
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' servers
+
 from tests.services.s3 import s3_server
 
 SIZES = {"1.5MB": 1_500_000, "24MB": 24_000_000}
@@ -88,7 +91,7 @@ def per_second(work: Callable[[int], object], rounds: int, *, at_once: int = 1) 
         return rounds / (time.perf_counter() - began)
 
 
-def measure(artifacts: ArtifactStore, rounds: int) -> dict[str, float]:
+def measured(artifacts: ArtifactStore, rounds: int) -> dict[str, float]:
     """Pictures a second, stored and read by one thread, and sent to CLIENTS clients at once."""
     figures: dict[str, float] = {}
     receiving, sending = multiprocessing.Pipe(duplex=False)
@@ -111,18 +114,23 @@ def measure(artifacts: ArtifactStore, rounds: int) -> dict[str, float]:
     return {name: round(figure, 1) for name, figure in figures.items()}
 
 
-def main(rounds: int) -> None:
-    """Prints the figures of each place, and how those of the object store compare with the directory's."""
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """See `compared`."""
+    return compared(10 if quick else 100)
+
+
+def compared(rounds: int) -> dict[str, dict[str, float]]:
+    """The figures of each place, and how those of the object store compare with the directory's."""
     with tempfile.TemporaryDirectory() as folder, s3_server() as server:
         place = server.place(Path(folder))
         found = {
-            "directory": measure(LocalArtifactStore(Path(folder) / "outputs"), rounds),
-            "object store": measure(S3ArtifactStore(place), rounds),
-            "redirected": measure(S3ArtifactStore(replace(place, redirects=True)), rounds),
+            "directory": measured(LocalArtifactStore(Path(folder) / "outputs"), rounds),
+            "object store": measured(S3ArtifactStore(place), rounds),
+            "redirected": measured(S3ArtifactStore(replace(place, redirects=True)), rounds),
         }
     ratios = {name: round(figure / found["directory"][name], 2) for name, figure in found["object store"].items()}
-    print(json.dumps(found | {"object store / directory": ratios}, indent=1))
+    return found | {"object store / directory": ratios}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    print(json.dumps(compared(int(sys.argv[1]) if len(sys.argv) > 1 else 100), indent=1))

@@ -88,7 +88,14 @@ def psnr(pictures: Sequence[RawPicture], others: Sequence[RawPicture]) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def measure(
+def measure(quick: bool) -> dict[str, object]:
+    """The sample model on the CPU."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    card = KnownModels().find("sample")
+    return compared(card, device="cpu", side=128, steps=None, rounds=1 if quick else 5, precisions=ALL, compiled=False)
+
+
+def compared(
     card: ModelCard,
     *,
     device: str,
@@ -97,14 +104,15 @@ def measure(
     rounds: int,
     precisions: Sequence[Precision],
     compiled: bool,
-) -> None:
-    """Prints a line for each precision that can be here."""
+) -> dict[str, object]:
+    """Prints a line for each precision that can be here; returns the figures."""
     native = Loaded(dataclasses.replace(card, precision="native"), device=device, compiled=compiled)
     device_name = native.engine.device().name
     print(f"{card.id}, {side}x{side}, {rounds} pictures, {device_name}, torch {torch.__version__}")
     headings = f"{'s/picture':>11}{'native beside':>15}{'ratio':>8}{'weights MB':>12}{'of native':>11}{'PSNR dB':>9}"
     print(f"{'precision':<14}{headings}")
     total = sum(native.weights.values())
+    found: dict[str, object] = {}
     for precision in precisions:
         if precision == "native":
             continue
@@ -112,6 +120,7 @@ def measure(
             other = Loaded(dataclasses.replace(card, precision=precision), device=device, compiled=compiled)
         except EngineFailure as failure:
             print(f"{precision:<14} left out: {failure.public_message}")
+            found[precision] = f"left out: {failure.public_message}"
             continue
         both = [(native.picture(seed, side, steps), other.picture(seed, side, steps)) for seed in range(rounds)]
         beside, own = (min(pair[i][0] for pair in both) for i in (0, 1))
@@ -125,8 +134,16 @@ def measure(
             f"{name} {taken / 1e6:.1f} of {native.weights[name] / 1e6:.1f}" for name, taken in other.weights.items()
         )
         print(f"{'':<14} MB: {parts}")
+        found[precision] = {
+            "s_a_picture": round(own, 3),
+            "native_s_beside": round(beside, 3),
+            "ratio": round(own / beside, 2),
+            "weights_of_native": round(size / total, 2),
+            "psnr_db": round(likeness, 1),
+        }
         other.close()
     native.close()
+    return found
 
 
 def main() -> None:
@@ -145,7 +162,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     card = KnownModels().find(args.model)
     side = args.side or (128 if card.id.startswith("sample") else card.defaults.width)
-    measure(
+    compared(
         card,
         device=args.device,
         side=side,

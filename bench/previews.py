@@ -71,7 +71,12 @@ def steps_ms(engine: Engine, card: ModelCard, side: int, seed: int, *, previews:
     return clock.steps_ms()
 
 
-def measure(rounds: int, model: str = "sample", side: int = 128) -> dict[str, float]:
+def measure(quick: bool) -> dict[str, float]:
+    """The sample model."""
+    return compared(3 if quick else 20)
+
+
+def compared(rounds: int, model: str = "sample", side: int = 128) -> dict[str, float]:
     """Milliseconds of a step, medians, and ratios."""
     card = Catalogue(model).default()
     device = "cpu" if model == "sample" else "auto"
@@ -102,4 +107,4 @@ if __name__ == "__main__":
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
-    print(measure(args.rounds, args.model, args.side))
+    print(compared(args.rounds, args.model, args.side))

@@ -1,5 +1,7 @@
-"""Starts `danqing serve` in a process of its own for a benchmark, on a free port and a throw-away data directory."""
+"""Processes for benchmarks; and `danqing serve` as it is, on a free port and a throw-away data directory."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import httpx2
 
 READY_DEADLINE_S = 180.0
+START_DEADLINE_S = 120.0
 
 
 def free_port() -> int:
@@ -19,6 +22,35 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], folder: Path, *, ends_on: int = signal.SIGTERM, **variables: str) -> Generator[None]:
+    """A process, ended afterwards by that signal."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.send_signal(ends_on)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answered(url: str, good: Callable[[httpx2.Response], bool]) -> None:
+    """Waits until a GET is answered as it should."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            if good(httpx2.get(url, trust_env=False)):
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.05)
+    raise RuntimeError(f"{url} did not come up")
 
 
 @contextmanager

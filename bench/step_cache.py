@@ -85,10 +85,26 @@ def psnr(pictures: Sequence[RawPicture], others: Sequence[RawPicture]) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def measure(
+def measure(quick: bool) -> dict[str, object]:
+    """The sample edit model on the CPU."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    card = KnownModels().find("sample-edit")
+    return compared(
+        card,
+        device="cpu",
+        side=128,
+        steps=SAMPLE_STEPS,
+        rounds=1 if quick else 4,
+        thresholds=THRESHOLDS,
+        compiled=False,
+    )
+
+
+def compared(
     card: ModelCard, *, device: str, side: int, steps: int, rounds: int, thresholds: Sequence[float], compiled: bool
-) -> None:
-    """Prints a line for each threshold."""
+) -> dict[str, object]:
+    """Prints a line for each threshold; returns the figures."""
+    found: dict[str, object] = {}
     engine = build_engine(EngineSpec(cards=(card,), device=device, compile=compiled))
     engine.load()
     plain = request_of(card, side=side, steps=steps)
@@ -108,6 +124,14 @@ def measure(
             f"{threshold:<10g}{own:>11.3f}{beside:>10.3f}{own / beside:>8.2f}{f'{short} of {runs}':>14}"
             f"{psnr(pictures, others):>9.1f}"
         )
+        found[f"threshold {threshold:g}"] = {
+            "s_a_picture": round(own, 3),
+            "without_s": round(beside, 3),
+            "ratio": round(own / beside, 2),
+            "cut_short": f"{short} of {runs}",
+            "psnr_db": round(psnr(pictures, others), 1),
+        }
+    return found
 
 
 def main() -> None:
@@ -124,7 +148,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     card = KnownModels().find(args.model)
     is_sample = card.id.startswith("sample")
-    measure(
+    compared(
         card,
         device=args.device,
         side=args.side or (128 if is_sample else card.defaults.width),

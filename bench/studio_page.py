@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' servers
 
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.store.sqlite import SqliteStores
-from danqing.wiring.runtime import DATABASE_NAME
+from danqing.wiring.stores import DATABASE_NAME
 from tests.browser.conftest import MISSING, browser_path, launched
 from tests.e2e.servers import a_server
 from tests.fakes.domain import a_job, a_request
@@ -36,11 +36,21 @@ VISITS = 5
 AT_ONCE = 500
 
 
+def measure(quick: bool) -> dict[str, str]:
+    """Of a history of 10,000 pictures."""
+    return measured(500 if quick else 10_000)
+
+
 def main() -> None:
     """Prints one figure a line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=10_000)
-    pictures = parser.parse_args().pictures
+    for name, figure in measured(parser.parse_args().pictures).items():
+        print(f"{name}: {figure}")
+
+
+def measured(pictures: int) -> dict[str, str]:
+    """Figures for people."""
     with tempfile.TemporaryDirectory() as folder:
         print(f"writing a history of {pictures} pictures", flush=True)
         asyncio.run(write_history(Path(folder) / "data", pictures))
@@ -50,9 +60,9 @@ def main() -> None:
                 raise SystemExit(MISSING)
             server.start_ready()
             browser = launched(playwright, path)
-            first_paint(browser, server.url)
-            long_gallery(browser, server.url, pictures)
+            found = first_paint(browser, server.url) | long_gallery(browser, server.url, pictures)
             browser.close()
+            return found
 
 
 async def write_history(data: Path, pictures: int) -> None:
@@ -108,7 +118,7 @@ def small_picture(kind: str) -> bytes:
     return file.getvalue()
 
 
-def first_paint(browser: "Browser", url: str) -> None:
+def first_paint(browser: "Browser", url: str) -> dict[str, str]:
     """Visits without a cache."""
     times: list[dict[str, float]] = []
     for _ in range(VISITS):
@@ -126,9 +136,11 @@ def first_paint(browser: "Browser", url: str) -> None:
             )
         )
         context.close()
-    print(f"first contentful paint: {median(t['paint'] for t in times):.0f} ms (median of {VISITS} visits, no cache)")
-    print(f"everything loaded: {median(t['loaded'] for t in times):.0f} ms")
-    print(f"page and its files: {sum(sizes) / 1000:.1f} kB compressed, {len(sizes)} requests")
+    return {
+        "first contentful paint": f"{median(t['paint'] for t in times):.0f} ms (median of {VISITS} visits, no cache)",
+        "everything loaded": f"{median(t['loaded'] for t in times):.0f} ms",
+        "page and its files": f"{sum(sizes) / 1000:.1f} kB compressed, {len(sizes)} requests",
+    }
 
 
 def note_size(answer: object, sizes: list[int]) -> None:
@@ -138,14 +150,14 @@ def note_size(answer: object, sizes: list[int]) -> None:
         sizes.append(int(getattr(answer, "headers", {}).get("content-length", 0)))
 
 
-def long_gallery(browser: "Browser", url: str, pictures: int) -> None:
+def long_gallery(browser: "Browser", url: str, pictures: int) -> dict[str, str]:
     """Scrolled from the first to the last."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable")
     page.goto(f"{url}/#/gallery")
     page.locator(".cell img").first.wait_for()
-    print(f"memory at the first pictures: {heap_mb(devtools):.1f} MB of JavaScript, {nodes(devtools)} nodes")
+    found = {"memory at the first pictures": f"{heap_mb(devtools):.1f} MB of JavaScript, {nodes(devtools)} nodes"}
     page.evaluate(
         """() => {
             window.frames_ms = [];
@@ -157,13 +169,16 @@ def long_gallery(browser: "Browser", url: str, pictures: int) -> None:
     scroll_to_end(page, pictures)
     frames = sorted(page.evaluate("window.frames_ms"))
     late = sum(frame > 50 for frame in frames) / len(frames)
-    print(f"memory after {pictures} pictures: {heap_mb(devtools):.1f} MB of JavaScript, {nodes(devtools)} nodes")
-    print(f"cells in the document: {page.locator('.cell').count()}")
-    print(
-        f"frames while scrolling: median {median(frames):.1f} ms, 95% under {frames[int(len(frames) * 0.95)]:.1f} ms, "
-        f"{late:.1%} over 50 ms ({len(frames)} frames)"
-    )
+    found |= {
+        f"memory after {pictures} pictures": f"{heap_mb(devtools):.1f} MB of JavaScript, {nodes(devtools)} nodes",
+        "cells in the document": str(page.locator(".cell").count()),
+        "frames while scrolling": (
+            f"median {median(frames):.1f} ms, 95% under {frames[int(len(frames) * 0.95)]:.1f} ms, "
+            f"{late:.1%} over 50 ms ({len(frames)} frames)"
+        ),
+    }
     page.close()
+    return found
 
 
 def scroll_to_end(page: "Page", pictures: int) -> None:

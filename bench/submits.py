@@ -1,40 +1,36 @@
-"""Accepted submits a second over HTTP, 64 clients, on two cores: Danqing beside the same code without group commit and
-beside a plain FastAPI + Celery + Redis service, in turn in one run.
+"""Accepted submits a second over HTTP, 64 clients, on two cores: Danqing beside the same code without group commit,
+beside a plain FastAPI + Celery + Redis service and one that keeps all in memory, in turn in one run.
 
 Beside the rate stands the processor time that a submit cost, all processes of the service together: other programs on
 the machine take part in the rates, and hardly in that.
 
 Danqing answers a submit once it is synced to disk (SQLite, `synchronous=FULL`). Redis is measured with
 `appendfsync always`, which promises the same, and as it comes, which promises nothing across a power cut. Every server
-is fresh in each round, has one process for HTTP and one idle worker, and gets the same requests from the same loader.
-
-Needs a redis-server in the path; Celery is downloaded into `--packages` (a folder of its own, not the environment).
+is fresh in each round, has one process for HTTP and one worker that keeps its first job, and gets the same requests
+from the same loader.
 """
 
 import argparse
 import asyncio
 import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import httpx2
 import psutil
-from served import free_port
+from comparison import Findings, over_rounds
+from served import answered, free_port, running
+from services import CORES, Device, Service, fastapi_celery, fastapi_thread, missing_peers
 
-CELERY = ("celery[redis]==5.7.0",)
-CORES = 2
 CLIENTS = 64
 PATH, PATH_IN_LOOP = "/v1/images/generate", "/v1/images/generate-in-the-loop"
+PATH_OF_THREAD = "/api/generate"
 WARM_UP_S = 1.0
 HERE = Path(__file__).parent
-START_DEADLINE_S = 120.0
+HELD_S = 36_000.0
 
 
 class _Client(asyncio.Protocol):
@@ -123,35 +119,6 @@ def _busy_s(process: psutil.Process) -> float:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, **variables: str) -> Generator[None]:
-    """A process, ended afterwards."""
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def answered(url: str, good: Callable[[httpx2.Response], bool]) -> None:
-    """Waits until a GET is answered as it should."""
-    deadline = time.monotonic() + START_DEADLINE_S
-    while time.monotonic() < deadline:
-        try:
-            if good(httpx2.get(url, trust_env=False)):
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.05)
-    raise RuntimeError(f"{url} did not come up")
-
-
-@contextmanager
 def danqing(folder: Path, *options: str) -> Generator[int]:
     """Its port."""
     port = free_port()
@@ -163,86 +130,81 @@ def danqing(folder: Path, *options: str) -> Generator[int]:
         "DANQING_LOG_LEVEL": "warning",
         "TASK_TIMEOUT": "86400",
         "CUDA_AVAILABLE": "false",
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
     }
     with running([sys.executable, str(HERE / "fake_server.py"), "--idle", *options], folder, **settings):
         answered(f"http://127.0.0.1:{port}/readyz", lambda answer: answer.status_code == 200)
         yield port
 
 
-@contextmanager
-def celery_service(folder: Path, packages: Path, *redis_options: str) -> Generator[int]:
-    """Its port."""
-    port, redis_port = free_port(), free_port()
-    variables = {
-        "CELERY_SERVICE_REDIS": f"redis://127.0.0.1:{redis_port}/0",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(packages)]),
+def peers() -> dict[str, tuple[Callable[[Path], AbstractContextManager[Service]], str]]:
+    """Each with the path that it is loaded at. Their device never ends its first picture."""
+    held = Device(delay_s=HELD_S)
+    found: dict[str, tuple[Callable[[Path], AbstractContextManager[Service]], str]] = {
+        "FastAPI + thread, in memory": (lambda folder: fastapi_thread(folder, held), PATH_OF_THREAD)
     }
-    redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(redis_port), "--dir", str(folder), *redis_options]
-    uvicorn = ["uvicorn", "celery_service:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
-    worker = ["celery", "-A", "celery_service:celery", "worker", "-P", "solo", "-c", "1", "-l", "warning"]
-    with ExitStack() as stack:
-        stack.enter_context(running(redis, folder))
-        stack.enter_context(running([sys.executable, "-m", *worker], folder, **variables))
-        stack.enter_context(running([sys.executable, "-m", *uvicorn], folder, **variables))
-        answered(f"http://127.0.0.1:{port}/openapi.json", lambda answer: answer.status_code == 200)
-        yield port
+    if "FastAPI + Celery + Redis" not in missing_peers():
+        aof = ("--appendonly", "yes", "--appendfsync", "always")
+        found |= {
+            "FastAPI + Celery + Redis, appendfsync always": (
+                lambda folder: fastapi_celery(folder, held, redis_options=aof),
+                PATH,
+            ),
+            "FastAPI + Celery + Redis as it comes": (lambda folder: fastapi_celery(folder, held), PATH),
+            "FastAPI + Celery + Redis as it comes, blocking the loop": (
+                lambda folder: fastapi_celery(folder, held),
+                PATH_IN_LOOP,
+            ),
+        }
+    return found
 
 
-def fetch_celery(packages: Path) -> None:
-    """Downloads it where it is not there yet."""
-    if not (packages / "celery").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(packages), *CELERY]
-        subprocess.run(command, check=True)
+def measure(quick: bool) -> dict[str, object]:
+    """See `compared`."""
+    return compared(1, 2.0) if quick else compared(2, 3.0)
 
 
-def measure(
-    rounds: int, seconds: float = 6.0, *, packages: Path | None = None, home: Path | None = None
-) -> dict[str, float | str]:
-    """Submits a second of each way, the median of the rounds with their range, and Danqing's ratio to each.
+def compared(rounds: int, seconds: float, *, home: str | None = None) -> dict[str, object]:
+    """Submits a second of each way, and the processor time of one.
 
     home: where the servers keep their files; it decides on what disk is synced to.
     """
-    if shutil.which("redis-server") is None:
-        raise RuntimeError("redis-server is not in the path")
-    packages = packages or Path(tempfile.gettempdir()) / "danqing-bench-celery"
-    fetch_celery(packages)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(cores)[:CORES]))  # the servers inherit it
-    aof = ("--appendonly", "yes", "--appendfsync", "always")
-    ways: dict[str, tuple[Callable[[Path], AbstractContextManager[int]], str]] = {
+    ways: dict[str, tuple[Callable[[Path], AbstractContextManager[int | Service]], str]] = {
         "danqing": (danqing, PATH),
-        "danqing_without_group_commit": (lambda folder: danqing(folder, "--no-group-commit"), PATH),
-        "celery_redis_appendfsync_always": (lambda folder: celery_service(folder, packages, *aof), PATH),
-        "celery_redis_as_it_comes": (lambda folder: celery_service(folder, packages), PATH),
-        "celery_redis_as_it_comes_blocking_the_loop": (lambda folder: celery_service(folder, packages), PATH_IN_LOOP),
+        "Danqing without group commit": (lambda folder: danqing(folder, "--no-group-commit"), PATH),
+        **peers(),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     costs: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds):
-        # Every second round goes the other way round, so that a machine that gets slower or faster favours nobody.
-        for name, (way, path) in list(ways.items())[:: -1 if number % 2 else 1]:
-            with tempfile.TemporaryDirectory(dir=home) as folder, way(Path(folder)) as port:
-                rate, cost = submits_per_second(port, seconds, path)
-                rates[name].append(rate)
-                costs[name].append(cost)
-    os.sched_setaffinity(0, cores)
-    figures: dict[str, float | str] = {"rounds": rounds, "seconds_each": seconds, "clients": CLIENTS, "cores": CORES}
-    middle = {name: statistics.median(values) for name, values in rates.items()}
-    for name, values in rates.items():
-        cost_ms = statistics.median(costs[name])
-        figures[f"{name}_per_s"] = f"{middle[name]:.0f} ({min(values):.0f} to {max(values):.0f}), {cost_ms:.2f} ms each"
+    try:
+        for number in range(rounds):
+            # Every second round goes the other way round, so that a machine that gets slower or faster favours nobody.
+            for name, (way, path) in list(ways.items())[:: -1 if number % 2 else 1]:
+                with tempfile.TemporaryDirectory(dir=home) as folder, way(Path(folder)) as running_way:
+                    port = running_way if isinstance(running_way, int) else running_way.port
+                    rate, cost = submits_per_second(port, seconds, path)
+                    rates[name].append(rate)
+                    costs[name].append(cost)
+    finally:
+        os.sched_setaffinity(0, cores)
+    found = Findings(notes=[f"{name} was not measured: {why}" for name, why in missing_peers().items()])
+    found.notes.append(f"{CLIENTS} clients. Only Danqing and appendfsync always promise anything across a power cut.")
     for name in list(ways)[1:]:
-        figures[f"danqing_over_{name.removeprefix('danqing_')}"] = round(middle["danqing"] / middle[name], 2)
-    return figures
+        own, theirs = over_rounds(rates["danqing"]), over_rounds(rates[name])
+        found.compare("submits accepted", own, name, theirs, "submits/s", better="more")
+        own, theirs = over_rounds(costs["danqing"]), over_rounds(costs[name])
+        found.compare("processor time of a submit", own, name, theirs, "ms", better="less", goal=None)
+    return found.as_dict()
 
 
 if __name__ == "__main__":
+    from report import told
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--packages", type=Path, help="where Celery is, or is downloaded to")
-    parser.add_argument("--home", type=Path, help="a folder on the disk to be measured")
+    parser.add_argument("--home", help="a folder on the disk to be measured")
     options = parser.parse_args()
-    for key, value in measure(options.rounds, options.seconds, packages=options.packages, home=options.home).items():
-        print(f"{key:<48} {value}")
+    print("\n".join(told(compared(options.rounds, options.seconds, home=options.home))))

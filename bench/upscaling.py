@@ -21,7 +21,12 @@ from danqing.engine.upscale.building import build_upscaler, upscaler_by_torch
 from danqing.engine.upscale.choice import find_upscaler
 
 
-def measure(side: int = 1024, upscaler: str = "animevideov3") -> dict[str, float]:
+def measure(quick: bool) -> dict[str, float]:
+    """See `compared`."""
+    return compared(128 if quick else 1024)
+
+
+def compared(side: int = 1024, upscaler: str = "animevideov3") -> dict[str, float]:
     """Of each way that there is on this machine; the difference on average, in steps of 255, to ncnn's picture."""
     figures: dict[str, float] = {"side": side}
     ways = ["torch_cpu"] if find_upscaler(upscaler).for_spandrel else ["ncnn_cpu", "torch_cpu"]
@@ -68,4 +73,4 @@ if __name__ == "__main__":
         _one(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
     else:
         given = sys.argv[1:]
-        print(json.dumps(measure(int(given[1]) if len(given) > 1 else 1024, given[0] if given else "animevideov3")))
+        print(json.dumps(compared(int(given[1]) if len(given) > 1 else 1024, given[0] if given else "animevideov3")))

@@ -32,9 +32,16 @@ def least_seconds(calls: Mapping[str, Callable[[], object]], *, rounds: int, dev
     return least
 
 
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """The sample model's, by size and direction."""
+    torch.set_num_threads(1)
+    folder, sides = KnownModels().find("sample").source, [128] if quick else [128, 512]
+    return compared(folder, device=torch.device("cpu"), sides=sides, rounds=2 if quick else 6)
+
+
 @torch.inference_mode()
-def measure(folder: str, *, device: torch.device, sides: list[int], rounds: int) -> None:
-    """Prints a line for each size and direction."""
+def compared(folder: str, *, device: torch.device, sides: list[int], rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of both, and their ratio, for each size and direction."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     source: Any = AutoencoderKL  # diffusers is not typed
     plain, last = (
@@ -42,7 +49,7 @@ def measure(folder: str, *, device: torch.device, sides: list[int], rounds: int)
     )
     last.to(memory_format=torch.channels_last)
     scale = 2 ** (len(plain.config.block_out_channels) - 1)
-    print(f"{'side':>6}{'':>10}{'contiguous ms':>15}{'channels last ms':>18}{'ratio':>8}")
+    found: dict[str, dict[str, float]] = {}
     for side in sides:
         latents = torch.randn(
             (1, plain.config.latent_channels, side // scale, side // scale), device=device, dtype=dtype
@@ -51,8 +58,12 @@ def measure(folder: str, *, device: torch.device, sides: list[int], rounds: int)
         for word, given in (("decode", latents), ("encode", image)):
             calls = {name: partial(getattr(vae, word), given) for name, vae in (("plain", plain), ("last", last))}
             least = least_seconds(calls, rounds=rounds, device=device)
-            milliseconds = f"{1000 * least['plain']:>15.1f}{1000 * least['last']:>18.1f}"
-            print(f"{side:>6}{word:>10}{milliseconds}{least['last'] / least['plain']:>8.2f}")
+            found[f"{word} {side}"] = {
+                "contiguous_ms": round(1000 * least["plain"], 1),
+                "channels_last_ms": round(1000 * least["last"], 1),
+                "ratio": round(least["last"] / least["plain"], 3),
+            }
+    return found
 
 
 def main() -> None:
@@ -66,7 +77,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = args.folder or KnownModels().find("sample").source
-    measure(folder, device=torch.device(args.device), sides=args.side or [128, 512], rounds=args.rounds)
+    found = compared(folder, device=torch.device(args.device), sides=args.side or [128, 512], rounds=args.rounds)
+    print(f"{'':<14}{'contiguous ms':>15}{'channels last ms':>18}{'ratio':>8}")
+    for name, (plain_ms, last_ms, ratio) in ((name, each.values()) for name, each in found.items()):
+        print(f"{name:<14}{plain_ms:>15.1f}{last_ms:>18.1f}{ratio:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,20 @@ async def costs(waiting: int, owners: int) -> dict[str, float]:
     }
 
 
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    """Microseconds of each kind of call, by jobs that wait, and their ratio."""
+    return compared(*((1_000, 10_000) if quick else (5_000, 100_000)), owners=1_000)
+
+
+def compared(few: int, many: int, *, owners: int) -> dict[str, dict[str, float]]:
+    """As `measure`."""
+    with_few, with_many = (asyncio.run(costs(count, owners)) for count in (few, many))
+    return {
+        name: {str(few): round(micros, 1), str(many): round(with_many[name], 1), "ratio": with_many[name] / micros}
+        for name, micros in with_few.items()
+    }
+
+
 def main() -> None:
     """Prints a line a call."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -74,11 +88,12 @@ def main() -> None:
     options.add_argument("--many", type=int, default=100_000)
     options.add_argument("--owners", type=int, default=1_000)
     given = options.parse_args()
-    few, many = (asyncio.run(costs(count, given.owners)) for count in (given.few, given.many))
+    found = compared(given.few, given.many, owners=given.owners)
     numbers = f"ratio (of numbers: {given.many / given.few:.0f})"
     print(f"{'call':14} {given.few:>9,} waiting {given.many:>9,} waiting   {numbers}")
-    for name, micros in few.items():
-        print(f"{name:14} {micros:14.1f} us {many[name]:14.1f} us {many[name] / micros:7.2f}")
+    for name, call in found.items():
+        few, many, ratio = call.values()
+        print(f"{name:14} {few:14.1f} us {many:14.1f} us {ratio:7.2f}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ are served, unless `DANQING_ALLOW_PUBLIC=true`. A server that makes its pictures
 the same data dir is refused. Where `danqing worker` makes them (a Redis or a broker is named) there may be several.
 """
 
-from contextlib import AsyncExitStack
+import asyncio
+import signal
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.config import Settings, load_settings
-from danqing.http.server import spare_the_collector
+from danqing.http.server import Stop, first_of, open_unless_stopped, spare_the_collector
 from danqing.http.uvicorn_log import quieten_refusals
 from danqing.logs import configure_logging
-from danqing.wiring import build_managed_app, log_style, open_runtime
+from danqing.wiring import StartWait, build_managed_app, build_starting_app, log_style, open_runtime
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +62,10 @@ def _started_late(dialect: str | None) -> ASGIApp:
 
 
 class LateApp:
-    """Starts the house on ASGI's lifespan start-up, and only then builds the app that answers. Drains on shut-down."""
+    """Starts the house on ASGI's lifespan start-up, and only then builds the app that answers. Drains on shut-down.
+
+    Where the start waits for a part that is away, it counts as done: the port opens, and probes are answered.
+    """
 
     def __init__(self, settings: Settings, dialect: str | None) -> None:
         self._settings = settings
@@ -79,18 +83,38 @@ class LateApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
-        async with AsyncExitStack() as stack:
-            try:
-                # A process manager that restarts us starts the new process before the old one has drained.
-                wait_s = self._settings.drain_deadline_s + CLOSING_S
-                runtime = await stack.enter_async_context(open_runtime(self._settings, lock_wait_s=wait_s))
-                self._app = build_managed_app(runtime, self._dialect)
-                spare_the_collector()
-            except Exception as exc:  # the server ends the process and shows only the message
-                log.exception("start_failed")
-                await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {exc}"})
-                return
-            await send({"type": "lifespan.startup.complete"})
-            await receive()  # lifespan.shutdown
-            await runtime.drain()
+        stop, wait, opened = Stop(), StartWait(most_s=self._settings.start_wait_s), asyncio.Event()
+        life = asyncio.create_task(self._life(stop, wait, opened), name="life")
+        await first_of(asyncio.wait([life]), wait.begun.wait(), opened.wait())
+        if life.done() and (failure := life.exception()) is not None:
+            await send({"type": "lifespan.startup.failed", "message": f"Danqing cannot start: {failure}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        shutdown = asyncio.ensure_future(receive())  # lifespan.shutdown
+        await first_of(asyncio.wait([life]), asyncio.wait([shutdown]))
+        if not shutdown.done():  # what it waited for has come, and says no: the server learns that by a signal only
+            signal.raise_signal(signal.SIGTERM)
+            await shutdown
+        stop.request()
+        await asyncio.wait([life])
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _life(self, stop: Stop, wait: StartWait, opened: asyncio.Event) -> None:
+        """Until the stop. Raises what a start may raise; it is logged."""
+        starting = build_starting_app(self._settings, self._dialect, stop=stop, wait=wait)
+        self._app = starting
+        # A process manager that restarts us starts the new process before the old one has drained.
+        lock_wait_s = self._settings.drain_deadline_s + CLOSING_S
+        try:
+            opening = open_runtime(self._settings, lock_wait_s=lock_wait_s, wait=wait)
+            async with open_unless_stopped(stop, opening) as runtime:
+                if runtime is None:
+                    return
+                starting.become(build_managed_app(runtime, self._dialect))
+                spare_the_collector()
+                opened.set()
+                await stop.gracefully.wait()
+                await runtime.drain()
+        except Exception:  # the server ends the process and shows only the message
+            log.exception("start_failed")
+            raise

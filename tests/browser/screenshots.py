@@ -194,7 +194,7 @@ def show(studio: Studio, screen: str, look: Look) -> None:
 def first_picture(studio: Studio) -> None:
     """The oldest batch: apples."""
     studio.open("gallery")
-    studio.page.locator(".cell button").last.click()
+    studio.page.locator(".cell .picture").last.click()
     studio.viewer.locator("dl").wait_for()
 
 

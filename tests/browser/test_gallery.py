@@ -1,6 +1,8 @@
 """Finding, looking at, reusing and removing what was made."""
 
-from playwright.sync_api import expect
+from datetime import UTC, datetime, timedelta
+
+from playwright.sync_api import Route, expect
 
 from tests.browser.studio import Studio
 from tests.e2e.servers import Server
@@ -22,6 +24,7 @@ def test_pictures_are_found_by_their_words(studio: Studio) -> None:
     search.fill("no such words")
     expect(studio.page.get_by_role("heading", name="Nothing found")).to_be_visible()
     studio.page.get_by_role("button", name="Show everything").click()
+    expect(search).to_have_value("")
     expect(studio.page.get_by_role("button", name="Picture: a zebra on a hill")).to_be_visible()
     studio.page.locator("select[name=filterMode]").select_option("edit")
     expect(studio.page.get_by_role("button", name="Picture: a zebra on a hill")).to_have_count(0)
@@ -97,6 +100,95 @@ def test_a_deleted_picture_comes_back_when_that_is_undone_and_else_is_gone(studi
     expect(page.locator(".cell").first).to_be_visible()
     expect(tile).to_have_count(0)
     assert page.request.get(f"{studio.url}/studio/jobs/{job['id']}").status == 404
+
+
+def test_an_answer_to_what_was_looked_for_before_does_not_come_in_between(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, "a zebra", "a heron")
+    studio.open("gallery")
+    expect(page.locator(".cell")).to_have_count(2)
+    # Given a look at the newest page that takes long
+    held: list[Route] = []
+    page.route(
+        "**/studio/batches?*", lambda route: route.fallback() if "text=" in route.request.url else held.append(route)
+    )
+    page.get_by_role("link", name="Machine").click()
+    page.get_by_role("link", name="Gallery", exact=True).click()
+    page.wait_for_timeout(300)
+    assert held
+    # When something is looked for before its answer comes
+    page.get_by_role("searchbox").fill("heron")
+    expect(page.locator(".cell")).to_have_count(1)
+    for route in held:
+        route.fallback()
+    page.wait_for_timeout(500)
+    # Then what was found stays
+    expect(page.locator(".cell")).to_have_count(1)
+
+
+def test_a_batch_shows_each_of_its_pictures_and_each_is_deleted_by_itself(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    # Given a batch of three and another picture
+    studio.make("three ducks", count=3)
+    expect(studio.tile("completed")).to_have_count(3)
+    studio.page.locator("#count").fill("1")
+    studio.page.locator("#count").press("Tab")
+    made(studio, "a goose")
+    studio.open("gallery")
+    # Then there is a tile for each, under the day
+    expect(page.locator(".cell")).to_have_count(4)
+    expect(page.locator(".day h2")).to_have_text(["Today"])
+    second = page.get_by_role("button", name="Picture: three ducks, 2 of 3")
+    job = second.get_attribute("data-job")
+    # When two are deleted with the keyboard
+    second.focus()
+    page.keyboard.press("Delete")
+    expect(page.locator(".cell")).to_have_count(3)
+    expect(page.locator(".toast")).to_contain_text("Picture deleted")
+    focused = page.locator(".picture:focus")
+    expect(focused).to_have_attribute("aria-label", "Picture: three ducks, 3 of 3")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Delete")
+    # Then one note undoes both, and each is where it was
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator(".toast")).to_contain_text("2 pictures deleted")
+    page.get_by_role("button", name="Undo").click()
+    labels = page.locator(".picture").evaluate_all("tiles => tiles.map(tile => tile.ariaLabel)")
+    assert labels == ["Picture: a goose", *(f"Picture: three ducks, {n} of 3" for n in (1, 2, 3))]
+    # When one is deleted with the mouse and that is not undone
+    page.locator(".cell").nth(2).hover()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as answer:
+        page.get_by_role("button", name="Delete: three ducks").nth(1).click()
+    # Then that one is gone, and no other
+    assert answer.value.url.endswith(f"/studio/jobs/{job}")
+    left = [job["index"] for batch in studio.api("/studio/batches")["batches"] for job in batch["jobs"]]
+    assert left == [0, 0, 2]
+
+
+def test_arrows_go_from_one_day_to_another(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, *(f"picture {n}" for n in range(3)))
+    # Given pictures of three days: today, yesterday, and one long ago
+
+    def dated(route: Route) -> None:
+        page_of = route.fetch().json()
+        yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+        for batch, day in zip(page_of["batches"], [None, yesterday, "2021-03-04T12:00:00Z"], strict=True):
+            batch["created_at"] = day or batch["created_at"]
+        route.fulfill(json=page_of)
+
+    page.route("**/studio/batches?*", dated)
+    page.goto(f"{studio.url}/?#/gallery")
+    expect(page.locator(".day h2")).to_have_text(["Today", "Yesterday", "4 March 2021"])
+    page.get_by_role("button", name="Picture: picture 2").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".picture:focus")).to_have_attribute("title", "picture 1")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".picture:focus")).to_have_attribute("title", "picture 0")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(".picture:focus")).to_have_attribute("title", "picture 1")
+    page.get_by_role("button", name="语言：中文").click()
+    expect(page.locator(".day h2")).to_have_text(["今天", "昨天", "2021年3月4日"])
 
 
 def test_only_what_is_near_the_window_is_in_the_document(own_studio: Studio, server: Server) -> None:

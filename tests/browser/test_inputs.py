@@ -139,15 +139,15 @@ def test_a_made_picture_is_used_varied_and_compared(studio: Studio) -> None:
     assert unlike == {"seed"}
 
 
-def test_a_picture_is_enlarged(studio: Studio) -> None:
+def test_an_enlarged_copy_is_made_along_with_a_picture_where_that_is_ticked(studio: Studio) -> None:
+    studio.page.locator(".unfold").click()
+    studio.page.get_by_label("Enlarge ×4 as well").check()
     studio.make("a plain one")
-    expect(studio.tile("completed")).to_have_count(1)
-    studio.tiles.get_by_role("button").click()
-    studio.viewer.get_by_role("button", name="Enlarge ×4").click()
-    expect(studio.viewer).to_have_count(0)
     expect(studio.tile("completed")).to_have_count(1)
     upscaled = newest(studio)["pictures"]["upscaled"]  # type: ignore[index]
     assert (upscaled["width"], upscaled["height"]) == (256, 256)
+    studio.tiles.get_by_role("button").click()
+    expect(studio.viewer.get_by_role("button", name="Enlarged already")).to_be_disabled()
 
 
 def with_text(keyword: str, text: str) -> bytes:

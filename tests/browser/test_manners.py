@@ -71,6 +71,34 @@ def test_axe_finds_nothing_on_any_screen(themed: Studio) -> None:
         assert violations(themed) == [], screen
 
 
+def test_what_the_server_says_is_said_in_the_persons_language(chinese: Studio) -> None:
+    # When a picture cannot be made
+    chinese.make("out of memory")
+    # Then what happened, and what to do, is said in Chinese
+    expect(chinese.tile("failed")).to_contain_text("显存不足。请减小尺寸或张数。")
+    # When one is made at another size than the model's own
+    chinese.make("a plain one")
+    expect(chinese.tile("completed")).to_have_count(1)
+    chinese.tiles.first.get_by_role("button").click()
+    # Then that is said in Chinese too; what the page has no words for stays as the server says it
+    notes = chinese.viewer.locator(".adjusted p")
+    expect(notes.filter(has_text="生成")).not_to_have_count(0)
+    expect(notes.filter(has_text="made in a zoo")).to_have_attribute("lang", "en")
+    # When a request is refused
+    chinese.page.keyboard.press("Escape")
+    refusal = {
+        "code": "parameter_out_of_range",
+        "message": "width must be between 64 and 2048.",
+        "parameter": "width",
+        "sentence": {"code": "between", "values": {"parameter": "width", "least": "64", "most": "2048"}},
+    }
+    chinese.page.route("**/studio/batches", lambda route: route.fulfill(status=400, json={"error": refusal}))
+    chinese.expects_failures = True
+    chinese.prompt.fill("一只猫")
+    chinese.prompt.press("Control+Enter")
+    expect(chinese.toast).to_contain_text("宽必须在 64 到 2048 之间。")
+
+
 def test_the_browsers_language_is_spoken_and_can_be_switched(chinese: Studio) -> None:
     page = chinese.page
     expect(page.get_by_role("link", name="画廊")).to_be_visible()

@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
-import requests
 from kombu import Connection
 
 from danqing.queue.celery_app import queue_of
 from tests.chaos.api import SWEPT_AFTER_S
+from tests.chaos.asking import OwnJobs, clients_asking
 from tests.chaos.audit import audit
-from tests.chaos.clients import SIDE, Client, hang_up
+from tests.chaos.clients import hang_up
 from tests.chaos.engine import KILLER, SLOW
 from tests.chaos.points import ClusterPoint, Victim, writes
 from tests.chaos.report import Report
-from tests.chaos.runner import DIALECTS, IDLE_S, STRUCK_S, within
+from tests.chaos.runner import IDLE_S, STRUCK_S, within
 from tests.e2e.cluster import LEASE_S, Node, a_cluster
 from tests.e2e.servers import DEADLINE_S, Server
 
@@ -45,9 +45,9 @@ class ClusterChaos:
         self._broker_url = broker_url
         self._random = random.Random(seed)
         self._say = say
-        self._number = 0
         self._enough = threading.Event()
         self.report = Report(seed=seed)
+        self._own = OwnJobs(self.report, lambda: self._random.choice(self._cluster.apis).url)
 
     def stop(self) -> None:
         """Strikes no more, and looks at what became of everything so far. For a signal handler."""
@@ -65,25 +65,13 @@ class ClusterChaos:
         ) as self._cluster:
             self._cluster.start()
             self._cluster.records.take_notes()
-            urls = [api.url for api in self._cluster.apis]
-            clients = [
-                Client(urls, dialect, self.report.promises, f"{self.report.seed}-{number}")
-                for number, dialect in enumerate(DIALECTS)
-            ]
-            for client in clients:
-                client.start()
-            try:
+            with clients_asking([api.url for api in self._cluster.apis], self.report):
                 for number, point in enumerate(points, 1):
                     if self._enough.is_set():
                         break
                     self._strike(point)
                     if number % 25 == 0:
                         self._say(f"{number} of {len(points)} strikes, {self.report.kills} kills")
-            finally:
-                for client in clients:
-                    client.stop()
-                for client in clients:
-                    client.join()
             self._look()
         self.report.seconds = time.monotonic() - began
         return self.report
@@ -98,14 +86,14 @@ class ClusterChaos:
             case ClusterPoint.NODE:
                 self._signal(point, self._random.choice(cluster.nodes), signal.SIGKILL)
             case ClusterPoint.NODE_DRAIN:
-                self._submit(SLOW)
+                self._own.submit(SLOW)
                 self._signal(point, self._random.choice(cluster.nodes), signal.SIGTERM)
             case ClusterPoint.NODE_STOPPED:
                 self._stop_node(self._random.choice(cluster.nodes))
             case ClusterPoint.KILLER_JOB:
                 self._killer_job()
             case ClusterPoint.CLIENT_GONE:
-                hang_up(self._random.choice(cluster.apis).url, self._prompt("hung up on"))
+                hang_up(self._random.choice(cluster.apis).url, self._own.prompt("hung up on"))
             case ClusterPoint.REDIS:
                 self._part_away(point, cluster.redis.kill, cluster.redis.start)
             case ClusterPoint.FLUSHED:
@@ -115,6 +103,7 @@ class ClusterChaos:
             case ClusterPoint.DATABASE:
                 self._part_away(point, cluster.postgres.crash, cluster.postgres.start)
             case ClusterPoint.OBJECTS:
+                assert cluster.objects is not None
                 self._part_away(point, cluster.objects.kill, cluster.objects.start)
             case _:
                 if not self._armed(point):
@@ -170,10 +159,10 @@ class ClusterChaos:
 
     def _stop_node(self, node: Node) -> None:
         """Until what it had has been given to others; then it goes on, and must find that out."""
-        node.pause()
+        node.signal(signal.SIGSTOP)
         stopped = time.monotonic()
         time.sleep(LEASE_S + self._random.uniform(0.5, 3.0))
-        node.resume()
+        node.signal(signal.SIGCONT)
         self._until_ready(Victim.NODE, stopped)
 
     def _part_away(self, point: ClusterPoint, kill: Callable[[], None], start: Callable[[], None]) -> None:
@@ -183,25 +172,12 @@ class ClusterChaos:
         start()
         self._until_ready(point.victim, died)
 
-    def _prompt(self, what: str) -> str:
-        self._number += 1
-        return f"{what}, {self._number} of {self.report.seed}"
-
-    def _submit(self, what: str) -> str | None:
-        body = {"prompt": self._prompt(what), "width": SIDE, "height": SIDE}
-        with contextlib.suppress(requests.RequestException, KeyError, TypeError):
-            url = self._random.choice(self._cluster.apis).url
-            job_id: str = requests.post(f"{url}/api/generate", json=body, timeout=10).json()["data"]["task_id"]
-            self.report.promises.accepted(job_id)
-            return job_id
-        return None
-
     def _killer_job(self) -> None:
         """It must fail of its attempts, and the others must go on."""
         accepted: list[str] = []
 
         def is_accepted() -> bool:
-            accepted.extend(filter(None, [self._submit(KILLER)]))
+            accepted.extend(filter(None, [self._own.submit(KILLER)]))
             return bool(accepted)
 
         within(DEADLINE_S, is_accepted, "a job that kills its workers, accepted")

@@ -82,7 +82,7 @@ class _Struck:
 
 def _strike_writes(folder: Path) -> None:
     """The store of pictures as it is, but for the strikes before, in and after a write."""
-    wrap(local, "_write_new", partial(_struck_file, folder))
+    wrap(local, "write_new", partial(_struck_file, folder))
     wrap(local.LocalArtifactStore, "write", partial(_struck_write, folder))
     wrap(s3.S3ArtifactStore, "write", partial(_struck_write, folder))
 

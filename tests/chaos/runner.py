@@ -17,15 +17,15 @@ import requests
 
 from danqing.store.connections import open_writing
 from danqing.store.migration import migrate
+from tests.chaos.asking import OwnJobs, clients_asking
 from tests.chaos.audit import audit, files_in
-from tests.chaos.clients import SIDE, Client, hang_up
+from tests.chaos.clients import hang_up
 from tests.chaos.engine import KILLER, SLOW
 from tests.chaos.points import Point, Strike, Victim, writes
 from tests.chaos.records import SqliteRecords
 from tests.chaos.report import Report
 from tests.e2e.servers import DEADLINE_S, Server
 
-DIALECTS = ("turbo", "zimage", "openai", "genserve", "live")
 STRUCK_S = 60.0  # for somebody to come to an armed point
 LOOK_S = 0.05  # between two looks whether something has come about
 LOCKED_S = 0.8
@@ -45,9 +45,9 @@ class Chaos:
             ("-m", "tests.chaos.server", str(folder)),
         )
         self._database = self._server.data_dir / "danqing.sqlite"
-        self._number = 0
         self._enough = threading.Event()
         self.report = Report(seed=seed)
+        self._own = OwnJobs(self.report, lambda: self._server.url)
 
     def stop(self) -> None:
         """Strikes no more, and looks at what became of everything so far. For a signal handler."""
@@ -60,25 +60,14 @@ class Chaos:
         make_database(self._database)
         try:
             self._start()
-            clients = [
-                Client([self._server.url], dialect, self.report.promises, f"{self.report.seed}-{number}")
-                for number, dialect in enumerate(DIALECTS)
-            ]
             self._server.settings["DANQING_PORT"] = self._server.url.rpartition(":")[2]
-            for client in clients:
-                client.start()
-            try:
+            with clients_asking([self._server.url], self.report):
                 for number, point in enumerate(points, 1):
                     if self._enough.is_set():
                         break
                     self._strike(point)
                     if number % 50 == 0:
                         self._say(f"{number} of {len(points)} strikes, {self.report.kills} kills")
-            finally:
-                for client in clients:
-                    client.stop()
-                for client in clients:
-                    client.join()
             self._look()
         finally:
             self._server.close()
@@ -92,7 +81,7 @@ class Chaos:
                 self._signal_server(point, signal.SIGKILL)
                 return
             case Point.DRAIN:
-                self._submit(SLOW)
+                self._own.submit(SLOW)
                 self._signal_server(point, signal.SIGTERM)
                 return
             case Point.KILLER_JOB:
@@ -100,7 +89,7 @@ class Chaos:
             case Point.LOCKED:
                 self._lock_database()
             case Point.CLIENT_GONE:
-                hang_up(self._server.url, self._prompt("hung up on"))
+                hang_up(self._server.url, self._own.prompt("hung up on"))
             case Point.SECOND_SERVER:
                 self._second_server()
             case _:
@@ -163,25 +152,12 @@ class Chaos:
             return requests.get(f"{self._server.url}/readyz", timeout=2).status_code == 200
         return False
 
-    def _prompt(self, what: str) -> str:
-        self._number += 1
-        return f"{what}, {self._number} of {self.report.seed}"
-
-    def _submit(self, what: str) -> str | None:
-        body = {"prompt": self._prompt(what), "width": SIDE, "height": SIDE}
-        with contextlib.suppress(requests.RequestException, KeyError, TypeError):
-            answer = requests.post(f"{self._server.url}/api/generate", json=body, timeout=10)
-            job_id: str = answer.json()["data"]["task_id"]
-            self.report.promises.accepted(job_id)
-            return job_id
-        return None
-
     def _killer_job(self) -> None:
         """It must fail of its attempts, and the others must go on."""
         accepted: list[str] = []
 
         def is_accepted() -> bool:
-            accepted.extend(filter(None, [self._submit(KILLER)]))
+            accepted.extend(filter(None, [self._own.submit(KILLER)]))
             return bool(accepted)
 
         _until(is_accepted, "a job that kills its workers, accepted")

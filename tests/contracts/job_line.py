@@ -27,6 +27,17 @@ async def piled_up(store: JobStore, number: int, **changes: object) -> list[Job]
     return [await waiting(store, **changes) for _ in range(number)]
 
 
+async def claim(line: JobLine, *, model: str = TINY, most: int | None = None) -> Job | None:
+    """The next one."""
+    return await line.claim(model, "w1", later(), max_running_of_owner=most)
+
+
+async def claimed_ids(line: JobLine, number: int, *, model: str = TINY, most: int | None = None) -> list[str | None]:
+    """Of the next ones, one after the other."""
+    claimed = [await claim(line, model=model, most=most) for _ in range(number)]
+    return [None if job is None else job.id for job in claimed]
+
+
 class JobLineContract:
     """The suite."""
 
@@ -37,32 +48,41 @@ class JobLineContract:
 
     # Which is next
 
-    async def test_an_empty_line_has_no_next(self, store: JobStore, line: JobLine) -> None:
-        ended, running = await processing(store), await processing(store)
+    async def test_in_an_empty_line_there_is_nothing_to_claim(self, store: JobStore, line: JobLine) -> None:
+        ended = await processing(store)
+        await processing(store)
         await store.complete(ended.id, 1, [], [], later())
-        for named in (ended.id, running.id, "nobody"):
-            assert await line.next(TINY, named) is None
+        assert await claim(line) is None
         assert await line.first(TINY, 9) == []
         assert await line.waiting() == {}
+        assert not line.leaves_some(TINY)
 
-    async def test_the_one_named_is_next_until_it_is_claimed(self, store: JobStore, line: JobLine) -> None:
+    async def test_the_first_is_claimed_as_the_store_claims_it(self, store: JobStore, line: JobLine) -> None:
         # Given two jobs of one owner
         first, second = await piled_up(store, 2)
-        # Then each is next for its own name, for as long as it waits
-        assert [await line.next(TINY, job.id) for job in (second, first, first)] == [second.id, first.id, first.id]
-        await store.claim(second.id, "w1", later())
-        assert await line.next(TINY, second.id) == first.id
+        # When they are claimed
+        at = later()
+        claimed = await line.claim(TINY, "w1", at)
+        # Then each is, once, in order, and the store knows it
+        assert claimed is not None
+        assert (claimed.id, claimed.state, claimed.started_at) == (first.id, JobState.PROCESSING, at)
+        assert [(attempt.number, attempt.worker, attempt.started_at) for attempt in claimed.attempts] == [(1, "w1", at)]
+        assert await store.get(first.id) == claimed
+        assert await claimed_ids(line, 2) == [second.id, None]
 
-    async def test_a_name_that_does_not_wait_means_the_first(self, store: JobStore, line: JobLine) -> None:
-        low, first, _ = [await waiting(store, priority=priority) for priority in (-1, 0, 0)]
-        running = await processing(store, priority=5)
-        for named in (running.id, "nobody"):
-            assert await line.next(TINY, named) == first.id
-        assert await line.next(TINY, low.id) == first.id
+    async def test_whoever_got_no_answer_is_told_what_he_claimed(self, store: JobStore, line: JobLine) -> None:
+        job, at, another = await waiting(store), later(), later()
+        assert await line.claimed("w1", at) is None
+        claimed = await line.claim(TINY, "w1", at)
+        assert await line.claimed("w1", at) == claimed
+        assert await line.claimed("w2", at) is None
+        assert await line.claimed("w1", another) is None
+        await store.give_back(job.id, 1, LOST, later())
+        assert await line.claimed("w1", at) is None
 
-    async def test_higher_priority_goes_before_the_one_named(self, store: JobStore, line: JobLine) -> None:
-        ordinary, urgent = [await waiting(store, priority=priority) for priority in (0, 1)]
-        assert await line.next(TINY, ordinary.id) == urgent.id
+    async def test_higher_priority_goes_first(self, store: JobStore, line: JobLine) -> None:
+        low, ordinary, urgent = [await waiting(store, priority=priority) for priority in (-1, 0, 1)]
+        assert await claimed_ids(line, 3) == [urgent.id, ordinary.id, low.id]
 
     async def test_an_earlier_turn_of_another_owner_goes_before(self, store: JobStore, line: JobLine) -> None:
         # Given an owner who has piled up jobs, and another one with one
@@ -70,45 +90,30 @@ class JobLineContract:
         late = await waiting(store, owner="b")
         assert [job.id for job in await line.first(TINY, 9)][:3] == [jobs[0].id, late.id, jobs[1].id]
         # Then his goes before all that is later, and not before what is earlier
-        assert await line.next(TINY, jobs[3].id) == late.id
-        assert await line.next(TINY, jobs[0].id) == jobs[0].id
-        assert await line.next(TINY, late.id) == jobs[0].id
-
-    async def test_far_back_in_the_line_an_owner_is_overtaken_by_others_and_by_himself_only(
-        self, store: JobStore, line: JobLine
-    ) -> None:
-        # Given a long line of one owner
-        jobs = await piled_up(store, 80, owner="a")
-        # When the last is named, then one of his is next
-        assert await line.next(TINY, jobs[-1].id) in {job.id for job in jobs}
-        # When another one has come, whose turn is soon, then that is
-        other = await waiting(store, owner="b")
-        assert other.turn < jobs[10].turn
-        assert await line.next(TINY, jobs[-1].id) == other.id
+        assert await claimed_ids(line, 5) == [jobs[0].id, late.id, jobs[1].id, jobs[2].id, jobs[3].id]
 
     async def test_every_model_has_a_line_of_its_own(self, store: JobStore, line: JobLine) -> None:
         other = await waiting(store, request=a_request(model="other"), priority=9)
         mine = await waiting(store)
-        assert await line.next(TINY, mine.id) == mine.id
-        assert await line.next(TINY, other.id) == mine.id
-        assert await line.next("other", mine.id) == other.id
-        assert await line.next("third", mine.id) is None
+        assert await claimed_ids(line, 1, model="third") == [None]
+        assert await claimed_ids(line, 2) == [mine.id, None]
+        assert await claimed_ids(line, 1, model="other") == [other.id]
 
     async def test_a_job_that_was_tried_twice_lets_the_others_go_first(self, store: JobStore, line: JobLine) -> None:
         # Given jobs of two owners, of which the first is lost twice
         first, second = await piled_up(store, 2, owner="a")
         third = await waiting(store, owner="b")
         for attempt in (1, 2):
-            await store.claim(first.id, "w1", later())
+            assert await claimed_ids(line, 1) == [first.id]  # it keeps its place
             await store.give_back(first.id, attempt, LOST, later())
-            if attempt == 1:  # it keeps its place
-                assert await line.next(TINY, "nobody") == first.id
         # Then it is behind those that wait
         assert [job.id for job in await line.first(TINY, 9)][-1] == first.id
-        for named in (second, third):
-            await store.claim(str(await line.next(TINY, named.id)), "w1", later())
-        assert await line.next(TINY, first.id) == first.id
+        assert {*await claimed_ids(line, 2)} == {second.id, third.id}
+        again = await claim(line)
+        assert again is not None
+        assert (again.id, len(again.attempts)) == (first.id, 3)
         # And not behind those that come later
+        await store.give_back(first.id, 3, LOST, later())
         fourth = await waiting(store, owner="c")
         assert [job.id for job in await line.first(TINY, 9)] == [first.id, fourth.id] or fourth.turn < first.turn
 
@@ -118,22 +123,26 @@ class JobLineContract:
     async def test_owners_with_enough_running_are_passed_over(
         self, store: JobStore, line: JobLine, begin: Callable[..., Awaitable[Job]]
     ) -> None:
-        # Given an owner with one running, and two who have none
+        # Given an owner with one running and many that wait, and two who have none running
         running = await begin(store, owner="a")
-        his = await piled_up(store, 40, owner="a")
+        his = await piled_up(store, 80, owner="a")
         theirs = [await waiting(store, owner=owner, priority=-1) for owner in "bc"]
-        # Then his are passed over, whoever is named, as long as that one runs
-        for named in (his[0], his[30], theirs[0]):
-            assert await line.next(TINY, named.id, max_running_of_owner=1) == theirs[0].id
-        assert await line.next(TINY, his[0].id, max_running_of_owner=2) == his[0].id
+        # Then his are passed over, as long as that one runs
+        assert await claimed_ids(line, 3, most=1) == [theirs[0].id, theirs[1].id, None]
+        assert await claimed_ids(line, 2, most=2) == [his[0].id, None]
         await store.fail(running.id, 1, LOST, later())
-        assert await line.next(TINY, his[0].id, max_running_of_owner=1) == his[0].id
+        assert await claimed_ids(line, 2, most=2) == [his[1].id, None]
+        assert await claimed_ids(line, 1) == [his[2].id]
 
-    async def test_where_all_are_passed_over_there_is_no_next(self, store: JobStore, line: JobLine) -> None:
-        for owner in "ab":
-            await processing(store, owner=owner)
-        job = await waiting(store, owner="a")
-        assert await line.next(TINY, job.id, max_running_of_owner=1) is None
+    async def test_who_may_have_more_goes_in_the_order_of_the_line(self, store: JobStore, line: JobLine) -> None:
+        # Given owners of whom one has enough running, and the line of the others
+        await processing(store, owner="a")
+        await piled_up(store, 3, owner="a")
+        theirs = [await waiting(store, owner="bcd"[number % 3]) for number in range(6)]
+        order = [job.id for job in await line.first(TINY, 99) if job.owner != "a"]
+        assert {*order} == {job.id for job in theirs}
+        # Then each of them has one made, and no more
+        assert await claimed_ids(line, 4, most=1) == [*order[:3], None]
 
     # What can be made together
 
@@ -188,21 +197,22 @@ class JobLineContract:
 
     # Many at once
 
-    async def test_of_many_who_take_at_once_each_job_goes_to_one(self, store: JobStore, line: JobLine) -> None:
-        # Given jobs of several owners and priorities, and a message for each
+    @pytest.mark.parametrize("most", [None, 30])
+    async def test_of_many_who_claim_at_once_each_gets_another_one(
+        self, store: JobStore, line: JobLine, most: int | None
+    ) -> None:
+        # Given jobs of several owners and priorities
         jobs = [await waiting(store, owner="abc"[number % 3], priority=number % 2) for number in range(60)]
-        messages, claimed = [job.id for job in jobs], list[str]()
-
-        async def take() -> None:
-            while messages:
-                named = messages.pop()
-                while (job_id := await line.next(TINY, named)) is not None:
-                    job = await store.claim(job_id, "w1", later())
-                    if job is not None:
-                        claimed.append(job.id)
-                        break
-
-        # When twelve take, then every job is claimed, once
-        await asyncio.gather(*(take() for _ in range(12)))
-        assert Counter(claimed) == Counter(job.id for job in jobs)
+        # When as many claim at once
+        claimed = await asyncio.gather(*(claim(line, most=most) for _ in jobs))
+        # Then each has one, at the first try
+        assert Counter(job.id for job in claimed if job is not None) == Counter(job.id for job in jobs)
         assert (await store.counts())[JobState.PROCESSING] == len(jobs)
+
+    async def test_of_many_who_claim_at_once_no_owner_has_more_than_he_may(
+        self, store: JobStore, line: JobLine
+    ) -> None:
+        for number in range(40):
+            await waiting(store, owner="ab"[number % 2])
+        claimed = await asyncio.gather(*(claim(line, most=3) for _ in range(20)))
+        assert Counter(job.owner for job in claimed if job is not None) == {"a": 3, "b": 3}

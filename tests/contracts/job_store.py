@@ -450,6 +450,22 @@ class JobStoreContract:
         # And each knows how many waiting ones are before it
         assert [await store.waiting_before(job) for job in (high, first, second, low)] == [0, 1, 2, 3]
 
+    async def test_far_back_in_the_line_its_place_is_told_roughly(self, store: JobStore) -> None:
+        # Given a long line of two priorities
+        jobs = [a_job(owner="a", priority=number % 3 // 2) for number in range(2400)]
+        added = await store.add_all(jobs, NO_LIMIT, batch_sizes=[1] * len(jobs))
+        line = sorted(added, key=order_of_taking)
+        # Then up to a thousand before one are counted, and further ones are told within fifty
+        for place in (0, 799, 800, 1000):
+            assert await store.waiting_before(line[place]) == place
+        told = [await store.waiting_before(line[place]) for place in range(1001, 2400, 7)]
+        assert all(abs(one - place) <= 50 for one, place in zip(told, range(1001, 2400, 7), strict=True))
+        assert told == sorted(told)
+        # And who has just been told is told no more than a little else when one has gone
+        await store.claim(line[0].id, "w1", later())
+        assert await store.waiting_before(line[1000]) == 999
+        assert abs(await store.waiting_before(line[2000]) - 2000) <= 50
+
     async def test_an_equal_job_is_the_owners_newest_that_is_of_use(self, store: JobStore) -> None:
         # Given equal jobs in all states, one failed though it has a picture, and strangers
         done = await processing(store, fingerprint="a")

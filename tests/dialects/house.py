@@ -25,6 +25,7 @@ from danqing.http.dialect import Dialect, DialectOptions, Services
 from danqing.http.gate import GateParts
 from danqing.http.keys import Keys
 from danqing.http.listeners import Listener, open_listeners
+from danqing.http.machine_log import MachineLog
 from danqing.http.origins import GateRules
 from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
@@ -107,6 +108,7 @@ class House:
                 intake=PlainIntake(self.artifacts),
                 removal=Removal(studio=studio, kept=side.kept, artifacts=self.artifacts, inputs=its_inputs),
                 key_ring=key_ring,
+                machine_log=MachineLog(queue=studio.queue_status, pool=studio.pool_status, host_name="a-host"),
                 links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
                 options=options or DialectOptions(needs_key=self.gate.keys.enabled),
                 neighbours=side.neighbours,

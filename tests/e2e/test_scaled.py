@@ -19,7 +19,7 @@ from danqing.queue.celery_app import Broker, celery_app, queue_of
 from danqing.queue.celery_depths import CeleryDepths
 from danqing.queue.celery_publisher import task_id_of
 from danqing.store.postgres import PostgresStores
-from tests.e2e.fleet import Fleet, a_fleet
+from tests.e2e.cluster import Cluster, a_small_cluster
 from tests.e2e.servers import DEADLINE_S, PNG, Server, clean_environment, until
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
 from tests.services.rabbitmq import empty_queues, rabbitmq_url
@@ -28,15 +28,15 @@ CELERY = [sys.executable, "-m", "celery", "--app", "danqing.celery_app"]
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with a_fleet(tmp_path) as fleet:
-        yield fleet
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with a_small_cluster(tmp_path) as cluster:
+        yield cluster
 
 
-def attempts_of(fleet: Fleet, job_id: str) -> list[tuple[str, str | None]]:
+def attempts_of(cluster: Cluster, job_id: str) -> list[tuple[str, str | None]]:
     """By which node each attempt was, and with which code it failed."""
     sql = "SELECT worker, failure_code FROM attempts WHERE job_id = %s ORDER BY number"
-    with psycopg.connect(fleet.database_url) as connection:
+    with psycopg.connect(cluster.database_url) as connection:
         return [(worker.rpartition("/")[0], code) for worker, code in connection.execute(sql, [job_id])]
 
 
@@ -47,85 +47,85 @@ def finished(api: Server, task_ids: list[str]) -> None:
         assert api.picture(task_id).startswith(PNG)
 
 
-def test_a_job_taken_by_one_process_is_made_by_a_node_and_told_by_another(fleet: Fleet) -> None:
+def test_a_job_taken_by_one_process_is_made_by_a_node_and_told_by_another(cluster: Cluster) -> None:
     # Given two API processes and a node
-    first, second, node = fleet.api("one"), fleet.api("two"), fleet.node()
-    fleet.until_consuming(node)
+    first, second, node = cluster.api("one"), cluster.api("two"), cluster.node()
+    cluster.until_consuming(node)
     # When a job comes in by the one
     task_id = first.submit("a plain one")
     # Then its picture is at the other
     finished(second, [task_id])
-    assert attempts_of(fleet, task_id) == [(node.id, None)]
+    assert attempts_of(cluster, task_id) == [(node.id, None)]
 
 
-def test_a_job_waits_for_a_node_that_comes_later(fleet: Fleet) -> None:
+def test_a_job_waits_for_a_node_that_comes_later(cluster: Cluster) -> None:
     # Given an API process, and no node
-    api = fleet.api()
+    api = cluster.api()
     task_id = api.submit("a plain one")
     assert api.task(task_id)["status"] == "pending"
     # When one comes
-    fleet.node()
+    cluster.node()
     # Then it makes the job
     finished(api, [task_id])
 
 
-def test_a_killed_node_costs_an_attempt_and_not_the_job(fleet: Fleet) -> None:
+def test_a_killed_node_costs_an_attempt_and_not_the_job(cluster: Cluster) -> None:
     # Given a node in the middle of a job
-    api, first = fleet.api(), fleet.node("first")
+    api, first = cluster.api(), cluster.node("first")
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     waiting = [api.submit(f"number {number}") for number in range(3)]
     # When it is killed with its engine, and another one is there
     first_id = first.id
     first.kill_everything()
-    fleet.zoo.open_gate("gate")
-    second = fleet.node("second")
+    cluster.zoo.open_gate("gate")
+    second = cluster.node("second")
     # Then that one makes all of them
     finished(api, [task_id, *waiting])
-    assert attempts_of(fleet, task_id) == [(first_id, "server_restarted"), (second.id, None)]
+    assert attempts_of(cluster, task_id) == [(first_id, "server_restarted"), (second.id, None)]
 
 
-def test_a_node_that_stood_still_gives_up_what_others_have_by_now(fleet: Fleet) -> None:
+def test_a_node_that_stood_still_gives_up_what_others_have_by_now(cluster: Cluster) -> None:
     # Given a node that is stopped in the middle of a job
-    api, first = fleet.api(), fleet.node("first")
+    api, first = cluster.api(), cluster.node("first")
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     first_id = first.id
     first.signal(signal.SIGSTOP)
     # When another one has taken the job over, and the first one goes on
-    second = fleet.node("second")
-    until(lambda: len(attempts_of(fleet, task_id)) == 2, "another attempt")
+    second = cluster.node("second")
+    until(lambda: len(attempts_of(cluster, task_id)) == 2, "another attempt")
     first.signal(signal.SIGCONT)
     # Then it drops its attempt, and takes other jobs
     until(lambda: first.has_logged("attempt_outdated"), "the first node to hear of it")
-    fleet.zoo.open_gate("gate")
+    cluster.zoo.open_gate("gate")
     finished(api, [task_id])
-    assert attempts_of(fleet, task_id) == [(first_id, "server_restarted"), (second.id, None)]
+    assert attempts_of(cluster, task_id) == [(first_id, "server_restarted"), (second.id, None)]
     second.kill_everything()
     finished(api, [api.submit("another one")])
 
 
-def test_sigterm_finishes_what_runs_and_gives_the_rest_to_others(fleet: Fleet) -> None:
+def test_sigterm_finishes_what_runs_and_gives_the_rest_to_others(cluster: Cluster) -> None:
     # Given a node in the middle of a job, and one that waits
-    api, first = fleet.api(), fleet.node("first")
+    api, first = cluster.api(), cluster.node("first")
     running = api.submit("waits at the gate")
     api.wait_for(running, "processing")
     waiting = api.submit("another one")
     # When it is told to stop
     first.signal(signal.SIGTERM)
     until(lambda: first.has_logged("stopping"), "a node that has heard it")
-    fleet.zoo.open_gate("gate")
+    cluster.zoo.open_gate("gate")
     # Then it ends with its job, and the other one is made by the next node
     assert first.wait() == 0
     assert api.task(running)["status"] == "completed"
-    fleet.node("second")
+    cluster.node("second")
     finished(api, [running, waiting])
 
 
-def test_a_second_signal_gives_back_what_runs(fleet: Fleet) -> None:
+def test_a_second_signal_gives_back_what_runs(cluster: Cluster) -> None:
     # Given a node in the middle of a job, that may take an hour to stop
-    api = fleet.api()
-    first = fleet.node("first", DANQING_DRAIN_DEADLINE_S="3600")
+    api = cluster.api()
+    first = cluster.node("first", DANQING_DRAIN_DEADLINE_S="3600")
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     first.signal(signal.SIGTERM)
@@ -134,127 +134,130 @@ def test_a_second_signal_gives_back_what_runs(fleet: Fleet) -> None:
     first.signal(signal.SIGTERM)
     # Then it ends, and another one makes the job at once
     assert first.wait() == 0
-    fleet.zoo.open_gate("gate")
-    second = fleet.node("second")
+    cluster.zoo.open_gate("gate")
+    second = cluster.node("second")
     finished(api, [task_id])
-    assert attempts_of(fleet, task_id) == [(attempts_of(fleet, task_id)[0][0], "server_restarted"), (second.id, None)]
+    assert attempts_of(cluster, task_id) == [
+        (attempts_of(cluster, task_id)[0][0], "server_restarted"),
+        (second.id, None),
+    ]
 
 
-def test_a_node_that_is_drained_finishes_its_job_however_long_that_takes(fleet: Fleet) -> None:
+def test_a_node_that_is_drained_finishes_its_job_however_long_that_takes(cluster: Cluster) -> None:
     # Given two nodes, one of them in the middle of a job, and a deadline that it would miss
-    api = fleet.api()
-    first = fleet.node("first", DANQING_DRAIN_DEADLINE_S="0")
+    api = cluster.api()
+    first = cluster.node("first", DANQING_DRAIN_DEADLINE_S="0")
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     # When it is drained, and others come
-    drained = danqing(fleet, "workers", "drain", "first")
+    drained = danqing(cluster, "workers", "drain", "first")
     assert "Asked 1 node to drain." in drained
     until(lambda: first.has_logged("draining"), "a node that has heard it")
-    assert "draining" in danqing(fleet, "workers")
-    second = fleet.node("second")
+    assert "draining" in danqing(cluster, "workers")
+    second = cluster.node("second")
     others = [api.submit(f"number {number}") for number in range(3)]
     finished(api, others)
-    assert {node for other in others for node, _ in attempts_of(fleet, other)} == {second.id}
+    assert {node for other in others for node, _ in attempts_of(cluster, other)} == {second.id}
     # Then it still finishes its own, and ends
     assert first.process is not None
     assert first.process.poll() is None
-    fleet.zoo.open_gate("gate")
+    cluster.zoo.open_gate("gate")
     assert first.wait() == DRAINED
-    assert [code for _, code in attempts_of(fleet, task_id)] == [None]
+    assert [code for _, code in attempts_of(cluster, task_id)] == [None]
     # And is not listed any more
-    listed = danqing(fleet, "workers")
+    listed = danqing(cluster, "workers")
     assert "second" in listed
     assert "first" not in listed
 
 
-def test_nothing_is_lost_when_the_broker_forgets_everything(fleet: Fleet) -> None:
+def test_nothing_is_lost_when_the_broker_forgets_everything(cluster: Cluster) -> None:
     # Given jobs that wait, and one that runs
-    api, node = fleet.api(), fleet.node()
+    api, node = cluster.api(), cluster.node()
     running = api.submit("waits at the gate")
     api.wait_for(running, "processing")
     waiting = [api.submit(f"number {number}") for number in range(5)]
     # When the broker is emptied
-    fleet.redis.flush()
-    fleet.zoo.open_gate("gate")
+    cluster.redis.flush()
+    cluster.zoo.open_gate("gate")
     # Then all are made
     finished(api, [running, *waiting])
     assert node.has_logged("messages_sent_again") or '"messages_sent_again"' in api.log
 
 
-def test_a_node_sends_also_for_jobs_of_models_that_it_does_not_make(fleet: Fleet) -> None:
+def test_a_node_sends_also_for_jobs_of_models_that_it_does_not_make(cluster: Cluster) -> None:
     # Given two nodes of different models, one of which is killed in the middle of a job, with others waiting
-    api, plain = fleet.api(), fleet.node("plain", DANQING_MODEL="sample")
-    other = fleet.node("other", DANQING_MODEL="sample-edit")
-    fleet.until_consuming(plain, other)
+    api, plain = cluster.api(), cluster.node("plain", DANQING_MODEL="sample")
+    other = cluster.node("other", DANQING_MODEL="sample-edit")
+    cluster.until_consuming(plain, other)
     running = api.submit("waits at the gate")
     api.wait_for(running, "processing")
     waiting = [api.submit(f"number {number}") for number in range(2)]
     plain.kill_everything()
     # When no API process is there either, and the broker forgets everything
     api.kill_everything()
-    fleet.redis.flush()
+    cluster.redis.flush()
     # Then the other node gives back the orphan, and sends for all of them
-    depths = CeleryDepths(celery_app(Broker(url=fleet.redis.url, models=())))
+    depths = CeleryDepths(celery_app(Broker(url=cluster.redis.url, models=())))
     until(lambda: (depths.of(["sample"]) or {}).get("sample", 0) >= 3, "messages for all three")
     assert not other.has_logged("broker_away")
     # And they are made where there is somebody who can
-    fleet.zoo.open_gate("gate")
-    fleet.node("third", DANQING_MODEL="sample")
-    until(lambda: [state_of(fleet, one) for one in (running, *waiting)] == 3 * ["completed"], "all of them made")
+    cluster.zoo.open_gate("gate")
+    cluster.node("third", DANQING_MODEL="sample")
+    until(lambda: [state_of(cluster, one) for one in (running, *waiting)] == 3 * ["completed"], "all of them made")
 
 
-def test_a_broker_that_is_killed_and_comes_back_empty_costs_nothing(fleet: Fleet) -> None:
+def test_a_broker_that_is_killed_and_comes_back_empty_costs_nothing(cluster: Cluster) -> None:
     # Given a job that runs, and one that waits
-    api, _ = fleet.api(), fleet.node()
+    api, _ = cluster.api(), cluster.node()
     running = api.submit("waits at the gate")
     api.wait_for(running, "processing")
     waiting = [api.submit("number 0")]
     # When Redis is killed, then jobs are still accepted, and the one that runs ends
-    fleet.redis.kill()
+    cluster.redis.kill()
     waiting.append(api.submit("number 1"))
-    fleet.zoo.open_gate("gate")
+    cluster.zoo.open_gate("gate")
     api.wait_for(running, "completed")
     # And when it is back, those that waited are made
-    fleet.redis.start()
+    cluster.redis.start()
     finished(api, waiting)
 
 
-def test_a_job_that_is_cancelled_is_dropped_by_its_node(fleet: Fleet) -> None:
+def test_a_job_that_is_cancelled_is_dropped_by_its_node(cluster: Cluster) -> None:
     # Given a job in the middle of its steps
-    api, node = fleet.api(), fleet.node()
+    api, node = cluster.api(), cluster.node()
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     # When it is cancelled
     cancel(api, task_id)
     # Then its node is soon free for another one
     finished(api, [api.submit("a plain one")])
-    assert state_of(fleet, task_id) == "cancelled"
+    assert state_of(cluster, task_id) == "cancelled"
     assert node.process is not None
     assert node.process.poll() is None
 
 
-def test_an_api_process_that_is_told_to_stop_answers_those_who_wait(fleet: Fleet) -> None:
+def test_an_api_process_that_is_told_to_stop_answers_those_who_wait(cluster: Cluster) -> None:
     # Given a client that waits for its picture in its request
-    api, node = fleet.api(), fleet.node()
-    fleet.until_consuming(node)
+    api, node = cluster.api(), cluster.node()
+    cluster.until_consuming(node)
     with ThreadPoolExecutor() as threads:
         wanted = {"prompt": "waits at the gate", "size": "64x64", "n": 1}
         answer = threads.submit(requests.post, f"{api.url}/v1/images/generations", json=wanted, timeout=DEADLINE_S)
-        until(lambda: "processing" in states(fleet), "a job that runs")
+        until(lambda: "processing" in states(cluster), "a job that runs")
         # When the process is told to stop before the picture is there
         assert api.process is not None
         api.process.terminate()
         until(lambda: '"stopping"' in api.log, "a server that has heard it")
-        fleet.zoo.open_gate("gate")
+        cluster.zoo.open_gate("gate")
         # Then the client still gets it, and the process ends
         assert answer.result().status_code == 200
     assert api.process.wait(DEADLINE_S) == 0
 
 
-def test_a_job_that_was_stored_and_never_sent_is_made(fleet: Fleet) -> None:
+def test_a_job_that_was_stored_and_never_sent_is_made(cluster: Cluster) -> None:
     # Given a job of an API process that died after it had stored it, and before anybody was told
     async def store_it() -> str:
-        stores = await asyncio.to_thread(PostgresStores.open, fleet.database_url)
+        stores = await asyncio.to_thread(PostgresStores.open, cluster.database_url)
         request = a_request(model="sample", width=64, height=64, num_inference_steps=4)
         job = await stores.jobs.add(a_job(request=request), NO_LIMIT)
         await stores.close()
@@ -262,36 +265,36 @@ def test_a_job_that_was_stored_and_never_sent_is_made(fleet: Fleet) -> None:
 
     task_id = asyncio.run(store_it())
     # When a node comes
-    fleet.node()
+    cluster.node()
     # Then it is made
-    finished(fleet.api(), [task_id])
+    finished(cluster.api(), [task_id])
 
 
 def test_everything_holds_on_rabbitmq_too(tmp_path: Path) -> None:
     url = rabbitmq_url()
     queues = [queue_of(model) for model in ("sample", "sample-edit")]
     empty_queues(url, queues)
-    with a_fleet(tmp_path, broker_url=url) as fleet:
+    with a_small_cluster(tmp_path, broker_url=url) as cluster:
         # Given a node that is killed in the middle of a job, with others waiting
-        api, first = fleet.api(), fleet.node("first")
+        api, first = cluster.api(), cluster.node("first")
         running = api.submit("waits at the gate")
         api.wait_for(running, "processing")
         waiting = [api.submit(f"number {number}") for number in range(3)]
         first.kill_everything()
         # When all messages are lost as well
         empty_queues(url, queues)
-        fleet.zoo.open_gate("gate")
-        fleet.node("second")
+        cluster.zoo.open_gate("gate")
+        cluster.node("second")
         # Then another one makes all of them
         finished(api, [running, *waiting])
     empty_queues(url, queues)
 
 
-def test_celerys_own_programs_see_nodes_and_tasks(fleet: Fleet) -> None:
+def test_celerys_own_programs_see_nodes_and_tasks(cluster: Cluster) -> None:
     # Given a node that is making a picture, and one that waits, and Flower
-    api, node = fleet.api(), fleet.node("box")
-    fleet.until_consuming(node)
-    flower = Flower(fleet)
+    api, node = cluster.api(), cluster.node("box")
+    cluster.until_consuming(node)
+    flower = Flower(cluster)
     try:
         running = api.submit("waits at the gate")
         api.wait_for(running, "processing")
@@ -301,15 +304,15 @@ def test_celerys_own_programs_see_nodes_and_tasks(fleet: Fleet) -> None:
         until(lambda: flower.get("tasks").get(task_id_of(running), {}).get("state") == "STARTED", "the task in Flower")
         assert flower.get("tasks")[task_id_of(running)]["name"] == "danqing.make_picture"
         # And so do Celery's commands
-        active = celery(fleet, "inspect", "active", "--json")
+        active = celery(cluster, "inspect", "active", "--json")
         assert task_id_of(running) in active
         # When the one that waits is revoked there, then its job is cancelled
-        celery(fleet, "control", "revoke", task_id_of(waiting))
-        fleet.zoo.open_gate("gate")
+        celery(cluster, "control", "revoke", task_id_of(waiting))
+        cluster.zoo.open_gate("gate")
         finished(api, [running])
-        until(lambda: state_of(fleet, waiting) == "cancelled", "a job that is cancelled")
+        until(lambda: state_of(cluster, waiting) == "cancelled", "a job that is cancelled")
         # And when the node is told to shut down there, then it drains
-        celery(fleet, "control", "shutdown", replies=False)
+        celery(cluster, "control", "shutdown", replies=False)
         assert node.wait() == DRAINED
         assert node.has_logged("draining")
     finally:
@@ -319,16 +322,16 @@ def test_celerys_own_programs_see_nodes_and_tasks(fleet: Fleet) -> None:
 class Flower:
     """Celery's page, started as an operator would."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._url = f"http://127.0.0.1:{probe.getsockname()[1]}/api"
         port = self._url.split(":")[2].split("/")[0]
-        with (fleet.folder / "flower.log").open("w") as log:
+        with (cluster.folder / "flower.log").open("w") as log:
             self._process = subprocess.Popen(
                 [*CELERY, "flower", "--address=127.0.0.1", f"--port={port}"],
-                env=clean_environment() | fleet.settings | {"FLOWER_UNAUTHENTICATED_API": "true"},
-                cwd=fleet.folder,
+                env=clean_environment() | cluster.settings | {"FLOWER_UNAUTHENTICATED_API": "true"},
+                cwd=cluster.folder,
                 stdout=log,
                 stderr=log,
             )
@@ -348,12 +351,12 @@ class Flower:
         self._process.wait()
 
 
-def celery(fleet: Fleet, *arguments: str, replies: bool = True) -> str:
+def celery(cluster: Cluster, *arguments: str, replies: bool = True) -> str:
     """What one of Celery's commands prints. replies: False where the nodes say nothing, which Celery takes ill."""
     done = subprocess.run(
         [*CELERY, *arguments],
-        env=clean_environment() | fleet.settings,
-        cwd=fleet.folder,
+        env=clean_environment() | cluster.settings,
+        cwd=cluster.folder,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -362,15 +365,15 @@ def celery(fleet: Fleet, *arguments: str, replies: bool = True) -> str:
     return done.stdout
 
 
-def states(fleet: Fleet) -> list[str]:
+def states(cluster: Cluster) -> list[str]:
     """Of all jobs."""
-    with psycopg.connect(fleet.database_url) as connection:
+    with psycopg.connect(cluster.database_url) as connection:
         return [str(state) for (state,) in connection.execute("SELECT state FROM jobs")]
 
 
-def state_of(fleet: Fleet, job_id: str) -> str:
+def state_of(cluster: Cluster, job_id: str) -> str:
     """As the database says."""
-    with psycopg.connect(fleet.database_url) as connection:
+    with psycopg.connect(cluster.database_url) as connection:
         row = connection.execute("SELECT state FROM jobs WHERE id = %s", [job_id]).fetchone()
     assert row is not None
     return str(row[0])
@@ -382,12 +385,12 @@ def cancel(api: Server, task_id: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def danqing(fleet: Fleet, *arguments: str) -> str:
+def danqing(cluster: Cluster, *arguments: str) -> str:
     """What the command prints; it must succeed."""
     done = subprocess.run(
         [sys.executable, "-m", "danqing", *arguments],
-        env=clean_environment() | fleet.settings,
-        cwd=fleet.folder,
+        env=clean_environment() | cluster.settings,
+        cwd=cluster.folder,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.e2e.fleet import NodeProcess, a_fleet
+from tests.e2e.cluster import Node, a_small_cluster
 from tests.e2e.servers import until
 from tests.unit.metrics.reading import families, value
 
@@ -65,7 +65,7 @@ def a_collector() -> Iterator[Collector]:
         collector.server.server_close()
 
 
-def metrics_url(node: NodeProcess) -> str:
+def metrics_url(node: Node) -> str:
     lines = [json.loads(line) for line in node.log.splitlines() if line.startswith("{")]
     return next(line["url"] for line in lines if line["event"] == "listening" and line["dialect"] == "metrics")
 
@@ -77,16 +77,16 @@ def test_figures_and_traces_of_one_job_in_two_processes(tmp_path: Path) -> None:
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "50",
         }
-        with a_fleet(tmp_path, **tracing) as fleet:
+        with a_small_cluster(tmp_path, **tracing) as cluster:
             # Given an API process and a node
-            api = fleet.api()
+            api = cluster.api()
             waiting = api.submit("a plain one")
             page = requests.get(f"{api.url}/metrics", timeout=10).content
             # While no node is there, the job waits, and its age tells how long
             assert value(page, "danqing_queue_jobs", model="sample") == 1
             assert (value(page, "danqing_queue_oldest_age_seconds", model="sample") or 0) > 0
             assert value(page, "danqing_workers", state="ready") == 0
-            node = fleet.node(DANQING_METRICS_PORT="0", OTEL_SERVICE_NAME="danqing-worker")
+            node = cluster.node(DANQING_METRICS_PORT="0", OTEL_SERVICE_NAME="danqing-worker")
             # When it is made
             api.wait_for(waiting, "completed")
             # Then the API process has taken it in, and the node has made it
@@ -116,10 +116,34 @@ def test_figures_and_traces_of_one_job_in_two_processes(tmp_path: Path) -> None:
 
 def test_a_collector_that_is_away_holds_nobody_up(tmp_path: Path) -> None:
     away = {"DANQING_OTEL": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    with a_fleet(tmp_path, **away) as fleet:
-        api, node = fleet.api(), fleet.node()
+    with a_small_cluster(tmp_path, **away) as cluster:
+        api, node = cluster.api(), cluster.node()
         task_id = api.submit("a plain one")
         api.wait_for(task_id, "completed")
         node.signal(signal.SIGTERM)
         assert node.wait() == 0
         assert api.terminate() == 0
+
+
+def test_messages_that_a_broker_does_not_take_are_counted_until_it_does(tmp_path: Path) -> None:
+    with a_small_cluster(tmp_path) as cluster:
+        api = cluster.api()
+
+        def unsent() -> tuple[float | None, float | None]:
+            page = requests.get(f"{api.url}/metrics", timeout=10).content
+            age = value(page, "danqing_unsent_messages_oldest_age_seconds")
+            return value(page, "danqing_unsent_messages"), age
+
+        assert unsent() == (0, 0)
+        # Given a broker that is away
+        cluster.redis.kill()
+        for number in range(3):
+            api.submit(f"number {number}")
+        # Then what it does not take has an age, and the process takes jobs all the same
+        messages, age = unsent()
+        assert messages == 3
+        assert age is not None and age > 0
+        assert requests.get(f"{api.url}/readyz", timeout=10).status_code == 200
+        # And none is left once it is back
+        cluster.redis.start()
+        until(lambda: unsent() == (0, 0), "messages that were sent")

@@ -10,7 +10,7 @@ import pytest
 import requests
 import websockets
 
-from tests.e2e.fleet import Fleet, a_fleet
+from tests.e2e.cluster import Cluster, a_small_cluster
 from tests.e2e.servers import DEADLINE_S, Server, until
 
 ANN, ADMIN = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer admin"}
@@ -24,7 +24,7 @@ return waiting
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """With keys, and a rate at which two large pictures may be asked for, and not three."""
     rules = {
         "API_ALLOWED_KEYS": "ann,bob",
@@ -32,15 +32,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         "DANQING_RATE_LIMIT": "1",
         "DANQING_RATE_BURST": "100",
     }
-    with a_fleet(tmp_path_factory.mktemp("fleet"), **rules) as fleet:
-        yield fleet
+    with a_small_cluster(tmp_path_factory.mktemp("cluster"), **rules) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
-def apis(fleet: Fleet) -> tuple[Server, Server]:
+def apis(cluster: Cluster) -> tuple[Server, Server]:
     """Both answer, and a node makes their pictures."""
-    servers, node = (fleet.api("one"), fleet.api("two")), fleet.node()
-    fleet.until_consuming(node)
+    servers, node = (cluster.api("one"), cluster.api("two")), cluster.node()
+    cluster.until_consuming(node)
     return servers
 
 
@@ -120,7 +120,9 @@ def test_previews_are_streamed_from_the_node(apis: tuple[Server, Server]) -> Non
     assert kinds == [b"image_generation.partial_image", b"image_generation.completed"]
 
 
-def test_a_job_that_is_waited_for_at_both_ends_when_both_have_left(apis: tuple[Server, Server], fleet: Fleet) -> None:
+def test_a_job_that_is_waited_for_at_both_ends_when_both_have_left(
+    apis: tuple[Server, Server], cluster: Cluster
+) -> None:
     # Given equal pictures that clients of both wait for in their requests
     wanted = {"prompt": "waits at the gate", "width": 64, "height": 64, "num_inference_steps": 4, "seed": 5}
     clients: list[http.client.HTTPConnection] = []
@@ -128,20 +130,20 @@ def test_a_job_that_is_waited_for_at_both_ends_when_both_have_left(apis: tuple[S
         client = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=DEADLINE_S)
         client.request("POST", "/generate", json.dumps(wanted), ANN | {"Content-Type": "application/json"})
         clients.append(client)
-        until(lambda number=number: waiting(fleet) == number, "one more who waits")
+        until(lambda number=number: waiting(cluster) == number, "one more who waits")
     until(lambda: under_way(apis[0]) == 1, "one job for both")
     # When one leaves, then it goes on for the other
     clients[0].close()
-    until(lambda: waiting(fleet) == 1, "one who waits")
+    until(lambda: waiting(cluster) == 1, "one who waits")
     assert under_way(apis[0]) == 1
     # When the other one leaves too, then it ends
     clients[1].close()
     until(lambda: under_way(apis[1]) == 0, "nothing is made for nobody")
 
 
-def waiting(fleet: Fleet) -> int:
+def waiting(cluster: Cluster) -> int:
     """How many wait for jobs in their requests, at all processes."""
-    return int(fleet.redis.run("EVAL", WAITING, "0").strip().removeprefix(b":"))
+    return int(cluster.redis.run("EVAL", WAITING, "0").strip().removeprefix(b":"))
 
 
 def test_an_owner_has_one_bucket_at_both(apis: tuple[Server, Server]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from danqing.core.batching import batch_key
 from danqing.core.fairness import order_of_taking
@@ -17,6 +18,8 @@ class InMemoryLine:
     def __init__(self) -> None:
         self._waiting: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
+        self.claims: dict[tuple[str, datetime], Job] = {}
+        self.unread: set[str] = set()  # models of which jobs wait that only a newer version can read
 
     def __len__(self) -> int:
         """Number of jobs that wait."""
@@ -33,7 +36,7 @@ class InMemoryLine:
             job = replace(job, turn=turn, sequence=sequence)
         self._waiting[job.id] = job
 
-    def claim(self, job_id: str) -> bool:
+    def claim_named(self, job_id: str) -> bool:
         """As `JobStore.claim`."""
         if job_id not in self._waiting:
             return False
@@ -53,15 +56,22 @@ class InMemoryLine:
         jobs = sorted(self._waiting.values(), key=order_of_taking)
         return [job for job in jobs if job.request.model == model and (most is None or running[job.owner] < most)]
 
-    async def next(self, model: str, named: str, *, max_running_of_owner: int | None = None) -> str | None:
-        jobs = self._in_order(model, max_running_of_owner)
-        first = jobs[0] if jobs else None
-        await asyncio.sleep(0)  # as every answer of a database does: somebody else may be quicker
-        if first is None:
+    async def claim(
+        self, model: str, worker: str, now: datetime, *, max_running_of_owner: int | None = None
+    ) -> Job | None:
+        await asyncio.sleep(0)
+        if not (jobs := self._in_order(model, max_running_of_owner)):
             return None
-        meant = next((job for job in jobs if job.id == named), first)
-        goes_before = first.priority > meant.priority or (first.owner != meant.owner and first.turn < meant.turn)
-        return first.id if goes_before else meant.id
+        self.claim_named(jobs[0].id)
+        self.claims[worker, now] = jobs[0]
+        await asyncio.sleep(0)  # as every answer of a database does, it takes a while to come
+        return jobs[0]
+
+    async def claimed(self, worker: str, at: datetime) -> Job | None:
+        return self.claims.get((worker, at))
+
+    def leaves_some(self, model: str) -> bool:
+        return model in self.unread
 
     async def alike(self, job: Job, most: int, *, max_running_of_owner: int | None = None) -> Sequence[str]:
         found: list[str] = []

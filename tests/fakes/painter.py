@@ -66,6 +66,7 @@ class Painter:
         self.previews_wanted: set[str] = set()
         self.state = state
         self.device = device
+        self.models: tuple[str, ...] = ("tiny", "upscaler")
         self.failure: DanqingError | None = None
         self.is_patient = False
 
@@ -88,7 +89,7 @@ class Painter:
 
     def status(self) -> PoolStatus:
         worker = WorkerStatus(
-            id=self._worker, state=self.state, pid=1, restarts=0, models=("tiny",), device=self.device
+            id=self._worker, state=self.state, pid=1, restarts=0, models=self.models, device=self.device
         )
         return PoolStatus(workers=(worker,))
 

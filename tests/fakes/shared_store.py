@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from danqing.core.batching import batch_key
 from danqing.core.fairness import order_of_taking
@@ -19,14 +20,20 @@ class InMemoryJobLine:
     def __init__(self, jobs: InMemoryJobStore) -> None:
         self._jobs = jobs
 
-    async def next(self, model: str, named: str, *, max_running_of_owner: int | None = None) -> str | None:
+    async def claim(
+        self, model: str, worker: str, now: datetime, *, max_running_of_owner: int | None = None
+    ) -> Job | None:
         line = self._line(model, max_running_of_owner)
-        if not line:
-            return None
-        meant = next((job for job in line if job.id == named), line[0])
-        ahead = [job for job in line if order_of_taking(job) < order_of_taking(meant)]
-        others = (job for job in ahead if job.priority > meant.priority or job.owner != meant.owner)
-        return next(others, meant).id
+        return await self._jobs.claim(line[0].id, worker, now) if line else None
+
+    async def claimed(self, worker: str, at: datetime) -> Job | None:
+        for job in self._jobs.matching(lambda job: job.state is JobState.PROCESSING):
+            if (job.attempts[-1].worker, job.attempts[-1].started_at) == (worker, at):
+                return job
+        return None
+
+    def leaves_some(self, model: str) -> bool:
+        return False
 
     async def alike(self, job: Job, most: int, *, max_running_of_owner: int | None = None) -> Sequence[str]:
         running, found = self._running(), list[str]()

@@ -121,6 +121,18 @@ def test_secrets_are_shown_nowhere() -> None:
     assert "sesame" not in f"{settings!r} {settings.masked()}"
 
 
+def test_a_password_in_an_address_is_not_logged() -> None:
+    shown = str(load({"DANQING_MODEL": "https://user:sesame@hub.example/a/b"}).masked())
+    assert "sesame" not in shown
+    assert "https://***@hub.example/a/b" in shown
+
+
+@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "*", "null", "ftp://a.example", "https://a:0"])
+def test_an_origin_that_no_page_has_is_refused(origin: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"DANQING_ALLOWED_ORIGINS.*without a user and a path"):
+        load({"DANQING_ALLOWED_ORIGINS": f"https://b.example, {origin}"})
+
+
 def test_a_wrong_secret_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a setting that refuses a key
     class Strict(BaseModel):
@@ -144,6 +156,10 @@ def test_a_wrong_secret_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> N
         ("DANQING_S3_PUBLIC_ENDPOINT", "https://host/?X-Amz-Signature=sesame"),
         ("DANQING_OBJECT_STORE", "s3://KEY:sesame@bucket/x"),
         ("DANQING_PUBLIC_URL", "https://user:sesame@host/"),
+        ("DANQING_PUBLIC_URL", "https://user:sesame"),
+        ("DANQING_ALLOWED_ORIGINS", "https://a.example,https://user:sesame@b.example"),
+        ("DANQING_ALLOWED_ORIGINS", "https://user:sesame"),
+        ("DANQING_ALLOWED_ORIGINS", "https://a.example/?token=sesame"),
     ],
 )
 def test_what_stands_in_a_wrong_address_is_not_told(name: str, value: str) -> None:

@@ -211,6 +211,12 @@ class ZooEngine:
             prompt=request.prompt,
         )
 
+    def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        image = request.input_images[0]
+        colour = _corner(read_image(image))
+        rgb = bytes(colour) * (image.width * image.height)
+        return _FinishedPicture(width=image.width, height=image.height, rgb=rgb, prompt=request.prompt)
+
     def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
         assert isinstance(picture, _FinishedPicture)
         for part in range(1, PARTS + 1):

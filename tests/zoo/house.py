@@ -1,19 +1,26 @@
 """A server without HTTP: the real store, queue, events, supervisor and dispatcher over zoo engines in processes."""
 
 import asyncio
+import io
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+
+from PIL import Image
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batching import BatchRule
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
+from danqing.core.images import StagedImage
 from danqing.core.states import JobState
 from danqing.core.studio import Limits, Order, Studio
-from danqing.core.types import ArtifactKind, Job, Progress, RequestDraft, Stage, WorkerStatus
+from danqing.core.types import ArtifactKind, Job, Mode, Progress, RequestDraft, Stage, WorkerStatus
+from danqing.core.upscaling import UPSCALER
 from danqing.events.in_process import InProcessEventBus
 from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.store.job_store import SqlJobStore
@@ -28,6 +35,7 @@ from tests.fakes.studio_parts import FixedCatalogue
 from tests.zoo.engines import STEPS, Zoo
 
 DEADLINE_S = 30.0
+RED = (200, 10, 20)
 FAST = WorkerRules(heartbeat_s=0.2, check_s=0.05, first_backoff_s=0.01, exit_grace_s=2.0)
 JOB_RULES = JobRules(task_timeout_s=60.0, stop_grace_s=0.2)
 
@@ -53,7 +61,7 @@ def a_spec(folder: Path, zoo: Zoo, *, number: int = 1, batch_pictures: int = 1) 
     return WorkerSpec(
         id=f"w{number}",
         device="cpu",
-        models=("tiny",),
+        models=("tiny", UPSCALER),
         engine=EngineFactory(target="tests.zoo.engines:build_zoo", argument=zoo),
         artifacts=ArtifactStoreFactory(target="danqing.blobs.local:LocalArtifactStore", argument=folder / "outputs"),
         batches=BatchRule(pixels=1 << 24, pictures=batch_pictures, cards=(a_card(),)),
@@ -95,6 +103,16 @@ class House:
         draft = RequestDraft(prompt=prompt, width=width, height=64, seed=seed, further=further)
         caller = Caller(owner=owner, sees_all=True)
         return await self.studio.submit(Order(draft=draft, priority=priority), caller=caller)
+
+    async def submit_picture(self, prompt: str, *further: ArtifactKind, side: int = 32) -> Job:
+        """Accepts a job that enlarges a red picture; the prompt says what the engine does."""
+        file = io.BytesIO()
+        Image.new("RGB", (side, side), RED).save(file, "PNG")
+        path = self.artifacts.staging() / f"{uuid.uuid4()}.png"
+        path.write_bytes(file.getvalue())
+        image = StagedImage(path=path, sha256=sha256(file.getvalue()).hexdigest(), width=side, height=side)
+        draft = RequestDraft(prompt=prompt, mode=Mode.UPSCALE, input_images=(image,), further=further)
+        return await self.studio.submit(Order(draft=draft))
 
     async def ended(self, job: Job) -> Job:
         """Waits for the job's end."""

@@ -1,7 +1,5 @@
 """Artifacts as files in one directory, which may be a user's own, hold other files too, and be shared by machines."""
 
-import asyncio
-import errno
 import os
 import re
 import secrets
@@ -15,6 +13,8 @@ from typing import BinaryIO
 
 import structlog
 
+from danqing.blobs.durable_files import sync_directory, sync_file, write_new
+from danqing.blobs.local_reading import LocalPicture
 from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, is_legal
 from danqing.blobs.paging import Entry, pages_of
 from danqing.blobs.staging import StagingFolder, is_old, removed
@@ -30,34 +30,6 @@ NAMES_OF_A_SCAN = 500_000  # kept in memory at a time, some 100 bytes each
 _JOB_ID_LENGTH = 36
 _PART_DIGITS = 3  # of an id, by which it is in a part
 _MOST_PARTS = 16**_PART_DIGITS
-_PIECE_BYTES = 1024 * 1024  # read at a time, each in a thread
-# What file systems answer that cannot sync a directory (some of those on a network): their renames are durable, or
-# nothing can be done about it.
-_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
-
-
-class LocalPicture:
-    """Implements `core.open_picture.OpenPicture`. The file is open already, so that it is read whole though somebody
-    removes it meanwhile; on NFS that holds for who removes it on the same machine.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        found = os.fstat(file.fileno())
-        self.size_bytes = found.st_size
-        self.version = f"{found.st_mtime_ns:x}-{found.st_size:x}"
-
-    async def read(self) -> bytes:
-        """See the port."""
-        try:
-            return await asyncio.to_thread(self._file.read, _PIECE_BYTES)
-        except OSError as exc:
-            log.error("artifact_read_failed", reason=exc.strerror)
-            raise StorageFailure from exc
-
-    def close(self) -> None:
-        """See the port."""
-        self._file.close()
 
 
 class LocalArtifactStore:
@@ -78,12 +50,12 @@ class LocalArtifactStore:
         try:
             self._make_root()
             try:
-                _write_new(temporary, content)
+                write_new(temporary, content)
                 os.replace(temporary, self._root / name)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync_directory(self._root)
+            sync_directory(self._root)
         except OSError as exc:
             log.error("artifact_write_failed", name=name, size_bytes=len(content), reason=exc.strerror)
             raise StorageFailure from exc
@@ -93,9 +65,9 @@ class LocalArtifactStore:
         _check(name)
         try:
             self._make_root()
-            _sync_file(staged)
+            sync_file(staged)
             os.replace(staged, self._root / name)
-            _sync_directory(self._root)
+            sync_directory(self._root)
         except OSError as exc:
             log.error("artifact_adopt_failed", name=name, reason=exc.strerror)
             raise StorageFailure from exc
@@ -238,7 +210,7 @@ class LocalArtifactStore:
     def _make_root(self) -> None:
         if not self._root.is_dir():
             self._root.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self._root.parent)
+            sync_directory(self._root.parent)
 
 
 def _check(name: str) -> None:
@@ -289,34 +261,3 @@ def _is_input(entry: os.DirEntry[str]) -> bool:
 
 def _is_old_input(entry: os.DirEntry[str]) -> bool:
     return _is_input(entry) and is_old(entry)
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        view = memoryview(content)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(descriptor)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "Not a file")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes a rename inside it survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as exc:
-        if exc.errno not in _CANNOT_SYNC_FOLDERS:
-            raise
-    finally:
-        os.close(descriptor)

@@ -10,16 +10,16 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 import structlog
-from obstore.store import S3Store
 
 from danqing.blobs.names import INPUT, INPUT_PREFIX, LEFT_OVER_AFTER_S, PICTURE, is_legal
 from danqing.blobs.paging import Entry, pages_of
+from danqing.blobs.s3_connection import connected
 from danqing.blobs.s3_failures import root_reason, translated
-from danqing.blobs.s3_place import S3Patience, S3Place
+from danqing.blobs.s3_place import S3Place
 from danqing.blobs.s3_reading import S3Picture
 from danqing.blobs.staging import StagingFolder
 from danqing.core.errors import ArtifactNotFound, StorageFailure
@@ -28,7 +28,6 @@ from danqing.core.ports import CLIENT_URL_S
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import ClientConfig
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +50,9 @@ class S3ArtifactStore:
     def __init__(self, place: S3Place) -> None:
         self._place = place
         self._staging = StagingFolder(place.staging)
-        self._store = _connected(place, place.endpoint, place.patience)
+        self._store = connected(place, place.endpoint, place.patience)
         self._public = (
-            _connected(place, place.public_endpoint or place.endpoint, place.patience) if place.redirects else None
+            connected(place, place.public_endpoint or place.endpoint, place.patience) if place.redirects else None
         )
         self._clock_lock = threading.Lock()
         self._clock: tuple[float, float] | None = None  # when it was looked at (monotonic), how much it is ahead
@@ -277,36 +276,6 @@ class S3ArtifactStore:
             raise StorageFailure from exc
         finally:
             self.remove(name)
-
-
-def _connected(place: S3Place, endpoint: str | None, patience: S3Patience) -> S3Store:
-    """Does not reach out."""
-    config: dict[str, Any] = {  # Any: the library's own type for it is there for type checkers alone
-        "region": place.region,
-        "virtual_hosted_style_request": not place.path_style,
-        "endpoint": endpoint,
-        "access_key_id": place.access_key_id,
-        "secret_access_key": place.secret_access_key,
-        "session_token": place.session_token,
-    }
-    options: ClientConfig = {
-        "allow_http": (endpoint or "").startswith("http://"),
-        "connect_timeout": timedelta(seconds=patience.connect_s),
-        "timeout": timedelta(seconds=patience.request_s),
-    }
-    if place.authorities is not None:
-        options["root_certificate"] = place.authorities
-    return S3Store(
-        place.bucket,
-        prefix=place.prefix or None,
-        config={key: value for key, value in config.items() if value is not None},  # pyright: ignore[reportArgumentType]
-        client_options=options,
-        retry_config={
-            "max_retries": patience.retries,
-            "retry_timeout": timedelta(seconds=patience.retry_s),
-            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
-        },
-    )
 
 
 def _check(name: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 from obstore.exceptions import BaseError
 
-from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.errors import ArtifactNotFound, StorageAway, StorageFailure
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,8 @@ _AWAY = {*_WORDS.values(), _CONNECTION_FAILED, "SlowDown", "ServiceUnavailable",
 
 @contextmanager
 def translated(doing: str, name: str = "") -> Generator[None]:
-    """doing: one word for the log. Inside, what the library raises becomes ArtifactNotFound or StorageFailure."""
+    """doing: one word for the log. Inside, what the library raises becomes ArtifactNotFound, StorageAway or
+    StorageFailure."""
     try:
         yield
     except FileNotFoundError as exc:
@@ -34,8 +35,9 @@ def translated(doing: str, name: str = "") -> Generator[None]:
         log.error(f"artifact_{doing}_failed", name=name, reason=_NO_BUCKET)
         raise StorageFailure from exc
     except (BaseError, OSError, ValueError) as exc:
-        log.error(f"artifact_{doing}_failed", name=name, reason=reason_of(exc))
-        raise StorageFailure from exc
+        reason = reason_of(exc)
+        log.error(f"artifact_{doing}_failed", name=name, reason=reason)
+        raise (StorageAway if is_away(reason) else StorageFailure) from exc
 
 
 def reason_of(error: BaseException) -> str:

@@ -8,10 +8,12 @@ from danqing import __version__
 from danqing.cli.options import DataDir, ModelPrecision, Models, UserError, served, settings_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
+    from collections.abc import Mapping, Sequence
 
     from danqing.config import Settings
     from danqing.http.listeners import OpenListener
+    from danqing.http.starting import StartingApp
     from danqing.wiring import Runtime
     from danqing.workers.factory import EngineFactory
 
@@ -82,25 +84,60 @@ def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -
 
 
 async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
+    import asyncio
+
+    from danqing.http.listeners import open_listeners
+    from danqing.http.server import Stop, open_unless_stopped, stop_on_signals
+    from danqing.http.server import serve as answer_requests
+    from danqing.wiring import StartWait, build_starting_apps, check_exposure, listeners, open_runtime
+
+    open_to_all = check_exposure(settings)
+    stop, wait = Stop(), StartWait(most_s=settings.start_wait_s)
+    with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
+        apps = build_starting_apps(settings, opened, stop=stop, wait=wait)
+        runtime: Runtime | None = None
+
+        async def drain() -> None:
+            if runtime is not None:
+                await runtime.drain()
+
+        serving = asyncio.create_task(answer_requests(apps, stop=stop, drain=drain), name="serving")
+        try:
+            async with open_unless_stopped(stop, open_runtime(settings, engine=engine, wait=wait)) as runtime:
+                if runtime is not None:
+                    await _serve_opened(runtime, opened, apps, serving, open_to_all=open_to_all)
+        finally:
+            while not stop.at_once.is_set():
+                stop.request()
+            await serving
+
+
+async def _serve_opened(
+    runtime: "Runtime",
+    opened: "Sequence[OpenListener]",
+    apps: "Mapping[OpenListener, StartingApp]",
+    serving: "asyncio.Task[None]",
+    *,
+    open_to_all: bool,
+) -> None:
+    """Hands the ports over to the server; until they are closed."""
     import structlog
 
     from danqing.cli.server_file import RunningServer, announced
-    from danqing.http.listeners import open_listeners
-    from danqing.http.server import Stop, stop_on_signals
-    from danqing.http.server import serve as answer_requests
-    from danqing.wiring import build_apps, check_exposure, listeners, open_runtime
+    from danqing.http.server import spare_the_collector
+    from danqing.wiring import build_apps
 
-    log = structlog.get_logger(__name__)
-    open_to_all = check_exposure(settings)
-    stop = Stop()
-    with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
-        async with open_runtime(settings, engine=engine) as runtime:
-            _print_summary(runtime, opened)
-            if open_to_all:
-                log.warning("open_to_the_network", host=settings.host, hint="no listed key is needed; see SECURITY.md")
-            here = RunningServer.of(opened[0].url, model=runtime.studio.catalogue.default().id)
-            with announced(settings.data_dir, here):
-                await answer_requests(build_apps(runtime, opened), stop=stop, drain=runtime.drain)
+    settings = runtime.settings
+    for one, app in build_apps(runtime, opened).items():
+        apps[one].become(app)
+    spare_the_collector()
+    _print_summary(runtime, opened)
+    if open_to_all:
+        log = structlog.get_logger(__name__)
+        log.warning("open_to_the_network", host=settings.host, hint="no listed key is needed; see SECURITY.md")
+    here = RunningServer.of(opened[0].url, model=runtime.studio.catalogue.default().id)
+    with announced(settings.data_dir, here):
+        await serving
 
 
 def _print_summary(runtime: "Runtime", opened: "Sequence[OpenListener]") -> None:

@@ -68,12 +68,14 @@ def run_worker(settings: "Settings", *, engine: "EngineFactory | None" = None) -
 
 
 async def _work(settings: "Settings", engine: "EngineFactory | None") -> bool:
-    from danqing.http.server import Stop, first_of, stop_on_signals
+    from danqing.http.server import Stop, first_of, open_unless_stopped, stop_on_signals
     from danqing.wiring import open_node
 
     stop = Stop()
     with stop_on_signals(stop):
-        async with open_node(settings, engine=engine) as node:
+        async with open_unless_stopped(stop, open_node(settings, engine=engine)) as node:
+            if node is None:
+                return False
             _print_summary(node, settings)
             await first_of(stop.gracefully.wait(), node.asked_to_drain.wait())
             await _drain(node, stop, settings)

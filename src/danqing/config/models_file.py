@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic_core import ErrorDetails
 
 from danqing.config.loading import InvalidSettings
+from danqing.config.values import without_password
 from danqing.core.capabilities import Companion, Precision
 from danqing.core.model_entries import ChosenDefaults, ModelEntry
 from danqing.core.model_names import DEFAULT, is_hub_id
@@ -126,7 +127,9 @@ def _source(place: str, path: Path, source: str, revision: str | None) -> str:
         return str(folder)
     if is_hub_id(source):
         return source
-    raise InvalidSettings(f"{place}: source is {source!r}, which is neither a folder here nor a hub id.")
+    raise InvalidSettings(
+        f"{place}: source is {without_password(source)!r}, which is neither a folder here nor a hub id."
+    )
 
 
 def _explain(problem: ErrorDetails) -> str:

@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
 from danqing.config.shared_parts import SharedParts
 from danqing.config.values import (
     DialectPort,
     ModelAlias,
     Variable,
+    check_origin,
     dtype_name,
     parse_dialect_port,
     parse_model_alias,
     parse_public_url,
     split_list,
     strip_blanks,
+    without_password,
 )
 from danqing.core.capabilities import Precision
 
@@ -64,7 +66,11 @@ class Settings(SharedParts):
     ] = None
     """One more key of an ordinary caller."""
 
-    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
+    allowed_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(check_origin)], ...],
+        BeforeValidator(split_list),
+        Variable(read_by="wiring: gate"),
+    ] = ()
     """Origins of web pages, beside this machine's own, whose scripts may use the server, such as `https://a.example`."""
 
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
@@ -257,8 +263,9 @@ class Settings(SharedParts):
         return (self.output_dir or self.data_dir / "outputs").absolute()
 
     def masked(self) -> dict[str, object]:
-        """Name and value of every setting as plain data, secrets replaced by stars."""
-        return self.model_dump(mode="json")
+        """Name and value of every setting as plain data, secrets replaced by stars, those in addresses too."""
+        shown = self.model_dump(mode="json")
+        return {name: without_password(value) if isinstance(value, str) else value for name, value in shown.items()}
 
 
 def variable_of(field: str) -> Variable:

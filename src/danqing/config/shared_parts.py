@@ -38,6 +38,9 @@ class SharedParts(BaseModel):
     lease_s: Annotated[float, Field(ge=1), Variable(read_by="wiring: node", unit="seconds")] = 15.0
     """How long the jobs of a worker that says nothing stay its own; then they are given to others."""
 
+    start_wait_s: Annotated[float | None, Field(ge=0), Variable(read_by="wiring: start", unit="seconds")] = None
+    """How long a start waits for a database or an object store that does not answer; not set: until it does."""
+
     object_store: Annotated[str | None, BeforeValidator(check_object_store), Variable(read_by="wiring: artifacts")] = (
         None
     )

@@ -1,11 +1,14 @@
 """How single settings are written: what a value may look like before it is one."""
 
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from danqing.blobs.s3_place import parse_address
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +58,35 @@ def parse_public_url(text: object) -> object:
     """`https://studio.example/base`, with a slash at its end. Raises ValueError."""
     if not isinstance(text, str):
         return text
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+    parts = _web_address(text.strip())
+    if parts is None:
         raise ValueError("write it like https://studio.example/, with or without a path")
     if "@" in parts.netloc or parts.query or parts.fragment or any(sign.isspace() for sign in text.strip()):
         raise ValueError("it can have no user, query, fragment or blank")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
+
+
+def check_origin(text: str) -> str:
+    """`https://studio.example:8443`. Raises ValueError."""
+    parts = _web_address(text)
+    if parts is None or "@" in parts.netloc or text != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("an origin is written like https://studio.example:8443, without a user and a path")
+    return text
+
+
+def _web_address(text: str) -> SplitResult | None:
+    """None for what is none."""
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # whose text may have a part of a password in it
+        return None
+    return parts if is_one else None
+
+
+def without_password(text: str) -> str:
+    """The same, with stars for what stands before the host of an address in it."""
+    return _USER.sub("***@", text)
 
 
 def parse_endpoint(text: object) -> object:

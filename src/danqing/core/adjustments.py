@@ -1,6 +1,7 @@
 """What its caller may want to know of how a request is honoured, as far as it is known beforehand. Pure."""
 
 from danqing.core.capabilities import ModelCard
+from danqing.core.sentences import says
 from danqing.core.sizes import plan_size
 from danqing.core.types import GenerationRequest, Mode
 
@@ -11,9 +12,9 @@ def foreseen_adjustments(request: GenerationRequest, card: ModelCard) -> tuple[s
     unused = request.negative_prompt and not request.guidance_scale
     sentences = (
         size,
-        "negative_prompt not used, because guidance_scale is 0" if unused else None,
+        says("negative_not_used") if unused else None,
         _edit(request) if request.mode is Mode.EDIT and not card.capabilities.instruction_edit else None,
-        "the input images laid side by side" if _laid_out(request, card) else None,
+        says("side_by_side") if _laid_out(request, card) else None,
     )
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -28,6 +29,5 @@ def _laid_out(request: GenerationRequest, card: ModelCard) -> bool:
 def _edit(request: GenerationRequest) -> str:
     """How a model that does not understand instructions edits."""
     if request.mask is not None:
-        return "edited by filling the mask, because the model does not understand instructions"
-    laid_out = ", the input images laid side by side" if len(request.input_images) > 1 else ""
-    return f"edited by prompt-guided img2img{laid_out}, because the model does not understand instructions"
+        return says("filled")
+    return says("redrawn_side_by_side" if len(request.input_images) > 1 else "redrawn")

@@ -54,9 +54,9 @@ class Engine(Protocol):
     """Models on one device, inside a worker process. Knows nothing of jobs.
 
     `denoise` is called from one thread only, one batch at a time; `finish`, `enlarge` and `encode` from another,
-    while the next batch is already denoising. `enlarge`, and the `encode` of what it made, may run in a third one,
-    while the next picture is finished and encoded. Everything is blocking. Raises EngineFailure (OutOfMemory,
-    ModelLoadFailure).
+    while the next batch is already denoising. `to_enlarge`, `enlarge`, and the `encode` of what that made, may run in a
+    third one, while the next picture is finished and encoded; a request of mode upscale is given to these three alone.
+    Everything is blocking. Raises EngineFailure (OutOfMemory, ModelLoadFailure).
     """
 
     def load(self) -> None:
@@ -80,6 +80,10 @@ class Engine(Protocol):
 
     def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
         """Enlarges and crops to exactly the size requested; where a mask keeps something, it is kept to the pixel."""
+        ...
+
+    def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """The picture that a request of mode upscale is about, in its own size; transparent parts are white."""
         ...
 
     def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:

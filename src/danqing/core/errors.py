@@ -38,6 +38,7 @@
         ├── WorkerReplaced        the process ended, and not because of this job
         ├── ServerRestarted       the server ended under the job
         ├── StorageFailure
+        │   └── StorageAway       it does not answer just now; trying again later helps
         └── DataDirectoryInUse    start-up only
 
 Dialects map classes, nearest ancestor first, to statuses and wordings of their own.
@@ -47,10 +48,13 @@ from typing import ClassVar
 
 
 class DanqingError(Exception):
-    """Base of all. `public_message` may be shown to clients as it is."""
+    """Base of all. `public_message` may be shown to clients as it is. retry_after_s: when whoever asked may try again,
+    in whole seconds; None where that helps nothing, or nobody can say when.
+    """
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    retry_after_s: int | None = None
     default_message: ClassVar[str] = "Something went wrong inside the server."
 
     def __init__(self, public_message: str | None = None) -> None:
@@ -148,7 +152,7 @@ class Unavailable(DanqingError):
 
     code = "unavailable"
     retryable = True
-    retry_after_s: int = 5
+    retry_after_s = 5
 
     def __init__(self, public_message: str | None = None, *, retry_after_s: int | None = None) -> None:
         super().__init__(public_message)
@@ -325,6 +329,15 @@ class StorageFailure(InternalError):
 
     code = "storage_failure"
     default_message = "The server could not store the result."
+
+
+class StorageAway(StorageFailure):
+    """The database or the artifact store does not answer, and may soon do so again."""
+
+    code = "storage_away"
+    retryable = True
+    retry_after_s = 5
+    default_message = "The server cannot reach its storage; try again in a moment."
 
 
 class DataDirectoryInUse(InternalError):

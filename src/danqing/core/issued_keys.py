@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from danqing.core.errors import InvalidRequest, StorageFailure
+from danqing.core.sentences import says
 
 MAX_NAME_CHARS = 100
 REFRESH_S = 5.0  # until then, what another server process has issued or revoked may be unknown here
@@ -19,12 +20,16 @@ _PREFIX = "dq_"
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedKey:
-    """name: for people. digest: SHA-256 of the key, hex; the key itself is told once and kept nowhere."""
+    """name: for people. digest: SHA-256 of the key, hex; the key itself is told once and kept nowhere.
+
+    last_used_on: the day, in UTC, on which it last let somebody in; None: never yet.
+    """
 
     id: str
     name: str
     digest: str
     created_at: datetime
+    last_used_on: date | None = None
 
 
 class IssuedKeys(Protocol):
@@ -36,6 +41,10 @@ class IssuedKeys(Protocol):
 
     async def all(self) -> Sequence[IssuedKey]:
         """Newest first."""
+        ...
+
+    async def note_used(self, key_ids: Collection[str], day: date) -> None:
+        """They were used on that day; a later one that is noted stays. Unknown ids are fine."""
         ...
 
     async def remove(self, key_id: str) -> None:
@@ -50,20 +59,24 @@ class KeyRing:
         self._store = store
         self._clock = clock
         self._digests: frozenset[bytes] = frozenset()
+        self._used: set[bytes] = set()  # since it was last noted
         self._looking = asyncio.Lock()
 
     def holds(self, digest: bytes) -> bool:
         """Whether the key with this SHA-256 was issued and not revoked.
 
-        Looked up by digest, so that how long it takes tells nothing about keys.
+        Looked up by digest, so that how long it takes tells nothing about keys. One that is held counts as used.
         """
-        return digest in self._digests
+        if digest not in self._digests:
+            return False
+        self._used.add(digest)
+        return True
 
     async def issue(self, name: str) -> tuple[IssuedKey, str]:
         """A new key, and the text that its bearer shows. Raises InvalidRequest or StorageFailure."""
         name = name.strip()
         if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
-            raise InvalidRequest(f"name must have 1 to {MAX_NAME_CHARS} printable characters.", parameter="name")
+            raise InvalidRequest(says("key_name", most=MAX_NAME_CHARS), parameter="name")
         text = _PREFIX + secrets.token_urlsafe(32)
         digest = hashlib.sha256(text.encode()).hexdigest()
         key = IssuedKey(id=str(uuid.uuid4()), name=name, digest=digest, created_at=self._clock())
@@ -83,7 +96,17 @@ class KeyRing:
     async def refresh(self) -> None:
         """Looks which there are. Raises StorageFailure."""
         async with self._looking:  # one after the other: the last to answer has also looked last
-            self._digests = frozenset(bytes.fromhex(key.digest) for key in await self._store.all())
+            keys = {bytes.fromhex(key.digest): key for key in await self._store.all()}
+            self._digests = frozenset(keys)
+            await self._note_used(keys)
+
+    async def _note_used(self, keys: Mapping[bytes, IssuedKey]) -> None:
+        """Once a day for each key, so it costs next to nothing."""
+        used, day = frozenset(self._used), self._clock().date()
+        fresh = [key.id for digest, key in keys.items() if digest in used and key.last_used_on != day]
+        if fresh:
+            await self._store.note_used(fresh, day)
+        self._used -= used
 
     @asynccontextmanager
     async def kept_fresh(self, *, every_s: float = REFRESH_S) -> AsyncGenerator[None]:
@@ -96,6 +119,8 @@ class KeyRing:
             refreshing.cancel()
             with suppress(asyncio.CancelledError):
                 await refreshing
+            with suppress(StorageFailure):
+                await self.refresh()  # what was used within the last seconds
 
     async def _refresh_for_ever(self, every_s: float) -> None:
         while True:

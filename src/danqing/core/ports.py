@@ -125,11 +125,17 @@ class JobStore(Protocol):
         ...
 
     async def unfinished_counts(self) -> Mapping[JobState, int]:
-        """As `counts`, of states that do not end a job: read quickly, however many have ended."""
+        """As `counts`, of states that do not end a job: read quickly, however many have ended.
+
+        Where many processes share the store and thousands wait, as of a moment ago.
+        """
         ...
 
     async def waiting_before(self, job: Job) -> int:
-        """How many pending jobs are to be taken before this one, in the order of `fairness.order_of_taking`."""
+        """How many pending jobs are to be taken before this one, in the order of `fairness.order_of_taking`.
+
+        Where they are more than a thousand: about how many, as of a few seconds ago.
+        """
         ...
 
     async def unfinished(self) -> Sequence[Job]:
@@ -337,7 +343,8 @@ class ModelCatalogue(Protocol):
         ...
 
     def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
-        """The model of that id, or that it is an alias of (`model_names.py`), `default` as above.
+        """The model of that id, or that it is an alias of (`model_names.py`), `default` as above; also the upscaler
+        (`upscaling.py`), which is none of `cards`.
 
         Raises UnknownModel.
         """

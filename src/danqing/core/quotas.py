@@ -9,6 +9,7 @@ from typing import Protocol
 
 from danqing.core.errors import QuotaExceeded
 from danqing.core.keeping import KeptBytes, KeptJobs
+from danqing.core.sentences import says
 
 DAY = timedelta(days=1)
 KEPT_FOR = timedelta(seconds=30)  # how old a figure of kept bytes may be: to add it up takes a while
@@ -108,7 +109,7 @@ class Quotas:
         most = self._quota.jobs_per_day
         if most is not None and (wait := await self._days.take(owner, jobs, most)) is not None:
             retry_after_s = max(1, int(wait.total_seconds()))
-            raise QuotaExceeded(f"At most {most} pictures in 24 hours.", retry_after_s=retry_after_s)
+            raise QuotaExceeded(says("day_is_full", most=most), retry_after_s=retry_after_s)
 
     async def give_back(self, owner: str | None, jobs: int) -> None:
         """What was taken, for what came to nothing."""
@@ -124,6 +125,4 @@ class Quotas:
         if owner not in self._bytes:
             self._bytes[owner] = now, await self._sizes.of(owner)
         if self._bytes[owner][1] >= most:
-            raise QuotaExceeded(
-                f"Your pictures take all the room that you may have: {most / 1e9:g} GB.", retry_after_s=ROOM_RETRY_S
-            )
+            raise QuotaExceeded(says("room_is_full", most=f"{most / 1e9:g}"), retry_after_s=ROOM_RETRY_S)

@@ -20,11 +20,13 @@ from danqing.core.orders import Limits, Order
 from danqing.core.pace import Forecast
 from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
+from danqing.core.sentences import says
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode, RequestDraft
 from danqing.core.uninterrupted import Uninterrupted
+from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness
 
 log = structlog.get_logger(__name__)
@@ -86,7 +88,7 @@ class Reception:
             return list(known)
         if len(orders) > self._limits.max_queue_size:
             most = self._limits.max_queue_size
-            raise ParameterOutOfRange(f"At most {most} pictures in one request.", parameter="n")
+            raise ParameterOutOfRange(says("most_in_request", most=most), parameter="n")
         await self._look_for_loras([order.draft for order in orders])
         new = [self._new_job(order, caller) for order in orders]
         if self.draining:
@@ -133,6 +135,8 @@ class Reception:
                 loras=[lora.name for lora in draft.loras],
                 step_cache=bool(draft.step_cache),
             )
+        if draft.mode is Mode.UPSCALE and draft.model is None:
+            return self._catalogue.card(UPSCALER)
         return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
 
     def _check_priority(self, order: Order, caller: Caller) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from danqing.core.capabilities import Capabilities, ModelCard, Range
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter, NotSupported, ParameterOutOfRange
 from danqing.core.images import ref_of
+from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest, Lora, Mode, RequestDraft
+from danqing.core.upscaling import upscale_request
 
 SEED_BITS = 32  # drawn seeds; clients may send up to MAX_SEED
 MAX_SEED = 2**63 - 1
@@ -31,8 +33,11 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
     Raises MissingParameter, ParameterOutOfRange, InvalidImage or NotSupported, each naming the parameter.
     """
     can, defaults = card.capabilities, card.defaults
-    if not draft.prompt.strip() and draft.mode is not Mode.IMG2IMG:
-        raise MissingParameter("prompt is required and must not be empty.", parameter="prompt")
+    if draft.mode is Mode.UPSCALE and Mode.UPSCALE in can.modes:
+        _check_text("prompt", draft.prompt, can.max_prompt_chars)
+        return upscale_request(draft)
+    if not draft.prompt.strip() and draft.mode not in (Mode.IMG2IMG, Mode.UPSCALE):
+        raise MissingParameter(says("needs_words"), parameter="prompt")
     _check_text("prompt", draft.prompt, can.max_prompt_chars)
     _check_text("negative_prompt", draft.negative_prompt or "", can.max_prompt_chars)
     _check_support(draft, card)
@@ -40,7 +45,7 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
     _check_control(draft)
     seed = draw() if draft.seed is None else draft.seed
     if not 0 <= seed <= MAX_SEED:
-        raise ParameterOutOfRange(f"seed must be between 0 and {MAX_SEED}.", parameter="seed")
+        raise ParameterOutOfRange(says("between", parameter="seed", least=0, most=MAX_SEED), parameter="seed")
     if draft.max_sequence_length is not None:
         _within("max_sequence_length", draft.max_sequence_length, 0, can.sequence_length)
     return GenerationRequest(
@@ -75,19 +80,17 @@ def resolve(draft: RequestDraft, card: ModelCard, *, draw: Callable[[], int] = d
 def _loras(draft: RequestDraft, card: ModelCard) -> tuple[Lora, ...]:
     names = [lora.name for lora in draft.loras]
     if len(names) > MAX_LORAS:
-        raise ParameterOutOfRange(f"At most {MAX_LORAS} loras for one picture.", parameter="loras")
+        raise ParameterOutOfRange(says("most_loras", most=MAX_LORAS), parameter="loras")
     for place, lora in enumerate(draft.loras):
         _check_text("loras", lora.name, MAX_LORA_NAME)
         if lora.name not in card.loras:
             raise NotSupported(
-                f"Not supported: LoRA {lora.name} by model {card.id}; there is: {_told(card.loras)}.", parameter="loras"
+                says("no_such_lora", name=lora.name, model=card.id, known=_told(card.loras)), parameter="loras"
             )
         if lora.name in names[:place]:
-            raise InvalidRequest(f"loras has {lora.name} more than once.", parameter="loras")
+            raise InvalidRequest(says("lora_twice", name=lora.name), parameter="loras")
         if not -MAX_LORA_SCALE <= lora.scale <= MAX_LORA_SCALE:
-            raise ParameterOutOfRange(
-                f"loras: scale must be between -{MAX_LORA_SCALE:g} and {MAX_LORA_SCALE:g}.", parameter="loras"
-            )
+            raise ParameterOutOfRange(says("lora_scale", most=f"{MAX_LORA_SCALE:g}"), parameter="loras")
     return tuple(Lora(name=lora.name, scale=float(lora.scale)) for lora in draft.loras)
 
 
@@ -119,50 +122,49 @@ def _follows_instruction(draft: RequestDraft, can: Capabilities) -> bool:
 def _check_support(draft: RequestDraft, card: ModelCard) -> None:
     can = card.capabilities
     if draft.mode not in can.modes:
-        raise NotSupported(f"Not supported: {draft.mode} by model {card.id}.", parameter="mode")
+        raise NotSupported(says("unable", what=draft.mode, model=card.id), parameter="mode")
     if draft.negative_prompt and not can.negative_prompt:
-        raise NotSupported(f"Not supported: negative_prompt by model {card.id}.", parameter="negative_prompt")
+        raise NotSupported(says("unable", what="negative_prompt", model=card.id), parameter="negative_prompt")
     if draft.guidance_scale and not can.guidance:
-        raise NotSupported(
-            f"Not supported: guidance_scale other than 0 by model {card.id}.", parameter="guidance_scale"
-        )
+        raise NotSupported(says("no_guidance", model=card.id), parameter="guidance_scale")
     for name, value in (("cfg_normalization", draft.cfg_normalization), ("cfg_truncation", draft.cfg_truncation)):
         if value is not None and not can.cfg_shaping:
-            raise NotSupported(f"Not supported: {name} by model {card.id}.", parameter=name)
+            raise NotSupported(says("unable", what=name, model=card.id), parameter=name)
     if draft.step_cache and not can.step_cache:
-        raise NotSupported(f"Not supported: step_cache by model {card.id}.", parameter="step_cache")
+        raise NotSupported(says("unable", what="step_cache", model=card.id), parameter="step_cache")
     if draft.step_cache and draft.mode is Mode.CONTROLNET:
-        raise NotSupported(f"Not supported: step_cache for mode {draft.mode}.", parameter="step_cache")
+        raise NotSupported(says("unable_in_mode", parameter="step_cache", mode=draft.mode), parameter="step_cache")
     if draft.strength is not None and _follows_instruction(draft, can):
-        raise NotSupported(
-            f"Not supported: strength for edits by model {card.id}, which follows the prompt.", parameter="strength"
-        )
+        raise NotSupported(says("no_strength", model=card.id), parameter="strength")
 
 
 def _check_images(draft: RequestDraft, can: Capabilities) -> None:
     """Each mode has the pictures that it needs, and no others."""
     count = len(draft.input_images)
     if draft.mode is Mode.TEXT2IMG and draft.staged:
-        raise InvalidRequest(
-            f"Mode {Mode.TEXT2IMG} takes no input image; ask for {Mode.IMG2IMG}, or another mode.", parameter="mode"
-        )
+        raise InvalidRequest(says("takes_no_picture", mode=Mode.TEXT2IMG, other=Mode.IMG2IMG), parameter="mode")
     if draft.mode is not Mode.TEXT2IMG and not count:
-        raise MissingParameter(f"input_image is required for mode {draft.mode}.", parameter="input_image")
+        raise MissingParameter(says("needs_picture", parameter="input_image", mode=draft.mode), parameter="input_image")
     most = max(1, can.max_input_images) if draft.mode is Mode.EDIT else 1
     if count > most:
-        raise ParameterOutOfRange(f"At most {most} input images for mode {draft.mode}.", parameter="input_image")
+        raise ParameterOutOfRange(says("most_pictures", most=most, mode=draft.mode), parameter="input_image")
     if draft.mode is Mode.FILL and draft.mask is None:
-        raise MissingParameter(f"mask_image is required for mode {draft.mode}.", parameter="mask_image")
+        raise MissingParameter(says("needs_picture", parameter="mask_image", mode=draft.mode), parameter="mask_image")
     if draft.mode is Mode.CONTROLNET and draft.control_image is None:
-        raise MissingParameter(f"control_image is required for mode {draft.mode}.", parameter="control_image")
+        raise MissingParameter(
+            says("needs_picture", parameter="control_image", mode=draft.mode), parameter="control_image"
+        )
     if draft.mask is not None:
         if draft.mode not in (Mode.FILL, Mode.EDIT):
-            raise InvalidRequest(f"mask_image has no meaning for mode {draft.mode}.", parameter="mask_image")
+            raise InvalidRequest(says("means_nothing", parameter="mask_image", mode=draft.mode), parameter="mask_image")
         image = draft.input_images[0]
         if (draft.mask.width, draft.mask.height) != (image.width, image.height):
             raise InvalidImage(
-                f"The mask is {draft.mask.width}x{draft.mask.height} pixels, its image {image.width}x{image.height}; "
-                "they must have the same size.",
+                says(
+                    "mask_of_other_size",
+                    mask=f"{draft.mask.width}x{draft.mask.height}",
+                    image=f"{image.width}x{image.height}",
+                ),
                 parameter="mask_image",
             )
 
@@ -176,13 +178,13 @@ def _check_control(draft: RequestDraft) -> None:
     }
     for name, value in said.items():
         if value is not None and draft.mode is not Mode.CONTROLNET:
-            raise InvalidRequest(f"{name} has no meaning for mode {draft.mode}.", parameter=name)
+            raise InvalidRequest(says("means_nothing", parameter=name, mode=draft.mode), parameter=name)
 
 
 def _share(name: str, value: float | None, default: float, most: float) -> float:
     chosen = default if value is None else value
     if not 0 <= chosen <= most:
-        raise ParameterOutOfRange(f"{name} must be between 0 and {most}.", parameter=name)
+        raise ParameterOutOfRange(says("between", parameter=name, least=0, most=most), parameter=name)
     return float(chosen)
 
 
@@ -193,15 +195,17 @@ def _optional_share(name: str, value: float | None, most: float) -> float | None
 def _within(name: str, value: int | None, default: int, allowed: Range) -> int:
     chosen = default if value is None else value
     if chosen not in allowed:
-        raise ParameterOutOfRange(f"{name} must be between {allowed.minimum} and {allowed.maximum}.", parameter=name)
+        raise ParameterOutOfRange(
+            says("between", parameter=name, least=allowed.minimum, most=allowed.maximum), parameter=name
+        )
     return chosen
 
 
 def _check_text(name: str, text: str, max_chars: int) -> None:
     if len(text) > max_chars:
-        raise ParameterOutOfRange(f"{name} must have at most {max_chars} characters.", parameter=name)
+        raise ParameterOutOfRange(says("most_chars", parameter=name, most=max_chars), parameter=name)
     if any("\ud800" <= character <= "\udfff" for character in text):
         # JSON can carry half a surrogate pair, which no encoding can store.
-        raise InvalidRequest(f"{name} is not valid Unicode text.", parameter=name)
+        raise InvalidRequest(says("not_unicode", parameter=name), parameter=name)
     if "\0" in text:  # which not every database can store
-        raise InvalidRequest(f"{name} must have no NUL character.", parameter=name)
+        raise InvalidRequest(says("has_nul", parameter=name), parameter=name)

@@ -43,14 +43,24 @@ class JobLine(Protocol):
     Raises StorageFailure when the medium fails.
     """
 
-    async def next(self, model: str, named: str, *, max_running_of_owner: int | None = None) -> str | None:
-        """The id of the job of this model that is to be claimed now; None if there is none.
+    async def claim(
+        self, model: str, worker: str, now: datetime, *, max_running_of_owner: int | None = None
+    ) -> Job | None:
+        """pending → processing of the first job of this model, as `JobStore.claim` does it: of several who ask at once
+        each gets another one. None if there is none.
 
-        It is the one named, if it waits, unless another goes before it: one of higher priority, or of another owner
-        whose turn is earlier. One that is far back in the line may stand for an earlier one of the same owner's.
-        Jobs of owners who have so many running (processing or generated) are passed over, and so are jobs that somebody
-        else is just claiming. Says nothing about who gets it: that is `JobStore.claim`, and where that answers None,
-        this is to be asked again.
+        Jobs of owners who have so many running (processing or generated) are passed over, and so are those that only a
+        newer version can read: they stay as they are.
+        """
+        ...
+
+    async def claimed(self, worker: str, at: datetime) -> Job | None:
+        """The job that this worker claimed at that moment, if he did, and has it still: for who got no answer."""
+        ...
+
+    def leaves_some(self, model: str) -> bool:
+        """Whether `claim` has met jobs of this model that only a newer version can read, and that waited when it was
+        asked last.
         """
         ...
 
@@ -63,7 +73,7 @@ class JobLine(Protocol):
         ...
 
     async def waiting(self) -> Mapping[str, Waiting]:
-        """How many wait, by model; models of which none waits are left out."""
+        """How many wait, by model; models of which none waits are left out. Of thousands, as of a moment ago."""
         ...
 
     async def first(self, model: str, most: int) -> Sequence[Job]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
+from danqing.core.sentences import says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +40,12 @@ class SizePlan:
         """What was done, for people; None when the model makes the size itself."""
         if self.native == self.final:
             return None
-        steps = [f"made at {_text(self.native)}"]
+        done = ["made"]
         if self.kept != self.native:
-            steps.append(f"cut to {_text(self.kept)}")
+            done.append("cut")
         if not self.crop_only:
-            steps.append(f"{'enlarged by Real-ESRGAN' if self.enlarge else 'scaled'} to {_text(self.final)}")
-        return f"{', '.join(steps[:-1])} and {steps[-1]}"
+            done.append("enlarged" if self.enlarge else "scaled")
+        return says("_".join(done), native=_text(self.native), kept=_text(self.kept), final=_text(self.final))
 
 
 def _text(size: tuple[int, int]) -> str:

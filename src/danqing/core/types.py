@@ -23,6 +23,7 @@ class Mode(StrEnum):
     FILL = "fill"  # the white part of a mask is made anew, the rest stays
     CONTROLNET = "controlnet"  # a control image says where things are
     EDIT = "edit"  # the prompt says what to change in one picture, or what to make from several
+    UPSCALE = "upscale"  # the picture itself, four times as large each way (`upscaling.py`)
 
 
 class ArtifactKind(StrEnum):

@@ -10,6 +10,7 @@ import structlog
 
 from danqing.core.engine_port import Outcome
 from danqing.core.errors import EngineFailure, OutOfMemory, TooLargeForDevice
+from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest
 from danqing.engine.device import Device, is_out_of_memory
 from danqing.engine.families.adapter import MadePicture, ModelMemory, Order, StepWatcher
@@ -186,10 +187,10 @@ class BatchMaker:
         largest = largest_size(
             model.card.capabilities.size_rules, size, lambda smaller: self._plan(model, request, smaller, 1) is not None
         )
-        fits = f"the largest that fits is {largest[0]}x{largest[1]}" if largest else "no size fits"
-        return TooLargeForDevice(
-            f"{request.width}x{request.height} does not fit on this device with model {model.card.id}; {fits}."
-        )
+        asked = {"size": f"{request.width}x{request.height}", "model": model.card.id}
+        if largest is None:
+            return TooLargeForDevice(says("fits_never", **asked))
+        return TooLargeForDevice(says("fits_smaller", **asked, largest=f"{largest[0]}x{largest[1]}"))
 
 
 def _outcome(made: MadePicture | None, order: Order) -> Outcome:

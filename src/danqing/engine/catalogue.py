@@ -7,6 +7,9 @@ from pathlib import Path
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure, UnknownModel
 from danqing.core.model_names import meant_model
+from danqing.core.sentences import says
+from danqing.core.upscaling import CARD as UPSCALER_CARD
+from danqing.core.upscaling import UPSCALER
 from danqing.engine.hub import cached_commit
 from danqing.engine.known_models import KnownModels
 from danqing.engine.lora_files import LoraFiles
@@ -36,6 +39,8 @@ class Catalogue:
         known = known or KnownModels()
         for name in (default, *others):
             card = _pinned(known.find(name))
+            if card.id == UPSCALER:
+                raise ModelLoadFailure(f"No model may have the id {UPSCALER}; models.toml can give it another.")
             if card.id in self._cards:
                 raise ModelLoadFailure(f"Two models would have the id {card.id}; models.toml can give one another.")
             self._cards[card.id] = card
@@ -65,11 +70,13 @@ class Catalogue:
 
     def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
         """See `ModelCatalogue`."""
+        if model_id == UPSCALER:
+            return UPSCALER_CARD
         if model_id in self._cards:
             return self._cards[model_id]
         meant = meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)
         if meant not in self._cards:
-            raise UnknownModel(f"This server has no model {model_id[:SHOWN_NAME]}.", parameter="model")
+            raise UnknownModel(says("no_such_model", model=model_id[:SHOWN_NAME]), parameter="model")
         return self._cards[meant]
 
     def cards(self) -> Sequence[ModelCard]:

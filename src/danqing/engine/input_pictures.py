@@ -14,6 +14,7 @@ from PIL import Image
 from danqing.core.engine_port import ReadImage
 from danqing.core.errors import EngineFailure
 from danqing.core.images import ImageRef
+from danqing.core.sentences import says
 from danqing.core.sizes import SizePlan
 from danqing.core.types import GenerationRequest
 from danqing.engine.edges import canny
@@ -64,12 +65,17 @@ def shown_input(request: GenerationRequest, size: Size, *, read_image: ReadImage
             rgb=_side_by_side(pictures, size) if len(pictures) > 1 else _cover(pictures[0], size, frame)
         )
     first, *others = request.input_images
-    left_out = (f"only the first of {1 + len(others)} input images used, because its mask is filled",) if others else ()
+    left_out = (says("only_first_input", count=1 + len(others)),) if others else ()
     return InputPicture(
         rgb=_cover(_read_rgb(first, read_image), size, frame),
         mask=_cover_mask(_read_mask(request.mask, read_image), size, frame),
         adjustments=left_out,
     )
+
+
+def whole_input(request: GenerationRequest, *, read_image: ReadImage) -> Pixels:
+    """The first input image as it is. Errors as above."""
+    return np.array(_read_rgb(request.input_images[0], read_image))
 
 
 def control_picture(request: GenerationRequest, plan: SizePlan, *, read_image: ReadImage) -> Pixels | None:
@@ -111,7 +117,7 @@ def _read(ref: ImageRef, read_image: ReadImage) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         image.load()
     except (OSError, SyntaxError, ValueError) as exc:
-        raise EngineFailure("A stored input image is damaged.") from exc
+        raise EngineFailure(says("input_damaged")) from exc
     if image.size != ref.size:
         raise EngineFailure("A stored input image is not of the size that it had.")
     return image

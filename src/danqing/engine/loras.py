@@ -21,6 +21,7 @@ from torch.nn.functional import linear
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import LoraFailure, OutOfMemory
+from danqing.core.sentences import says
 from danqing.core.types import Lora
 from danqing.engine.device import Device, is_out_of_memory
 from danqing.engine.lora_files import LoraFiles
@@ -104,18 +105,14 @@ class LoraPool:
             for name, layers in added.items():
                 module: nn.Module = pipeline.transformer.get_submodule(name)
                 stack.callback(module.register_forward_hook(_adding(layers)).remove)
-            yield tuple(
-                f"LoRA {lora.name} used without its part for the text encoder"
-                for lora, content in loaded
-                if content.more
-            )
+            yield tuple(says("lora_in_part", name=lora.name) for lora, content in loaded if content.more)
 
     def _loaded(self, name: str, card: ModelCard, pipeline: Any) -> LoadedLora:  # noqa: ANN401
         file = self._file(name, card)
         try:
             about = file.stat()
         except OSError as exc:
-            raise LoraFailure(f"LoRA {name} is not there any more.") from exc
+            raise LoraFailure(says("lora_gone", name=name)) from exc
         key = _Key(card.id, file, about.st_mtime_ns, about.st_size)
         if (held := self._entries.get(key)) is not None:
             self._entries.move_to_end(key)
@@ -135,7 +132,7 @@ class LoraPool:
                 self._files.read()
             if (file := self._files.find(name, family=card.family, model=card.id)) is not None:
                 return file
-        raise LoraFailure(f"There is no LoRA {name} for model {card.id} any more.")
+        raise LoraFailure(says("no_lora_any_more", name=name, model=card.id))
 
 
 def read_lora(file: Path, pipeline: Any, device: Device, *, name: str, model: str) -> LoadedLora:  # noqa: ANN401
@@ -149,7 +146,7 @@ def read_lora(file: Path, pipeline: Any, device: Device, *, name: str, model: st
     # What the libraries raise for a damaged or foreign file has no common base below Exception.
     except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as exc:
         log.error("lora_unreadable", lora=name, model=model, exc_info=True)
-        raise LoraFailure(f"LoRA {name}: its file is damaged, or made for a model other than {model}.") from exc
+        raise LoraFailure(says("lora_damaged", name=name, model=model)) from exc
     except (RuntimeError, MemoryError) as exc:
         if is_out_of_memory(exc):
             raise OutOfMemory from exc
@@ -259,7 +256,7 @@ def _check_fit(lora: LoadedLora, transformer: Any, name: str, model: str) -> Non
             wanted = None  # there is no such layer, or it is none that is linear
         if wanted != (layer.down.shape[1], layer.up.shape[0]):
             log.warning("lora_does_not_fit", lora=name, model=model, layer=layer_name, expected=wanted)
-            raise LoraFailure(f"LoRA {name} does not fit model {model}: it was made for another one.")
+            raise LoraFailure(says("lora_does_not_fit", name=name, model=model))
 
 
 def _adding(layers: Sequence[tuple[Layer, float]]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:

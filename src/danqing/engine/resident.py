@@ -16,6 +16,7 @@ from danqing.core.engine_port import Observer, Outcome, ReadImage
 from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, Mode, RawPicture
+from danqing.core.upscaling import CARD
 from danqing.engine.attention import AttentionChoice
 from danqing.engine.batch_maker import BatchMaker, Pending
 from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
@@ -25,7 +26,7 @@ from danqing.engine.device import Device, default_cpu_threads
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.registry import FamilyRegistry
 from danqing.engine.host_memory import host_memory
-from danqing.engine.input_pictures import control_picture, reference_pictures, shown_input, start_picture
+from danqing.engine.input_pictures import control_picture, reference_pictures, shown_input, start_picture, whole_input
 from danqing.engine.library_errors import translated
 from danqing.engine.lora_files import LoraFiles
 from danqing.engine.loras import LoraPool
@@ -185,6 +186,11 @@ class ResidentEngine:
                 final = keep_masked(final, shown.rgb, shown.mask)
         return raw_picture(final, (*raw.adjustments, *(self._upscaler.traits.adjustments if plan.enlarge else ())))
 
+    def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """See `Engine`."""
+        with translated("read_inputs", request.model, EngineFailure()):
+            return raw_picture(whole_input(request, read_image=read_image), ())
+
     def enlarge(self, picture: RawPicture, *, on_part: Callable[[int, int], None]) -> RawPicture:
         """See `Engine`."""
         upscaler = self._upscaler.traits
@@ -198,13 +204,17 @@ class ResidentEngine:
         with translated("encode", request.model, EngineFailure()):
             if kind is ArtifactKind.PREVIEW:
                 return encode_webp(rgb, max_side=PREVIEW_MAX_SIDE)
-            adjustments = (*foreseen_adjustments(request, self._cards[request.model]), *picture.adjustments)
+            card = CARD if request.mode is Mode.UPSCALE else self._cards[request.model]
+            adjustments = (*foreseen_adjustments(request, card), *picture.adjustments)
             upscaler = self._upscaler.traits.name
             texts = request_texts(request, plan, kind, adjustments=adjustments, upscaler=upscaler, version=__version__)
             content = encode_png(rgb, texts)
         return EncodedPicture(width=picture.width, height=picture.height, media_type=MEDIA_TYPE, content=content)
 
     def _plan(self, request: GenerationRequest) -> SizePlan:
+        if request.mode is Mode.UPSCALE:
+            size = request.input_images[0].size
+            return SizePlan(native=size, final=(request.width, request.height), enlarge=True, crop_only=False)
         if request.model not in self._cards:
             raise UnknownModel(f"This worker has no model {request.model}.", parameter="model")
         return plan_size(self._cards[request.model].capabilities.size_rules, request.width, request.height)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from danqing import __version__
 from danqing.core.errors import DanqingError
 from danqing.http.body_limit import BodyLimit
+from danqing.http.branch import Branch
 from danqing.http.dialect import Dialect, Services
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
@@ -44,7 +45,8 @@ def build_app(
     if watching.metrics is not None:
         app.include_router(watching.metrics.router())
     app.include_router(_start_page(services, dialects).router())
-    app.include_router(ProbeRoutes(studio=services.studio).router())
+    studio = services.studio
+    app.include_router(ProbeRoutes(pool=studio.pool_status, draining=lambda: studio.is_draining).router())
     return app
 
 
@@ -77,9 +79,11 @@ def _build(
         form_limits=FORM_LIMITS,
     )
     for dialect in dialects:
-        app.include_router(dialect.build_router(services))
+        app.include_router(Branch(dialect.build_router(services), covers=dialect.covers))
     if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
-        app.include_router(HealthRoutes(studio=services.studio, options=services.options, parts=health).router())
+        app.include_router(
+            HealthRoutes(pool=services.studio.pool_status, options=services.options, parts=health).router()
+        )
     app.include_router(TicketRoutes(gate.tickets).router())
     app.include_router(DocsPage(title=app.title).router())
 

@@ -16,6 +16,7 @@ from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
+from danqing.http.machine_log import MachineLog
 from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 
@@ -52,6 +53,7 @@ class Services:
     removal: Removal
     key_ring: KeyRing
     links: PictureLinks
+    machine_log: MachineLog
     options: DialectOptions
     bodies: BodyBudget = field(default_factory=BodyBudget)
     neighbours: Neighbours = field(default_factory=NoNeighbours)
@@ -77,8 +79,9 @@ class Dialect:
     name: as in `--listen name=port`; title: for people.
     prefixes: the paths it answers for, each with everything below it. Where dialects overlap the longest prefix wins,
     and among equals the dialect mounted first. Failures there, unknown routes included, are told in its own shape.
-    build_router: makes fresh routes, without `/health`. render_error: turns any exception that came out of a route,
-    or that kept the request from reaching one (see `errors.py`), into an answer; it must not raise.
+    build_router: makes fresh routes, without `/health`; those that lie below no prefix are never reached.
+    render_error: turns any exception that came out of a route, or that kept the request from reaching one (see
+    `errors.py`), into an answer; it must not raise.
     error_fields: its fields of the object with which the house answers an exception on paths of no dialect, given the
     exception and the answer's status; it must not raise. None if the vendor's clients look for nothing there.
     health: None if the vendor has no such path.
@@ -100,6 +103,10 @@ class Dialect:
     curl_example: str
     open_paths: tuple[str, ...] = ()
     root: Mapping[str, object] | None = None
+
+    def covers(self, path: str) -> bool:
+        """Whether it answers for path, unless another one's prefix is longer."""
+        return self.match_length(path) >= 0
 
     def match_length(self, path: str) -> int:
         """Length of the longest own prefix that covers path, -1 if none does."""

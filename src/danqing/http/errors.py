@@ -22,6 +22,7 @@ from danqing.core.errors import (
     QuotaExceeded,
     RateLimited,
     RequestTimeout,
+    StorageAway,
     SubmitKeyReused,
     TooManyJobs,
     Unauthorized,
@@ -48,6 +49,7 @@ HOUSE_STATUSES: dict[type[DanqingError], int] = {
     RateLimited: 429,
     QuotaExceeded: 429,
     InternalError: 500,
+    StorageAway: 503,
 }
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log does
@@ -81,7 +83,7 @@ class ErrorDesk:
             response.headers.update(error.headers)
         if isinstance(error, HTTPException) and error.status_code == 405:
             response.headers["Allow"] = ", ".join(methods_of(request.scope))
-        if isinstance(error, Unavailable):
+        if isinstance(error, DanqingError) and error.retry_after_s is not None:
             response.headers["Retry-After"] = str(error.retry_after_s)
         if isinstance(error, Unauthorized):
             response.headers.setdefault("WWW-Authenticate", _challenge(request))
@@ -102,6 +104,8 @@ def _challenge(request: HTTPConnection) -> str:
 
 def _is_our_fault(error: Exception) -> bool:
     match error:
+        case StorageAway():  # who found it away has logged that, once; and each request would say it again
+            return False
         case DanqingError():
             return isinstance(error, InternalError) or type(error) is DanqingError
         case RequestValidationError() | HTTPException():

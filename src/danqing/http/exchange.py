@@ -6,7 +6,7 @@ The id is the client's `X-Request-ID`, if it has one that fits into a log, and e
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 import structlog
@@ -17,18 +17,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger(__name__)
 
+
+def _raw(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    """As ASGI has them."""
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+
+
 CORP = "Cross-Origin-Resource-Policy"
 SAME_SITE, CROSS_ORIGIN = "same-site", "cross-origin"
 # Answers are data, never pages; the start page sets a policy of its own, and pictures say where they may be shown.
-_SAFE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "Referrer-Policy": "no-referrer",
-    CORP: "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Permitted-Cross-Domain-Policies": "none",
-    "Cache-Control": "no-store",
-}
+_SAFE_HEADERS = _raw(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+        "Referrer-Policy": "no-referrer",
+        CORP: "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Permitted-Cross-Domain-Policies": "none",
+        "Cache-Control": "no-store",
+    }
+)
 UNMATCHED = "unmatched"  # instead of a route: what a client wrote is no business of logs and figures
 _LOGGED_PATH_CHARS = 200
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
@@ -154,10 +162,10 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(raw=cast("list[tuple[bytes, bytes]]", message.setdefault("headers", [])))
-            for name, value in _SAFE_HEADERS.items():
-                headers.setdefault(name, value)
-            headers["X-Request-Id"] = self._request_id
+            headers = cast("list[tuple[bytes, bytes]]", message.setdefault("headers", []))
+            present = {name.lower() for name, _ in headers}
+            headers += [header for header in _SAFE_HEADERS if header[0] not in present]
+            MutableHeaders(raw=headers)["X-Request-Id"] = self._request_id
         elif message["type"] == "http.response.body":
             if self.head:
                 message = {**message, "body": b""}

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
-from danqing.core.errors import DanqingError, InvalidRequest, Unauthorized
+from danqing.core.errors import DanqingError, InvalidRequest, Unauthorized, Unavailable
 from danqing.http.callers import STATE_KEY
 from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
@@ -74,7 +74,7 @@ class Gate:
     async def _let_in(self, scope: Scope) -> Response | None:
         """Notes the caller in the scope. Returns the whole answer to a preflight.
 
-        Raises Forbidden, Unauthorized or InvalidRequest.
+        Raises Forbidden, Unauthorized or InvalidRequest; Unavailable for a ticket that cannot be looked for just now.
         """
         headers = Headers(scope=scope)
         method: str | None = scope.get("method")
@@ -92,12 +92,16 @@ class Gate:
         return None
 
     async def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
+        by_key = self._keys.caller(key_in(headers))
         if scope["type"] == "websocket":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
             for ticket in query.get("ticket", ())[:1]:
-                if caller := await self._tickets.redeem(ticket):
-                    return caller
-        return self._keys.caller(key_in(headers))
+                try:
+                    return await self._tickets.redeem(ticket) or by_key
+                except Unavailable:
+                    if by_key is None:
+                        raise
+        return by_key
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:
         if scope["type"] == "websocket":

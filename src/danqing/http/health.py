@@ -1,6 +1,6 @@
 """`/health` in the shape that every mounted dialect's clients expect, and `/livez` and `/readyz` for orchestrators."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from starlette.responses import JSONResponse
 
 from danqing.core.errors import ModelNotReady
-from danqing.core.studio import Studio
+from danqing.core.types import PoolStatus
 from danqing.http.dialect import DialectOptions, HealthPart
 from danqing.http.joint_answer import CONFLICTS, join
 
@@ -21,9 +21,11 @@ class HealthRoutes:
     dialect that leads it (`HealthPart.leads`), or is left out. On its own port each dialect says what its vendor says.
     """
 
-    def __init__(self, *, studio: Studio, options: DialectOptions, parts: Mapping[str, HealthPart]) -> None:
+    def __init__(
+        self, *, pool: Callable[[], PoolStatus], options: DialectOptions, parts: Mapping[str, HealthPart]
+    ) -> None:
         """parts: by the dialect's name; at least one. Raises ValueError if two lead one field."""
-        self._studio = studio
+        self._pool = pool
         self._options = options
         self._parts = parts
         self._leaders = _leaders(parts)
@@ -42,7 +44,7 @@ class HealthRoutes:
 
     async def health(self) -> JSONResponse:
         """Always 200 while the server runs; the fields tell whether a model is loaded."""
-        pool = self._studio.pool_status()
+        pool = self._pool()
         fields = {dialect: part.fields(pool, self._options) for dialect, part in self._parts.items()}
         return JSONResponse(join(fields, self._leaders))
 
@@ -50,8 +52,10 @@ class HealthRoutes:
 class ProbeRoutes:
     """For process managers; the same whatever dialects are mounted."""
 
-    def __init__(self, *, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, *, pool: Callable[[], PoolStatus], draining: Callable[[], bool]) -> None:
+        """draining: whether the server is about to end."""
+        self._pool = pool
+        self._draining = draining
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -65,11 +69,12 @@ class ProbeRoutes:
         return JSONResponse({"live": True})
 
     async def readyz(self) -> JSONResponse:
-        """200 once a worker has its models loaded, 503 before, while none has, and from the first request to stop.
+        """200 once a worker has its models loaded, 503 before, while none has, and from the first request to stop; also
+        while a start waits for a part that is away.
 
         Where workers are elsewhere: 200 also before the first one has come; 503 once the shared store was away a while.
         """
-        if self._studio.pool_status().is_ready and not self._studio.is_draining:
+        if self._pool().is_ready and not self._draining():
             return JSONResponse({"ready": True})
         return JSONResponse(
             {"ready": False}, status_code=503, headers={"Retry-After": str(ModelNotReady.retry_after_s)}

@@ -40,12 +40,11 @@ class GateRules:
         """Raises ValueError for a host or an origin that no client would send so; the message is for who wrote it."""
         for host in self.allowed_hosts:
             if not _NAME.fullmatch(_plain(host)) and not _is_address(_plain(host)):
-                raise ValueError(f"{host} is not a host name; write it like studio.example, without scheme and port.")
+                shown = "That" if "@" in host else host  # it may have a password in it
+                raise ValueError(f"{shown} is not a host name; write it like studio.example, without scheme and port.")
         for origin in self.allowed_origins:
             if _parse(origin) is None:
-                raise ValueError(
-                    f"{origin} is not an origin; write it like https://studio.example:8443, without a path."
-                )
+                raise ValueError("Not an origin; write it like https://studio.example:8443, without a path.")
 
     def check_client(self, scope: Scope) -> None:
         """Raises Forbidden."""

@@ -42,11 +42,20 @@ class PictureResponse(Response):
         """ASGI 3."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while not wants_no_body(scope) and (piece := await self._picture.read()):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            if wants_no_body(scope) or not await self._all_sent(send):
+                await send({"type": "http.response.body", "body": b""})
         finally:
             self._picture.close()
+
+    async def _all_sent(self, send: Send) -> bool:
+        """False where the answer has no end yet: there was less to read than its size, or nothing to send. The last
+        piece ends it, so that nobody reads once more to find that there is no more.
+        """
+        left = self._picture.size_bytes
+        while left > 0 and (piece := await self._picture.read()):
+            left -= len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        return left <= 0 < self._picture.size_bytes
 
 
 def picture_headers(filename: str) -> dict[str, str]:
@@ -73,7 +82,7 @@ async def read_picture(artifacts: ArtifactStore, name: str) -> bytes:
     picture = await artifacts.open(name)
     try:
         content = bytearray()
-        while piece := await picture.read():
+        while len(content) < picture.size_bytes and (piece := await picture.read()):
             content += piece
         return bytes(content)
     finally:

@@ -1,10 +1,12 @@
 """Runs the apps on their open listeners in one event loop until it is told to stop."""
 
 import asyncio
+import contextvars
 import gc
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import structlog
 import uvicorn
@@ -15,6 +17,7 @@ from danqing.http.uvicorn_log import quieten_refusals
 from danqing.http.wire_guard import GuardedHttp, GuardedWebSocket
 
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 WS_MAX_MESSAGE_BYTES = 1024 * 1024
 WS_PING_S = 20.0  # how often a silent client is asked whether it is there, and how long it has to answer
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -78,7 +81,6 @@ async def serve(
     quieten_refusals()
     servers = {listener: _server(app, close_deadline_s) for listener, app in apps.items()}
     running = [asyncio.create_task(server.serve(sockets=[listener.socket])) for listener, server in servers.items()]
-    spare_the_collector()
     for listener in servers:
         _log.info("listening", url=listener.url, bound=listener.bound, dialect=listener.listener.dialect or "all")
     await first_of(stop.gracefully.wait(), *running)
@@ -90,6 +92,30 @@ async def serve(
     for server in servers.values():
         server.force_exit = True
     await asyncio.gather(*running)
+
+
+@asynccontextmanager
+async def open_unless_stopped(stop: Stop, opening: AbstractAsyncContextManager[T]) -> AsyncGenerator[T | None]:
+    """Inside, what this context manager gives; or None where the stop was asked for before it had opened, which it then
+    does not. It is entered in a task of its own; the context variables that it sets are the caller's, too.
+    """
+    context = contextvars.copy_context()
+    async with AsyncExitStack() as stack:
+        entering = asyncio.get_running_loop().create_task(
+            stack.enter_async_context(opening), name="opening", context=context
+        )
+        try:
+            await first_of(entering, stop.gracefully.wait())
+        finally:
+            entering.cancel()
+            await asyncio.wait([entering])
+        if entering.cancelled():
+            yield None
+            return
+        opened = entering.result()
+        for variable, value in context.items():
+            variable.set(value)
+        yield opened
 
 
 @asynccontextmanager

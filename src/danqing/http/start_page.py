@@ -20,6 +20,7 @@ _POLICY = (
 )
 _DIALECT = "<h2>{title}</h2>\n<pre>{example}</pre>"
 _PRELOADED = (".js", ".mjs")
+_LATER = "later/"  # what the first sight of the page does not need
 
 
 class StartPage:
@@ -77,7 +78,7 @@ class StartPage:
         preloads = [
             f'<link rel="modulepreload" href="{at}/{name}">'
             for name in self._files.files
-            if name.endswith(_PRELOADED) and name not in ("theme.js", "app.js")
+            if name.endswith(_PRELOADED) and name not in ("theme.js", "app.js") and not name.startswith(_LATER)
         ]
         parts = {
             "at": at,

@@ -25,11 +25,13 @@ class Tickets(Protocol):
     """
 
     async def issue(self, caller: Caller) -> str:
-        """For a caller who has shown his key. Raises TooBusy."""
+        """For a caller who has shown his key. Raises Unavailable."""
         ...
 
     async def redeem(self, ticket: str) -> Caller | None:
-        """Who it was issued to; None for one that was used, has expired or never was."""
+        """Who it was issued to; None for one that was used, has expired or never was. Raises Unavailable where nobody
+        can say.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from danqing.core.errors import InvalidImage, StorageFailure
 from danqing.core.images import MAX_IMAGE_BYTES, StagedImage
 from danqing.core.ports import ArtifactStore, ImageIntake
+from danqing.core.sentences import says
 from danqing.core.threads import in_thread_to_its_end
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
@@ -71,7 +72,7 @@ class Staging:
             self._pixels += image.width * image.height
             if self._pixels > MAX_REQUEST_PIXELS:
                 raise InvalidImage(
-                    f"All images of the request together have more than {MAX_REQUEST_PIXELS / 1e6:g} megapixels.",
+                    says("pictures_too_large", most=f"{MAX_REQUEST_PIXELS / 1e6:g}"),
                     parameter=parameter,
                 )
             return image
@@ -109,10 +110,10 @@ async def stage_upload(
     """
     size = upload.size or 0
     if size == 0:
-        raise InvalidImage(f"{parameter} is an empty file.", parameter=parameter)
+        raise InvalidImage(says("picture_empty", parameter=parameter), parameter=parameter)
     if size > max_bytes:
         raise InvalidImage(
-            f"{parameter} is larger than {max_bytes // 1024**2} MiB, which is what is taken.", parameter=parameter
+            says("picture_too_many_bytes", parameter=parameter, most=max_bytes // 1024**2), parameter=parameter
         )
     if size <= FILE_IN_MEMORY_BYTES:
         return await intake.stage(await upload.read(), parameter=parameter, owner=owner)

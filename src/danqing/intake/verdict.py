@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from danqing.core.errors import DanqingError, InvalidImage, StorageFailure
+from danqing.core.sentences import says
 from danqing.intake.limits import MIB, IntakeLimits
 
 
@@ -23,20 +24,23 @@ def error_of(verdict: Verdict, limits: IntakeLimits, *, parameter: str) -> Danqi
     if verdict is Verdict.NOT_STORED:
         return StorageFailure()
     messages = {
-        Verdict.TOO_LARGE: (
-            f"{parameter} is too large: at most {limits.max_side} pixels a side, "
-            f"and {limits.max_pixels / 1e6:g} megapixels in all."
+        Verdict.TOO_LARGE: says(
+            "picture_too_large",
+            parameter=parameter,
+            most=limits.max_side,
+            megapixels=f"{limits.max_pixels / 1e6:g}",
         ),
-        Verdict.TOO_MANY_SCANS: f"{parameter} has more than {limits.max_scans} scans; save it as an ordinary JPEG.",
-        Verdict.TOO_COSTLY: f"{parameter} takes too much memory to decode; send a smaller image.",
-        Verdict.TOO_SLOW: f"{parameter} takes too long to decode; send a smaller image.",
+        Verdict.TOO_MANY_SCANS: says("picture_scans", parameter=parameter, most=limits.max_scans),
+        Verdict.TOO_COSTLY: says("picture_too_costly", parameter=parameter),
+        Verdict.TOO_SLOW: says("picture_too_slow", parameter=parameter),
     }
-    return InvalidImage(messages.get(verdict, f"{parameter} is damaged or incomplete."), parameter=parameter)
+    damaged = says("picture_damaged", parameter=parameter)
+    return InvalidImage(messages.get(verdict, damaged), parameter=parameter)
 
 
 def not_a_picture(parameter: str) -> InvalidImage:
     """For what is no picture of a kind that is taken."""
-    return InvalidImage(f"{parameter} is not a PNG, JPEG or WebP image.", parameter=parameter)
+    return InvalidImage(says("picture_of_no_kind", parameter=parameter), parameter=parameter)
 
 
 def too_many_bytes(parameter: str, max_bytes: int) -> InvalidImage:

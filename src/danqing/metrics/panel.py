@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from danqing import __version__
@@ -25,6 +25,8 @@ class MetricsPanel:
         build = Gauge("danqing_build_info", "1: this version runs.", ("version",), registry=self._registry)
         build.labels(__version__).set(1)
         ProcessCollector(registry=self._registry)
+        self._unsent = _Unsent()
+        self._registry.register(self._unsent)
         self.jobs = JobMetrics(self._registry, models=models)
         self.http = HttpMetrics(self._registry)
         self.store = StoreMetrics(self._registry)
@@ -43,6 +45,10 @@ class MetricsPanel:
         """dropped: how many events of each kind slow watchers were not told."""
         self._registry.register(_DroppedEvents(dropped))
 
+    def watch_unsent(self, messages: Callable[[], int], oldest_s: Callable[[], float]) -> None:
+        """messages: how many are still to be sent to the broker. oldest_s: for how long the oldest of them has been."""
+        self._unsent.messages, self._unsent.oldest_s = messages, oldest_s
+
     async def page(self) -> bytes:
         """As of now, in Prometheus' text format. Waits for the store for a moment only."""
         if self._readings is not None:
@@ -53,6 +59,26 @@ class MetricsPanel:
         """Gives up what is being read."""
         if self._readings is not None:
             self._readings.close()
+
+
+class _Unsent:
+    """None, where nothing goes over a broker."""
+
+    def __init__(self) -> None:
+        self.messages: Callable[[], int] = lambda: 0
+        self.oldest_s: Callable[[], float] = lambda: 0.0
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "danqing_unsent_messages",
+            "Messages for workers that are still to be sent: the broker is away, or slow. Their jobs are stored.",
+            value=self.messages(),
+        )
+        yield GaugeMetricFamily(
+            "danqing_unsent_messages_oldest_age_seconds",
+            "For how long the oldest of them has been.",
+            value=self.oldest_s(),
+        )
 
 
 class _DroppedEvents:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
@@ -21,9 +22,9 @@ from danqing.core.types import Job
 
 log = structlog.get_logger(__name__)
 
-_STORE_PAUSE_S = 1.0  # before the store is asked again that has failed
+_LEASE_PAUSE_S = 1.0  # before a message is taken again, while a claim would not hold
 _CLOSED_PAUSE_S = 0.1
-_CLAIM_PAUSES_S = (0.0, 0.02, 0.1)  # before the line is asked again, while another taker here claims what it says
+_NEWER_PAUSE_S = 1.0  # before a message goes back for which only a newer version can do something
 _LOOK_S = 1.0  # between two looks whether the loop that would answer is still there
 
 
@@ -40,22 +41,27 @@ class TakingRules:
 
 @dataclass(eq=False)
 class _Delivery:
-    """handled: True once it is done with, False if it is to go back. lost: how often others were quicker."""
+    """handled: True once it is done with, False if it is to go back."""
 
     model: str
     named: str
-    lost: int = 0
     handled: "Future[bool]" = field(default_factory=lambda: Future[bool]())
     timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(eq=False)
 class _Held:
-    """A delivery on whose account a job was taken. is_its: the job is of its model; else it has to come again."""
+    """A delivery on whose account something was taken. models, warm: the taker's. job_id: the job that is claimed, or,
+    before, the one that is named. is_its: the job is of its model; else it has to come again. asked: the line was, for
+    this taking, and did not answer.
+    """
 
     delivery: _Delivery
+    models: Collection[str]
+    warm: Collection[str]
     job_id: str
-    is_its: bool
+    is_its: bool = True
+    asked: bool = False
 
 
 @dataclass(eq=False)
@@ -66,11 +72,10 @@ class _Taker:
 
 
 class CeleryTaking:
-    """Implements `TakingQueue`. For one event loop, but for `deliver`.
+    """Implements `TakingQueue`, and its `Claiming`. For one event loop, but for `deliver`.
 
-    An id may come twice, as from every queue: `JobStore.claim` tells. So may takers of many nodes at once be told the
-    same one; all but one lose it, say so (`missed`), and are told another. Takers of one node are told the same one
-    only where one of them is slow to claim it; each has a message of his own.
+    What is taken is a message, told by the job that it names; which job it brings is said, and claimed, by the line in
+    one step (`claim`). So no two takers ever run after the same one, whatever nodes they are of.
     """
 
     def __init__(
@@ -160,31 +165,52 @@ class CeleryTaking:
         """Does nothing; see `CeleryPublisher`."""
 
     async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
-        """Waits for a message, and asks the line which job is to be claimed. What the same taker had is off its
+        """Waits for a message; the id that it names is to be claimed by `claim`. What the same taker had is off its
         device: the message that it came by may go.
         """
         self._release(taker)
         while True:
             delivery = await self._next(models, warm)
-            try:
-                chosen = await self._choose(delivery, models, warm) if self._may_take() else None
-            except StorageFailure:
-                log.exception("store_failed", again_in_s=_STORE_PAUSE_S)
-                self._end(delivery, False)
-                await asyncio.sleep(_STORE_PAUSE_S)
-                continue
-            except BaseException:  # a cancel, say
-                self._arrived(delivery)
-                raise
-            if not self._may_take():
-                self._end(delivery, False)
-                await asyncio.sleep(_STORE_PAUSE_S)
-            elif chosen is None:
-                self._end(delivery, True)
-            else:
-                model, job_id = chosen
-                self._held[taker] = _Held(delivery, job_id, is_its=model == delivery.model)
-                return job_id
+            if self._may_take():
+                self._held[taker] = _Held(delivery, models, warm, delivery.named)
+                return delivery.named
+            self._end(delivery, False)
+            await asyncio.sleep(_LEASE_PAUSE_S)
+
+    async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
+        """See `Claiming`. worker: the taker. The message may go if nothing waits, and goes back if that is only so for
+        this node.
+        """
+        held = self._held.get(worker)
+        if held is None or held.job_id != job_id:  # it closed meanwhile
+            return None
+        if not self._may_take():
+            self._release(worker, back=True)
+            return None
+        job = await self._claimed(held, worker, now)
+        if self._held.get(worker) is not held:  # likewise; the job is made all the same
+            return job
+        if job is not None:
+            held.job_id, held.is_its = job.id, job.request.model == held.delivery.model
+        elif self._line.leaves_some(held.delivery.model):
+            del self._held[worker]
+            self._loop.call_later(_NEWER_PAUSE_S, self._end, held.delivery, False)
+        else:
+            self._release(worker)
+        return job
+
+    async def _claimed(self, held: _Held, worker: str, now: datetime) -> Job | None:
+        before, held.asked = held.asked, True
+        if before and (job := await self._line.claimed(worker, now)) is not None:
+            return job
+        model = await self._model(held)
+        job = await self._claimed_of(model, worker, now)
+        if job is None and model != held.delivery.model:  # its owners have enough running
+            job = await self._claimed_of(held.delivery.model, worker, now)
+        return job
+
+    async def _claimed_of(self, model: str, worker: str, now: datetime) -> Job | None:
+        return await self._line.claim(model, worker, now, max_running_of_owner=self._rules.max_running_of_owner)
 
     async def _next(self, models: Collection[str], warm: Collection[str]) -> _Delivery:
         fitting = [delivery for delivery in self._waiting if delivery.model in models]
@@ -205,42 +231,17 @@ class CeleryTaking:
                 self._arrived(taker.given.result())
             raise
 
-    async def _choose(
-        self, delivery: _Delivery, models: Collection[str], warm: Collection[str]
-    ) -> tuple[str, str] | None:
-        """Model and id of the job to be made."""
-        model = delivery.model if len(models) == 1 else await self._model(delivery, models, warm)
-        job_id = await self._next_of(model, delivery)
-        if job_id is None and model != delivery.model:  # its owners have enough running
-            model, job_id = delivery.model, await self._next_of(delivery.model, delivery)
-        return None if job_id is None else (model, job_id)
-
-    async def _next_of(self, model: str, delivery: _Delivery) -> str | None:
-        """The first in line, so that nobody waits because of where his message is; but who has just lost that one to
-        somebody quicker would lose the next one too, and takes the one that his message names.
-        """
-        job_id = await self._said(model, delivery)
-        for pause_s in _CLAIM_PAUSES_S:
-            if all(held.job_id != job_id for held in self._held.values()):
-                break
-            delivery.lost += 1
-            await asyncio.sleep(pause_s)
-            job_id = await self._said(model, delivery)
-        return job_id
-
-    async def _said(self, model: str, delivery: _Delivery) -> str | None:
-        named = delivery.named if delivery.lost and model == delivery.model else ""
-        return await self._line.next(model, named, max_running_of_owner=self._rules.max_running_of_owner)
-
-    async def _model(self, delivery: _Delivery, models: Collection[str], warm: Collection[str]) -> str:
+    async def _model(self, held: _Held) -> str:
         """Whose first job goes before those of the others; or, for a while, one that is at hand."""
-        found = [job for model in models for job in await self._line.first(model, 1)]
+        if len(held.models) == 1:
+            return held.delivery.model
+        found = [job for model in held.models for job in await self._line.first(model, 1)]
         if not found:
-            return delivery.model
+            return held.delivery.model
         first = min(found, key=order_of_taking)
         model = first.request.model
-        at_hand = [job for job in found if job.request.model in warm and job.priority == first.priority]
-        if model not in warm and at_hand and self._passed[model] < self._rules.max_passes:
+        at_hand = [job for job in found if job.request.model in held.warm and job.priority == first.priority]
+        if model not in held.warm and at_hand and self._passed[model] < self._rules.max_passes:
             self._passed[model] += 1
             return min(at_hand, key=order_of_taking).request.model
         del self._passed[model]
@@ -260,11 +261,9 @@ class CeleryTaking:
             self._release(taker)
 
     def missed(self, job_id: str, *, taker: str = "") -> None:
-        """Somebody else has claimed it: what his message stands for is still to be made."""
-        if self._has(taker, job_id):
-            delivery = self._held.pop(taker).delivery
-            delivery.lost += 1
-            self._arrived(delivery)
+        """One of those made together is somebody else's: their messages are for others to find. Or there was nothing
+        to claim, of which `claim` knows.
+        """
 
     def _has(self, taker: str, job_id: str) -> bool:
         held = self._held.get(taker)

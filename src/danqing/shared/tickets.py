@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydantic import TypeAdapter
 
 from danqing.core.callers import Caller
-from danqing.core.errors import TooBusy
+from danqing.core.errors import Unavailable
 from danqing.redis_link import RedisAway, RedisLink
 
 CALLERS_KEY = "danqing:tickets"  # who each was issued to
@@ -39,7 +39,8 @@ return false
 
 
 class SharedTickets:
-    """Implements `http.tickets.Tickets`. For one event loop. While Redis is away none is issued, and none is good."""
+    """Implements `http.tickets.Tickets`. For one event loop. While Redis is away none is issued, and nobody knows
+    which are good."""
 
     def __init__(self, link: RedisLink, *, lifetime_s: int, most: int, now: Callable[[], float] = time.time) -> None:
         """most: that nobody has used; beyond, the oldest go. now: by a clock that all processes share."""
@@ -56,14 +57,14 @@ class SharedTickets:
         try:
             await self._link.ask(("EVAL", _ISSUE, 2, CALLERS_KEY, TIMES_KEY, *terms))
         except RedisAway as exc:
-            raise TooBusy("No ticket can be issued just now; try again in a moment.") from exc
+            raise Unavailable("No ticket can be issued just now; try again in a moment.") from exc
         return ticket
 
     async def redeem(self, ticket: str) -> Caller | None:
         try:
             (words,) = await self._link.ask(("EVAL", _REDEEM, 2, CALLERS_KEY, TIMES_KEY, self._now(), _digest(ticket)))
-        except RedisAway:
-            return None
+        except RedisAway as exc:
+            raise Unavailable("Tickets cannot be looked for just now; try again in a moment.") from exc
         return _CALLER.validate_json(words) if words else None
 
 

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import BigInteger, Connection, Engine, Select, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from danqing.core.errors import DataDirectoryInUse, StorageFailure
-from danqing.store.postgres_connections import described
+from danqing.core.errors import DataDirectoryInUse, StorageAway, StorageFailure
+from danqing.store.postgres_connections import described, is_passing
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +171,7 @@ def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | Non
         return None
     except SQLAlchemyError as exc:
         log.error("store_lock_failed", **described(exc))
-        raise StorageFailure from exc
+        raise (StorageAway if is_passing(exc) else StorageFailure) from exc
 
 
 def _leave(connection: Connection) -> None:

@@ -8,16 +8,18 @@ from sqlalchemy import (
     Connection,
     Integer,
     RowMapping,
+    Select,
     and_,
     bindparam,
     case,
     delete,
     insert,
+    literal_column,
     select,
     update,
 )
 
-from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
+from danqing.core.batches import Batch, BatchFilter
 from danqing.core.types import Job
 from danqing.store import loading
 from danqing.store.batch_search import shows
@@ -25,12 +27,27 @@ from danqing.store.schema import batches, jobs
 
 MAX_BATCHES_PER_QUERY = 500
 MAX_OFFSET = 2**63 - 1  # a database can count no further
+MAX_SEQUENCE = MAX_OFFSET
 IS_THIS = and_(batches.c.id == bindparam("of_id"), batches.c.owner == bindparam("of_owner"))
 IS_SHOWN = and_(jobs.c.owner == batches.c.owner, jobs.c.batch_id == batches.c.id, jobs.c.sequence >= batches.c.sequence)
 
 NEWEST = select(batches).order_by(batches.c.sequence.desc())
-PAGE = NEWEST.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=BigInteger))
-OWNERS_PAGE = PAGE.where(batches.c.owner == bindparam("of_owner"))
+IS_OWNERS = batches.c.owner == bindparam("of_owner")
+_SEQUENCES = select(batches.c.sequence).order_by(batches.c.sequence.desc())
+# What is passed over is counted off within the index, without a look at any row.
+PAGE = _SEQUENCES.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=BigInteger))
+OWNERS_PAGE = PAGE.where(IS_OWNERS)
+OF_SEQUENCES = NEWEST.where(batches.c.sequence.in_(bindparam("sequences", expanding=True)))
+# A search goes through so many batches at a time, newest first; others read in between.
+_IS_OLDER = batches.c.sequence < bindparam("before", type_=BigInteger)
+SLICE = 1_000
+END_OF_SLICE = (
+    _SEQUENCES.where(_IS_OLDER).limit(literal_column("1", Integer)).offset(literal_column(str(SLICE - 1), Integer))
+)
+OWNERS_END_OF_SLICE = END_OF_SLICE.where(IS_OWNERS)
+IN_SLICE = _SEQUENCES.where(_IS_OLDER, batches.c.sequence >= bindparam("end", type_=BigInteger)).limit(
+    bindparam("most", type_=BigInteger)
+)
 OF_ID = NEWEST.where(batches.c.id == bindparam("of_id")).limit(1)
 OWNERS_OF_ID = NEWEST.where(IS_THIS)
 WHO_HAS_ID = select(batches.c.owner).where(batches.c.id == bindparam("of_id"))
@@ -59,19 +76,44 @@ JOIN_BATCH = (
 FORGET_BATCH = delete(batches).where(IS_THIS)
 
 
-def page(
-    connection: Connection, owner: str | None, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
-) -> list[Batch]:
-    """A page of the wanted batches of this owner or, with None, of all; newest first.
+def page(connection: Connection, owner: str | None, limit: int, offset: int) -> list[Batch]:
+    """A page of the batches of this owner or, with None, of all; newest first.
 
     A batch of which this version can read no job is left out.
     """
     values = {"page_limit": limit, "page_offset": min(offset, MAX_OFFSET)}
     statement = PAGE if owner is None else OWNERS_PAGE
-    if not wanted.is_any:
-        statement = statement.where(shows(wanted, IS_SHOWN))
     found = connection.execute(statement, values if owner is None else {**values, "of_owner": owner})
-    return _whole(connection, found.mappings().all())
+    return of_sequences(connection, list(found.scalars()))
+
+
+def search(
+    connection: Connection, owner: str | None, wanted: BatchFilter, before: int, most: int
+) -> tuple[list[int], int | None]:
+    """The sequences of the wanted ones of the next batches before this sequence, newest first, at most so many; and
+    before which to go on, None at the end.
+    """
+    whose: dict[str, object] = {} if owner is None else {"of_owner": owner}
+    ends = END_OF_SLICE if owner is None else OWNERS_END_OF_SLICE
+    end = connection.execute(ends, {"before": before, **whose}).scalar()
+    stretch = {"before": before, "end": 0 if end is None else end, "most": min(most, MAX_OFFSET)}
+    found = list(connection.execute(searching(owner, wanted), {**stretch, **whose}).scalars())
+    return found, found[-1] if len(found) == most else end
+
+
+def searching(owner: str | None, wanted: BatchFilter) -> Select[int]:
+    """The statement that looks for them."""
+    statement = IN_SLICE.where(shows(wanted, IS_SHOWN))
+    return statement if owner is None else statement.where(IS_OWNERS)
+
+
+def of_sequences(connection: Connection, sequences: Sequence[int]) -> list[Batch]:
+    """The batches of these sequences that there are, as in `page`."""
+    rows: list[RowMapping] = []
+    for start in range(0, len(sequences), MAX_BATCHES_PER_QUERY):
+        chunk = sequences[start : start + MAX_BATCHES_PER_QUERY]
+        rows += connection.execute(OF_SEQUENCES, {"sequences": chunk}).mappings()
+    return _whole(connection, rows)
 
 
 def find(connection: Connection, batch_id: str, owner: str | None) -> Batch | None:

@@ -19,8 +19,25 @@ class SqlBatchStore:
         self, owner: str | None, *, limit: int, offset: int, wanted: BatchFilter = ANY_BATCH
     ) -> Sequence[Batch]:
         """See the port; so for all below."""
-        query = partial(batch_rows.page, owner=owner, limit=limit, offset=offset, wanted=wanted)
-        return await self._database.read(query)
+        if wanted.is_any:
+            return await self._database.read(partial(batch_rows.page, owner=owner, limit=limit, offset=offset))
+        found = await self._found(owner, limit, offset, wanted)
+        return await self._database.read(partial(batch_rows.of_sequences, sequences=found)) if found else []
+
+    async def _found(self, owner: str | None, limit: int, offset: int, wanted: BatchFilter) -> Sequence[int]:
+        """The sequences of those that are wanted. However many are looked at, other reads come in between."""
+        found, before = list[int](), batch_rows.MAX_SEQUENCE
+        while len(found) < limit:
+            search = partial(
+                batch_rows.search, owner=owner, wanted=wanted, before=before, most=offset + limit - len(found)
+            )
+            some, older = await self._database.read(search)
+            found += some[offset:]
+            offset = max(0, offset - len(some))
+            if older is None:
+                break
+            before = older
+        return found
 
     async def batch(self, batch_id: str, owner: str | None) -> Batch:
         batch = await self._database.read(partial(batch_rows.find, batch_id=batch_id, owner=owner))

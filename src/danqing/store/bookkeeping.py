@@ -12,10 +12,12 @@ class Bookkeeping(Protocol):
     """`OneWriter` or `ManyWriters`. What takes a connection is called within a transaction that writes.
 
     claims_last: whether claims and give-backs are synced. They must be where the database can die without those who
-    claimed: a claim that is lost makes two work at one attempt.
+    claimed: a claim that is lost makes two work at one attempt. is_shared: whether other processes, of other versions
+    perhaps, take the same jobs.
     """
 
     claims_last: bool
+    is_shared: bool
 
     def enter(self, connection: Connection, owner: str) -> None:
         """Jobs of this owner are about to be added: whoever adds others for him waits until the transaction ends."""

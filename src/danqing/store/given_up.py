@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import StorageAway
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -25,14 +25,14 @@ class Call:
         self._given_up = False
 
     def begin_commit(self) -> None:
-        """In the thread, before each commit: raises StorageFailure once nobody waits for it any more."""
+        """In the thread, before each commit: raises StorageAway once nobody waits for it any more."""
         with self._lock:
             if self._given_up:
-                raise StorageFailure(NOT_DONE)
+                raise StorageAway(NOT_DONE)
             self._committing = True
 
     async def answer(self, answer: Future[T], *, within_s: float, may_doubt: bool = False) -> T:
-        """What the call gives, or StorageFailure when that takes too long; it is never committed then.
+        """What the call gives, or StorageAway when that takes too long; it is never committed then.
 
         may_doubt: also when its commit has begun, of which nobody knows what will become; otherwise that is waited for.
         """
@@ -41,7 +41,7 @@ class Call:
             await asyncio.wait((waiting,), timeout=within_s)
             if not waiting.done() and self._give_up(may_doubt=may_doubt):
                 log.error("store_call_given_up", waited_s=within_s, in_doubt=self._committing)
-                raise StorageFailure(IN_DOUBT if self._committing else NOT_DONE)
+                raise StorageAway(IN_DOUBT if self._committing else NOT_DONE)
             return await waiting
         finally:
             waiting.cancel()  # what has not begun is not run

@@ -14,6 +14,7 @@ from danqing.store import loading, moves, proofs, queries, submit_keys
 from danqing.store.bookkeeping import Bookkeeping
 from danqing.store.database import Database
 from danqing.store.moves import Change, Refusal, Terms
+from danqing.store.places import Places
 
 _REFUSALS: Mapping[Refusal, type[DanqingError]] = {
     Refusal.QUEUE_FULL: QueueFull,
@@ -35,6 +36,7 @@ class SqlJobStore:
         self._database = database
         self._books = books
         self._max_running_of_owner = max_running_of_owner
+        self._places = Places()
 
     async def add(
         self,
@@ -147,7 +149,7 @@ class SqlJobStore:
         return await self._books.unfinished_counts()
 
     async def waiting_before(self, job: Job) -> int:
-        return await self._database.read(partial(queries.waiting_before, job=job))
+        return await self._database.read(partial(self._places.before, job=job))
 
     async def unfinished(self) -> Sequence[Job]:
         return await self._database.read(queries.unfinished)

@@ -1,65 +1,49 @@
-"""Calls in lanes: those of one lane run in the order given, one at a time; different lanes share some threads."""
+"""Calls in lanes: those of one lane are run in the order given, those that wait together; lanes share some threads."""
 
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-T = TypeVar("T")
+C = TypeVar("C")
+
+TOGETHER = 32  # calls at most: bounds how long the first of them waits for the last
 
 
-class Lanes:
+class Lanes(Generic[C]):
     """So a lane that must wait for something takes one thread, however many calls are in it."""
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, run: Callable[[Sequence[C]], None]) -> None:
+        """run: does some calls of one lane, in order, in one of the threads; answers them, and raises nothing."""
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._run = run
         self._lock = Lock()
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}  # of a lane in which one runs
+        self._waiting: dict[str, list[C]] = {}  # of a lane in which some run
 
-    def submit(self, lane: str | None, work: Callable[[], T]) -> Future[T]:
-        """Queues a call; cancelled in time, it is not run. lane: None for one of its own. Callable from any thread.
-
-        Raises RuntimeError if closed.
-        """
-        answer = Future[T]()
-
-        def run() -> None:
-            if not answer.set_running_or_notify_cancel():
-                return
-            try:
-                result = work()
-            except BaseException as exc:
-                answer.set_exception(exc)
-            else:
-                answer.set_result(result)
-
-        if lane is None:
-            self._threads.submit(run)
-            return answer
+    def submit(self, lane: str, call: C) -> None:
+        """Queues a call. Callable from any thread. Raises RuntimeError if closed."""
         with self._lock:
             if (waiting := self._waiting.get(lane)) is not None:
-                waiting.append(run)
+                waiting.append(call)
             else:
-                self._threads.submit(self._run_next, lane, run)
-                self._waiting[lane] = deque()
-        return answer
+                self._threads.submit(self._run_next, lane, [call])
+                self._waiting[lane] = []
 
     def close(self) -> None:
         """Runs what is queued. Blocking; twice is fine."""
         self._threads.shutdown(wait=True)
 
-    def _run_next(self, lane: str, run: Callable[[], None]) -> None:
+    def _run_next(self, lane: str, calls: Sequence[C]) -> None:
         while True:
-            run()
+            self._run(calls)
             with self._lock:
                 waiting = self._waiting[lane]
                 if not waiting:
                     del self._waiting[lane]
                     return
-                run = waiting.popleft()
+                calls, self._waiting[lane] = waiting[:TOGETHER], waiting[TOGETHER:]
                 try:
-                    self._threads.submit(self._run_next, lane, run)  # other lanes come in between
+                    self._threads.submit(self._run_next, lane, calls)  # other lanes come in between
                     return
                 except RuntimeError:
                     pass  # closing: the rest is run here and now

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, RootTransaction, Select, bindparam, func, select, text
 
 from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
 from danqing.store import queries
 from danqing.store.advisory_locks import ALL_OWNERS, key_of
 from danqing.store.database import Database
+from danqing.store.remembered import Remembered
 from danqing.store.schema import jobs
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,13 @@ ENDED = tuple(state for state in JobState if state.is_final)
 _COUNT = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 COUNT_UNFINISHED = _COUNT.where(queries.in_states(*UNFINISHED))
 COUNT_ENDED = _COUNT.where(queries.in_states(*ENDED))
+# What ANALYZE found of the states, which a look at the catalogue tells however many rows there are.
+BELIEVED = text(
+    "SELECT seen.state, CAST(rows.reltuples * seen.part AS bigint) FROM pg_class AS rows JOIN pg_stats AS stats"
+    " ON stats.tablename = rows.relname AND stats.schemaname = CAST(CAST(rows.relnamespace AS regnamespace) AS text)"
+    " CROSS JOIN LATERAL unnest(CAST(CAST(stats.most_common_vals AS text) AS text[]), stats.most_common_freqs)"
+    " AS seen (state, part) WHERE rows.oid = CAST('jobs' AS regclass) AND stats.attname = 'state'"
+)
 
 
 @dataclass(frozen=True)
@@ -46,10 +55,11 @@ class ManyWriters:
     Adding is exact for each owner: his adds, from whatever process, come one after the other. The number of all pending
     jobs is exact near its limit; far from it, where owners do not wait for each other, it may be a quarter of a second
     old. Of jobs that have ended, those that other processes ended are counted a few seconds later; while they cannot be
-    counted, as they were before.
+    counted, as they were before, or as PostgreSQL's planner believes.
     """
 
     claims_last = True
+    is_shared = True
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,10 +67,19 @@ class ManyWriters:
         self._pending: _Pending | None = None
         self._ended: Counter[JobState] | None = None
         self._count_ended_at = 0.0
+        self._entered = WeakKeyDictionary[RootTransaction, str]()
+        self._unfinished = Remembered(
+            lambda: database.read(lambda connection: _counts(connection, COUNT_UNFINISHED)),
+            jobs_in=lambda counts: counts.total(),
+        )
 
     def enter(self, connection: Connection, owner: str) -> None:
         """See `Bookkeeping`; so for all below."""
-        connection.execute(ENTER, {"key": key_of("owner", owner)})
+        transaction = connection.get_transaction()
+        if transaction is None or self._entered.get(transaction) != owner:  # adds of one owner share a transaction
+            connection.execute(ENTER, {"key": key_of("owner", owner)})
+            if transaction is not None:
+                self._entered[transaction] = owner
 
     def enter_running(self, connection: Connection, owner: str) -> None:
         connection.execute(ENTER, {"key": key_of("running", owner)})
@@ -101,7 +120,7 @@ class ManyWriters:
         return {state: ended[state] if state.is_final else unfinished[state] for state in JobState}
 
     async def unfinished_counts(self) -> Mapping[JobState, int]:
-        unfinished = await self._database.read(lambda connection: _counts(connection, COUNT_UNFINISHED))
+        unfinished = await self._unfinished.get()
         return {state: unfinished[state] for state in UNFINISHED}
 
     def _take_far_from_full(self, jobs: int, max_pending: int) -> bool:
@@ -124,9 +143,9 @@ class ManyWriters:
         try:
             counted = await self._database.read(lambda connection: _counts(connection, COUNT_ENDED))
         except StorageFailure:
+            log.warning("ended_jobs_not_counted", hint="what is told is from before, or what PostgreSQL believes")
             if self._ended is None:
-                raise
-            log.warning("ended_jobs_not_counted")
+                self._ended = await self._database.read(_believed)
         else:
             with self._lock:
                 self._ended = counted
@@ -137,3 +156,8 @@ class ManyWriters:
 def _counts(connection: Connection, statement: Select[Any, int]) -> Counter[JobState]:  # Any: as SQLAlchemy types it
     found: dict[str, int] = {state: number for state, number in connection.execute(statement)}
     return Counter({JobState(state): number for state, number in found.items()})
+
+
+def _believed(connection: Connection) -> Counter[JobState]:
+    found = {JobState(state): max(0, number) for state, number in connection.execute(BELIEVED)}
+    return Counter({state: found.get(state, 0) for state in ENDED})

@@ -63,7 +63,7 @@ NOTE_MISSING = update(artifacts).where(artifacts.c.name == bindparam("of_name"))
 STATE = (
     select(jobs.c.state, jobs.c.attempt_count).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
 )
-OWNER = select(jobs.c.owner).where(jobs.c.id == bindparam("of_job"))
+OWNER = select(jobs.c.owner).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
 STATE_IN_ATTEMPT = STATE.where(
     jobs.c.attempt_count == bindparam("of_attempt"), jobs.c.state.in_(state.value for state in queries.RUNNING)
 )
@@ -72,6 +72,14 @@ MOVE = update(jobs).where(jobs.c.id == bindparam("of_job"), jobs.c.state == bind
 MOVE_OF_ATTEMPT = MOVE.where(jobs.c.attempt_count == bindparam("of_attempt"))
 CLAIM = MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(jobs.c.attempt_count)
 CLOSE_ATTEMPT = update(attempts).where(
+    attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt")
+)
+UNCLAIM = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("of_job"))
+    .values(state=JobState.PENDING.value, attempt_count=jobs.c.attempt_count - 1, started_at=None)
+)
+REMOVE_ATTEMPT = delete(attempts).where(
     attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt")
 )
 LET_OTHERS_GO_FIRST = update(jobs).where(jobs.c.id == bindparam("of_job")).values(turn=BEHIND_OTHERS)
@@ -131,10 +139,19 @@ def claim(
         return None
     connection.execute(INSERT_ATTEMPT, {"job_id": job_id, "number": number, "worker": worker, "started_at": now})
     job = loading.readable(connection, [job_id])
-    if not job:  # a worker of a version that can read it might have claimed it; so it must end
-        fail_unread(connection, job_id, number, now)
+    if not job:
+        if books.is_shared:  # a worker of a version that can read it may claim it
+            unclaim(connection, job_id, number)
+        else:  # nobody ever would
+            fail_unread(connection, job_id, number, now)
         return None
     return Change(job=job[0], before=JobState.PENDING)
+
+
+def unclaim(connection: Connection, job_id: str, attempt: int) -> None:
+    """A claim of this transaction never was: the job waits as it did."""
+    connection.execute(REMOVE_ATTEMPT, {"of_job": job_id, "of_attempt": attempt})
+    connection.execute(UNCLAIM, {"of_job": job_id})
 
 
 def _may_run(connection: Connection, books: Bookkeeping, job_id: str, max_running: int) -> bool:

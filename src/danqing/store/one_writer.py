@@ -17,6 +17,7 @@ class OneWriter:
     """Implements `bookkeeping.Bookkeeping`. Made by `begin`."""
 
     claims_last = False
+    is_shared = False
 
     def __init__(self, counts: Mapping[JobState, int]) -> None:
         self._counts = counts  # replaced, never changed, by the writing thread

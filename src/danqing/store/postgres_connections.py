@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # States in which a server is about to go, or not there yet: as good as a lost connection.
 _COMING_OR_GOING = frozenset({"57P01", "57P02", "57P03", "53300", "08000", "08001", "08003", "08004", "08006"})
+_READ_ONLY = "25006"
 SESSION = (
     "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false),"
     " set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),"
@@ -95,6 +96,17 @@ def is_disconnect(failure: BaseException) -> bool:
     state = sqlstate_of(failure)
     was_never_there = failure.statement is None and state is None and type(failure).__name__ == "OperationalError"
     return failure.connection_invalidated or was_never_there or state in _COMING_OR_GOING
+
+
+def is_passing(failure: BaseException) -> bool:
+    """Whether the server, as it is just now, is what is wrong, and not what was asked of it: it is away, too busy or
+    full, or has become another one's standby.
+    """
+    if isinstance(failure, PoolTimeout):
+        return True
+    if not isinstance(failure, DBAPIError):
+        return False
+    return isinstance(failure, OperationalError) or is_disconnect(failure) or sqlstate_of(failure) == _READ_ONLY
 
 
 def described(failure: Exception) -> dict[str, str]:

@@ -5,34 +5,33 @@ It may be away for a while, or lose a connection at any time. Knows nothing of w
 
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import StorageAway, StorageFailure
 from danqing.store.given_up import Call
 from danqing.store.lanes import Lanes
-from danqing.store.postgres_connections import Patience, described, is_disconnect, make_engine, sqlstate_of
+from danqing.store.postgres_connections import Patience, described, is_disconnect, is_passing, make_engine
+from danqing.store.tries import InDoubt, Tries, once
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 LAZILY = text("SET LOCAL synchronous_commit = off")
 
-_SERIALISATION_FAILURE, _DEADLOCK = "40001", "40P01"
-_ALREADY_THERE = "23505"  # between a look and an insert another process was quicker: the next look finds it
-
 
 @dataclass(frozen=True, kw_only=True)
 class Threads:
     """How many calls go on at a time, each over a connection of its own, which is opened when it is first needed.
 
-    lanes: of those that have a lane (added jobs); they may wait for other processes.
+    lanes: of those that have a lane (added jobs); they may wait for other processes, and those that meet in one lane
+    share a transaction.
     """
 
     writing: int = 6
@@ -45,8 +44,26 @@ class Threads:
         return self.writing + self.lanes + self.reading
 
 
-class _InDoubt(Exception):
-    """The connection was lost while a transaction was committed."""
+@dataclass(frozen=True, kw_only=True)
+class _InLane(Generic[T]):
+    """A call that has a lane. again: does it, unless it was done already."""
+
+    call: Call
+    work: Callable[[Connection], T]
+    again: Callable[[Connection], T]
+    durable: bool
+    on_commit: Callable[[T], None]
+    asked_at: float
+    answer: "Future[T]" = field(default_factory=lambda: Future[T]())
+
+    def committed(self, result: T) -> None:
+        """Tells everybody."""
+        try:
+            self.on_commit(result)
+        except Exception as exc:
+            self.answer.set_exception(exc)
+        else:
+            self.answer.set_result(result)
 
 
 class PostgresDatabase:
@@ -65,9 +82,9 @@ class PostgresDatabase:
         self._patience = patience or Patience()
         self._engine = make_engine(url, connections=threads.total, patience=self._patience)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._writers = Lanes(threads.writing, "store-writer")
-        self._lanes = Lanes(threads.lanes, "store-lane")
-        self._readers = Lanes(threads.reading, "store-reader")
+        self._writers = ThreadPoolExecutor(threads.writing, "store-writer")
+        self._lanes = Lanes[_InLane[Any]](threads.lanes, "store-lane", self._run_together)  # of all kinds of results
+        self._readers = ThreadPoolExecutor(threads.reading, "store-reader")
         self._away = False  # as far as is told in the log
 
     @property
@@ -98,18 +115,25 @@ class PostgresDatabase:
         proof: Callable[[Connection], T | None] | None,
     ) -> Future[T]:
         def unless_done(connection: Connection) -> T:
-            return work(connection) if proof is None else _unless_done(connection, work, proof)
+            return work(connection) if proof is None else once(connection, work, proof)
 
         def transact(connection: Connection, in_doubt: bool) -> T:
-            return self._transact(connection, call, unless_done if in_doubt else work, durable=durable)
+            return self._transact(connection, [call], unless_done if in_doubt else work, durable=durable)
 
         def answer(result: T) -> None:
             if on_commit is not None:
                 on_commit(result)
 
         if lane is None:
-            return self._queue(self._writers, None, self._engine, transact, answer)
-        return self._queue(self._lanes, lane, self._engine, transact, answer)
+            return self._queue(self._writers, self._engine, transact, answer)
+        in_lane = _InLane(
+            call=call, work=work, again=unless_done, durable=durable, on_commit=answer, asked_at=time.monotonic()
+        )
+        try:
+            self._lanes.submit(lane, in_lane)
+        except RuntimeError as exc:
+            raise StorageFailure("The store is closed.") from exc
+        return in_lane.answer
 
     async def write(
         self,
@@ -132,19 +156,19 @@ class PostgresDatabase:
             with connection.begin():
                 return query(connection)
 
-        answer = self._queue(self._readers, None, self._snapshots, look, lambda _: None)
+        answer = self._queue(self._readers, self._snapshots, look, lambda _: None)
         return await Call().answer(answer, within_s=self._patience.call_s)
 
     def close(self) -> None:
         """See `Database`."""
-        for lanes in (self._lanes, self._writers, self._readers):
-            lanes.close()
+        self._lanes.close()
+        for threads in (self._writers, self._readers):
+            threads.shutdown(wait=True)
         self._engine.dispose()
 
     def _queue(
         self,
-        lanes: Lanes,
-        lane: str | None,
+        threads: ThreadPoolExecutor,
         engine: Engine,
         work: Callable[[Connection, bool], T],
         on_success: Callable[[T], None],
@@ -152,20 +176,63 @@ class PostgresDatabase:
         asked_at = time.monotonic()
 
         def run() -> T:
-            if time.monotonic() - asked_at > self._patience.queue_s:
-                raise StorageFailure("The database is too slow, or away.")
+            self._check_in_time(asked_at)
             result = self._run(engine, work)
             on_success(result)
             return result
 
         try:
-            return lanes.submit(lane, run)
+            return threads.submit(run)
         except RuntimeError as exc:
             raise StorageFailure("The store is closed.") from exc
 
-    def _run(self, engine: Engine, work: Callable[[Connection, bool], T]) -> T:
+    def _check_in_time(self, asked_at: float) -> None:
+        if time.monotonic() - asked_at > self._patience.queue_s:
+            raise StorageAway("The database is too slow, or away.")
+
+    def _run_together(self, calls: Sequence[_InLane[Any]]) -> None:
+        """Runs in one of the threads: all in one transaction, so that one commit is waited for; each for itself if that
+        fails, for what is wrong with one of them is nothing to the others.
+        """
+        wanted = [call for call in calls if call.answer.set_running_or_notify_cancel()]
+        in_doubt = False
+        if len(wanted) > 1:
+            try:
+                with self._engine.connect() as connection:
+                    results = self._transact(
+                        connection,
+                        [call.call for call in wanted],
+                        lambda connection: [call.work(connection) for call in wanted],
+                        durable=any(call.durable for call in wanted),
+                    )
+            except Exception as exc:  # whatever it is, it comes again
+                in_doubt = isinstance(exc, InDoubt)
+                log.debug("store_calls_not_together", calls=len(wanted), error=type(exc).__name__)
+            else:
+                self._note_back()
+                for call, result in zip(wanted, results, strict=True):
+                    call.committed(result)
+                return
+        for call in wanted:
+            self._run_alone(call, in_doubt)
+
+    def _run_alone(self, call: _InLane[Any], in_doubt: bool) -> None:
+        def transact(connection: Connection, in_doubt: bool) -> Any:  # noqa: ANN401 - results of all kinds
+            work = call.again if in_doubt else call.work
+            return self._transact(connection, [call.call], work, durable=call.durable)
+
+        try:
+            if not in_doubt:
+                self._check_in_time(call.asked_at)
+            result = self._run(self._engine, transact, in_doubt=in_doubt)
+        except BaseException as exc:
+            call.answer.set_exception(exc)
+        else:
+            call.committed(result)
+
+    def _run(self, engine: Engine, work: Callable[[Connection, bool], T], *, in_doubt: bool = False) -> T:
         """Runs in one of the threads. work: is also told whether an earlier try may have been committed."""
-        begun, tries = time.monotonic(), _Tries(self._patience)
+        begun, tries = time.monotonic(), Tries(self._patience, in_doubt=in_doubt)
         pause_s = self._patience.first_pause_s
         while True:
             try:
@@ -175,10 +242,11 @@ class PostgresDatabase:
                 return result
             except StorageFailure:
                 raise
-            except (SQLAlchemyError, _InDoubt) as exc:
+            except (SQLAlchemyError, InDoubt) as exc:
                 if not tries.may_go_on(exc, time.monotonic() - begun):
                     self._note("store_call_failed", tries, exc, level=logging.ERROR)
-                    raise StorageFailure from exc
+                    is_away = isinstance(exc, InDoubt) or is_passing(exc)
+                    raise (StorageAway if is_away else StorageFailure) from exc
                 self._note("store_call_tried_again", tries, exc, level=logging.WARNING)
             except Exception as exc:  # whatever a function of ours, or the driver, makes of odd values
                 log.error("store_call_failed", tries=tries.number + 1, error=type(exc).__name__)
@@ -186,7 +254,7 @@ class PostgresDatabase:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, self._patience.longest_pause_s)
 
-    def _note(self, event: str, tries: "_Tries", failure: Exception, *, level: int) -> None:
+    def _note(self, event: str, tries: Tries, failure: Exception, *, level: int) -> None:
         """Of a database that is away once, and not with each try of each call."""
         if is_disconnect(failure) and not tries.in_doubt:
             if not self._away:
@@ -200,13 +268,16 @@ class PostgresDatabase:
             self._away = False
             log.info("database_back")
 
-    def _transact(self, connection: Connection, call: Call, work: Callable[[Connection], T], *, durable: bool) -> T:
+    def _transact(
+        self, connection: Connection, calls: Sequence[Call], work: Callable[[Connection], T], *, durable: bool
+    ) -> T:
         transaction = connection.begin()
         try:
             if not durable:
                 connection.execute(LAZILY)
             result = work(connection)
-            call.begin_commit()
+            for call in calls:
+                call.begin_commit()
         except BaseException:
             transaction.close()  # rolls back
             raise
@@ -215,40 +286,5 @@ class PostgresDatabase:
         except DBAPIError as exc:
             if not is_disconnect(exc):
                 raise
-            raise _InDoubt from exc
+            raise InDoubt from exc
         return result
-
-
-class _Tries:
-    """Those of one call."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._collided = False
-        self.number = 0
-        self.in_doubt = False
-
-    def may_go_on(self, failure: Exception, since_s: float) -> bool:
-        """Whether the call, which has just failed so long after its beginning, is worth another try."""
-        self.number += 1
-        if isinstance(failure, _InDoubt):
-            self.in_doubt = True
-            return since_s < self._patience.doubt_s
-        state = sqlstate_of(failure)
-        if state in (_SERIALISATION_FAILURE, _DEADLOCK):
-            return self.number < self._patience.tries
-        if state == _ALREADY_THERE:
-            collided_before, self._collided = self._collided, True
-            return not collided_before
-        until_s = self._patience.doubt_s if self.in_doubt else self._patience.reconnect_s
-        return is_disconnect(failure) and since_s < until_s
-
-
-def _unless_done(connection: Connection, work: Callable[[Connection], T], proof: Callable[[Connection], T | None]) -> T:
-    """The server may still be at the lost commit: then the work waits for its locks, and finds nothing to do."""
-    if (done := proof(connection)) is not None:
-        return done
-    result = work(connection)
-    if result is None and (done := proof(connection)) is not None:
-        return done
-    return result

@@ -67,15 +67,6 @@ PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.valu
 OWNERS_PENDING_COUNT = PENDING_COUNT.where(jobs.c.owner == bindparam("owner"))
 OWNERS_RUNNING_COUNT = select(func.count()).where(in_states(*RUNNING), jobs.c.owner == bindparam("owner"))
 COUNTS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-WAITING_BEFORE = select(func.count()).where(
-    jobs.c.state == JobState.PENDING.value,
-    jobs.c.priority >= bindparam("priority"),
-    or_(
-        jobs.c.priority > bindparam("priority"),
-        jobs.c.turn < bindparam("turn"),
-        (jobs.c.turn == bindparam("turn")) & (jobs.c.sequence < bindparam("sequence")),
-    ),
-)
 AGES = select(jobs.c.id, jobs.c.attempt_count, jobs.c.state).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 KNOWN_IDS = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 ARTIFACT_NAMES = select(artifacts.c.job_id, artifacts.c.name).where(
@@ -146,12 +137,6 @@ def count_states(connection: Connection) -> Mapping[JobState, int]:
     """Number of jobs in every state, zero included. Reads one index from end to end: for start-up only."""
     found = {JobState(state): number for state, number in connection.execute(COUNTS)}
     return {state: found.get(state, 0) for state in JobState}
-
-
-def waiting_before(connection: Connection, job: Job) -> int:
-    """How many pending jobs are taken before this one. Reads pending entries only."""
-    place = {"priority": job.priority, "turn": job.turn, "sequence": job.sequence}
-    return connection.execute(WAITING_BEFORE, place).scalar_one()
 
 
 def ages(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, tuple[int, int]]:

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     ForeignKey,
     Index,
     Integer,
@@ -131,6 +132,7 @@ issued_keys = Table(
     Column("name", AnyText, nullable=False),
     Column("digest", AnyText, nullable=False, unique=True),  # SHA-256 of the key, hex
     Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_on", Date),  # the day in UTC
 )
 
 subscriptions = Table(
@@ -142,6 +144,7 @@ subscriptions = Table(
     Column("job_id", AnyText, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Index("ix_subscriptions_owner_client_job_id", "owner", "client", "job_id", unique=True),
     Index("ix_subscriptions_owner_client_sequence", "owner", "client", "sequence"),
+    Index("ix_subscriptions_job_id", "job_id"),  # with a job they go
     sqlite_autoincrement=True,
 )
 

@@ -4,6 +4,7 @@ import * as api from "./lib/api.js";
 import { html, render } from "./lib/html.js";
 import { preferred } from "./lib/i18n.js";
 import { keep, kept } from "./lib/kept.js";
+import { fetchWords } from "./lib/said.js";
 import { EMPTY_FORM, modelMeant } from "./state/form.js";
 import { finishRemoving, NO_FILTER, refresh } from "./state/gallery.js";
 import { rememberInputs } from "./state/inputs.js";
@@ -21,6 +22,7 @@ begin({
   signIn: "no",
   caller: null,
   models: null,
+  upscaler: null,
   form: kept("form", EMPTY_FORM),
   inputs: [],
   mask: null,
@@ -32,16 +34,17 @@ begin({
   gallery: { ids: [], next: 0, loading: false, failed: false, filter: NO_FILTER, known: false },
   removing: new Set(),
   keys: null,
-  samples: [],
+  machine: null,
   toasts: [],
+  said: null,
 });
 
 /** Reads what the server has; again and again until it answers, or asks for a key. */
 export async function enter() {
   for (;;) {
     try {
-      const { models, caller } = await api.models();
-      change({ models, caller, signIn: "no", connection: "fine" });
+      const { models, upscaler, caller } = await api.models();
+      change({ models, upscaler, caller, signIn: "no", connection: "fine" });
       if (!modelMeant(now().form, models)) change({ form: { ...now().form, mode: "text2img" } });
       finishRemoving();
       await refresh();
@@ -85,4 +88,5 @@ watchAddress();
 setInterval(() => void refresh(), REFRESH_MS);
 render(html`<${App} enter=${enter} />`, /** @type {Element} */ (document.getElementById("app")));
 void rememberInputs();
+fetchWords().catch(() => undefined); // without them errors are told in the server's own words
 void enter();

@@ -30,11 +30,21 @@ def shared_addresses(settings: Settings) -> SharedAddresses | None:
             "which PostgreSQL keeps them."
         )
     redis = settings.redis_url or broker
-    if urlsplit(redis.get_secret_value()).scheme not in _REDIS:
+    if _scheme(broker) is None:
+        raise InvalidSettings("CELERY_BROKER_URL cannot be read: write it like amqp://user:password@host//.")
+    if _scheme(redis) not in _REDIS:
         raise InvalidSettings(
             "REDIS_URL must name a Redis (redis://…): events go over it, also where another broker carries jobs."
         )
     return SharedAddresses(database=settings.database_url, redis=redis, broker=broker)
+
+
+def _scheme(url: SecretStr) -> str | None:
+    """None for what is no address."""
+    try:
+        return urlsplit(url.get_secret_value()).scheme
+    except ValueError:  # brackets that do not close; its text has a part of the address
+        return None
 
 
 def for_one_process(settings: Settings) -> Settings:

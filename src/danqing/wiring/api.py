@@ -20,14 +20,23 @@ from danqing.shared.neighbours import SharedNeighbours
 from danqing.shared.remote_pool import RemotePool
 from danqing.shared.tickets import SharedTickets
 from danqing.wiring.addresses import SharedAddresses
-from danqing.wiring.hardware import build_catalogue
+from danqing.wiring.hardware import build_catalogue, queued_models
 from danqing.wiring.keeping import keeping_of
 from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.pictures import artifacts_that_may_be_away, check_folder
 from danqing.wiring.runtime import Runtime
 from danqing.wiring.services import Parts, services_of
-from danqing.wiring.shared import broker_of, open_events, open_shared_stores, redis_link, running, sweeper_of
+from danqing.wiring.shared import (
+    broker_of,
+    look_at_links,
+    open_events,
+    open_shared_stores,
+    redis_link,
+    running,
+    sweeper_of,
+)
+from danqing.wiring.start_wait import DATABASE, StartWait
 from danqing.workers.waiting import within
 
 log = structlog.get_logger(__name__)
@@ -36,22 +45,27 @@ PUBLISH_S = 5.0
 
 
 @asynccontextmanager
-async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: bool = False) -> AsyncGenerator[Runtime]:
-    """On leaving closes. The broker may be away, Redis, and the object store; the database must answer. patient: see
+async def open_api(
+    settings: Settings, addresses: SharedAddresses, *, patient: bool = False, wait: StartWait | None = None
+) -> AsyncGenerator[Runtime]:
+    """On leaving closes. The broker may be away, Redis, and the object store; the database is waited for. patient: see
     `Measuring.at_work`.
 
     Raises InvalidSettings, UnknownModel, ModelLoadFailure or StorageFailure.
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
-    models = tuple(card.id for card in catalogue.cards())
+    models = queued_models(catalogue)
     log.info("settings", **settings.masked())
     measuring = Measuring.of(settings, models)
+    wait = wait or StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(measuring.at_work(patient=patient))
         await asyncio.to_thread(check_folder, settings.data_dir, "data directory")
         artifacts = await stack.enter_async_context(artifacts_that_may_be_away(settings))
-        stores, shared = await stack.enter_async_context(open_shared_stores(settings, around=measuring.around))
-        secret = await stores.secret() if keys_of(settings).enabled else b""
+        await look_at_links(addresses)
+        opening = open_shared_stores(settings, wait, around=measuring.around)
+        stores, shared = await stack.enter_async_context(opening)
+        secret = await wait.until_there(DATABASE, stores.secret) if keys_of(settings).enabled else b""
         link = redis_link(addresses)
         stack.push_async_callback(link.aclose)
         events = await stack.enter_async_context(open_events(link, stores))
@@ -64,7 +78,11 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
         await pool.look()
         await stack.enter_async_context(running(pool.run(), name="pool"))
         measuring.look_at(
-            pool=pool.status, jobs=stores.jobs, waiting=shared.line.waiting, dropped=lambda: events.dropped
+            pool=pool.status,
+            jobs=stores.jobs,
+            waiting=shared.line.waiting,
+            dropped=lambda: events.dropped,
+            unsent=publisher,
         )
         keeping = keeping_of(settings, kept=stores.kept, artifacts=artifacts, link=link)
         attendance = SharedAttendance(link)
@@ -84,11 +102,7 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
             services=services_of(
                 settings,
                 Parts(
-                    jobs=stores.jobs,
-                    batches=stores.batches,
-                    subscriptions=stores.subscriptions,
-                    kept=stores.kept,
-                    issued_keys=stores.issued_keys,
+                    stores=stores,
                     queue=publisher,
                     pool=pool,
                     events=events,
@@ -130,5 +144,6 @@ async def open_api(settings: Settings, addresses: SharedAddresses, *, patient: b
         await stack.enter_async_context(running(reconciling, name="reconciling"))
         await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
         await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
+        await stack.enter_async_context(runtime.services.machine_log.kept_going())
         stack.push_async_callback(runtime.halt)
         yield runtime

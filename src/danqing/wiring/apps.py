@@ -19,8 +19,12 @@ from danqing.http.dialect import Dialect
 from danqing.http.gate import GateParts
 from danqing.http.listeners import Listener, OpenListener
 from danqing.http.origins import GateRules, is_loopback
+from danqing.http.server import Stop, first_of
+from danqing.http.starting import StartingApp
 from danqing.wiring.keys import keys_of
 from danqing.wiring.runtime import Runtime
+from danqing.wiring.services import dialect_options
+from danqing.wiring.start_wait import StartWait
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +61,23 @@ def build_apps(runtime: Runtime, opened: Sequence[OpenListener]) -> Mapping[Open
     settings = runtime.settings
     gate = gate_of(settings, loopback_only=is_loopback(settings.host), local_clients_only=False, ring=_ring_of(runtime))
     return {one: _build_app(runtime, one.listener.dialect, gate) for one in opened}
+
+
+def build_starting_apps(
+    settings: Settings, opened: Sequence[OpenListener], *, stop: Stop, wait: StartWait
+) -> Mapping[OpenListener, StartingApp]:
+    """What answers on each listener until the server is there."""
+    return {one: build_starting_app(settings, one.listener.dialect, stop=stop, wait=wait) for one in opened}
+
+
+def build_starting_app(settings: Settings, dialect: str | None, *, stop: Stop, wait: StartWait) -> StartingApp:
+    """For one port, of one dialect or, for None, of all."""
+    return StartingApp(
+        dialects=build_dialects() if dialect is None else (DIALECTS[dialect](),),
+        alone=dialect is not None,
+        options=dialect_options(settings),
+        waiting=lambda: first_of(wait.begun.wait(), stop.gracefully.wait()),
+    )
 
 
 def build_managed_app(runtime: Runtime, dialect: str | None) -> FastAPI:

@@ -13,7 +13,14 @@ from danqing.events.in_process import InProcessEventBus
 from danqing.intake.sandboxed import SandboxedIntake
 from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.store.data_lock import DataDirectoryLock
-from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_devices, worker_specs
+from danqing.wiring.hardware import (
+    build_catalogue,
+    device_choice,
+    queued_models,
+    warn_of_obstacles,
+    worker_devices,
+    worker_specs,
+)
 from danqing.wiring.keeping import keeping_of
 from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
@@ -21,6 +28,7 @@ from danqing.wiring.pictures import make_folders, open_artifacts
 from danqing.wiring.rules import job_rules, worker_rules
 from danqing.wiring.runtime import Runtime, log_style
 from danqing.wiring.services import Parts, services_of
+from danqing.wiring.start_wait import DATABASE, PICTURES, StartWait
 from danqing.wiring.stores import open_stores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
@@ -31,13 +39,17 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_embedded(
-    settings: Settings, *, engine: EngineFactory | None = None, lock_wait_s: float = 0.0
+    settings: Settings,
+    *,
+    engine: EngineFactory | None = None,
+    lock_wait_s: float = 0.0,
+    wait: StartWait | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Lock, stores, recovery, sweep, workers, in this order; on leaving halts and closes in the reverse one.
 
     engine: builds the engine in each worker; None for the one that the settings describe. Workers load their models in
     the background: jobs are accepted once one is ready. lock_wait_s: how long an earlier server, which is about to
-    end, may still hold the data directory.
+    end, may still hold the data directory. wait: for a database or an object store that is away.
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
@@ -49,18 +61,22 @@ async def open_embedded(
     if engine is None:
         await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
     specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine)
-    measuring = Measuring.of(settings, [card.id for card in catalogue.cards()])
+    measuring = Measuring.of(settings, queued_models(catalogue))
+    wait = wait or StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(measuring.at_work(patient=lock_wait_s > 0))
         await asyncio.to_thread(make_folders, settings)
-        artifacts = await asyncio.to_thread(open_artifacts, settings)
+        artifacts = await wait.until_there(PICTURES, lambda: asyncio.to_thread(open_artifacts, settings))
         lock = DataDirectoryLock(settings.data_dir)
         await asyncio.to_thread(lock.acquire, wait_s=lock_wait_s)
         stack.callback(lock.release)
-        stores = await stack.enter_async_context(
-            open_stores(settings, alone=True, lock_wait_s=lock_wait_s, around=measuring.around)
+        stores = await wait.until_there(
+            DATABASE,
+            lambda: stack.enter_async_context(
+                open_stores(settings, alone=True, lock_wait_s=lock_wait_s, around=measuring.around)
+            ),
         )
-        secret = await stores.secret() if keys_of(settings).enabled else b""
+        secret = await wait.until_there(DATABASE, stores.secret) if keys_of(settings).enabled else b""
         queue, events = _queue(settings), InProcessEventBus()
         pace, keeping = Pace(), keeping_of(settings, kept=stores.kept, artifacts=artifacts)
         intake = SandboxedIntake(artifacts)
@@ -89,11 +105,7 @@ async def open_embedded(
             services=services_of(
                 settings,
                 Parts(
-                    jobs=stores.jobs,
-                    batches=stores.batches,
-                    subscriptions=stores.subscriptions,
-                    kept=stores.kept,
-                    issued_keys=stores.issued_keys,
+                    stores=stores,
                     queue=queue,
                     pool=supervisor,
                     events=events,
@@ -117,6 +129,7 @@ async def open_embedded(
             log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
         await stack.enter_async_context(keeping.at_work())
         await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
+        await stack.enter_async_context(runtime.services.machine_log.kept_going())
         stack.push_async_callback(runtime.halt)
         dispatcher.start()
         yield runtime

@@ -9,6 +9,7 @@ from danqing.config import InvalidSettings, Settings, cuda_visible_devices, load
 from danqing.core.batching import BatchRule
 from danqing.core.capabilities import ModelCard
 from danqing.core.shared_store import worker_of_node
+from danqing.core.upscaling import UPSCALER
 from danqing.devices import (
     GROUP,
     DeviceChoice,
@@ -51,6 +52,11 @@ def build_catalogue(settings: Settings) -> Catalogue:
         known=known_models(settings),
         loras=lora_files(settings),
     )
+
+
+def queued_models(catalogue: Catalogue) -> tuple[str, ...]:
+    """The ids under which jobs wait for workers: every worker has an upscaler beside its models."""
+    return (*(card.id for card in catalogue.cards()), UPSCALER)
 
 
 def lora_files(settings: Settings) -> LoraFiles:
@@ -170,7 +176,7 @@ def worker_specs(
         WorkerSpec(
             id=_worker_id(device, number, node_id),
             device=device,
-            models=tuple(card.id for card in catalogue.cards()),
+            models=queued_models(catalogue),
             engine=engine or _engine_factory(settings, catalogue, device),
             artifacts=artifacts,
             batches=batches,

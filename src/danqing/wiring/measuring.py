@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from danqing.tracing.traces import Traces
 
 log = structlog.get_logger(__name__)
+
+
+class Unsent(Protocol):
+    """Messages that wait for their broker: how many, and for how long the oldest has."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def waiting_s(self) -> float: ...
+
 
 RETRY_S = 1.0  # between two tries at a port that somebody has
 
@@ -70,10 +81,14 @@ class Measuring:
         jobs: JobStore | None = None,
         waiting: ReadWaiting | None = None,
         dropped: Callable[[], Mapping[str, int]] | None = None,
+        unsent: Unsent | None = None,
     ) -> None:
         """Where to read what is told only when somebody asks. Once. jobs, waiting: of the store, both or none; a node
-        needs none, for every API process tells them. dropped: events that slow watchers were not told, by kind.
+        needs none, for every API process tells them. dropped: events that slow watchers were not told, by kind. unsent:
+        what has still to be sent to a broker.
         """
+        if unsent is not None:
+            self.panel.watch_unsent(lambda: unsent.waiting, lambda: unsent.waiting_s)
         self.panel.watch_pool(pool)
         if jobs is not None and waiting is not None:
             self.panel.watch_jobs(

@@ -22,12 +22,28 @@ from danqing.queue.celery_publisher import CeleryPublisher
 from danqing.queue.celery_taking import CeleryTaking, TakingRules
 from danqing.shared.control import ControlHearing
 from danqing.wiring.addresses import SharedAddresses
-from danqing.wiring.hardware import build_catalogue, device_choice, warn_of_obstacles, worker_devices, worker_specs
+from danqing.wiring.hardware import (
+    build_catalogue,
+    device_choice,
+    queued_models,
+    warn_of_obstacles,
+    worker_devices,
+    worker_specs,
+)
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.pictures import check_folder, open_artifacts
 from danqing.wiring.rules import job_rules, worker_rules
 from danqing.wiring.runtime import log_style
-from danqing.wiring.shared import broker_of, open_events, open_shared_stores, redis_link, running, sweeper_of
+from danqing.wiring.shared import (
+    broker_of,
+    look_at_links,
+    open_events,
+    open_shared_stores,
+    redis_link,
+    running,
+    sweeper_of,
+)
+from danqing.wiring.start_wait import PICTURES, StartWait
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
 from danqing.workers.node import NodeIdentity, NodeLife, new_node_id
@@ -69,7 +85,8 @@ def node_name(settings: Settings) -> str:
 async def open_node(
     settings: Settings, addresses: SharedAddresses, *, engine: EngineFactory | None = None
 ) -> AsyncGenerator[NodeRuntime]:
-    """Waits for a database that is away, starts the workers, and takes jobs once one has its models loaded.
+    """Waits for a database or an object store that is away, starts the workers, and takes jobs once one has its models
+    loaded.
 
     On leaving halts: what has not ended is given back. engine: builds the engine in each worker; None for the one that
     the settings describe. Raises InvalidSettings, UnknownModel, ModelLoadFailure or StorageFailure.
@@ -78,7 +95,7 @@ async def open_node(
     node_id = new_node_id(name)
     structlog.contextvars.bind_contextvars(node=node_id)
     catalogue = await asyncio.to_thread(build_catalogue, settings)
-    models = tuple(card.id for card in catalogue.cards())
+    models = queued_models(catalogue)
     choice = device_choice(settings)
     log.info("settings", **settings.masked())
     if choice.remark:
@@ -88,11 +105,13 @@ async def open_node(
         await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
     specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine, node_id=node_id)
     measuring = Measuring.of(settings, models)
+    wait = StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(measuring.at_work())
         await asyncio.to_thread(check_folder, settings.data_dir, "data directory")
-        artifacts = await asyncio.to_thread(open_artifacts, settings)
-        opening = open_shared_stores(settings, keep_trying=True, around=measuring.around)
+        await look_at_links(addresses)
+        artifacts = await wait.until_there(PICTURES, lambda: asyncio.to_thread(open_artifacts, settings))
+        opening = open_shared_stores(settings, wait, around=measuring.around)
         stores, shared = await stack.enter_async_context(opening)
         link = redis_link(addresses)
         stack.push_async_callback(link.aclose)
@@ -110,6 +129,7 @@ async def open_node(
         supervisor = Supervisor(specs, rules=worker_rules(settings))
         dispatcher = Dispatcher(
             queue=taking,
+            claiming=taking,
             store=stores.jobs,
             supervisor=supervisor,
             events=events,
@@ -117,7 +137,7 @@ async def open_node(
             rules=job_rules(settings),
             witness=measuring.witness,
         )
-        measuring.look_at(pool=supervisor.status, dropped=lambda: events.dropped)
+        measuring.look_at(pool=supervisor.status, dropped=lambda: events.dropped, unsent=publisher)
         identity = NodeIdentity(id=node_id, name=name, started_at=utc_now(), lease_s=settings.lease_s)
         life = NodeLife(identity, nodes=shared.nodes, supervisor=supervisor, dispatcher=dispatcher)
         node = _Node(

@@ -8,6 +8,7 @@ from danqing.config import InvalidSettings, Settings
 from danqing.wiring.addresses import shared_addresses
 from danqing.wiring.embedded import open_embedded
 from danqing.wiring.runtime import Runtime
+from danqing.wiring.start_wait import StartWait
 from danqing.workers.factory import EngineFactory
 
 if TYPE_CHECKING:
@@ -18,23 +19,28 @@ NOT_INSTALLED = "What several processes share needs packages: pip install 'danqi
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, *, engine: EngineFactory | None = None, lock_wait_s: float = 0.0
+    settings: Settings,
+    *,
+    engine: EngineFactory | None = None,
+    lock_wait_s: float = 0.0,
+    wait: StartWait | None = None,
 ) -> AsyncGenerator[Runtime]:
     """A server that makes its pictures itself, or, where a Redis or a broker is named, one whose nodes make them.
 
-    On leaving halts and closes. engine, lock_wait_s: see `open_embedded`; of no interest to the other.
+    On leaving halts and closes. engine, lock_wait_s: see `open_embedded`; of no interest to the other. wait: for parts
+    that are away; None: as the settings say.
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
     addresses = shared_addresses(settings)
     if addresses is None:
-        async with open_embedded(settings, engine=engine, lock_wait_s=lock_wait_s) as runtime:
+        async with open_embedded(settings, engine=engine, lock_wait_s=lock_wait_s, wait=wait) as runtime:
             yield runtime
         return
     try:
         from danqing.wiring.api import open_api
     except ImportError as exc:
         raise InvalidSettings(NOT_INSTALLED) from exc
-    async with open_api(settings, addresses, patient=lock_wait_s > 0) as runtime:
+    async with open_api(settings, addresses, patient=lock_wait_s > 0, wait=wait) as runtime:
         yield runtime
 
 

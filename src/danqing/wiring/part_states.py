@@ -5,7 +5,7 @@ nothing; no password is in what it returns or raises.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -19,19 +19,25 @@ from danqing.store.nodes import ALIVE
 from danqing.store.postgres_address import postgres_address
 from danqing.store.postgres_connections import Patience, make_engine
 
+if TYPE_CHECKING:
+    from redis import Redis
+
 T = TypeVar("T")
 
 WAIT_S = 4
 INSTALL = "pip install 'danqing[scaled]'"
 
 # What a library says when it gets no connection, to what that means. The first that is found counts.
-_REASONS = (
+_SAYS_NO = (
     (("password authentication failed", "invalid username-password", "access_refused", "wrongpass"), "wrong password"),
     (("noauth", "authenticat", "no password supplied"), "it wants a password, and the address has none"),
     (("no pg_hba.conf entry",), "it lets nobody in from this machine; see its pg_hba.conf"),
     (("certificate", "ssl", "tls"), "no encrypted connection; see the address' scheme or sslmode, and its certificate"),
     (("does not exist",), "it has no such database or user"),
     (("not_allowed", "vhost"), "it has no such virtual host"),
+)
+_REASONS = (
+    *_SAYS_NO,
     (("too many clients", "remaining connection slots", "max number of clients"), "it has no connection left"),
     (("starting up", "shutting down", "recovery mode", "loading"), "it is just starting or ending"),
     (("could not translate", "name or service not known", "name resolution", "nodename"), "no such host"),
@@ -41,7 +47,13 @@ _REASONS = (
 
 
 class PartAway(Exception):
-    """A part cannot be used. Its text says where it should be, and what is the matter."""
+    """A part cannot be used. Its text says where it should be, and what is the matter. says_no: it answers, and refuses
+    what the settings say, so that waiting for it helps nothing.
+    """
+
+    def __init__(self, message: str, *, says_no: bool = False) -> None:
+        super().__init__(message)
+        self.says_no = says_no
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +101,14 @@ def redis_state(url: SecretStr) -> RedisState:
     return _asked(_place_of(url, 6379), lambda: _redis_state(url))
 
 
+def check_link(url: SecretStr) -> None:
+    """Whether a Redis, or another broker, can be connected to. Raises PartAway."""
+    if urlsplit(url.get_secret_value()).scheme in ("redis", "rediss"):
+        _asked(_place_of(url, 6379), lambda: _ping(url))
+    else:
+        broker_version(url)
+
+
 def broker_version(url: SecretStr) -> str:
     """Of a broker that is no Redis; connects as Celery does. Raises PartAway."""
     return _asked(_place_of(url, 5672), lambda: _broker_version(url))
@@ -131,14 +151,23 @@ def _clock_ahead_s(connection: Connection) -> float:
     return before - theirs if theirs < before else after - theirs if theirs > after else 0.0
 
 
-def _redis_state(url: SecretStr) -> RedisState:
+def _ping(url: SecretStr) -> None:
+    with _redis(url) as client:
+        client.ping()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _redis(url: SecretStr) -> "Redis":
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     make = cast("Callable[..., Redis]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
     patience = {"socket_connect_timeout": WAIT_S, "socket_timeout": WAIT_S, "retry": Retry(NoBackoff(), 0)}
-    with make(url.get_secret_value(), **patience) as client:
+    return make(url.get_secret_value(), **patience)
+
+
+def _redis_state(url: SecretStr) -> RedisState:
+    with _redis(url) as client:
         told = cast("Mapping[str, object]", client.info())  # pyright: ignore[reportUnknownMemberType]
     return RedisState(
         place=_place_of(url, 6379),
@@ -164,9 +193,9 @@ def _asked(place: str, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except ImportError as exc:
-        raise PartAway(f"a package is not installed: {INSTALL}") from exc
+        raise PartAway(f"a package is not installed: {INSTALL}", says_no=True) from exc
     except failures as exc:
-        raise PartAway(f"{place}: {reason_of(exc)}") from exc
+        raise PartAway(f"{place}: {reason_of(exc)}", says_no=says_no(exc)) from exc
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -183,11 +212,18 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def reason_of(failure: BaseException) -> str:
     """By words, for connections fail with one class for all reasons. None of a library's text is repeated."""
+    found = _found(failure, _REASONS)
+    return f"it cannot be used ({type(failure).__name__})" if found is None else found
+
+
+def says_no(failure: BaseException) -> bool:
+    """Whether it tells of a part that answers, and will go on to refuse."""
+    return _found(failure, _SAYS_NO) is not None
+
+
+def _found(failure: BaseException, reasons: Sequence[tuple[tuple[str, ...], str]]) -> str | None:
     said = f"{type(failure).__name__} {failure}".lower()
-    for words, reason in _REASONS:
-        if any(word in said for word in words):
-            return reason
-    return f"it cannot be used ({type(failure).__name__})"
+    return next((reason for words, reason in reasons if any(word in said for word in words)), None)
 
 
 def _place_of(url: SecretStr, usual_port: int) -> str:

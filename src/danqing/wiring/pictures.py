@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.config import InvalidSettings, Settings
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import StorageAway, StorageFailure
 from danqing.core.ports import ArtifactStore
 from danqing.workers.factory import ArtifactStoreFactory
 
@@ -36,11 +36,11 @@ def artifact_factory(settings: Settings) -> ArtifactStoreFactory:
 def open_artifacts(settings: Settings) -> ArtifactStore:
     """The store of this process, tried out: no job is to be accepted whose picture has no place. Blocking, seconds.
 
-    Raises InvalidSettings or StorageFailure.
+    Raises InvalidSettings, StorageAway for an object store that does not answer, StorageFailure for one that says no.
     """
     artifacts, away = _opened(settings)
     if away is not None:
-        raise StorageFailure(away)
+        raise StorageAway(away)
     return artifacts
 
 

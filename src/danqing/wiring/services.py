@@ -6,40 +6,34 @@ from datetime import timedelta
 from danqing.config import Settings
 from danqing.core.attendance import Attendance
 from danqing.core.gallery import Gallery
-from danqing.core.issued_keys import IssuedKeys, KeyRing
-from danqing.core.keeping import KeptJobs
+from danqing.core.issued_keys import KeyRing
 from danqing.core.pace import Forecast
 from danqing.core.ports import (
     ArtifactStore,
-    BatchStore,
     EventBus,
     ImageIntake,
     JobQueue,
-    JobStore,
     ModelCatalogue,
-    Subscriptions,
     WorkerPool,
 )
 from danqing.core.removal import Removal
 from danqing.core.studio import Studio, utc_now
 from danqing.http.dialect import DialectOptions, Services
+from danqing.http.machine_log import MachineLog
 from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 from danqing.wiring.keeping import Keeping
 from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.rules import limits
+from danqing.wiring.stores import Stores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """secret: of this server or, where several processes answer, of all; empty where keys are not asked for."""
 
-    jobs: JobStore
-    batches: BatchStore
-    subscriptions: Subscriptions
-    kept: KeptJobs
-    issued_keys: IssuedKeys
+    stores: Stores
     queue: JobQueue
     pool: WorkerPool
     events: EventBus
@@ -57,7 +51,7 @@ class Parts:
 def services_of(settings: Settings, parts: Parts) -> Services:
     """Does nothing yet."""
     studio = Studio(
-        store=parts.jobs,
+        store=parts.stores.jobs,
         queue=parts.queue,
         pool=parts.pool,
         events=parts.events,
@@ -73,20 +67,26 @@ def services_of(settings: Settings, parts: Parts) -> Services:
     )
     return Services(
         studio=studio,
-        gallery=Gallery(parts.batches),
-        subscriptions=parts.subscriptions,
+        gallery=Gallery(parts.stores.batches),
+        subscriptions=parts.stores.subscriptions,
         artifacts=parts.artifacts,
         intake=parts.intake,
-        removal=Removal(studio=studio, kept=parts.kept, artifacts=parts.artifacts, inputs=parts.keeping.inputs),
-        key_ring=KeyRing(parts.issued_keys, clock=utc_now),
+        removal=Removal(studio=studio, kept=parts.stores.kept, artifacts=parts.artifacts, inputs=parts.keeping.inputs),
+        key_ring=KeyRing(parts.stores.issued_keys, clock=utc_now),
+        machine_log=MachineLog(queue=studio.queue_status, pool=studio.pool_status),
         links=PictureLinks(parts.secret or None),
         neighbours=parts.neighbours,
-        options=DialectOptions(
-            request_timeout_s=settings.request_timeout_s,
-            submit_key_lifetime=timedelta(hours=settings.idempotency_hours),
-            environment=settings.environment,
-            public_url=settings.public_url,
-            log_prompts=settings.log_prompts,
-            needs_key=keys_of(settings).enabled,
-        ),
+        options=dialect_options(settings),
+    )
+
+
+def dialect_options(settings: Settings) -> DialectOptions:
+    """What all dialects of a server go by."""
+    return DialectOptions(
+        request_timeout_s=settings.request_timeout_s,
+        submit_key_lifetime=timedelta(hours=settings.idempotency_hours),
+        environment=settings.environment,
+        public_url=settings.public_url,
+        log_prompts=settings.log_prompts,
+        needs_key=keys_of(settings).enabled,
     )

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 
 from danqing.config import InvalidSettings, Settings
-from danqing.core.errors import StorageFailure
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue
 from danqing.core.studio import utc_now
 from danqing.core.witness import JobWitness
@@ -16,14 +15,15 @@ from danqing.queue.celery_app import Broker, celery_app
 from danqing.queue.celery_depths import CeleryDepths
 from danqing.redis_link import NotARedisUrl, RedisLink
 from danqing.wiring.addresses import SharedAddresses
+from danqing.wiring.part_states import PartAway, check_link
 from danqing.wiring.rules import job_rules
+from danqing.wiring.start_wait import DATABASE, StartWait
 from danqing.wiring.stores import Around, Shared, Stores, open_stores
 from danqing.workers.settlement import Settlement
 from danqing.workers.sweeper import Sweeper, SweepRules
 
 log = structlog.get_logger(__name__)
 
-RETRY_S = 2.0
 SWEEP_S = 2.0
 LEAST_LONGEST_S = 3600.0
 SILENT_LEASES = 0.4  # two beats
@@ -33,25 +33,32 @@ MOST_SENT_WITH_LIMITS = 50
 
 @asynccontextmanager
 async def open_shared_stores(
-    settings: Settings, *, keep_trying: bool = False, around: Around = lambda database: database
+    settings: Settings, wait: StartWait, *, around: Around = lambda database: database
 ) -> AsyncGenerator[tuple[Stores, Shared]]:
-    """keep_trying: waits for a database that does not answer. around: see `open_stores`, also for what it raises."""
+    """Waits for a database that is away. around: see `open_stores`, also for what it raises."""
     async with AsyncExitStack() as stack:
-        told = False
-        while True:
-            try:
-                stores = await stack.enter_async_context(open_stores(settings, alone=False, around=around))
-                break
-            except StorageFailure as exc:
-                if not keep_trying:
-                    raise
-                if not told:
-                    log.warning("waiting_for_the_database", reason=exc.public_message, again_every_s=RETRY_S)
-                told = True
-            await asyncio.sleep(RETRY_S)
+        stores = await wait.until_there(
+            DATABASE, lambda: stack.enter_async_context(open_stores(settings, alone=False, around=around))
+        )
         if stores.shared is None:
             raise InvalidSettings("DATABASE_URL must name a database that several processes can share.")
         yield stores, stores.shared
+
+
+async def look_at_links(shared: SharedAddresses) -> None:
+    """At a start: Redis and the broker may be away, which the log tells; the process goes on, and finds them later. One
+    that says no is a mistake in the settings. Raises InvalidSettings.
+    """
+    links = {"REDIS_URL": shared.redis}
+    if shared.broker != shared.redis:
+        links["CELERY_BROKER_URL"] = shared.broker
+    for setting, url in links.items():
+        try:
+            await asyncio.to_thread(check_link, url)
+        except PartAway as exc:
+            if exc.says_no:
+                raise InvalidSettings(f"{setting}: {exc}") from exc
+            log.warning("part_away", setting=setting, reason=str(exc), hint="the start goes on, and it is tried again")
 
 
 def redis_link(shared: SharedAddresses) -> RedisLink:

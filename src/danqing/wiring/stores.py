@@ -15,7 +15,7 @@ from danqing.core.shared_store import JobAges, JobLine, Nodes
 from danqing.store.database import Database
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
-from danqing.wiring.part_states import reason_of
+from danqing.wiring.part_states import reason_of, says_no
 
 if TYPE_CHECKING:
     from danqing.store.postgres import PostgresStores  # psycopg is an extra
@@ -116,4 +116,5 @@ def _open_postgres(url: str, max_running_of_owner: int | None, around: Around) -
     except StorageFailure as exc:
         if exc.__cause__ is None:  # it says itself what is the matter
             raise
-        raise StorageFailure(f"The PostgreSQL of DATABASE_URL: {reason_of(exc.__cause__)}.") from exc
+        kind = StorageFailure if says_no(exc.__cause__) else type(exc)
+        raise kind(f"The PostgreSQL of DATABASE_URL: {reason_of(exc.__cause__)}.") from exc

@@ -48,14 +48,36 @@ class TakingQueue(JobQueue, Protocol):
         ...
 
 
+class Claiming(Protocol):
+    """Where a job that was taken is claimed: the `JobStore` or, where what was taken only means that there is work, the
+    one who says which job it is.
+    """
+
+    async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
+        """pending → processing of the job that was taken, or of the one to be made instead. None: there is none.
+
+        Raises StorageFailure, though it may be claimed all the same; asked again, with the same words, one that does
+        not claim the job that was taken says which it was.
+        """
+        ...
+
+
 class Claims:
     """A failing store is asked again until it answers."""
 
     def __init__(
-        self, *, queue: TakingQueue, store: JobStore, settlement: Settlement, clock: Callable[[], datetime]
+        self,
+        *,
+        queue: TakingQueue,
+        store: JobStore,
+        settlement: Settlement,
+        clock: Callable[[], datetime],
+        claiming: Claiming | None = None,
     ) -> None:
+        """claiming: None for the store."""
         self._queue = queue
         self._store = store
+        self._claiming: Claiming = claiming or store
         self._settlement = settlement
         self._clock = clock
         self._claimed: set[str] = set()
@@ -78,9 +100,11 @@ class Claims:
         if not worker.reserve(job_id):
             await self._settlement.publish_again(job_id)
             return []
-        job = await self._claim(job_id, worker)
+        job = await self._claim(job_id, worker, self._claiming)
         if job is None:
             return []
+        if job.id != job_id:
+            worker.reserve_too(job.id)  # a reservation that is gone by now is noticed when the job is sent
         if len(job.attempts) > 1:  # it may kill this process too: not while it has others' pictures
             await worker.idle()
             return [job]
@@ -93,18 +117,18 @@ class Claims:
         claims: list[Awaitable[Job | None]] = []
         for job_id in ids:
             if worker.reserve_too(job_id):
-                claims.append(self._claim(job_id, worker))
+                claims.append(self._claim(job_id, worker, self._store))
             else:
                 await self._settlement.publish_again(job_id)
         return [job for job in await asyncio.gather(*claims) if job is not None]
 
-    async def _claim(self, job_id: str, worker: Worker) -> Job | None:
+    async def _claim(self, job_id: str, worker: Worker, at: Claiming) -> Job | None:
         now, tries = self._clock(), 0
 
         async def claim() -> Job | None:
             nonlocal tries
             tries += 1
-            return await self._store.claim(job_id, worker.id, now)
+            return await at.claim(job_id, worker.id, now)
 
         job = await self._settlement.until_stored(claim)
         if job is None and tries > 1:  # what was answered with an error may have been done
@@ -112,7 +136,7 @@ class Claims:
         if job is None:
             self._queue.missed(job_id, taker=worker.id)
         else:
-            self._claimed.add(job_id)
+            self._claimed.add(job.id)
         return job
 
     async def _found_claimed(self, job_id: str, worker: Worker, at: datetime) -> Job | None:

@@ -11,15 +11,18 @@ from danqing.core.errors import JobNotFound, JobTimeout, ModelNotServed, ServerR
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
+from danqing.core.sentences import says
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure, Stage
+from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness, Witnesses
-from danqing.workers.claims import Claims, TakingQueue
+from danqing.workers.claims import Claiming, Claims, TakingQueue
 from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
 from danqing.workers.messages import (
+    AwaitsEnlarging,
     EnlargingBegan,
     JobDone,
     JobFailed,
@@ -59,8 +62,9 @@ class Dispatcher:
         pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
         witness: JobWitness | None = None,
+        claiming: Claiming | None = None,
     ) -> None:
-        """pace: is told of each completed job."""
+        """pace: is told of each completed job. claiming: None for the store."""
         self._witness = witness or Witnesses()
         self._queue = queue
         self._pace = pace or Pace()
@@ -77,7 +81,7 @@ class Dispatcher:
             clock=clock,
             witness=self._witness,
         )
-        self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock)
+        self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock, claiming=claiming)
         self._running: dict[JobAttempt, Running] = {}
         self._unsettled: Counter[JobAttempt] = Counter()  # news that are not stored yet
         self._dropping = Dropping()
@@ -95,7 +99,7 @@ class Dispatcher:
         for job in jobs:
             model = job.request.model
             if model not in self._supervisor.models:
-                failure = describe(ModelNotServed(f"The model {model} is not served any more."))
+                failure = describe(ModelNotServed(says("model_gone", model=model)))
                 await self._settlement.refused(job, failure)
             elif job.state is JobState.PENDING:
                 await self._queue.publish(job)
@@ -147,15 +151,18 @@ class Dispatcher:
             await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
 
     def _warm(self, worker: Worker) -> frozenset[str]:
-        """The models that the worker has on its device, as far as it has told, and the one of its newest job."""
+        """The models that the worker has on its device, as far as it has told, and the one of its newest job; and the
+        upscaler, for which nothing is brought there.
+        """
         device = worker.status().device
         newest = self._newest_model.get(worker.id)
-        return frozenset((*(device.models if device else ()), *([newest] if newest else ())))
+        return frozenset((*(device.models if device else ()), *([newest] if newest else ()), UPSCALER))
 
     async def _hand_over(self, worker: Worker, job_id: str) -> None:
         try:
             if jobs := await self._claims.of(worker, job_id):
-                self._newest_model[worker.id] = jobs[0].request.model
+                if jobs[0].request.model != UPSCALER:
+                    self._newest_model[worker.id] = jobs[0].request.model
                 self._send(worker, jobs)
                 self._claims.handed_over(jobs)
         finally:
@@ -194,7 +201,7 @@ class Dispatcher:
         """A worker said something about a job; what concerns attempts that are settled already is dropped."""
         attempt = JobAttempt(message.job_id, message.attempt)
         match message:
-            case StepDone() | PreviewReady() | EnlargingBegan() | PartDone():
+            case StepDone() | PreviewReady() | AwaitsEnlarging() | EnlargingBegan() | PartDone():
                 if (running := self._running.get(attempt)) is not None:
                     self._advanced(running, message)
             case JobGenerated():
@@ -235,6 +242,8 @@ class Dispatcher:
                     )
             case StepDone():
                 self._progressed(running, message.step, message.total_steps)
+            case AwaitsEnlarging():
+                running.deadline.pause(asyncio.get_running_loop().time())  # others are enlarged before it
             case EnlargingBegan():
                 now = asyncio.get_running_loop().time()
                 running.deadline.resume(now)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from danqing.workers.messages import (
+    AwaitsEnlarging,
     DeviceFree,
     EnlargingBegan,
     FromWorker,
@@ -43,6 +44,7 @@ class Hands:
         self._max_finishing = max_finishing
         self._max_enlarging = max_enlarging
         self._reserved: dict[str, bool] = {}  # job id → whether it was stopped since
+        self._stopped: set[str] = set()  # others, while something is reserved: one may be what is being claimed
         self._batch = 0  # number of the last one sent
         self._on_device: list[JobAttempt] = []
         self._finishing: dict[JobAttempt, int] = {}  # → its batch
@@ -82,7 +84,7 @@ class Hands:
 
     def reserve(self, job_id: str) -> None:
         """Keeps the device for a job that is being claimed; for each of a batch once."""
-        self._reserved[job_id] = False
+        self._reserved[job_id] = job_id in self._stopped
 
     @property
     def has_reservation(self) -> bool:
@@ -96,10 +98,13 @@ class Hands:
     def release(self) -> None:
         """Nothing comes of what is still reserved."""
         self._reserved.clear()
+        self._stopped.clear()
 
     def stop_reserved(self, job_id: str) -> bool:
-        """Notes that a job being claimed is not wanted any more; False if it is none of those."""
+        """Notes that a job being claimed is not wanted any more; False if it is none of those, as far as is known."""
         if job_id not in self._reserved:
+            if self._reserved:
+                self._stopped.add(job_id)
             return False
         self._reserved[job_id] = True
         return True
@@ -110,7 +115,7 @@ class Hands:
 
     def sent(self, jobs: Sequence[RunJob]) -> None:
         """These are on their way, and nothing is reserved any more."""
-        self._reserved.clear()
+        self.release()
         self._batch += 1
         self._on_device = [JobAttempt(job.job_id, job.attempt) for job in jobs]
 
@@ -120,6 +125,9 @@ class Hands:
             case DeviceFree() if (attempt := JobAttempt(message.job_id, message.attempt)) in self._on_device:
                 self._on_device.remove(attempt)
                 self._finishing[attempt] = self._batch
+            case AwaitsEnlarging() if (attempt := JobAttempt(message.job_id, message.attempt)) in self._on_device:
+                self._on_device.remove(attempt)
+                self._to_enlarge.add(attempt)
             case JobGenerated():
                 attempt = JobAttempt(message.job_id, message.attempt)
                 del self._finishing[attempt]

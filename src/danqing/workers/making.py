@@ -9,7 +9,15 @@ from danqing.core.errors import EngineFailure, StorageFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind, EncodedPicture, RawPicture
 from danqing.workers.inbox import Inbox
-from danqing.workers.messages import EnlargingBegan, JobDone, JobGenerated, JobStopped, PartDone, RunJob
+from danqing.workers.messages import (
+    AwaitsEnlarging,
+    EnlargingBegan,
+    JobDone,
+    JobGenerated,
+    JobStopped,
+    PartDone,
+    RunJob,
+)
 from danqing.workers.outbox import Outbox
 
 log = structlog.get_logger(__name__)
@@ -92,6 +100,10 @@ class Making:
         self._outbox.send(
             JobGenerated(job_id=self.job.job_id, attempt=self.job.attempt, artifacts=artifacts, adjustments=adjustments)
         )
+
+    def awaits_enlarging(self) -> None:
+        """The device has nothing to do for it."""
+        self._outbox.send(AwaitsEnlarging(job_id=self.job.job_id, attempt=self.job.attempt))
 
     def enlarging_began(self) -> None:
         """It is this picture's turn."""

@@ -3,8 +3,8 @@
 Order: the worker says `WorkerReady` or `LoadFailed` once. For each job given it then sends any number of `StepDone`,
 each but the last with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was
 stopped, one `DeviceFree` (the next `RunJobs` is welcome once all jobs of the last one are off the device, while their
-pictures are finished). If the picture is to be
-enlarged as well, `JobGenerated` follows once the original is stored, `EnlargingBegan` when those before it are
+pictures are finished). If the picture is to be enlarged as well, `JobGenerated` follows once the original is stored;
+instead of all that, `AwaitsEnlarging` if the job's mode is upscale. `EnlargingBegan` comes when those before it are
 enlarged, and then a `PartDone` for each part. At last comes exactly one of `JobDone`, `JobStopped`, `JobFailed`. That
 is the order for each job; news of one that is enlarged mix with those of later ones. `Heartbeat` may come at any time.
 """
@@ -118,6 +118,14 @@ class JobGenerated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AwaitsEnlarging:
+    """This job, of mode upscale, is off the device, which has nothing to do with it."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnlargingBegan:
     """The picture waits no longer to be enlarged."""
 
@@ -175,6 +183,6 @@ class JobFailed:
 
 
 ToWorker = RunJobs | StopJob | SendPreviews | Shutdown
-JobProgress = StepDone | PreviewReady | EnlargingBegan | PartDone
+JobProgress = StepDone | PreviewReady | AwaitsEnlarging | EnlargingBegan | PartDone
 JobNews = JobProgress | JobGenerated | JobDone | JobStopped | JobFailed
 FromWorker = WorkerReady | LoadFailed | Heartbeat | DeviceFree | JobNews

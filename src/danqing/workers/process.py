@@ -46,6 +46,7 @@ class WorkerProcess:
         finally:
             theirs.close()  # so that the pipe ends when the worker does
         self.pid = self._process.pid
+        self._worker = spec.id
         self._kill_lock = threading.Lock()
         self._pipe_ended = False
         self._unsent: SimpleQueue[ToWorker | None] = SimpleQueue()
@@ -68,6 +69,18 @@ class WorkerProcess:
         with self._kill_lock:
             if not self._pipe_ended:  # from then on `_read` does it, and the id may soon be somebody else's
                 self._process.kill()
+
+    def end(self, grace_s: float) -> None:
+        """Kills it, and waits for it no longer than that: a process that hangs in the kernel does not even die of
+        SIGKILL.
+        """
+        self.kill()
+        self._loop.call_later(grace_s, self._give_up, grace_s)
+
+    def _give_up(self, waited_s: float) -> None:
+        if not self.ended.done():
+            log.error("worker_not_dead", worker=self._worker, pid=self.pid, waited_s=waited_s)
+            self.abandon()
 
     def abandon(self) -> None:
         """Takes the process for ended, whatever the system says; from now on nothing is heard of it."""

@@ -15,7 +15,7 @@ import structlog
 from danqing.core.engine_port import Engine, Outcome
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.ports import ArtifactStore
-from danqing.core.types import EncodedPicture, RawPicture
+from danqing.core.types import EncodedPicture, Mode, RawPicture
 from danqing.parentage import die_with_parent
 from danqing.workers.enlarger import Enlarger
 from danqing.workers.failures import describe, poisons_process
@@ -132,7 +132,7 @@ class _Runner:
         self._read_image = reader_of(artifacts)
         self._inbox = inbox
         self._outbox = outbox
-        self._enlarger = Enlarger(engine=engine, inbox=inbox)
+        self._enlarger = Enlarger(engine=engine, read_image=self._read_image, inbox=inbox)
         self._finisher = Finisher(engine=engine, read_image=self._read_image, enlarger=self._enlarger, inbox=inbox)
 
     def serve(self) -> int:
@@ -151,6 +151,10 @@ class _Runner:
 
     def _run(self, jobs: Sequence[RunJob]) -> bool:
         """True when the process must end."""
+        if jobs[0].request.mode is Mode.UPSCALE:
+            for job in jobs:
+                self._enlarger.add_input(self._making(job, denoise_s=0.0))
+            return False
         started = time.monotonic()
         observers = [_JobObserver(job, self._inbox, self._outbox) for job in jobs]
         outcomes = self._denoise(jobs, observers)

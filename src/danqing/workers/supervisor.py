@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import structlog
 
 from danqing.core.types import PoolStatus
+from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import SendPreviews
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.wishes import PreviewWishes
-from danqing.workers.worker import Worker, WorkerListener
+from danqing.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 

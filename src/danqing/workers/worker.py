@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 import structlog
 
@@ -15,6 +14,7 @@ from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, Hands, JobAttempt
 from danqing.workers.hang_watch import STUCK, HangWatch
 from danqing.workers.health import Health
+from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import (
     FromWorker,
     Heartbeat,
@@ -34,26 +34,6 @@ from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.waiting import set_to, within
 
 log = structlog.get_logger(__name__)
-
-
-class WorkerListener(Protocol):
-    """Who hears of the jobs. Called in the event loop; must not block."""
-
-    def job_told(self, worker: "Worker", message: JobNews) -> None:
-        """A worker said something about a job."""
-        ...
-
-    def jobs_lost(self, worker: "Worker", attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
-        """The process is gone, and these attempts with it; failure says whether by itself or with the server."""
-        ...
-
-    def stop_asked(self, job_id: str) -> None:
-        """Whoever has this job was told to drop it before its next step."""
-        ...
-
-    def time_passed(self, now: float, stood_still_s: float) -> None:
-        """Called every `check_s`. now: loop time. stood_still_s: how long the server itself did not run before that."""
-        ...
 
 
 class Worker:
@@ -186,7 +166,7 @@ class Worker:
             log.warning("worker_killed", worker=self.id, pid=self._process.pid, reason=reason)
             self._ending = True
             self._changed()
-            self._end(self._process, self._rules.lost_grace_s)
+            self._process.end(self._rules.lost_grace_s)
 
     def check(self, now: float) -> None:
         """Kills the process if it hangs. now: the event loop's time."""
@@ -209,19 +189,9 @@ class Worker:
                 process.send(Shutdown())
                 await within(self._rules.exit_grace_s, asyncio.shield(process.ended))
             self._ended_by_us = not process.ended.done()
-            self._end(process, self._rules.exit_grace_s)
+            process.end(self._rules.exit_grace_s)
         if life is not None:
             await asyncio.wait([life])
-
-    def _end(self, process: WorkerProcess, grace_s: float) -> None:
-        process.kill()
-        asyncio.get_running_loop().call_later(grace_s, self._give_up, process, grace_s)
-
-    def _give_up(self, process: WorkerProcess, waited_s: float) -> None:
-        """A process that hangs in the kernel does not even die of SIGKILL; nobody waits for it any longer."""
-        if not process.ended.done():
-            log.error("worker_not_dead", worker=self.id, pid=process.pid, waited_s=waited_s)
-            process.abandon()
 
     async def _live(self) -> None:
         backoff = Backoff(self._rules)

@@ -25,7 +25,7 @@ File = tuple[str, tuple[str, bytes, str]]
 def all_modes() -> ModelCard:
     """A model that has every mode and understands instructions."""
     card = a_card()
-    can = replace(card.capabilities, modes=frozenset(Mode), instruction_edit=True, max_input_images=3)
+    can = replace(card.capabilities, modes=frozenset(Mode) - {Mode.UPSCALE}, instruction_edit=True, max_input_images=3)
     return replace(card, capabilities=can, loras=("ink",))
 
 

@@ -42,6 +42,20 @@ async def test_a_batch_has_a_job_for_each_picture_with_seeds_in_a_row(house: Hou
     }
 
 
+async def test_notes_failures_and_refusals_say_what_they_mean_to_programs(house: House) -> None:
+    (job,) = await submitted(house, negative_prompt="dark")
+    assert [note["sentence"]["code"] for note in job["notes"]] == ["made_cut_scaled", "negative_not_used"]
+    assert job["notes"][0]["sentence"]["values"]["final"] == "96x64"
+    assert [note["text"] for note in job["notes"]] == job["adjustments"]
+    refused = (await submit(house, width=4)).json()["error"]
+    assert refused["sentence"] == {
+        "code": "between",
+        "values": {"parameter": "width", "least": "64", "most": "2048"},
+    }
+    unknown = (await submit(house, count=17)).json()["error"]
+    assert unknown["sentence"] is None
+
+
 async def test_a_seed_beyond_what_javascript_counts_goes_both_ways(house: House) -> None:
     seed = str(2**63 - 1)
     (job,) = await submitted(house, seed=seed)
@@ -67,6 +81,39 @@ async def test_every_mode_takes_its_pictures_and_shows_them(house: House) -> Non
         for one in shown:
             answer = await ask(house, "GET", one["url"])
             assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+
+
+async def test_a_picture_is_enlarged_and_found_by_the_words_it_came_with(house: House) -> None:
+    sent = {"width": None, "height": None, "num_inference_steps": None}
+    picture = a_file("input_image", a_picture(48, 32))
+    (job,) = await submitted(house, mode="upscale", prompt="a red fox", files=[picture], **sent)
+
+    request = job["request"]
+    assert (request["model"], request["mode"]) == ("upscaler", "upscale")
+    assert (request["width"], request["height"]) == (192, 128)
+    await paint(house, job["id"])
+    done = (await ask(house, "GET", f"/studio/jobs/{job['id']}")).json()
+    assert (done["state"], set(done["pictures"])) == ("completed", {"original", "preview"})
+    found = (await ask(house, "GET", "/studio/batches?text=fox&mode=upscale")).json()["batches"]
+    assert [batch["id"] for batch in found] == [job["batch_id"]]
+
+
+async def test_where_no_worker_can_enlarge_none_is_asked_to(house: House) -> None:
+    house.painter.models = ("tiny",)
+    answer = await submit(
+        house, mode="upscale", width=None, height=None, num_inference_steps=None, files=[a_file("input_image")]
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "not_supported")
+    assert answer.json()["error"]["sentence"]["code"] == "no_upscaler"
+
+
+async def test_what_is_too_large_to_be_enlarged_is_refused(house: House) -> None:
+    sent = {"width": None, "height": None, "num_inference_steps": None}
+    picture = a_file("input_image", a_picture(2049, 2))
+    answer = await submit(house, mode="upscale", prompt="", files=[picture], **sent)
+
+    assert (answer.status_code, answer.json()["error"]["parameter"]) == (400, "input_image")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from danqing.core.studio import utc_now
 from tests.dialects.house import House
 from tests.dialects.studio.asking import ADMIN, ANNE, KEYS, all_modes, ask, submitted
 
@@ -34,6 +35,11 @@ async def test_an_issued_key_opens_the_server_until_it_is_revoked(house: House) 
     listed = await ask(house, "GET", "/studio/keys", key=ADMIN)
     assert [one["name"] for one in listed.json()["keys"]] == ["Carla 卡拉"]
     assert key["key"] not in listed.text
+    # And tells when it was last used, once that is noted
+    assert key["last_used_on"] is None
+    await house.services.key_ring.refresh()
+    (told,) = (await ask(house, "GET", "/studio/keys", key=ADMIN)).json()["keys"]
+    assert told["last_used_on"] == utc_now().date().isoformat()
     # When it is revoked, it opens nothing any more, and what was made stays
     assert (await ask(house, "DELETE", f"/studio/keys/{key['id']}", key=ADMIN)).status_code == 204
     assert (await ask(house, "GET", "/studio/models", key=key["key"])).status_code == 401

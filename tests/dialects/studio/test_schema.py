@@ -14,7 +14,7 @@ from tests.dialects.studio.asking import all_modes
 BOTH = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 ASKED = {
     ("GET", "/studio/models"): BOTH[:1],  # of some, there is nothing that could be wrong but an id that nobody has
-    ("GET", "/studio/machine"): BOTH[:1],
+    ("GET", "/studio/machine"): BOTH,
     ("POST", "/studio/batches"): BOTH,
     ("GET", "/studio/batches"): BOTH,
     ("GET", "/studio/jobs/{job_id}"): BOTH[:1],

@@ -20,7 +20,7 @@ import structlog
 
 from danqing.blobs.s3 import PROBE, S3ArtifactStore
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
-from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.errors import ArtifactNotFound, StorageAway, StorageFailure
 from danqing.core.ports import ArtifactStore
 from tests.contracts.artifact_store import TWO_HOURS_S, ArtifactStoreContract
 from tests.services.s3 import BUCKET, READER_KEY, READER_SECRET, SECRET, S3Server, s3_server
@@ -207,7 +207,7 @@ def test_a_server_that_says_nothing_counts_as_failed(place: S3Place, tmp_path: P
         store = S3ArtifactStore(replace(place, endpoint=endpoint, patience=HASTY))
         began = time.monotonic()
         for call in (lambda: store.write("a.png", b"picture"), lambda: store.read("a.png"), store.pictures):
-            with pytest.raises(StorageFailure):
+            with pytest.raises(StorageAway):
                 call()
     # Then it is told within its patience, and not only when that of the test is over
     assert time.monotonic() - began < 60
@@ -228,7 +228,7 @@ def test_a_server_that_is_killed_is_told_and_works_again(own_s3: S3Server, tmp_p
         lambda: store.remove("a.png"),
         store.pictures,
     ):
-        with pytest.raises(StorageFailure):
+        with pytest.raises(StorageAway):
             call()
     assert staged.read_bytes() == b"picture"
     # And when it is back, so is everything

@@ -15,11 +15,14 @@ from danqing.core.errors import (
     InternalError,
     QueueFull,
     RequestTimeout,
+    StorageAway,
     StorageFailure,
     Unauthorized,
 )
+from danqing.http.dialect import Dialect
 from danqing.http.errors import HOUSE_STATUSES, ErrorDesk, render_jointly
 from danqing.http.waiting import ClientGone
+from danqing.wiring.apps import build_dialects
 from tests.unit.http.made_up import a_dialect
 
 
@@ -39,7 +42,8 @@ def test_every_core_error_has_a_status_and_its_code(kind: type[DanqingError]) ->
     response = render_jointly(kind(), ())
 
     assert response.status_code in set(HOUSE_STATUSES.values())
-    assert (response.status_code == 500) == (kind is DanqingError or issubclass(kind, InternalError))
+    is_fault = kind is DanqingError or (issubclass(kind, InternalError) and kind is not StorageAway)
+    assert (response.status_code == 500) == is_fault
     assert json.loads(bytes(response.body)) == {"error": {"code": kind.code, "message": kind.default_message}}
 
 
@@ -81,6 +85,7 @@ def test_a_dialects_own_error_field_goes_before_the_houses() -> None:
         (DanqingError(), True),
         (ZeroDivisionError(), True),
         (QueueFull(), False),
+        (StorageAway(), False),
         (HTTPException(404), False),
         (RequestValidationError([]), False),
         (RequestTimeout(), False),
@@ -94,6 +99,26 @@ async def test_only_faults_of_ours_are_logged_as_errors(error: Exception, logged
 
     assert [line["event"] for line in lines] == (["request_failed"] if logged else [])
     assert all(line["exc_info"] is error for line in lines)
+
+
+@pytest.mark.parametrize("kind", list(family(DanqingError)))
+async def test_who_may_try_again_is_told_when(kind: type[DanqingError]) -> None:
+    response = await ErrorDesk(dialects=build_dialects(), alone=False).answer(a_connection(), kind())
+
+    assert ("retry-after" in response.headers) == (response.status_code in (429, 503))
+    if "retry-after" in response.headers:
+        assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("dialect", build_dialects(), ids=lambda dialect: dialect.name)
+async def test_a_storage_that_is_away_is_no_fault_in_any_dialect(dialect: Dialect) -> None:
+    response = await ErrorDesk(dialects=(dialect,), alone=True).answer(a_connection(), StorageAway())
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+    told = json.loads(bytes(response.body))
+    assert told.keys() == json.loads(bytes((dialect.render_error(StorageFailure())).body)).keys()
+    assert "internal" not in str(told).lower()
 
 
 @pytest.mark.parametrize("error", [ClientGone(), ClientDisconnect()])

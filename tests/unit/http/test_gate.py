@@ -3,16 +3,20 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 import websockets
 
+from danqing.core.callers import Caller
+from danqing.core.errors import Unavailable
 from danqing.http.gate import is_below
 from danqing.http.keys import Keys
 from danqing.http.origins import GateRules
 from danqing.http.server import Stop
+from danqing.http.tickets import LocalTickets
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect
 from tests.unit.http.serving import serving
@@ -195,6 +199,27 @@ async def test_a_websocket_needs_a_key_or_a_ticket(tmp_path: Path) -> None:
 async def test_a_stale_ticket_matters_to_nobody_while_keys_are_off(tmp_path: Path) -> None:
     async with red_port(House(tmp_path)) as url:
         assert await first_word(f"{url}/red/ws?ticket=stale") == "local"
+
+
+class NobodyKnows(LocalTickets):
+    """As those in a Redis that is away."""
+
+    async def redeem(self, ticket: str) -> Caller | None:
+        raise Unavailable
+
+
+async def test_a_ticket_that_cannot_be_looked_for_is_not_called_bad(tmp_path: Path) -> None:
+    house = guarded(tmp_path)
+    house.gates = [replace(gate, tickets=NobodyKnows()) for gate in house.gates]
+    async with red_port(house) as url:
+        # Then its bearer is to try again
+        assert (await refusal(f"{url}/red/ws?ticket=any"))[1] == b'{"red":"Unavailable"}'
+        # And who shows a key, or needs none, is let in
+        assert await first_word(f"{url}/red/ws?ticket=any", **{"X-Auth-Key": "ann"}) == ANN
+    open_house = House(tmp_path)
+    open_house.gates = [replace(gate, tickets=NobodyKnows()) for gate in open_house.gates]
+    async with red_port(open_house) as url:
+        assert await first_word(f"{url}/red/ws?ticket=any") == "local"
 
 
 async def test_refusing_websockets_does_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

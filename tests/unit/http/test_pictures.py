@@ -1,6 +1,7 @@
 """Answers with a stored picture."""
 
 from pathlib import Path
+from typing import cast
 
 import httpx2
 import pytest
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound, StorageFailure
-from danqing.core.ports import CLIENT_URL_S
+from danqing.core.ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.callers import STATE_KEY
 from danqing.http.exchange import Exchange
@@ -60,6 +61,51 @@ async def test_it_is_sent_whole_though_it_is_removed_meanwhile(artifacts: LocalA
     assert (await get(response)).content == CONTENT
     with pytest.raises(ArtifactNotFound):
         await picture_response(artifacts, an_artifact(), filename="task.png")
+
+
+class Counted:
+    """A picture of two pieces, and how often somebody has read."""
+
+    size_bytes, version = 5, "v"
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self._pieces = [b"abc", b"de"]
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def close(self) -> None:
+        pass
+
+
+async def test_nobody_reads_on_once_all_is_there() -> None:
+    sent, gathered = Counted(), Counted()
+
+    answer = await get(PictureResponse(sent, media_type="image/png", filename="a.png"))
+    content = await read_picture(cast(ArtifactStore, Always(gathered)), "a.png")
+
+    assert (answer.content, sent.reads) == (b"abcde", 2)
+    assert (content, gathered.reads) == (b"abcde", 2)
+
+
+class Always:
+    """Has one picture, under every name."""
+
+    def __init__(self, picture: Counted) -> None:
+        self._picture = picture
+
+    async def open(self, name: str) -> Counted:
+        return self._picture
+
+
+async def test_an_empty_file_is_an_empty_answer(artifacts: LocalArtifactStore, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+
+    answer = await get(await picture_response(artifacts, an_artifact(), filename="task.png"))
+
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 class Late(LocalArtifactStore):

@@ -67,3 +67,12 @@ async def test_a_bus_tells_what_slow_watchers_missed() -> None:
             bus.publish(ProgressMade(job_id="j", progress=Progress(stage=Stage.DENOISING, step=step, total_steps=5)))
     # Then what he is not told is counted
     assert bus.dropped == {"progress": 3, "preview": 0}
+
+
+async def test_what_waits_for_the_broker() -> None:
+    panel = MetricsPanel(models=[])
+    assert value(await panel.page(), "danqing_unsent_messages") == 0
+    panel.watch_unsent(lambda: 7, lambda: 31.5)
+    page = await panel.page()
+    assert value(page, "danqing_unsent_messages") == 7
+    assert value(page, "danqing_unsent_messages_oldest_age_seconds") == 31.5

@@ -20,6 +20,7 @@ from danqing.queue.celery_publisher import CeleryPublisher, job_id_of, task_id_o
 from danqing.queue.celery_taking import CeleryTaking, TakingRules
 from danqing.workers.claims import TakingQueue
 from tests.contracts.job_queue import SOON_S, JobQueueContract, numbered
+from tests.fakes.domain import NOW
 from tests.fakes.line import InMemoryLine
 from tests.services.rabbitmq import empty_queues, rabbitmq_url
 from tests.services.redis import RedisServer, this_process_redis
@@ -74,14 +75,14 @@ class CeleryHouse:
     async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
         taker = taker or next(self._takers)
         while True:
-            job_id = await self.taking.take(models, warm=warm, taker=taker)
-            if self.line.claim(job_id):
-                self._taker_of[job_id] = taker
-                return job_id
-            self.missed(job_id, taker=taker)
+            named = await self.taking.take(models, warm=warm, taker=taker)
+            if (job := await self.taking.claim(named, taker, NOW)) is not None:
+                self._taker_of[job.id] = taker
+                return job.id
+            self.missed(named, taker=taker)
 
     async def take_like(self, job: Job, most: int) -> Sequence[str]:
-        return [job_id for job_id in await self.taking.take_like(job, most) if self.line.claim(job_id)]
+        return [job_id for job_id in await self.taking.take_like(job, most) if self.line.claim_named(job_id)]
 
     def done(self, job_id: str, *, taker: str = "") -> None:
         self.taking.done(job_id, taker=taker or self._taker_of.get(job_id, ""))

@@ -1,13 +1,16 @@
 """What becomes of a message in a node, told without a broker: `deliver` is called as Celery's threads call it."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from danqing.core.errors import StorageFailure
+from danqing.core.types import Job
 from danqing.queue.celery_taking import CeleryTaking, TakingRules
 from tests.contracts.job_queue import SOON_S, numbered
+from tests.fakes.domain import NOW
 from tests.fakes.line import InMemoryLine
 from tests.fakes.studio_parts import RecordingQueue
 from tests.zoo.house import until
@@ -30,9 +33,14 @@ class Desk:
 
     async def take(self, *models: str, taker: str = "a", warm: tuple[str, ...] = ()) -> str:
         """The next job, claimed."""
-        job_id = await asyncio.wait_for(self.taking.take(models or ("tiny",), warm=warm, taker=taker), SOON_S)
-        assert self.line.claim(job_id)
-        return job_id
+        while True:
+            named = await self.named(*models, taker=taker, warm=warm)
+            if (job := await self.taking.claim(named, taker, NOW)) is not None:
+                return job.id
+
+    async def named(self, *models: str, taker: str = "a", warm: tuple[str, ...] = ()) -> str:
+        """The job that the next message names."""
+        return await asyncio.wait_for(self.taking.take(models or ("tiny",), warm=warm, taker=taker), SOON_S)
 
 
 async def test_a_message_that_nobody_takes_goes_back() -> None:
@@ -66,62 +74,81 @@ async def test_a_message_that_finds_nothing_to_do_may_go() -> None:
     looking.cancel()
 
 
-async def test_who_loses_a_job_to_another_node_gets_the_one_that_his_message_names() -> None:
-    # Given three jobs, and a message for the third
+async def test_what_a_message_brings_is_the_first_in_line() -> None:
+    # Given two jobs, and a message for the second
     desk = Desk()
-    for number in (1, 2, 3):
-        desk.line.put(numbered(number))
-    message = desk.message("tiny", "job-3")
-    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
-    # When another node was quicker with the first
-    assert desk.line.claim("job-1")
-    desk.taking.missed("job-1", taker="a")
-    # Then the message, which stands for a job that still waits, is not lost
-    assert await desk.take() == "job-3"
+    desk.line.put(numbered(1))
+    desk.line.put(numbered(2))
+    message = desk.message("tiny", "job-2")
+    # Then it brings the first one, whose device keeps it
+    assert await desk.take() == "job-1"
     assert not message.done()
-    desk.taking.close()
-    assert await message is False
+    desk.taking.done("job-1", taker="a")
+    assert await message is True
 
 
-async def test_two_takers_of_a_node_are_told_two_jobs() -> None:
-    # Given two jobs with their messages, and one who was told the first, and has not claimed it yet
+async def test_takers_who_claim_at_once_get_different_jobs_and_keep_their_messages() -> None:
+    # Given two jobs with their messages, and two takers of one node
     desk = Desk()
     desk.line.put(numbered(1))
     desk.line.put(numbered(2))
     messages = [desk.message("tiny", "job-1"), desk.message("tiny", "job-2")]
-    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
-    # Then the next one is told the second
-    assert await asyncio.wait_for(desk.taking.take(("tiny",), taker="b"), SOON_S) == "job-2"
+    # When they claim at the same time
+    claimed = await asyncio.gather(desk.take(taker="a"), desk.take(taker="b"))
+    # Then each has another one
+    assert sorted(claimed) == ["job-1", "job-2"]
+    # And what becomes of one message is nothing to the other
+    desk.taking.done(claimed[0], taker="a")
+    done, waiting = await asyncio.wait(messages, timeout=SOON_S, return_when=asyncio.FIRST_COMPLETED)
+    assert [message.result() for message in done] == [True]
     desk.taking.close()
-    assert await asyncio.gather(*messages) == [False, False]
+    assert [await message for message in waiting] == [False]
 
 
-@pytest.mark.parametrize("done_first", [False, True])
-async def test_who_loses_a_job_to_another_taker_of_his_node_leaves_that_ones_message_alone(done_first: bool) -> None:
-    # Given two jobs with their messages, and two takers who were told the first, for its claim took long
+async def test_a_claim_that_was_made_and_not_answered_is_found_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a line that claims a job, and says that it could not
     desk = Desk()
     desk.line.put(numbered(1))
-    messages = {"job-1": desk.message("tiny", "job-1")}
-    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
-    messages["job-2"] = desk.message("tiny", "job-2")
-    assert await asyncio.wait_for(desk.taking.take(("tiny",), taker="b"), SOON_S) == "job-1"
-    assert desk.line.claim("job-1")
     desk.line.put(numbered(2))
-    # When the one makes it, and the other hears that he has lost it, whichever comes first
-    try:
-        if done_first:
-            desk.taking.done("job-1", taker="a")
-        desk.taking.missed("job-1", taker="b")
-        assert desk.taking.waiting == 1
-        if not done_first:
-            desk.taking.done("job-1", taker="a")
-        # Then the first one's message is done with, and the second one's still stands for its job
-        assert await asyncio.wait_for(asyncio.shield(messages["job-1"]), SOON_S) is True
-        assert not messages["job-2"].done()
-        assert await desk.take(taker="b") == "job-2"
-    finally:
-        desk.taking.close()
-    assert await messages["job-2"] is False
+    message = desk.message("tiny", "job-1")
+    claim = desk.line.claim
+
+    async def claim_in_silence(model: str, worker: str, now: datetime, **how: int | None) -> Job | None:
+        await claim(model, worker, now, **how)
+        raise StorageFailure
+
+    monkeypatch.setattr(desk.line, "claim", claim_in_silence)
+    named = await desk.named()
+    with pytest.raises(StorageFailure):
+        await desk.taking.claim(named, "a", NOW)
+    # When it is asked again
+    monkeypatch.undo()
+    job = await desk.taking.claim(named, "a", NOW)
+    # Then it is that job, and no other one is claimed
+    assert job is not None
+    assert job.id == "job-1"
+    assert len(desk.line) == 1
+    desk.taking.done("job-1", taker="a")
+    assert await message is True
+
+
+async def test_where_only_a_newer_version_can_go_on_its_message_goes_back_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a message for a job that this version cannot read
+    monkeypatch.setattr("danqing.queue.celery_taking._NEWER_PAUSE_S", 0.01)
+    desk = Desk()
+    desk.line.unread.add("tiny")
+    message = desk.message("tiny", "job-1")
+    # Then there is nothing to be made here, and the message is for others
+    assert await desk.taking.claim(await desk.named(), "a", NOW) is None
+    assert await asyncio.wait_for(message, SOON_S) is False
+    # And the taker is free for the next
+    desk.line.put(numbered(2))
+    message = desk.message("tiny", "job-2")
+    assert await desk.take() == "job-2"
+    desk.taking.done("job-2", taker="a")
+    assert await message is True
 
 
 async def test_nothing_is_taken_while_a_claim_would_not_hold() -> None:
@@ -141,26 +168,28 @@ async def test_nothing_is_taken_while_a_claim_would_not_hold() -> None:
     assert await message is True
 
 
-async def test_a_message_goes_back_while_the_store_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a store that is away
+async def test_a_lease_that_ends_before_the_claim_sends_the_message_back() -> None:
+    # Given a message that was taken, and a store that was away until the lease was over
     desk = Desk()
     desk.line.put(numbered(1))
-    asked: list[str] = []
-
-    async def fail(model: str, named: str, **_: object) -> str | None:
-        asked.append(model)
-        raise StorageFailure
-
-    monkeypatch.setattr(desk.line, "next", fail)
-    looking = asyncio.create_task(desk.take())
-    assert await asyncio.wait_for(desk.message("tiny", "job-1"), SOON_S) is False
-    assert asked == ["tiny"]
-    # When it is back, then the next one is served
-    monkeypatch.undo()
     message = desk.message("tiny", "job-1")
-    assert await looking == "job-1"
+    named = await desk.named()
+    desk.may_take = False
+    # Then nothing is claimed
+    assert await desk.taking.claim(named, "a", NOW) is None
+    assert await message is False
+    assert len(desk.line) == 1
+
+
+async def test_a_claim_that_is_asked_after_closing_claims_nothing() -> None:
+    desk = Desk()
+    desk.line.put(numbered(1))
+    message = desk.message("tiny", "job-1")
+    named = await desk.named()
     desk.taking.close()
-    await message
+    assert await desk.taking.claim(named, "a", NOW) is None
+    assert await message is False
+    assert len(desk.line) == 1
 
 
 async def test_a_message_of_another_model_than_the_job_comes_again() -> None:
@@ -175,26 +204,19 @@ async def test_a_message_of_another_model_than_the_job_comes_again() -> None:
     assert await message is False
 
 
-async def test_a_take_that_is_cancelled_while_it_asks_leaves_the_message_to_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Given one who is cancelled while the store is asked
+async def test_a_take_that_is_cancelled_as_a_message_comes_leaves_it_to_others() -> None:
+    # Given one who is cancelled at the moment in which he is given a message
     desk = Desk()
     desk.line.put(numbered(1))
-    asked = asyncio.Event()
-
-    async def never(model: str, named: str, **_: object) -> str | None:
-        asked.set()
-        await asyncio.Event().wait()
-        return None
-
-    monkeypatch.setattr(desk.line, "next", never)
     first = asyncio.create_task(desk.taking.take(("tiny",), taker="a"))
+    await asyncio.sleep(0)
+    given = desk.taking._takers[0].given
     message = desk.message("tiny", "job-1")
-    await asyncio.wait_for(asked.wait(), SOON_S)
+    async with asyncio.timeout(SOON_S):
+        while not given.done():  # noqa: ASYNC110 - it is over a moment later
+            await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    monkeypatch.undo()
     # Then the next one has it
     assert await desk.take(taker="b") == "job-1"
     desk.taking.close()
@@ -207,7 +229,7 @@ async def test_a_job_that_was_taken_and_cannot_be_made_here_goes_back_with_its_m
     job = numbered(1)
     desk.line.put(job)
     message = desk.message("tiny", "job-1")
-    assert await desk.taking.take(("tiny",), taker="a") == "job-1"
+    assert await desk.named() == "job-1"
     # When it is published again, then no second message is sent
     await desk.taking.publish(job)
     assert await message is False

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, select
 
-from danqing.store import batch_rows, loading, queries, submit_keys, subscriptions
+from danqing.core.batches import BatchFilter
+from danqing.store import batch_rows, loading, places, queries, schema, submit_keys, subscriptions
 from danqing.store.sqlite import SqliteStores
 from danqing.store.turns import TURN
 from tests.fakes.domain import NOW
@@ -14,6 +15,7 @@ from tests.unit.store.files import plan_of
 
 BY_STATE = "ix_jobs_state_priority_turn_sequence"
 BY_OWNER = "ix_jobs_state_owner_priority_turn"
+BY_BATCH = "ix_jobs_batch_id_owner_sequence"
 BY_FINGERPRINT = "ix_jobs_fingerprint_owner_sequence"
 ARTIFACTS_OF = "sqlite_autoindex_artifacts_1"
 KEY_OF = "sqlite_autoindex_submit_keys_1"
@@ -22,12 +24,26 @@ WAYS_OF_PREFIX = ["(rowid=?)", f"COVERING INDEX {BY_FINGERPRINT} (fingerprint>? 
 PREFIX = {"first": "ab", "after": "abg"}
 PAGE = {"page_limit": 20, "page_offset": 9980}
 CLIENT = {"owner": "a", "client": "b"}
+WANTED = BatchFilter(words=("cat",), promising=True)
+SLICE = {"before": 9000, "end": 8000, "most": 20}
 
 
 @pytest.mark.parametrize(
     ("statement", "values", "ways"),
     [
-        (queries.WAITING_BEFORE, {"priority": 0, "turn": 1, "sequence": 1}, [f"{BY_STATE} (state=? AND priority>?)"]),
+        (
+            places.BEFORE,
+            {"priority": 0, "turn": 1, "sequence": 1},
+            [
+                f"{BY_STATE} (state=? AND priority>?)",
+                "SCAN anon_2",
+                f"{BY_STATE} (state=? AND priority=? AND turn<?)",
+                "SCAN anon_3",
+                f"{BY_STATE} (state=? AND priority=? AND turn=? AND sequence<?)",
+                "SCAN anon_4",
+            ],
+        ),
+        (places.MEASURE, {}, [f"COVERING INDEX {BY_STATE} (state=?)", "SCAN (subquery-3)", "SCAN anon_1"]),
         (queries.UNFINISHED_IDS, {}, [f"{BY_STATE} (state=?)"]),
         (queries.PENDING_COUNT, {}, [f"{BY_STATE} (state=?)"]),
         (queries.OWNERS_PENDING_COUNT, {"owner": "a"}, [f"{BY_OWNER} (state=? AND owner=?)"]),
@@ -65,8 +81,32 @@ CLIENT = {"owner": "a", "client": "b"}
         (loading.JOBS, {"ids": ["a", "b"]}, ["sqlite_autoindex_jobs_1 (id=?)"]),
         (loading.ATTEMPTS, {"ids": ["a", "b"]}, ["sqlite_autoindex_attempts_1 (job_id=?)"]),
         (loading.ARTIFACTS, {"ids": ["a", "b"]}, [f"{ARTIFACTS_OF} (job_id=?)"]),
-        (batch_rows.PAGE, PAGE, ["ix_batches_sequence"]),
-        (batch_rows.OWNERS_PAGE, {**PAGE, "of_owner": "a"}, ["ix_batches_owner_sequence (owner=?)"]),
+        (batch_rows.PAGE, PAGE, ["COVERING INDEX ix_batches_sequence"]),
+        (
+            batch_rows.OWNERS_PAGE,
+            {**PAGE, "of_owner": "a"},
+            ["COVERING INDEX ix_batches_owner_sequence (owner=?)"],
+        ),
+        (batch_rows.OF_SEQUENCES, {"sequences": [1, 2]}, ["ix_batches_sequence (sequence=?)"]),
+        (batch_rows.END_OF_SLICE, {"before": 9}, ["COVERING INDEX ix_batches_sequence (sequence<?)"]),
+        (
+            batch_rows.OWNERS_END_OF_SLICE,
+            {"before": 9, "of_owner": "a"},
+            ["COVERING INDEX ix_batches_owner_sequence (owner=? AND sequence<?)"],
+        ),
+        (
+            batch_rows.searching(None, WANTED),
+            SLICE,
+            ["ix_batches_sequence (sequence>? AND sequence<?)", f"{BY_BATCH} (batch_id=? AND owner=? AND sequence>?)"],
+        ),
+        (
+            batch_rows.searching("a", WANTED),
+            {**SLICE, "of_owner": "a"},
+            [
+                "ix_batches_owner_sequence (owner=? AND sequence>? AND sequence<?)",
+                f"{BY_BATCH} (batch_id=? AND owner=? AND sequence>?)",
+            ],
+        ),
         (batch_rows.OF_ID, {"of_id": "a"}, [f"{BATCH_OF} (id=?)"]),
         (batch_rows.OWNERS_OF_ID, {"of_id": "a", "of_owner": "b"}, [f"{BATCH_OF} (id=? AND owner=?)"]),
         (
@@ -81,6 +121,12 @@ CLIENT = {"owner": "a", "client": "b"}
             subscriptions.OF_CLIENT,
             {**CLIENT, "newest": 9},
             ["ix_subscriptions_owner_client_sequence (owner=? AND client=?)"],
+        ),
+        # What the database itself does for each job that goes.
+        (
+            select(schema.subscriptions.c.sequence).where(schema.subscriptions.c.job_id == "c"),
+            {},
+            ["COVERING INDEX ix_subscriptions_job_id (job_id=?)"],
         ),
         (
             subscriptions.FIND,

@@ -40,6 +40,13 @@ def test_half_of_what_is_needed_is_told() -> None:
         shared_addresses(settings(database_url=DATABASE, broker_url=RABBIT))
 
 
+@pytest.mark.parametrize("field", ["redis_url", "broker_url"])
+def test_what_is_no_address_is_told_without_it(field: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"REDIS_URL|CELERY_BROKER_URL") as refused:
+        shared_addresses(settings(**{"database_url": DATABASE, "redis_url": REDIS, field: "redis://:sesame@[host"}))
+    assert "sesame" not in str(refused.value)
+
+
 def test_who_makes_a_picture_by_himself_shares_nothing() -> None:
     alone = for_one_process(settings(database_url=DATABASE, redis_url=REDIS, object_store="s3://bucket"))
     assert shared_addresses(alone) is None

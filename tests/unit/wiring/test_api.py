@@ -1,20 +1,23 @@
 """Servers whose pictures are made elsewhere, put together."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from danqing.config import InvalidSettings, Settings
-from danqing.core.errors import DataDirectoryInUse, ShuttingDown, StorageFailure
+from danqing.core.errors import DataDirectoryInUse, JobNotFound, ShuttingDown, StorageAway, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.studio import Order
 from danqing.core.types import RequestDraft
-from danqing.wiring import open_node, open_runtime
-from tests.services.postgres import running_postgres
-from tests.services.redis import this_process_redis
+from danqing.wiring import StartWait, open_node, open_runtime
+from tests.services.postgres import PostgresServer, running_postgres
+from tests.services.redis import RedisServer, this_process_redis
 
+DEADLINE_S = 120
 ORDER = Order(draft=RequestDraft(prompt="a tea pot", width=64, height=64))
 
 
@@ -63,10 +66,58 @@ async def test_they_answer_without_a_redis_and_not_without_a_database(settings: 
     async with open_runtime(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})) as runtime:
         job = await runtime.studio.submit(ORDER)
         assert (await runtime.studio.get(job.id)).state is JobState.PENDING
-    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/x")})
+    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/x"), "start_wait_s": 0.0})
     with pytest.raises(StorageFailure):
         async with open_runtime(nowhere):
             pass
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "one of several"])
+async def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path, alone: bool) -> None:
+    postgres = PostgresServer()
+    try:
+        fields = {"data_dir": tmp_path / "data", "cuda_available": False, "database_url": postgres.new_database()}
+        settings = Settings.model_validate(fields if alone else fields | {"redis_url": this_process_redis().url})
+        # Given a PostgreSQL that is stopped
+        postgres.stop()
+        wait = StartWait(retry_s=0.05)
+        async with AsyncExitStack() as stack:
+            opening = asyncio.create_task(stack.enter_async_context(open_runtime(settings, wait=wait)))
+            await asyncio.wait_for(wait.begun.wait(), DEADLINE_S)
+            assert not opening.done()
+            # When it is there, then the server opens
+            await asyncio.to_thread(postgres.start)
+            runtime = await asyncio.wait_for(opening, DEADLINE_S)
+            with pytest.raises(JobNotFound):
+                await runtime.studio.get("nobodys")
+    finally:
+        await asyncio.to_thread(postgres.close)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"database_url": "postgresql://danqing@127.0.0.1:{port}/there_is_none"}, "no such database"),
+        ({"redis_url": "redis://:wrong@127.0.0.1:{locked}/0"}, "REDIS_URL: .*: wrong password"),
+        ({"broker_url": "redis://127.0.0.1:{locked}/0"}, "CELERY_BROKER_URL: .*: it wants a password"),
+    ],
+    ids=["database", "redis", "broker"],
+)
+async def test_what_says_no_is_not_waited_for(settings: Settings, changes: dict[str, str], said: str) -> None:
+    locked = RedisServer(password="open sesame")
+    locked.start()
+    try:
+        ports = {"port": running_postgres().port, "locked": locked.port}
+        wrong = {name: SecretStr(url.format(**ports)) for name, url in changes.items()}
+        wait = StartWait()
+        with pytest.raises((StorageFailure, InvalidSettings), match=said) as refused:
+            async with open_runtime(settings.model_copy(update=wrong), wait=wait):
+                pass
+        assert not wait.begun.is_set()
+        assert not isinstance(refused.value, StorageAway)
+        assert "wrong@" not in str(refused.value)
+    finally:
+        locked.kill()
 
 
 async def test_they_start_without_their_object_store(settings: Settings) -> None:

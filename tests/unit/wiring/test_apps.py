@@ -130,7 +130,7 @@ async def test_behind_a_process_manager_each_client_is_judged(
     ("fields", "told"),
     [
         ({"allowed_hosts": ("https://a.example",)}, "ALLOWED_HOSTS.*https://a.example is not a host name"),
-        ({"allowed_origins": ("a.example",)}, "ALLOWED_ORIGINS.*a.example is not an origin"),
+        ({"allowed_hosts": ("ann:sesame@a.example",)}, "ALLOWED_HOSTS: That is not a host name"),
     ],
 )
 def test_a_list_that_would_never_match_is_named(fields: dict[str, object], told: str) -> None:

@@ -63,7 +63,9 @@ async def test_what_the_documented_commands_have_dumped_they_restore(tmp_path: P
     assert await again.jobs.get(done.id) == done
     assert await again.secret() == secret
     assert await again.nodes.orphans() == [running]
-    assert await again.line.next("tiny", waiting.id) == waiting.id
+    claimed = await again.line.claim("tiny", "w", later())
+    assert claimed is not None
+    assert claimed.id == waiting.id
     assert (await again.jobs.add(a_job(), NO_LIMIT)).sequence > done.sequence
     await stores.close()
     await again.close()

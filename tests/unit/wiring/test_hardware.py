@@ -65,7 +65,7 @@ def test_every_worker_loads_every_model(tmp_path: Path) -> None:
         chosen, build_catalogue(chosen), ("cuda:0", "cuda:1"), log_style=log_style(chosen), engine=None
     )
 
-    assert [spec.models for spec in specs] == [("sample", "mine", "sample-uint4", "sample-edit")] * 2
+    assert [spec.models for spec in specs] == [("sample", "mine", "sample-uint4", "sample-edit", "upscaler")] * 2
     for spec in specs:
         precisions = [card.precision for card in spec.engine.argument.cards]  # type: ignore[attr-defined]
         assert precisions == ["torchao-int8", "native", "sdnq-uint4", "torchao-int8"]

@@ -56,3 +56,25 @@ async def test_a_queue_that_fails_in_a_way_nobody_thought_of_is_asked_again(
         # Then the next job is made all the same
         assert (await house.ended(await house.submit("a tea pot", seed=7))).state is JobState.COMPLETED
         assert breaks == []
+
+
+async def test_a_job_that_is_claimed_in_the_stead_of_the_one_taken_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a worker at a job, two more that wait, and something that always claims the one that was not taken
+        busy = await house.submit("waits at the gate")
+        await house.under_way(busy)
+        waiting = [await house.submit("a tea pot", seed=seed) for seed in (1, 2)]
+        ids, claim = {job.id for job in waiting}, house.store.claim
+
+        async def claim_the_other(job_id: str, worker: str, now: datetime) -> Job | None:
+            (other,) = ids - {job_id}
+            return await claim(other, worker, now)
+
+        monkeypatch.setattr(house.store, "claim", claim_the_other)
+        house.zoo.open_gate("gate")
+        # Then both are made, each once
+        for job in waiting:
+            done = await house.ended(job)
+            assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 1)

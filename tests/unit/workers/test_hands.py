@@ -3,6 +3,7 @@
 from danqing.core.types import JobFailure
 from danqing.workers.hands import Hands, JobAttempt
 from danqing.workers.messages import (
+    AwaitsEnlarging,
     DeviceFree,
     EnlargingBegan,
     JobDone,
@@ -51,6 +52,20 @@ def test_a_reservation_takes_the_room_until_it_is_released() -> None:
     assert hands.attempts == []
     hands.release()
     assert hands.have_room
+
+
+def test_a_picture_that_is_only_enlarged_leaves_the_device_at_once() -> None:
+    # Given a job that was sent
+    hands = empty_hands()
+    send(hands, A)
+    # When the process says that the device has nothing to do with it
+    hands.told(AwaitsEnlarging(job_id=A.job_id, attempt=A.attempt))
+    # Then it waits like others that are enlarged, and there is room for another
+    assert (hands.have_room, hands.device_busy, hands.awaits_enlarging(A)) == (True, False, True)
+    hands.told(enlarging(A))
+    assert (hands.awaits_enlarging(A), hands.attempts) == (False, [A])
+    hands.told(done(A))
+    assert hands.attempts == []
 
 
 def test_a_job_goes_over_the_device_to_its_end() -> None:
@@ -212,3 +227,19 @@ def test_each_of_a_batch_may_be_stopped_while_it_is_claimed() -> None:
     assert hands.stop_reserved("b")
     assert [hands.reserved_was_stopped(job_id) for job_id in ("a", "b")] == [False, True]
     assert [hands.reserved_for(job_id) for job_id in ("a", "b", "c")] == [True, True, False]
+
+
+def test_a_job_that_is_stopped_before_it_is_known_to_be_the_one_that_is_claimed_is_not_wanted() -> None:
+    # Given a device that is kept on account of one job, while another is claimed in its stead, and stopped
+    hands = empty_hands()
+    hands.reserve("named")
+    assert not hands.stop_reserved("claimed")
+    # When it turns out which it is
+    hands.reserve("claimed")
+    # Then it is known not to be wanted
+    assert hands.reserved_was_stopped("claimed")
+    assert not hands.reserved_was_stopped("named")
+    # And another time it is wanted again
+    hands.release()
+    hands.reserve("claimed")
+    assert not hands.reserved_was_stopped("claimed")

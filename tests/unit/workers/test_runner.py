@@ -92,7 +92,7 @@ async def test_a_job_is_told_from_step_to_step(tmp_path: Path) -> None:
         await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobDone")
         ready, done = worker.said[0], worker.said[-1]
         assert isinstance(ready, WorkerReady)
-        assert ready.models == ("tiny",)
+        assert ready.models == ("tiny", "upscaler")
         assert isinstance(done, JobDone)
         assert (tmp_path / "outputs" / done.artifacts[0].name).stat().st_size == done.artifacts[0].size_bytes
         assert done.denoise_s >= 0

@@ -23,6 +23,7 @@ from danqing.core.errors import (
     RateLimited,
     RequestTimeout,
     ServerRestarted,
+    StorageAway,
     StorageFailure,
     SubmitKeyReused,
     TooLargeForDevice,
@@ -64,6 +65,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     QuotaExceeded: (429, "超出配额"),
     TooManyJobs: (429, "任务过多"),
     InternalError: (500, OUR_FAULT),
+    StorageAway: (503, NOT_READY),
     DanqingError: (500, OUR_FAULT),
 }
 
@@ -82,6 +84,7 @@ JOB_FAILURES: Mapping[str, tuple[int, str]] = {
     WorkerReplaced.code: (500, f"{OUR_FAULT}: the GPU process was replaced; try again."),
     ServerRestarted.code: (500, f"{OUR_FAULT}: the server was restarted; try again."),
     StorageFailure.code: (500, f"{OUR_FAULT}: the picture could not be stored."),
+    StorageAway.code: (500, f"{OUR_FAULT}: the server did not reach its storage; try again."),
 }
 OTHER_FAILURE = (500, f"{OUR_FAULT}: the picture could not be made.")
 CANCELLED = (503, "任务已取消: the task was cancelled before its picture was made.")

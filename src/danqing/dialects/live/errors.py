@@ -25,6 +25,7 @@ from danqing.core.errors import (
     RateLimited,
     RequestTimeout,
     ShuttingDown,
+    StorageAway,
     StorageFailure,
     SubmitKeyReused,
     TooBusy,
@@ -62,6 +63,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     ShuttingDown: (503, "The server is shutting down."),
     InternalError: (500, "Internal server error."),
     StorageFailure: (500, "The server could not store the job; try again later."),
+    StorageAway: (503, "The server cannot reach its storage; try again in a moment."),
     DanqingError: (500, "Internal server error."),
 }
 # Names of the core that are others on the wire.

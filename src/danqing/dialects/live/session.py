@@ -16,7 +16,7 @@ from danqing.dialects.live.conversation import Conversation
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import error_message
 from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits
-from danqing.dialects.live.translate_out import from_progress, to_text
+from danqing.dialects.live.translate_out import progress_text
 from danqing.http.dialect import Services
 
 SEND_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
@@ -113,11 +113,7 @@ class Session:
     async def _write(self) -> NoReturn:
         while True:
             item = await self._outbox.take()
-            text = (
-                item.text
-                if isinstance(item, Letter)
-                else to_text(from_progress(item.job_id, item.progress, item.preview))
-            )
+            text = item.text if isinstance(item, Letter) else progress_text(item.job_id, item.progress, item.preview)
             try:
                 async with asyncio.timeout(SEND_TIMEOUT_S):
                     await self._websocket.send_text(text)

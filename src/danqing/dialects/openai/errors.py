@@ -27,6 +27,7 @@ from danqing.core.errors import (
     QuotaExceeded,
     RateLimited,
     RequestTimeout,
+    StorageAway,
     SubmitKeyReused,
     TooManyJobs,
     Unauthorized,
@@ -111,6 +112,7 @@ CORE_ERRORS: Mapping[type[DanqingError], Problem] = {
     EngineFailure: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED, retry=False),
     WorkerLost: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED),
     InternalError: Problem(status=500, code="INTERNAL_ERROR", type=_SERVER, message="Internal server error"),
+    StorageAway: Problem(status=503, code="STORAGE_UNAVAILABLE", type=_SERVER),
     DanqingError: Problem(status=500, code="INTERNAL_ERROR", type=_SERVER, message="Internal server error"),
 }
 

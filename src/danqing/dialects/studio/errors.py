@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from danqing.core.errors import DanqingError, InvalidRequest
 from danqing.dialects.studio.schemas import ErrorAnswer, Problem
+from danqing.dialects.studio.sentence_views import sentence_of
 from danqing.http.errors import HOUSE_STATUSES
 
 HTTP_ERRORS: Mapping[int, str] = {
@@ -33,7 +34,8 @@ def render_error(error: Exception) -> Response:
 def problem_of(error: DanqingError) -> Problem:
     """What a core error says."""
     parameter = error.parameter if isinstance(error, InvalidRequest) else None
-    return Problem(code=error.code, message=error.public_message, parameter=parameter)
+    message = error.public_message
+    return Problem(code=error.code, message=message, parameter=parameter, sentence=sentence_of(message))
 
 
 def _status_and_problem(error: Exception) -> tuple[int, Problem]:

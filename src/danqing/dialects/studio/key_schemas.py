@@ -1,6 +1,6 @@
 """The studio's wire models of issued keys."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,12 +20,13 @@ class NewKey(BaseModel):
 
 
 class KeyView(_Answer):
-    """A key that was issued. owner: what its bearer is called in batches."""
+    """A key that was issued. owner: what its bearer is called in batches. last_used_on: the day, in UTC."""
 
     id: str
     name: str
     owner: str
     created_at: datetime
+    last_used_on: date | None
 
 
 class IssuedKeyView(KeyView):

@@ -5,28 +5,30 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from danqing import __version__
 from danqing.core.batches import Batch
-from danqing.core.errors import ArtifactNotFound
+from danqing.core.errors import ArtifactNotFound, NotSupported
+from danqing.core.sentences import says
 from danqing.core.types import Artifact, ArtifactKind, Job, Mode
 from danqing.dialects.studio.errors import declared
 from danqing.dialects.studio.forms import read_form, staged
-from danqing.dialects.studio.host import host_view
 from danqing.dialects.studio.key_routes import KeyRoutes
+from danqing.dialects.studio.machine_schemas import MachineView
+from danqing.dialects.studio.machine_words import from_log, from_queue, from_sample, from_worker
 from danqing.dialects.studio.picture_names import FOLDER, picture_path
-from danqing.dialects.studio.schemas import BatchForm, BatchPage, BatchView, JobView, MachineView, ModelList
+from danqing.dialects.studio.schemas import BatchForm, BatchPage, BatchView, JobView, ModelList
 from danqing.dialects.studio.stream import JobStream
 from danqing.dialects.studio.translate_in import to_filter, to_orders
 from danqing.dialects.studio.translate_out import (
     Teller,
     from_caller,
     from_card,
-    from_queue,
-    from_worker,
     inputs_of,
+    upscaler_of,
 )
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
@@ -118,23 +120,31 @@ class StudioRoutes:
         caller = known_caller(request)
         models = [from_card(card, pool) for card in self._studio.catalogue.cards()]
         return ModelList(
-            models=models, caller=from_caller(caller, manages_keys=self._services.options.needs_key and caller.sees_all)
+            models=models,
+            upscaler=upscaler_of(pool),
+            caller=from_caller(caller, manages_keys=self._services.options.needs_key and caller.sees_all),
         )
 
-    async def machine(self) -> MachineView:
-        """As of now."""
+    async def machine(
+        self, request: Request, since: Annotated[AwareDatetime | None, Query(description="Samples after this")] = None
+    ) -> MachineView:
+        """As of now, and for the last hour. Of several processes behind one address each tells of its own host."""
+        log = self._services.machine_log
         return MachineView(
             version=__version__,
             draining=self._studio.is_draining,
             workers=[from_worker(worker) for worker in self._studio.pool_status().workers],
             queue=from_queue(await self._studio.queue_status()),
-            host=host_view(),
+            host=from_log(log, known_caller(request)),
+            samples=[from_sample(sample) for sample in log.since(since)],
         )
 
     async def submit(self, request: Request) -> BatchView:
         """A job for each picture, all or none."""
         caller = known_caller(request)
         async with read_form(request) as form, staging(request, self._services) as pictures:
+            if form.wanted.mode is Mode.UPSCALE and upscaler_of(self._studio.pool_status()) is None:
+                raise NotSupported(says("no_upscaler"), parameter="mode")
             inputs = await staged(form.files, pictures)
             orders = to_orders(form.wanted, inputs, batch_id=uuid.uuid4().hex)
             said = (form.wanted, inputs.input_images, inputs.mask, inputs.control_image)

@@ -31,7 +31,8 @@ class Wanted(BaseModel):
     """What is to be made, the JSON text of the form's field `request`; null is the model's default.
 
     count: so many pictures, each with the seed after the one before, or with a drawn one. upscale: an enlarged copy
-    of each as well.
+    of each as well. mode upscale: the input image itself, enlarged; what it is found by may be said as its prompt, and
+    nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,12 +68,22 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SentenceView(_Answer):
+    """What a sentence says, for programs that say it in another language: see `core/sentences.py`."""
+
+    code: str
+    values: dict[str, str]
+
+
 class Problem(_Answer):
-    """parameter: what of the request is wrong, if that is known."""
+    """parameter: what of the request is wrong, if that is known. sentence: what the message says; None for one that is
+    told in English only.
+    """
 
     code: str
     message: str
     parameter: str | None = None
+    sentence: SentenceView | None = None
 
 
 class ErrorAnswer(_Answer):
@@ -106,11 +117,19 @@ class InputsView(_Answer):
     control_image: PictureView | None
 
 
+class NoteView(_Answer):
+    """How the request was honoured. sentence: as in `Problem`."""
+
+    text: str
+    sentence: SentenceView | None
+
+
 class FailureView(_Answer):
-    """Why there is no picture."""
+    """Why there is no picture. sentence: as in `Problem`."""
 
     code: str
     message: str
+    sentence: SentenceView | None
 
 
 class RequestView(_Answer):
@@ -134,7 +153,10 @@ class RequestView(_Answer):
 
 
 class JobView(_Answer):
-    """queue_position: 1 for the one that is next; 0 for one that does not wait, and in lists. attempts: so far."""
+    """queue_position: 1 for the one that is next; 0 for one that does not wait, and in lists. attempts: so far.
+
+    notes: the adjustments, with what each says.
+    """
 
     id: str
     batch_id: str
@@ -147,6 +169,7 @@ class JobView(_Answer):
     finished_at: datetime | None
     attempts: int
     adjustments: list[str]
+    notes: list[NoteView]
     failure: FailureView | None
     pictures: dict[ArtifactKind, PictureView]
     inputs: InputsView
@@ -221,51 +244,16 @@ class CallerView(_Answer):
     manages_keys: bool
 
 
+class UpscalerView(_Answer):
+    """Pictures of at most max_side pixels a side become factor times as large each way."""
+
+    factor: int
+    max_side: int
+
+
 class ModelList(_Answer):
-    """models: the default first. caller: who asks."""
+    """models: the default first. upscaler: None while no worker has one. caller: who asks."""
 
     models: list[ModelView]
+    upscaler: UpscalerView | None
     caller: CallerView
-
-
-class WorkerView(_Answer):
-    """Bytes are None where the device has no memory of its own."""
-
-    id: str
-    state: str
-    restarts: int
-    models: list[str]
-    device: str | None
-    device_name: str | None
-    memory_used_bytes: int | None
-    memory_total_bytes: int | None
-    failure: str | None
-
-
-class QueueView(_Answer):
-    """Jobs by state."""
-
-    pending: int
-    processing: int
-    completed: int
-    failed: int
-    cancelled: int
-    max_pending: int
-
-
-class HostView(_Answer):
-    """The machine that answers. cpu_percent: of all its cores, since somebody asked last."""
-
-    cpu_percent: float
-    memory_used_bytes: int
-    memory_total_bytes: int
-
-
-class MachineView(_Answer):
-    """As of now."""
-
-    version: str
-    draining: bool
-    workers: list[WorkerView]
-    queue: QueueView
-    host: HostView

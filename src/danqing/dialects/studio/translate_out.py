@@ -8,8 +8,8 @@ from danqing.core.callers import Caller
 from danqing.core.capabilities import FreeSizes, ModelCard
 from danqing.core.images import ImageRef
 from danqing.core.issued_keys import IssuedKey
-from danqing.core.studio import QueueStatus
-from danqing.core.types import ArtifactKind, GenerationRequest, Job, Mode, PoolStatus, WorkerStatus
+from danqing.core.types import ArtifactKind, GenerationRequest, Job, JobFailure, Mode, PoolStatus
+from danqing.core.upscaling import FACTOR, MAX_INPUT_SIDE, UPSCALER
 from danqing.dialects.studio.key_schemas import IssuedKeyView, KeyView
 from danqing.dialects.studio.picture_names import input_name, picture_path
 from danqing.dialects.studio.schemas import (
@@ -23,11 +23,11 @@ from danqing.dialects.studio.schemas import (
     LoraView,
     ModelView,
     PictureView,
-    QueueView,
     RequestView,
     SizesView,
-    WorkerView,
+    UpscalerView,
 )
+from danqing.dialects.studio.sentence_views import note_of, sentence_of
 from danqing.http.keys import owner_of
 
 
@@ -51,7 +51,8 @@ class Teller:
             finished_at=job.finished_at,
             attempts=len(job.attempts),
             adjustments=list(job.adjustments),
-            failure=FailureView(code=job.failure.code, message=job.failure.message) if job.failure else None,
+            notes=[note_of(text) for text in job.adjustments],
+            failure=_failure(job.failure) if job.failure else None,
             pictures={
                 artifact.kind: PictureView(
                     url=self.link(picture_path(job.id, artifact.kind.value)),
@@ -138,6 +139,13 @@ def from_card(card: ModelCard, pool: PoolStatus) -> ModelView:
     )
 
 
+def upscaler_of(pool: PoolStatus) -> UpscalerView | None:
+    """What enlarges pictures that exist; None where there are workers, and none of them can."""
+    if pool.workers and not any(UPSCALER in worker.models for worker in pool.workers):
+        return None
+    return UpscalerView(factor=FACTOR, max_side=MAX_INPUT_SIDE)
+
+
 def from_caller(caller: Caller, *, manages_keys: bool) -> CallerView:
     """Who asks."""
     return CallerView(owner=caller.owner, sees_all=caller.sees_all, manages_keys=manages_keys)
@@ -145,7 +153,13 @@ def from_caller(caller: Caller, *, manages_keys: bool) -> CallerView:
 
 def from_key(key: IssuedKey) -> KeyView:
     """A key, without itself."""
-    return KeyView(id=key.id, name=key.name, owner=owner_of(key.digest), created_at=key.created_at)
+    return KeyView(
+        id=key.id,
+        name=key.name,
+        owner=owner_of(key.digest),
+        created_at=key.created_at,
+        last_used_on=key.last_used_on,
+    )
 
 
 def from_new_key(key: IssuedKey, text: str) -> IssuedKeyView:
@@ -153,32 +167,8 @@ def from_new_key(key: IssuedKey, text: str) -> IssuedKeyView:
     return IssuedKeyView(**from_key(key).model_dump(), key=text)
 
 
-def from_worker(worker: WorkerStatus) -> WorkerView:
-    """A worker and its device."""
-    device = worker.device
-    return WorkerView(
-        id=worker.id,
-        state=worker.state.value,
-        restarts=worker.restarts,
-        models=list((device and device.models) or worker.models),
-        device=device.id if device else None,
-        device_name=device.name if device else None,
-        memory_used_bytes=(device.memory_reserved_bytes or device.memory_allocated_bytes) if device else None,
-        memory_total_bytes=device.memory_total_bytes if device else None,
-        failure=worker.failure.message if worker.failure else None,
-    )
-
-
-def from_queue(queue: QueueStatus) -> QueueView:
-    """Jobs by state."""
-    return QueueView(
-        pending=queue.pending,
-        processing=queue.processing,
-        completed=queue.completed,
-        failed=queue.failed,
-        cancelled=queue.cancelled,
-        max_pending=queue.max_queue_size,
-    )
+def _failure(failure: JobFailure) -> FailureView:
+    return FailureView(code=failure.code, message=failure.message, sentence=sentence_of(failure.message))
 
 
 def _defaults(card: ModelCard) -> DefaultsView:

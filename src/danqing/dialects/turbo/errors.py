@@ -39,6 +39,7 @@ from danqing.core.errors import (
     RequestTimeout,
     ServerRestarted,
     ShuttingDown,
+    StorageAway,
     StorageFailure,
     SubmitKeyReused,
     TooBusy,
@@ -84,6 +85,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     TooBusy: (503, "正在接收的图像过多，请稍后重试"),
     InternalError: (500, "服务器内部错误"),
     StorageFailure: (500, "服务器内部错误：数据存储失败"),
+    StorageAway: (503, "存储服务暂不可用，请稍后重试"),
     DanqingError: (500, "服务器内部错误"),
 }
 
@@ -100,6 +102,7 @@ JOB_FAILURES: Mapping[str, str] = {
     WorkerReplaced.code: "生成进程被替换，任务处理失败",
     ServerRestarted.code: "服务曾重启，任务处理失败",
     StorageFailure.code: "图像保存失败",
+    StorageAway.code: "存储服务暂不可用，图像保存失败",
 }
 OTHER_FAILURE = "任务处理失败"
 

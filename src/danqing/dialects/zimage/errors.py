@@ -26,6 +26,7 @@ from danqing.core.errors import (
     RateLimited,
     RequestTimeout,
     ShuttingDown,
+    StorageAway,
     StorageFailure,
     SubmitKeyReused,
     TooBusy,
@@ -65,6 +66,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     ShuttingDown: (503, "The server is shutting down; try again later"),
     InternalError: (500, "Internal Server Error"),
     StorageFailure: (500, "The server could not store or read its data"),
+    StorageAway: (503, "The server cannot reach its storage; try again later"),
     DanqingError: (500, "Internal Server Error"),
 }
 

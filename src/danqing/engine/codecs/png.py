@@ -56,24 +56,53 @@ def _filtered(rgb: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     """Each row by Sub or Up, whichever leaves the smaller differences, after its filter's number: (h, 1 + 3W) each."""
     height, width, _ = rgb.shape
     band = max(1, BAND_BYTES // (width * 3))
-    above = np.zeros(width * 3, np.uint8)
+    above = np.zeros((1, width * 3), np.uint8)
     for start in range(0, height, band):
         rows = np.ascontiguousarray(rgb[start : start + band]).reshape(-1, width * 3)
-        sub = np.empty((len(rows), 1 + width * 3), np.uint8)
-        sub[:, 0] = SUB
-        sub[:, 1:4] = rows[:, :3]
-        np.subtract(rows[:, 3:], rows[:, :-3], out=sub[:, 4:])
-        up = np.empty_like(sub)
-        up[:, 0] = UP
-        np.subtract(rows[0], above, out=up[0, 1:])
-        np.subtract(rows[1:], rows[:-1], out=up[1:, 1:])
-        yield np.where((_cost(up) <= _cost(sub))[:, None], up, sub)
-        above = rows[-1]
+        filtered = np.empty((len(rows), 1 + width * 3), np.uint8)
+        by_up = _is_up_better(rows, above)
+        ends = [*(np.flatnonzero(by_up[1:] != by_up[:-1]) + 1).tolist(), len(rows)]
+        begin = 0
+        for end in ends:  # of rows in a run with the same filter
+            (_up if by_up[begin] else _sub)(rows, begin, end, above, filtered[begin:end])
+            begin = end
+        yield filtered
+        above = rows[-1:]
 
 
-def _cost(filtered: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How large a row's differences are: the sum of a sample of them, as signed bytes without the sign: (H,)."""
-    return np.abs(filtered[:, 1::COST_SAMPLE].view(np.int8).astype(np.int16)).sum(1, dtype=np.int64)
+def _up(
+    rows: npt.NDArray[np.uint8], begin: int, end: int, above: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]
+) -> None:
+    """above: (1, 3W), the row over the first of all. out: (end - begin, 1 + 3W)."""
+    out[:, 0] = UP
+    if begin == 0:
+        np.subtract(rows[:1], above, out=out[:1, 1:])
+        np.subtract(rows[1:end], rows[: end - 1], out=out[1:, 1:])
+    else:
+        np.subtract(rows[begin:end], rows[begin - 1 : end - 1], out=out[:, 1:])
+
+
+def _sub(
+    rows: npt.NDArray[np.uint8], begin: int, end: int, _above: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]
+) -> None:
+    """As `_up`."""
+    out[:, 0] = SUB
+    out[:, 1:4] = rows[begin:end, :3]
+    np.subtract(rows[begin:end, 3:], rows[begin:end, :-3], out=out[:, 4:])
+
+
+def _is_up_better(rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """By a sample of each row's bytes: (H,). Equal costs count as better."""
+    sample = np.ascontiguousarray(rows[:, ::COST_SAMPLE])
+    left = np.zeros_like(sample)
+    left[:, 1:] = rows[:, COST_SAMPLE - 3 :: COST_SAMPLE][:, : sample.shape[1] - 1]
+    up = np.concatenate((above[:, ::COST_SAMPLE], sample[:-1]))
+    return _cost(sample - up) <= _cost(sample - left)
+
+
+def _cost(differences: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How large a row's differences are: their sum, as signed bytes without the sign: (H,)."""
+    return np.abs(differences.view(np.int8).astype(np.int16)).sum(1, dtype=np.int64)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

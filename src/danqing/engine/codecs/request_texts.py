@@ -35,25 +35,30 @@ def _parameters(request: GenerationRequest, kind: ArtifactKind, upscaler: str, v
     lines = [request.prompt + "".join(f" <lora:{lora.name}:{lora.scale:g}>" for lora in request.loras)]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
-    settings: dict[str, object] = {
-        "Steps": request.num_inference_steps,
-        "Sampler": SAMPLER,
-        "CFG scale": request.guidance_scale,
-        "Seed": request.seed,
-        "Size": f"{request.width}x{request.height}",
-        "Model": request.model,
-    }
+    settings: dict[str, object] = {} if request.mode is Mode.UPSCALE else _drawn_with(request)
+    settings["Size"] = f"{request.width}x{request.height}"
+    if request.mode is not Mode.UPSCALE:
+        settings["Model"] = request.model
     if request.strength is not None:
         settings["Denoising strength"] = request.strength
     if request.step_cache is not None:
         settings["Step cache"] = request.step_cache
     if request.mode is not Mode.TEXT2IMG:
         settings["Mode"] = request.mode
-    if kind is ArtifactKind.UPSCALED:
+    if kind is ArtifactKind.UPSCALED or request.mode is Mode.UPSCALE:
         settings |= {"Postprocess upscale by": SCALE, "Postprocess upscaler": upscaler}
     settings["Version"] = f"danqing {version}"
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _drawn_with(request: GenerationRequest) -> dict[str, object]:
+    return {
+        "Steps": request.num_inference_steps,
+        "Sampler": SAMPLER,
+        "CFG scale": request.guidance_scale,
+        "Seed": request.seed,
+    }
 
 
 def _own_json(

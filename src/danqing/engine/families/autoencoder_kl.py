@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from danqing.core.errors import EngineFailure
+from danqing.core.sentences import says
 
 
 def encode(vae: Any, image: Tensor) -> Tensor:  # noqa: ANN401  an AutoencoderKL; diffusers is not typed
@@ -29,6 +30,6 @@ def decode(vae: Any, latents: Tensor) -> npt.NDArray[np.uint8]:  # noqa: ANN401
 def levels(image: Tensor) -> npt.NDArray[np.uint8]:
     """image: (1, 3, H, W), -1 to 1. Returns uint8 RGB (H, W, 3). Raises EngineFailure if these are no numbers."""
     if not torch.isfinite(image).all():
-        raise EngineFailure("The model's result is not a picture (not a number).")
+        raise EngineFailure(says("not_a_number"))
     pixels = ((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # (1, 3, H, W)
     return pixels[0].permute(1, 2, 0).contiguous().cpu().numpy()  # (H, W, 3)

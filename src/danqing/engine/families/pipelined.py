@@ -13,6 +13,7 @@ import torch
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
+from danqing.core.sentences import says
 from danqing.core.sizes import plan_size
 from danqing.core.types import GenerationRequest, Mode, ModelStatus
 from danqing.engine.attention import NATIVE
@@ -202,7 +203,7 @@ class PipelinedAdapter:
             self._options.loras.forget()
         model.parts.vae.use_tiling = spare_memory
         tiled = spare_memory and max(size) > model.tile_side
-        in_tiles = ("decoded in tiles for lack of memory",) if tiled else ()
+        in_tiles = (says("decoded_in_tiles"),) if tiled else ()
         with torch.inference_mode(), _handed_back(model):
             prompts = model.encode(orders)
             with self._attention_for(model, prompts):

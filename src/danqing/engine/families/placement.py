@@ -135,7 +135,7 @@ def offload_parts(pipeline: Any, device: Device) -> None:  # noqa: ANN401
     parts = networks([pipeline])
     sizes = {name: weights_bytes(part) for name, part in parts.items()}
     chosen = choose_placement(sizes, devices=[device.capacity_bytes()], work=usual_work(pipeline), offload=True)
-    if chosen is Placement.PARTS and not any(_is_group_offload_enabled(part) for part in parts.values()):
+    if chosen is Placement.PARTS and not any(comes_in_layers(part) for part in parts.values()):
         pipeline.enable_model_cpu_offload(device=device.torch_device)
         return
     pipeline.remove_all_hooks()
@@ -158,7 +158,7 @@ def offload_groups(network: nn.Module, device: Device, *, stream: bool) -> None:
 
     stream: the next ones are on their way meanwhile; not for what may work in tiles at its first call.
     """
-    if not _is_group_offload_enabled(network):
+    if not comes_in_layers(network):
         apply_group_offloading(
             network,
             onload_device=device.torch_device,
@@ -166,6 +166,11 @@ def offload_groups(network: nn.Module, device: Device, *, stream: bool) -> None:
             offload_type="leaf_level",
             use_stream=stream,
         )
+
+
+def comes_in_layers(network: nn.Module) -> bool:
+    """Whether `offload_groups` was called for it."""
+    return _is_group_offload_enabled(network)
 
 
 def spread(pipeline: Any, devices: Sequence[torch.device], capacity: int, *, working_bytes: int) -> None:  # noqa: ANN401
@@ -207,7 +212,7 @@ def _cut(network: nn.Module, devices: Sequence[torch.device], room: Sequence[int
 def placement_of(pipelines: Sequence[Any], device: Device) -> Placement:
     """What is in force, as the networks themselves say."""
     parts = networks(pipelines).values()
-    if any(_is_group_offload_enabled(part) for part in parts):
+    if any(comes_in_layers(part) for part in parts):
         return Placement.GROUPS
     if any(getattr(pipeline, "_all_hooks", None) for pipeline in pipelines):
         return Placement.PARTS

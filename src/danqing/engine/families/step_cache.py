@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from danqing.core.sentences import says
+
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")  # in the order in which transformers run them
 
 
@@ -67,7 +69,7 @@ class StepCache:
     @property
     def adjustments(self) -> tuple[str, ...]:
         """What it did, as in `RawPicture`."""
-        return (f"step cache: {self.shortened} of {self.runs} runs of the transformer cut short",)
+        return (says("runs_cut_short", shortened=self.shortened, runs=self.runs),)
 
     @property
     def _memory(self) -> _Memory:

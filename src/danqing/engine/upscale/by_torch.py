@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from danqing.core.sentences import says
 from danqing.engine.device import Device
 from danqing.engine.upscale.tiles import Tiling, enlarge_in_tiles
 from danqing.engine.upscale.upscaler import SCALE, OnPart, Pixels, UpscalerTraits, unheard
@@ -33,7 +34,7 @@ class TorchUpscaler:
         """
         adjustments: tuple[str, ...] = ()
         if scale != SCALE:
-            adjustments = (f"enlarged {scale} times by {name}, then brought to {SCALE} times the size by Lanczos",)
+            adjustments = (says("enlarged_otherwise", scale=scale, name=name, factor=SCALE),)
         self.traits = UpscalerTraits(name=name, margin=tiling.context, adjustments=adjustments)
         self._network = network
         self._device = device

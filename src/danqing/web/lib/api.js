@@ -15,13 +15,15 @@ export class Refused extends Error {
    * @param {string} message
    * @param {string | null} parameter
    * @param {number} retryAfter seconds; 0 where trying again does not help
+   * @param {import("./said.js").Sentence | null} [sentence]
    */
-  constructor(status, code, message, parameter, retryAfter) {
+  constructor(status, code, message, parameter, retryAfter, sentence = null) {
     super(message);
     this.status = status;
     this.code = code;
     this.parameter = parameter;
     this.retryAfter = retryAfter;
+    this.sentence = sentence;
   }
 }
 
@@ -76,7 +78,7 @@ async function refusal(answer) {
   const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
   try {
     const { error } = await answer.json();
-    return new Refused(answer.status, error.code, error.message, error.parameter ?? null, retryAfter);
+    return new Refused(answer.status, error.code, error.message, error.parameter ?? null, retryAfter, error.sentence ?? null);
   } catch {
     // A proxy in between that cannot reach the server answers in its own words.
     if (answer.status >= 502 && answer.status <= 504) return new Unreachable("The server cannot be reached.");
@@ -89,14 +91,20 @@ async function json(path) {
   return (await request(path)).json();
 }
 
-/** @returns {Promise<{models: import("../state/types.js").Model[], caller: import("../state/types.js").Caller}>} */
+/**
+ * @returns {Promise<{models: import("../state/types.js").Model[], upscaler: import("../state/types.js").Upscaler | null,
+ *   caller: import("../state/types.js").Caller}>}
+ */
 export function models() {
   return json("studio/models");
 }
 
-/** @returns {Promise<import("../state/types.js").Machine>} */
-export function machine() {
-  return json("studio/machine");
+/**
+ * @param {string | null} since of samples only those that are newer
+ * @returns {Promise<import("../state/types.js").Machine>}
+ */
+export function machine(since) {
+  return json(since ? `studio/machine?since=${encodeURIComponent(since)}` : "studio/machine");
 }
 
 /**

@@ -28,7 +28,14 @@ function locale() {
  * @param {Record<string, string | number>} [values]
  */
 export function t(word, values = {}) {
-  const text = LANGUAGES[now().settings.language][word];
+  return filled(LANGUAGES[now().settings.language][word], values);
+}
+
+/**
+ * @param {string} text
+ * @param {Record<string, string | number>} values
+ */
+export function filled(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
@@ -71,6 +78,29 @@ export function ago(moment) {
   const relative = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" });
   for (const [unit, size] of STEPS_S) if (seconds >= size) return relative.format(-Math.floor(seconds / size), unit);
   return date(moment);
+}
+
+/**
+ * Today, yesterday, or the date: with the day of the week, or with the year where it is another one.
+ * @param {string} moment
+ */
+export function dayName(moment) {
+  const day = new Date(moment);
+  const today = new Date();
+  const ago = Math.round((startOf(today) - startOf(day)) / 86_400_000);
+  if (ago === 0 || ago === 1) {
+    const name = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" }).format(-ago, "day");
+    return name.charAt(0).toUpperCase() + name.slice(1);
+  }
+  const isThisYear = day.getFullYear() === today.getFullYear();
+  /** @type {Intl.DateTimeFormatOptions} */
+  const more = isThisYear ? { weekday: "long" } : { year: "numeric" };
+  return new Intl.DateTimeFormat(locale(), { day: "numeric", month: "long", ...more }).format(day);
+}
+
+/** @param {Date} day */
+function startOf(day) {
+  return new Date(day.getFullYear(), day.getMonth(), day.getDate()).getTime();
 }
 
 /** @param {string} moment */

@@ -40,10 +40,11 @@ function longNumber(text, name) {
 
 /**
  * @param {string} text
- * @returns {Said}
+ * @returns {Said | null}
  */
 export function ofDanqing(text) {
   const { request } = JSON.parse(text);
+  if (request.mode === "upscale") return null; // it tells of no settings
   return {
     prompt: request.prompt,
     negative_prompt: request.negative_prompt,

@@ -7,6 +7,7 @@
  */
 function requestOf(job) {
   const { request } = job;
+  if (request.mode === "upscale") return { prompt: request.prompt, mode: request.mode };
   /** @type {Record<string, unknown>} */
   const wanted = { prompt: request.prompt, mode: request.mode, model: request.model };
   if (request.negative_prompt) wanted.negative_prompt = request.negative_prompt;

@@ -85,6 +85,20 @@ export function forgetJob(id) {
   change({ batches });
 }
 
+/**
+ * A job that was taken off the page is shown again, where it was; others of its batch stay as they are by now.
+ * @param {Job} job
+ * @param {Batch | undefined} before the batch as it was
+ */
+export function bringBack(job, before) {
+  const batches = new Map(now().batches);
+  const batch = batches.get(job.batch_id) ?? (before && { ...before, jobs: [] });
+  if (!batch) return learnJob(job);
+  const jobs = [...batch.jobs.filter((known) => known.id !== job.id), job].sort((one, other) => one.index - other.index);
+  batches.set(batch.id, { ...batch, jobs });
+  change({ batches });
+}
+
 /** Follows exactly the jobs that have not ended, with one stream. */
 export function followUnfinished() {
   const ids = [];

@@ -1,9 +1,11 @@
 // The gallery: pages of the history, and pictures that are removed after a moment to think better of it.
 import { Refused, Unreachable } from "../lib/api.js";
 import * as api from "../lib/api.js";
+import { t } from "../lib/i18n.js";
 import { keep, kept } from "../lib/kept.js";
-import { forgetJob, learn } from "./batches.js";
+import { bringBack, forgetJob, learn } from "./batches.js";
 import { change, now } from "./store.js";
+import { say } from "./toasts.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
@@ -69,6 +71,7 @@ export async function refresh() {
   if (!gallery.known) return show(gallery.filter);
   try {
     const page = await api.batches(gallery.filter, 0, PAGE);
+    if (now().gallery.filter !== gallery.filter) return; // something else is looked for by now
     learn(page.batches);
     const known = new Set(gallery.ids);
     const fresh = page.batches.map((batch) => batch.id);
@@ -84,27 +87,39 @@ export async function refresh() {
 
 /** @type {Map<string, number>} jobs that are about to be removed, and their timers */
 const timers = new Map();
+/** @type {{job: Job, batch: import("./types.js").Batch | undefined}[]} what the note at the edge of the page can undo */
+let undoable = [];
 
 /**
- * Takes a job off the page at once, and off the server if nobody undoes it for a while.
+ * Takes a job off the page at once, and off the server if nobody undoes it for a while. Those that are removed soon
+ * after one another are undone together.
  * @param {Job} job
- * @returns {() => void} undoes it
  */
 export function removeSoon(job) {
-  const batch = now().batches.get(job.batch_id);
+  undoable = [...undoable.filter((one) => timers.has(one.job.id)), { job, batch: now().batches.get(job.batch_id) }];
   change({ removing: new Set(now().removing).add(job.id) });
   forgetJob(job.id);
-  timers.set(job.id, setTimeout(() => void removeNow(job.id), UNDO_MS));
+  for (const one of undoable) {
+    clearTimeout(timers.get(one.job.id));
+    timers.set(one.job.id, setTimeout(() => void removeNow(one.job.id), UNDO_MS));
+  }
   keepTimers();
-  return () => {
+  const text = undoable.length > 1 ? t("removedSeveral", { n: undoable.length }) : t("removed");
+  say(text, { action: { label: t("undo"), run: undoRemoving }, instead: "removed" });
+}
+
+function undoRemoving() {
+  const removing = new Set(now().removing);
+  const back = undoable.filter((one) => timers.has(one.job.id));
+  undoable = [];
+  for (const { job } of back) {
     clearTimeout(timers.get(job.id));
     timers.delete(job.id);
-    keepTimers();
-    const removing = new Set(now().removing);
     removing.delete(job.id);
-    change({ removing });
-    if (batch) learn([batch]);
-  };
+  }
+  keepTimers();
+  change({ removing });
+  for (const { job, batch } of back) bringBack(job, batch);
 }
 
 /**
@@ -112,13 +127,14 @@ export function removeSoon(job) {
  * @param {string} id
  */
 async function removeNow(id) {
+  const batchId = undoable.find((one) => one.job.id === id)?.job.batch_id;
   try {
     await api.remove(id);
   } catch (error) {
     if (!(error instanceof Refused)) return; // it is still noted, and tried again at the next visit
   }
-  const { gallery } = now();
-  if (gallery.next) change({ gallery: { ...gallery, next: gallery.next - 1 } });
+  const { gallery, batches } = now();
+  if (gallery.next && batchId && !batches.has(batchId)) change({ gallery: { ...gallery, next: gallery.next - 1 } });
   timers.delete(id);
   keepTimers();
 }

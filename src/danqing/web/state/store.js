@@ -9,7 +9,7 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  * @typedef {{theme: "system" | "light" | "dark", language: "en" | "zh", stayTaught: boolean}} Settings
  * @typedef {{id: string, text: string, kind: "info" | "error", action: {label: string, run: () => void} | null}} Toast
  * @typedef {{text: string, model: string, mode: string}} Filter
- * @typedef {{at: number, machine: import("./types.js").Machine}} Sample
+ * @typedef {{latest: import("./types.js").Machine, hosts: Map<string, import("./types.js").Host>}} Watched
  * @typedef {{
  *   settings: Settings,
  *   route: {view: "make" | "gallery" | "machine", jobId: string | null},
@@ -17,6 +17,7 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  *   signIn: "no" | "needed" | "refused",
  *   caller: import("./types.js").Caller | null,
  *   models: import("./types.js").Model[] | null,
+ *   upscaler: import("./types.js").Upscaler | null,
  *   form: import("./types.js").Form,
  *   inputs: import("./types.js").InputPicture[],
  *   mask: Blob | null,
@@ -28,8 +29,9 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  *   gallery: {ids: string[], next: number | null, loading: boolean, failed: boolean, filter: Filter, known: boolean},
  *   removing: Set<string>,
  *   keys: import("./types.js").IssuedKey[] | null,
- *   samples: Sample[],
+ *   machine: Watched | null,
  *   toasts: Toast[],
+ *   said: Record<"en" | "zh", import("../lib/said.js").SaidWords> | null,
  * }} State
  */
 

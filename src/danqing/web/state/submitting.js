@@ -1,7 +1,8 @@
 // Makes pictures: of the form, or of a job again with something changed.
-import { Refused } from "../lib/api.js";
+import { Refused, Unreachable } from "../lib/api.js";
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
+import { saidOf } from "../lib/said.js";
 import { send } from "./batches.js";
 import { bodyOf, missing, modelMeant, wantedOf } from "./form.js";
 import { put } from "./gallery.js";
@@ -31,6 +32,8 @@ export async function makeForm() {
  */
 export async function makeAgain(job, changes) {
   const { request, inputs } = job;
+  const [source] = inputs.input_images;
+  if (request.mode === "upscale" && source) return enlarge(await api.picture(source.url), request.prompt);
   /** @type {Record<string, unknown>} */
   const wanted = { ...request, step_cache: request.step_cache ?? 0, ...changes };
   if (!wanted.negative_prompt) delete wanted.negative_prompt;
@@ -42,6 +45,26 @@ export async function makeAgain(job, changes) {
     inputs.control_image && api.picture(inputs.control_image.url),
   ]);
   await make(bodyOf(wanted, { inputs: images, mask, control }));
+}
+
+/**
+ * Makes of a picture one that is larger, and nothing else. prompt: what it will be found by.
+ * @param {Blob} picture
+ * @param {string} prompt
+ */
+export async function enlarge(picture, prompt) {
+  await make(bodyOf({ prompt, mode: "upscale" }, { inputs: [picture], mask: null, control: null }));
+}
+
+/**
+ * Why a picture cannot be enlarged; null where it can.
+ * @param {{width: number, height: number}} picture
+ */
+export function notEnlarged({ width, height }) {
+  const { upscaler } = now();
+  if (!upscaler) return t("noUpscaler");
+  if (Math.max(width, height) > upscaler.max_side) return t("tooLargeToEnlarge", { n: upscaler.max_side });
+  return null;
 }
 
 /** @param {FormData} body */
@@ -58,22 +81,12 @@ async function make(body) {
   }
 }
 
-const OWN_WORDS = /** @type {const} */ ([
-  "queue_full",
-  "too_many_jobs",
-  "rate_limited",
-  "quota_exceeded",
-  "shutting_down",
-  "invalid_image",
-  "unauthorized",
-]);
-
 /**
  * What went wrong, and what to do about it.
  * @param {unknown} error
  */
 export function wordsFor(error) {
-  if (!(error instanceof Refused)) return error instanceof Error ? error.message : String(error);
-  const word = OWN_WORDS.find((one) => one === error.code) ?? "other";
-  return t(word, { n: error.retryAfter, message: error.message });
+  if (error instanceof Refused) return saidOf(error, error.retryAfter);
+  if (error instanceof Unreachable) return t("unreachable");
+  return error instanceof Error ? error.message : String(error);
 }

@@ -4,12 +4,15 @@ import { change, now } from "./store.js";
 const SHOWN_MS = 8000;
 
 /**
+ * instead: the name of a note that takes the place of the one before it of that name.
  * @param {string} text
- * @param {{kind?: "info" | "error", action?: {label: string, run: () => void} | null}} [options]
+ * @param {{kind?: "info" | "error", action?: {label: string, run: () => void} | null, instead?: string}} [options]
  */
-export function say(text, { kind = "info", action = null } = {}) {
-  const id = String(Math.random());
-  const others = now().toasts.filter((toast) => toast.text !== text || toast.action);
+export function say(text, { kind = "info", action = null, instead = "" } = {}) {
+  const id = `${instead}/${Math.random()}`;
+  const others = now().toasts.filter(
+    (toast) => (toast.text !== text || toast.action) && !(instead && toast.id.startsWith(`${instead}/`)),
+  );
   change({ toasts: [...others.slice(-2), { id, text, kind, action }] });
   setTimeout(() => dismiss(id), SHOWN_MS);
 }

@@ -1,6 +1,6 @@
 // What the server tells, and what the page keeps: types only.
 
-/** @typedef {"text2img" | "img2img" | "fill" | "controlnet" | "edit"} Mode */
+/** @typedef {"text2img" | "img2img" | "fill" | "controlnet" | "edit" | "upscale"} Mode */
 /** @typedef {"pending" | "processing" | "generated" | "completed" | "failed" | "cancelled"} JobState */
 
 /**
@@ -12,7 +12,9 @@
  *   step_cache: number | null, upscale: boolean}} RequestView
  * @typedef {{id: string, batch_id: string, index: number, state: JobState, queue_position: number,
  *   request: RequestView, created_at: string, started_at: string | null, finished_at: string | null,
- *   attempts: number, adjustments: string[], failure: {code: string, message: string} | null,
+ *   attempts: number, adjustments: string[],
+ *   notes: {text: string, sentence: import("../lib/said.js").Sentence | null}[],
+ *   failure: {code: string, message: string, sentence: import("../lib/said.js").Sentence | null} | null,
  *   pictures: {original?: PictureView, preview?: PictureView, upscaled?: PictureView},
  *   inputs: {input_images: PictureView[], mask: PictureView | null, control_image: PictureView | null}}} Job
  * @typedef {{id: string, created_at: string, size: number, owner: string | null, jobs: Job[]}} Batch
@@ -47,17 +49,24 @@
  *   position: number}} Live
  */
 
+/** @typedef {{factor: number, max_side: number}} Upscaler */
 /** @typedef {{owner: string, sees_all: boolean, manages_keys: boolean}} Caller */
-/** @typedef {{id: string, name: string, owner: string, created_at: string}} IssuedKey */
+/** @typedef {{id: string, name: string, owner: string, created_at: string,
+ *   last_used_on: string | null}} IssuedKey */
 
 /**
  * @typedef {{id: string, state: string, restarts: number, models: string[], device: string | null,
  *   device_name: string | null, memory_used_bytes: number | null, memory_total_bytes: number | null,
- *   failure: string | null}} Worker
+ *   failure: string | null, failure_code: string | null}} Worker
+ * @typedef {{at: string, cpu_percent: number, memory_used_bytes: number, pending: number, processing: number,
+ *   completed: number, worker_memory_bytes: Record<string, number>}} Sample
+ * @typedef {{id: string, name: string | null, cpu_percent: number, memory_used_bytes: number,
+ *   memory_total_bytes: number, since: string | null}} HostLoad
+ * @typedef {{load: HostLoad, samples: Sample[], whole: boolean, seen: number}} Host
  * @typedef {{version: string, draining: boolean, workers: Worker[],
  *   queue: {pending: number, processing: number, completed: number, failed: number, cancelled: number,
  *     max_pending: number},
- *   host: {cpu_percent: number, memory_used_bytes: number, memory_total_bytes: number}}} Machine
+ *   host: HostLoad, samples: Sample[]}} Machine
  */
 
 export {};

@@ -19,6 +19,7 @@ export function App({ enter }) {
   const route = useStore((state) => state.route);
   const signIn = useStore((state) => state.signIn);
   useStore((state) => state.settings.language);
+  useStore((state) => state.said);
   if (signIn !== "no") return html`<${SignIn} enter=${enter} />`;
   const View = VIEWS[route.view];
   return html`

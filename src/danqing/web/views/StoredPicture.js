@@ -3,12 +3,13 @@ import * as api from "../lib/api.js";
 import { html, useState } from "../lib/html.js";
 import { t } from "../lib/i18n.js";
 import { learnJob } from "../state/batches.js";
+import { titleOf } from "./titles.js";
 
 /**
  * @param {{job: import("../state/types.js").Job, picture: import("../state/types.js").PictureView, lazy?: boolean,
  *   alt?: string}} props
  */
-export function StoredPicture({ job, picture, lazy = false, alt = job.request.prompt }) {
+export function StoredPicture({ job, picture, lazy = false, alt = titleOf(job) }) {
   const [failed, setFailed] = useState("");
   const renew = async () => {
     if (failed) return setFailed("gone");

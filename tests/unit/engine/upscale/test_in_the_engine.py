@@ -1,17 +1,21 @@
 """The engine says which upscaler was at work, and what it did that a client may want to know."""
 
 import io
+import json
 from collections.abc import Sequence
 
 import pytest
 from PIL import Image
 
-from danqing.core.errors import ModelLoadFailure
-from danqing.core.types import ArtifactKind, RawPicture
+from danqing import __version__
+from danqing.core.errors import EngineFailure, ModelLoadFailure
+from danqing.core.types import ArtifactKind, GenerationRequest, Mode, RawPicture
+from danqing.core.upscaling import UPSCALER
 from danqing.engine import build
 from danqing.engine.build import build_engine
 from danqing.engine.spec import EngineSpec
 from danqing.engine.upscale.upscaler import OnPart, UpscalerTraits, unheard
+from tests.contracts.engine import Album
 from tests.fakes.domain import a_card, a_request
 from tests.unit.engine.upscale.drawings import Picture
 
@@ -79,3 +83,52 @@ def test_a_picture_larger_than_the_model_makes_is_told_too(
 def test_an_upscaler_that_is_not_there_is_told_when_the_engine_is_built() -> None:
     with pytest.raises(ModelLoadFailure, match="no upscaler nonsense"):
         build_engine(EngineSpec(cards=(a_card(),), device="cpu", upscaler="nonsense"))
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_picture_that_exists_is_enlarged_as_it_is_and_says_so() -> None:
+    engine = build_engine(EngineSpec(cards=(a_card(),), device="cpu"))
+    # Given a picture whose shape no model makes, with a transparent corner
+    image = Image.new("RGBA", (30, 21), (10, 200, 30, 255))
+    image.putpixel((0, 0), (1, 2, 3, 0))
+    album = Album()
+    request = GenerationRequest(
+        model=UPSCALER,
+        mode=Mode.UPSCALE,
+        prompt="a fox",
+        negative_prompt="",
+        width=120,
+        height=84,
+        num_inference_steps=1,
+        guidance_scale=0.0,
+        seed=0,
+        input_images=(album.add(image),),
+    )
+    # When it is enlarged
+    picture = engine.to_enlarge(request, read_image=album.read)
+    enlarged = engine.enlarge(picture, on_part=unheard)
+    encoded = engine.encode(enlarged, request, ArtifactKind.ORIGINAL)
+    # Then its pixels are that picture's, with white where it was transparent
+    with Image.open(io.BytesIO(encoded.content)) as made:
+        assert made.size == (encoded.width, encoded.height) == (120, 84)
+        seen = made.convert("RGB").resize((30, 21), Image.Resampling.NEAREST)
+        assert seen.getpixel((0, 0)) == (255, 255, 255)
+        assert {seen.getpixel((x, y)) for x in range(30) for y in range(21) if (x, y) != (0, 0)} == {(10, 200, 30)}
+        # And the file says that it was enlarged, and nothing of steps that nobody made
+        assert made.info["parameters"].splitlines() == [
+            "a fox",
+            f"Size: 120x84, Mode: upscale, Postprocess upscale by: 4, Postprocess upscaler: 2x-mine, "
+            f"Version: danqing {__version__}",
+        ]
+        own = json.loads(made.info["danqing"])
+        assert (own["request"]["mode"], own["size_plan"]["native"]) == ("upscale", [30, 21])
+    assert enlarged.adjustments == (SAID,)
+
+
+def test_a_damaged_picture_is_not_enlarged(asked: Sequence[str]) -> None:
+    engine, album = build_engine(EngineSpec(cards=(a_card(),), device="cpu")), Album()
+    ref = album.add(Image.new("RGB", (8, 8)))
+    album.damage(ref)
+    request = a_request(model=UPSCALER, mode=Mode.UPSCALE, width=32, height=32, input_images=(ref,))
+    with pytest.raises(EngineFailure, match="damaged"):
+        engine.to_enlarge(request, read_image=album.read)

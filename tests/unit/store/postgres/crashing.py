@@ -41,8 +41,7 @@ class Working:
     async def take(self) -> None:
         while not self.ended.is_set():
             try:
-                job_id = await self.stores.line.next("tiny", "nobody")
-                job = job_id and await self.stores.jobs.claim(job_id, f"node-{self.number}/w", utc_now())
+                job = await self.stores.line.claim("tiny", f"node-{self.number}/w", utc_now())
             except StorageFailure:
                 job = None
             if job:

@@ -20,10 +20,9 @@ async def main(url: str, node_id: str, *, dies: bool) -> None:
     await stores.nodes.beat(Node(id=node_id, name=node_id, started_at=utc_now()), lease_s=600)
 
     async def take(number: int) -> None:
-        while (job_id := await stores.line.next("tiny", "nobody")) is not None:
-            job = await stores.jobs.claim(job_id, worker_of_node(node_id, f"w{number}"), utc_now())
-            if job is not None:
-                await make(stores, job, dies=dies)
+        worker = worker_of_node(node_id, f"w{number}")
+        while (job := await stores.line.claim("tiny", worker, utc_now())) is not None:
+            await make(stores, job, dies=dies)
 
     await asyncio.gather(*(take(number) for number in range(3)))
     await stores.close()

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import create_engine
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, StorageAway
 from danqing.store.given_up import IN_DOUBT, NOT_DONE
 from danqing.store.postgres import PostgresStores
 from danqing.store.postgres_address import postgres_address
@@ -66,7 +66,7 @@ async def test_who_asks_is_answered_and_what_he_gave_up_is_never_done(url: str, 
         calls += [stores.jobs.claim(waiting.id, "w", later()), stores.jobs.claim(other.id, "w", later())]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(answer) for answer in answers] == [NOT_DONE] * 6
-        assert {type(answer) for answer in answers} == {StorageFailure}
+        assert {type(answer) for answer in answers} == {StorageAway}
     # Then nothing is done later either, once it answers
     await stores.close()  # waits for what goes on
     for job in (new, newer):
@@ -92,7 +92,7 @@ async def test_who_gives_up_a_commit_is_told_of_the_doubt(
     proxy.cut = Cut.AFTER
     job = a_job()
     # When the client has waited long enough
-    with pytest.raises(StorageFailure) as told:
+    with pytest.raises(StorageAway) as told:
         await stores.jobs.add(job, NO_LIMIT)
     # Then it hears that the job may be there, as it is, once
     assert str(told.value) == IN_DOUBT

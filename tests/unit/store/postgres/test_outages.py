@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import StorageAway
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
@@ -73,7 +73,7 @@ async def test_a_database_that_is_away_fails_calls_soon_and_comes_back_by_itself
     calls = [stores.jobs.get(job.id), stores.jobs.claim(job.id, "w", later()), stores.jobs.counts()]
     calls += [stores.jobs.add(a_job(), NO_LIMIT) for _ in range(50)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert {type(answer) for answer in answers} == {StorageFailure}
+    assert {type(answer) for answer in answers} == {StorageAway}
     assert time.monotonic() - begun < SOON_S
     # When it is there again, then they work
     server.start()
@@ -91,7 +91,7 @@ async def test_a_server_that_does_not_answer_fails_calls_soon(server: PostgresSe
     server.freeze()
     try:
         begun = time.monotonic()
-        with pytest.raises(StorageFailure):
+        with pytest.raises(StorageAway):
             await asyncio.to_thread(PostgresStores.open, url, patience=BRIEF)
         assert time.monotonic() - begun < SOON_S
     finally:
@@ -209,7 +209,7 @@ async def test_a_commit_that_stays_in_doubt_is_told_as_a_failure(
     proxy.cut = Cut.AFTER
     # Then the call fails
     job = a_job()
-    with pytest.raises(StorageFailure):
+    with pytest.raises(StorageAway):
         await stores.jobs.add(job, NO_LIMIT)
     # And the same job cannot be stored twice
     server.start()
@@ -224,7 +224,7 @@ async def test_a_lock_that_others_hold_too_long_fails_the_call(url: str) -> None
     with stores.database.engine.connect() as connection, connection.begin():
         connection.exec_driver_sql("SELECT FROM jobs FOR UPDATE")
         # Then who wants it is told so, and others are not held up
-        with pytest.raises(StorageFailure):
+        with pytest.raises(StorageAway):
             await stores.jobs.claim(job.id, "w", later())
         assert await stores.jobs.get(job.id) == job
     assert await stores.jobs.claim(job.id, "w", later())

@@ -3,9 +3,22 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
-from danqing.store import batch_rows, job_line, loading, moves, nodes, queries, submit_keys, subscriptions
+from danqing.core.batches import BatchFilter
+from danqing.store import (
+    batch_rows,
+    line_claims,
+    line_rows,
+    loading,
+    moves,
+    nodes,
+    places,
+    queries,
+    schema,
+    submit_keys,
+    subscriptions,
+)
 from danqing.store.postgres import PostgresStores
 from danqing.store.rows import job_values
 from danqing.store.turns import TURN
@@ -28,7 +41,10 @@ MORE = (
     "ANALYZE",
 )
 LINE = {"of_model": "tiny", "most": 32}
+CLAIM = {**LINE, "of_worker": "w", "now": NOW, "unread": ["job-6"], "passed_over": ["owner-1"], "max_running": 2}
 OWNER = {"of_owner": "owner-1", "of_priority": 0, "of_work": 1}
+WANTED = BatchFilter(words=("cat",), promising=True)
+SLICE = {"before": 9000, "end": 8000, "most": 20}
 PAGE = {"page_limit": 20, "page_offset": 980}
 
 
@@ -49,13 +65,20 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
 @pytest.mark.parametrize(
     ("statement", "values"),
     [
-        (job_line.HEAD, LINE),
-        (job_line.HEAD_WITHOUT_SOME, {**LINE, "passed_over": ["owner-1"]}),
-        (job_line.NAMED, {"of_model": "tiny", "of_id": "job-3"}),
-        (job_line.IS_FREE, {"of_id": "job-3"}),
+        (line_rows.HEAD, LINE),
+        (line_rows.HEAD_WITHOUT_SOME, CLAIM),
+        (line_claims.CLAIM_FIRST, CLAIM),
+        (line_claims.KEEP_FIRST, CLAIM),
+        (line_claims.FULL_OWNERS, CLAIM),
+        (line_claims.KEEP_ONE_OF, {"ids": ["job-3"], "unread": ["job-6"]}),
+        (line_claims.CLAIM_KEPT, {**CLAIM, "of_owner": "owner-1", "kept": 3}),
+        (line_claims.CLAIMED_AT, {"of_worker": "w", "now": NOW}),
+        (line_claims.WAITING_STILL, {"ids": ["job-3"]}),
+        (moves.OWNER, {"of_job": "job-3"}),
         (moves.STATE, {"of_job": "job-3"}),
         (moves.STATE_IN_ATTEMPT, {"of_job": "job-3", "of_attempt": 1}),
         (select(TURN), OWNER),
+        (places.BEFORE, {"priority": 0, "turn": 1, "sequence": 1}),
         (queries.OWNERS_PENDING_COUNT, {"owner": "owner-1"}),
         (queries.EQUAL_ID, {"owner": "owner-1", "fingerprint": "abcdef"}),
         (queries.EQUAL_ID_UNDER_WAY, {"owner": "owner-1", "fingerprint": "abcdef"}),
@@ -69,10 +92,17 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
         (submit_keys.OUTLIVED, {"now": NOW}),
         (batch_rows.PAGE, PAGE),
         (batch_rows.OWNERS_PAGE, {**PAGE, "of_owner": "owner-1"}),
+        (batch_rows.OF_SEQUENCES, {"sequences": [1, 2]}),
+        (batch_rows.END_OF_SLICE, {"before": 9000}),
+        (batch_rows.OWNERS_END_OF_SLICE, {"before": 9000, "of_owner": "owner-1"}),
+        (batch_rows.searching(None, WANTED), SLICE),
+        (batch_rows.searching("owner-1", WANTED), {**SLICE, "of_owner": "owner-1"}),
         (batch_rows.OF_ID, {"of_id": "job-3"}),
         (batch_rows.SHOWN_IDS, {"sequences": [1, 2]}),
         (subscriptions.OF_CLIENT, {"owner": "owner-1", "client": "c", "newest": 9}),
-        (job_line.RUNNING_OF_OWNERS, {}),
+        # What the database itself does for each job that goes.
+        (select(schema.subscriptions).where(schema.subscriptions.c.job_id == bindparam("of_job")), {"of_job": "job-3"}),
+        (line_rows.RUNNING_OF_OWNERS, {}),
         (queries.OWNERS_RUNNING_COUNT, {"owner": "owner-1"}),
         (nodes.ORPHANS, {"most": 100}),
         (nodes.HELD, {"of_node": "a"}),
@@ -87,23 +117,25 @@ def test_no_statement_reads_a_whole_table(crowded: PostgresStores, statement: An
     assert scans == [], plan
 
 
-@pytest.mark.parametrize("statement", [job_line.HEAD, job_line.HEAD_WITHOUT_SOME])
+@pytest.mark.parametrize(
+    "statement", [line_rows.HEAD, line_rows.HEAD_WITHOUT_SOME, line_claims.CLAIM_FIRST, line_claims.KEEP_FIRST]
+)
 def test_the_head_of_the_line_is_read_and_not_sorted_out(crowded: PostgresStores, statement: Any) -> None:  # noqa: ANN401
     # Given the plan by which the next job is found
-    plan = plan_of(crowded, statement, {**LINE, "passed_over": ["owner-1"]})
+    plan = plan_of(crowded, statement, CLAIM)
     # Then it goes by the indexes of waiting jobs, and no job is read that is not among the first
-    index = "ix_jobs_waiting" if statement is job_line.HEAD else "ix_jobs_waiting_of_owner"
-    ways = [step.split(" on jobs")[0].split("using ")[-1] for step in plan if " on jobs" in step]
-    assert set(ways) == {index}
-    if statement is job_line.HEAD:
+    index = "ix_jobs_waiting_of_owner" if statement is line_rows.HEAD_WITHOUT_SOME else "ix_jobs_waiting"
+    ways = {step.split(" on jobs")[0].split("using ")[-1] for step in plan if " on jobs" in step and "Scan" in step}
+    assert index in ways
+    assert ways <= {index, "pk_jobs", "ix_jobs_running"}, plan
+    if statement in (line_rows.HEAD, line_claims.CLAIM_FIRST):
         assert not any("Sort" in step for step in plan), plan
 
 
 async def test_claims_and_adds_work_among_many(crowded: PostgresStores) -> None:
-    named = await crowded.line.next("tiny", "job-299997")
-    assert named is not None
-    job = await crowded.jobs.claim(named, "w", NOW)
-    assert job is not None
-    assert await crowded.line.alike(job, 4, max_running_of_owner=1) != []
+    for most in (None, 3):
+        job = await crowded.line.claim("tiny", "w", NOW, max_running_of_owner=most)
+        assert job is not None
+        assert await crowded.line.alike(job, 4, max_running_of_owner=1) != []
     assert (await crowded.jobs.add(a_job(), 200_000)).turn > 0
-    assert (await crowded.line.waiting())["tiny"].jobs == 100_000
+    assert (await crowded.line.waiting())["tiny"].jobs == 99_999

@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import StorageFailure, TooManyJobs
 from danqing.core.shared_store import Node
 from danqing.core.states import JobState
+from danqing.core.types import Job
 from danqing.store.lanes import Lanes
 from danqing.store.postgres import PostgresStores
 from tests.contracts.job_store import generated, processing
@@ -52,7 +55,7 @@ async def test_closing_twice_is_fine_and_later_calls_fail(stores: PostgresStores
         stores.jobs.cancel(job.id, later()),
         stores.batches.forget(job.batch_id, None),
         stores.subscriptions.add("local", "c", job.id),
-        stores.line.next("tiny", job.id),
+        stores.line.claim("tiny", "w", later()),
         stores.nodes.alive(),
     ):
         with pytest.raises(StorageFailure):
@@ -107,27 +110,57 @@ async def test_what_is_not_promised_is_not_synced(url: str, stores: PostgresStor
 
 def test_a_lane_keeps_its_order_and_takes_one_thread() -> None:
     # Given two threads, and a lane whose first call does not end
-    lanes, go, ran = Lanes(2, "test"), threading.Event(), list[int]()
-    calls = [lanes.submit("a", lambda: go.wait(WAIT_S) and ran.append(0))]
-    calls += [lanes.submit("a", lambda number=number: ran.append(number)) for number in range(1, 20)]
+    go, ran, done = threading.Event(), list[Sequence[int]](), threading.Event()
+
+    def run(calls: Sequence[int]) -> None:
+        if calls == [0]:
+            assert go.wait(WAIT_S)
+        ran.append(calls)
+        if calls == [-1]:
+            done.set()
+
+    lanes = Lanes[int](2, "test", run)
+    for number in range(40):
+        lanes.submit("a", number)
     # Then other calls are run all the same
-    assert lanes.submit("b", lambda: "b").result(WAIT_S) == "b"
-    assert lanes.submit(None, lambda: "c").result(WAIT_S) == "c"
-    assert ran == []
-    # And the lane's own in order, but for one that was cancelled in time, also when it is closed meanwhile
-    assert calls[7].cancel()
+    lanes.submit("b", -1)
+    assert done.wait(WAIT_S)
+    assert ran == [[-1]]
+    # And the lane's own in order, those that wait together, also when it is closed meanwhile
     closing = threading.Thread(target=lanes.close)
     closing.start()
     go.set()
     closing.join(WAIT_S)
-    assert ran == [number for number in range(20) if number != 7]
+    assert ran == [[-1], [0], list(range(1, 33)), list(range(33, 40))]
     with pytest.raises(RuntimeError):
-        lanes.submit("a", lambda: None)
+        lanes.submit("a", 0)
 
 
-def test_a_call_that_fails_ends_no_lane() -> None:
-    lanes = Lanes(1, "test")
-    failing, after = lanes.submit("a", lambda: 1 / 0), lanes.submit("a", lambda: "after")
-    assert isinstance(failing.exception(WAIT_S), ZeroDivisionError)
-    assert after.result(WAIT_S) == "after"
-    lanes.close()
+async def test_adds_of_one_owner_that_meet_share_a_transaction(url: str, stores: PostgresStores) -> None:
+    # Given jobs of one owner that are all added at once
+    added = await asyncio.gather(*(stores.jobs.add(a_job(), NO_LIMIT) for _ in range(30)))
+    # Then they are stored in few transactions, in the order in which they came
+    assert len({*ask(url, "SELECT xmin FROM jobs")}) <= 5
+    assert [job.sequence for job in added] == sorted(job.sequence for job in added)
+    # And so many are as there is room for, exactly
+    answers = await asyncio.gather(
+        *(stores.jobs.add(a_job(), NO_LIMIT, max_of_owner=40) for _ in range(30)), return_exceptions=True
+    )
+    assert Counter(type(answer) for answer in answers) == {Job: 10, TooManyJobs: 20}
+    assert ask(url, "SELECT count(*) FROM jobs") == [(40,)]
+
+
+async def test_what_is_wrong_with_one_add_is_nothing_to_those_that_it_meets(url: str, stores: PostgresStores) -> None:
+    # Given adds at once of which every fifth cannot be stored, and one whose caller goes away
+    jobs = [a_job(priority=2**80 if number % 5 == 4 else 0) for number in range(20)]
+    adds = [asyncio.ensure_future(stores.jobs.add(job, NO_LIMIT)) for job in jobs]
+    await asyncio.sleep(0)
+    adds[12].cancel()
+    answers = await asyncio.gather(*adds, return_exceptions=True)
+    # Then all others are, and each caller is told of his own
+    failed = [number for number, answer in enumerate(answers) if isinstance(answer, StorageFailure)]
+    assert failed == [4, 9, 14, 19]
+    stored = [answer.id for answer in answers if isinstance(answer, Job)]
+    there = [job_id for (job_id,) in ask(url, "SELECT id FROM jobs ORDER BY sequence")]
+    assert [job_id for job_id in there if job_id != jobs[12].id] == stored
+    assert len(stored) == 15

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import make_url
 
-from danqing.core.errors import JobNotFound, StorageFailure
+from danqing.core.errors import JobNotFound, StorageAway, StorageFailure
 from danqing.store.postgres import PostgresStores
 from danqing.store.postgres_address import postgres_address
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, later
@@ -47,19 +47,47 @@ async def test_numbers_that_have_no_place_fail_alone(stores: PostgresStores) -> 
     assert await stores.jobs.unfinished() == [good]
 
 
-async def test_a_waiting_job_that_cannot_be_read_fails_when_it_is_claimed(url: str, stores: PostgresStores) -> None:
+async def test_a_waiting_job_that_cannot_be_read_is_left_to_who_can(
+    url: str, stores: PostgresStores, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Given waiting jobs, of which the first has a field that only a newer version knows
     newer, plain = [await stores.jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
     ask(url, "UPDATE jobs SET request = replace(request, '{', '{\"style\":\"ink\",') WHERE id = %s", newer.id)
-    # When another process starts, then it is left to those who can read it
+    as_it_was = ask(url, "SELECT * FROM jobs WHERE id = %s", newer.id)
     again = PostgresStores.open(url)
-    assert ask(url, "SELECT state FROM jobs WHERE id = %s", newer.id) == [("pending",)]
-    # When it is claimed by one who cannot, then it has failed, and does not stand in the way
-    assert await again.line.next("tiny", newer.id) == newer.id
+    # When one who cannot read it claims, by its id or the next of all, then it does not stand in the way
     assert await again.jobs.claim(newer.id, "w", later()) is None
-    assert ask(url, "SELECT state, failure_code FROM jobs WHERE id = %s", newer.id) == [("failed", "storage_failure")]
-    assert await again.line.next("tiny", newer.id) == plain.id
+    claimed = await again.line.claim("tiny", "w", later())
+    assert claimed is not None
+    assert claimed.id == plain.id
+    for _ in range(3):
+        assert await again.line.claim("tiny", "w", later(), max_running_of_owner=9) is None
+        assert await again.line.first("tiny", 9) == []
+    # And stays as it is, of which is told, once
+    assert again.line.leaves_some("tiny")
+    assert ask(url, "SELECT * FROM jobs WHERE id = %s", newer.id) == as_it_was
+    assert ask(url, "SELECT job_id FROM attempts") == [(plain.id,)]
+    assert capsys.readouterr().out.count("waiting_job_unreadable") == 1
+    # When one who can read it has claimed it, then nothing is left
+    ask(url, "UPDATE jobs SET request = replace(request, '\"style\":\"ink\",', '') WHERE id = %s", newer.id)
+    claimed = await stores.line.claim("tiny", "w", later())
+    assert claimed is not None
+    assert (claimed.id, len(claimed.attempts)) == (newer.id, 1)
+    assert await again.line.claim("tiny", "w", later()) is None
+    assert not again.line.leaves_some("tiny")
     await again.close()
+
+
+async def test_many_that_cannot_be_read_hide_nothing_for_long(url: str, stores: PostgresStores) -> None:
+    # Given more of them in front than one call looks at
+    for _ in range(40):
+        await stores.jobs.add(a_job(priority=1), NO_LIMIT)
+    ask(url, "UPDATE jobs SET request = replace(request, '{', '{\"style\":\"ink\",')")
+    plain = await stores.jobs.add(a_job(), NO_LIMIT)
+    # Then after a few calls the one behind them is found
+    claimed = [await stores.line.claim("tiny", "w", later()) for _ in range(4)]
+    assert [job.id for job in claimed if job is not None] == [plain.id]
+    assert ask(url, "SELECT count(*) FROM jobs WHERE state = 'pending' AND attempt_count = 0") == [(40,)]
 
 
 async def test_an_orphan_that_cannot_be_read_is_left_to_who_can(
@@ -87,8 +115,9 @@ async def test_prompts_do_not_reach_the_log(
     job = await stores.jobs.add(a_job(), NO_LIMIT)
     ask(url, "ALTER TABLE jobs ADD CHECK (prompt <> 'a secret wish')")
     for bad in (a_job(id=job.id, request=a_request(prompt="a wish")), a_job(request=a_request(prompt="a secret wish"))):
-        with pytest.raises(StorageFailure):
+        with pytest.raises(StorageFailure) as failure:
             await stores.jobs.add(bad, NO_LIMIT)
+        assert not isinstance(failure.value, StorageAway)  # the same would fail again
     told = capsys.readouterr().out
     assert "store_call_failed" in told
     assert "wish" not in told

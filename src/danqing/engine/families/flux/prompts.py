@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.loaded_model import Prompts
@@ -41,8 +42,8 @@ class PromptEncoder:
             states.append(both[0])
             pooled.append(both[1])
             cuts = (
-                f"prompt cut to {limit} tokens" if t5_cut else None,
-                f"prompt cut to {clip_limit} tokens for CLIP, which sums it up" if clip_cut else None,
+                says("cut", parameter="prompt", tokens=limit) if t5_cut else None,
+                says("cut_for_clip", tokens=clip_limit) if clip_cut else None,
             )
             adjustments.append(tuple(cut for cut in cuts if cut))
         return Prompts(

@@ -14,6 +14,7 @@ from transformers import Qwen2VLImageProcessorPil
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
+from danqing.core.sentences import says
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.loaded_model import Prompts, Size
 from danqing.engine.families.loading import is_local, load_pipeline, translated_loading
@@ -63,7 +64,7 @@ class QwenImage:
         if not self._references or not self.parts.vae.use_tiling:
             return prompts
         tiled = [
-            ("input images encoded in tiles for lack of memory",)
+            (says("encoded_in_tiles"),)
             if any(max(picture.size) > self.tile_side for picture in self._references.for_latents(order))
             else ()
             for order in orders

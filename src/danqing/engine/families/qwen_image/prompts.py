@@ -14,6 +14,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImage
 from PIL import Image
 from torch import Tensor
 
+from danqing.core.sentences import says
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.loaded_model import Prompts
 from danqing.engine.families.qwen_image.capabilities import MAX_PROMPT_TOKENS
@@ -58,12 +59,12 @@ class PromptEncoder:
             if request.guidance_scale > NO_GUIDANCE:
                 texts["negative_prompt"] = (request.negative_prompt or NOTHING, negative)
             elif request.negative_prompt and request.guidance_scale:
-                said.append("negative_prompt not used, because guidance_scale is not above 1")
+                said.append(says("negative_not_used_below"))
             for name, (text, encodings) in texts.items():
                 encoding, cut = self._encoding(text, limit, pictures, digests)
                 encodings.append(encoding)
                 if cut:
-                    said.append(f"{name} cut to {limit} tokens")
+                    said.append(says("cut", parameter=name, tokens=limit))
             adjustments.append(tuple(said))
         return Prompts(
             arguments={

@@ -29,7 +29,9 @@ from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.autoencoder_kl import encode
 from danqing.engine.families.flow import steps_taken
+from danqing.engine.families.placement import comes_in_layers
 from danqing.engine.families.z_image.controlnets import COMPONENT
+from danqing.engine.families.z_image.text_once import TextOnce
 
 # diffusers is not typed: its pipelines, their parts and what they pass each other are Any.
 
@@ -145,6 +147,8 @@ def pipeline_for(
         scale = conditioning_scale if said is None else said
         return controlled, inputs if scale is None else inputs | {"controlnet_conditioning_scale": scale}
     parts.pop(COMPONENT, None)
+    if not comes_in_layers(parts["transformer"]):  # each of which calls the next one to the device
+        parts["transformer"] = TextOnce(parts["transformer"])
     if not starts:
         return Text2Img(**parts), inputs
     inputs |= {"image": [Image.fromarray(start.rgb) for start in starts], "strength": request.strength}

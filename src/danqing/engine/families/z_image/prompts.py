@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.loaded_model import Prompts
@@ -36,7 +37,7 @@ class PromptEncoder:
                 embedding, cut = self._embedding(text, limit)
                 encoded.append(embedding)
                 if cut:
-                    said.append(f"{name} cut to {limit} tokens")
+                    said.append(says("cut", parameter=name, tokens=limit))
             adjustments.append(tuple(said))
         return Prompts(
             arguments={"prompt_embeds": positive, "negative_prompt_embeds": negative or None},

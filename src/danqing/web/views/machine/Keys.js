@@ -1,7 +1,7 @@
 // Hands out keys, and takes them back. For the administrator.
 import { copyText } from "../../lib/clipboard.js";
 import { html, useEffect, useState } from "../../lib/html.js";
-import { date, t } from "../../lib/i18n.js";
+import { date, dayName, t } from "../../lib/i18n.js";
 import { issueKey, readKeys, revokeKey } from "../../state/keys.js";
 import { useStore } from "../../state/store.js";
 import { wordsFor } from "../../state/submitting.js";
@@ -60,7 +60,8 @@ export function Keys() {
       ${(keys ?? []).map(
         (key) => html`<li key=${key.id}>
           <strong>${key.name}</strong>
-          <span class="hint">${date(key.created_at)}</span>
+          <span class="hint">${t("issuedOn", { date: date(key.created_at) })}</span>
+          <span class="hint">${key.last_used_on ? t("lastUsed", { date: dayName(`${key.last_used_on}T12:00:00Z`) }) : t("neverUsed")}</span>
           <button type="button" class="plain-button danger" aria-label=${`${t("revoke")}: ${key.name}`} onClick=${() => revoke(key.id)}>
             ${t(asked === key.id ? "revokeSure" : "revoke")}
           </button>

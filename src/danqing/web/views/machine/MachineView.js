@@ -1,5 +1,5 @@
-// What the machine is doing, now and since the page was opened.
-import { html, useEffect } from "../../lib/html.js";
+// What the machine is doing, now and in the last hour.
+import { html, useEffect, useMemo } from "../../lib/html.js";
 import { bytes, number, percent, t } from "../../lib/i18n.js";
 import { watchMachine } from "../../state/machine.js";
 import { useStore } from "../../state/store.js";
@@ -9,57 +9,96 @@ import { WorkerCard } from "./WorkerCard.js";
 
 const RATE_OVER_MS = 60_000;
 
+/** @typedef {import("../../state/types.js").Sample} Sample */
+/** @typedef {import("../../state/types.js").Host} Host */
+
 export function MachineView() {
-  const samples = useStore((state) => state.samples);
+  const machine = useStore((state) => state.machine);
   const managesKeys = useStore((state) => state.caller?.manages_keys ?? false);
   useEffect(watchMachine, []);
-  const last = samples.at(-1)?.machine;
-  if (!last) return html`<p class="nothing" role="status">${t("noSamples")}</p>`;
-  const { queue, host, workers } = last;
-  const rates = samples.map((_, place) => rateAt(samples, place));
+  const hosts = [...(machine?.hosts.values() ?? [])].sort((one, other) => (one.load.id < other.load.id ? -1 : 1));
+  // What the queue was is told by each host alike: the one that remembers most tells it for all.
+  const samples = hosts.reduce((most, { samples }) => (samples.length > most.length ? samples : most), /** @type {Sample[]} */ ([]));
+  const rates = useMemo(() => ratesOf(samples), [samples]);
+  if (!machine) return html`<p class="nothing" role="status">${t("noSamples")}</p>`;
+  const { latest } = machine;
+  const { queue, workers } = latest;
+  const span = spanOf(hosts);
   return html`<div class="machine">
     <h1 class="unseen">${t("machine")}</h1>
-    ${last.draining && html`<p class="adjusted" role="status">${t("draining")}</p>`}
-    <section class="figures" aria-label=${t("since")}>
-      <${LineChart}
-        title=${t("queue")}
-        value=${number(queue.pending)}
-        note=${t("ofMost", { n: number(queue.max_pending) })}
-        points=${samples.map(({ machine }) => machine.queue.pending)}
-      />
-      <${LineChart} title=${t("running")} value=${number(queue.processing)} points=${samples.map(({ machine }) => machine.queue.processing)} />
-      <${LineChart} title=${t("throughput")} value=${number(rates.at(-1) ?? 0, 1)} points=${rates} />
-      <${LineChart} title=${t("cpu")} value=${percent(host.cpu_percent / 100)} points=${samples.map(({ machine }) => machine.host.cpu_percent)} most=${100} />
-      <${LineChart}
-        title=${t("hostMemory")}
-        value=${bytes(host.memory_used_bytes)}
-        note=${t("usedOf", { used: percent(host.memory_used_bytes / host.memory_total_bytes), total: bytes(host.memory_total_bytes) })}
-        points=${samples.map(({ machine }) => machine.host.memory_used_bytes)}
-        most=${host.memory_total_bytes}
-      />
+    ${latest.draining && html`<p class="adjusted" role="status">${t("draining")}</p>`}
+    <section class="figures" aria-label=${t("lastHour")}>
+      <${LineChart} title=${t("queue")} value=${number(queue.pending)} note=${t("ofMost", { n: number(queue.max_pending) })} points=${pointsOf(samples, (one) => one.pending)} span=${span} />
+      <${LineChart} title=${t("running")} value=${number(queue.processing)} points=${pointsOf(samples, (one) => one.processing)} span=${span} />
+      <${LineChart} title=${t("throughput")} value=${number(rates.at(-1)?.value ?? 0, 1)} points=${rates} span=${span} />
     </section>
+    ${hosts.map((host) => html`<${HostFigures} key=${host.load.id} host=${host} named=${hosts.length > 1} span=${span} />`)}
     <h2>${t("workers")}</h2>
     <section class="workers">
-      ${workers.map((worker, place) => html`<${WorkerCard} key=${worker.id} worker=${worker} points=${samples.map(({ machine }) => machine.workers[place]?.memory_used_bytes ?? 0)} />`)}
+      ${workers.map((worker) => html`<${WorkerCard} key=${worker.id} worker=${worker} points=${pointsOf(samples, (one) => one.worker_memory_bytes[worker.id] ?? null)} span=${span} />`)}
     </section>
     ${managesKeys && html`<${Keys} />`}
     <dl class="totals">
       ${/** @type {const} */ (["completed", "failed", "cancelled"]).map((state) => html`<div><dt>${t(state)}</dt><dd>${number(queue[state])}</dd></div>`)}
     </dl>
-    <p class="hint">${t("version", { version: last.version })}</p>
+    <p class="hint">${t("version", { version: latest.version })} · ${t("lastHour")}</p>
   </div>`;
 }
 
 /**
- * Pictures completed within the minute before a sample.
- * @param {import("../../state/store.js").Sample[]} samples
- * @param {number} place
+ * Processor and memory of a host. named: there are several.
+ * @param {{host: Host, named: boolean, span: [number, number]}} props
  */
-function rateAt(samples, place) {
-  const end = samples[place];
-  if (!end) return 0;
-  const begin = samples.find((sample) => sample.at >= end.at - RATE_OVER_MS) ?? end;
-  const made = end.machine.queue.completed - begin.machine.queue.completed;
-  const minutes = Math.max(1 / 6, (end.at - begin.at) / RATE_OVER_MS);
-  return Math.max(0, made / minutes);
+function HostFigures({ host, named, span }) {
+  const { load, samples } = host;
+  const name = load.name ?? load.id;
+  return html`<section class="figures hosts" aria-label=${`${t("host")}: ${name}`}>
+    ${named && html`<h2>${name}</h2>`}
+    <${LineChart} title=${t("cpu")} value=${percent(load.cpu_percent / 100)} points=${pointsOf(samples, (one) => one.cpu_percent)} span=${span} most=${100} />
+    <${LineChart}
+      title=${t("hostMemory")}
+      value=${bytes(load.memory_used_bytes)}
+      note=${t("usedOf", { used: percent(load.memory_used_bytes / load.memory_total_bytes), total: bytes(load.memory_total_bytes) })}
+      points=${pointsOf(samples, (one) => one.memory_used_bytes)}
+      span=${span}
+      most=${load.memory_total_bytes}
+    />
+  </section>`;
+}
+
+/**
+ * @param {Sample[]} samples
+ * @param {(sample: Sample) => number | null} pick
+ */
+function pointsOf(samples, pick) {
+  return samples.flatMap((sample) => {
+    const value = pick(sample);
+    return value === null ? [] : [{ at: Date.parse(sample.at), value }];
+  });
+}
+
+/**
+ * All charts have the same span of time, so that what happened together is seen together.
+ * @param {Host[]} hosts
+ * @returns {[number, number]}
+ */
+function spanOf(hosts) {
+  const begins = hosts.flatMap(({ samples }) => (samples[0] ? [Date.parse(samples[0].at)] : []));
+  const ends = hosts.flatMap(({ samples }) => samples.slice(-1).map((sample) => Date.parse(sample.at)));
+  return [Math.min(...begins), Math.max(...ends)];
+}
+
+/**
+ * Pictures completed within the minute before each sample, a minute.
+ * @param {Sample[]} samples
+ */
+function ratesOf(samples) {
+  let first = 0;
+  return samples.map((sample, place) => {
+    const at = Date.parse(sample.at);
+    while (first < place && at - Date.parse(samples[first]?.at ?? "") > RATE_OVER_MS) first += 1;
+    const begin = samples[first] ?? sample;
+    const minutes = Math.max(1 / 6, (at - Date.parse(begin.at)) / RATE_OVER_MS);
+    return { at, value: Math.max(0, (sample.completed - begin.completed) / minutes) };
+  });
 }

@@ -123,7 +123,7 @@ export function Form() {
           <${Loras} model=${model} />
           <label class="tick">
             <input type="checkbox" name="upscale" checked=${form.upscale} onChange=${(/** @type {any} */ event) => fill({ upscale: event.target.checked })} />
-            <span>${t("upscale")}</span>
+            <span>${t("alsoUpscale")}</span>
           </label>
           ${model.step_cache &&
           form.mode !== "controlnet" &&

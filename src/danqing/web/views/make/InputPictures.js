@@ -5,6 +5,7 @@ import { t } from "../../lib/i18n.js";
 import { fill, modelMeant, mostInputs } from "../../state/form.js";
 import { addInputs, setControl, setInputs } from "../../state/inputs.js";
 import { change, useStore } from "../../state/store.js";
+import { EnlargeButton } from "../EnlargeButton.js";
 import { Icon } from "../Icon.js";
 import { MaskEditor } from "./MaskEditor.js";
 import { PicturePicker } from "./PicturePicker.js";
@@ -22,7 +23,7 @@ export function InputPictures() {
       ${form.mode === "fill" && first
         ? html`<${MaskEditor} key=${first.id} picture=${first} />`
         : html`<div class=${shown.length ? "thumbs" : ""}>
-            ${shown.map((picture) => html`<${Thumb} key=${picture.id} picture=${picture} drop=${() => setInputs(inputs.filter((one) => one.id !== picture.id))} />`)}
+            ${shown.map((picture) => html`<${Thumb} key=${picture.id} picture=${picture} mayEnlarge=${true} drop=${() => setInputs(inputs.filter((one) => one.id !== picture.id))} />`)}
             ${shown.length < most && html`<${PicturePicker} small=${shown.length > 0} several=${most > 1} take=${addInputs} />`}
           </div>`}
     </div>
@@ -71,13 +72,16 @@ function Lines({ picture }) {
   );
 }
 
-/** @param {{picture: import("../../state/types.js").InputPicture, drop: () => void}} props */
-function Thumb({ picture, drop }) {
+/**
+ * @param {{picture: import("../../state/types.js").InputPicture, drop: () => void, mayEnlarge?: boolean}} props
+ */
+function Thumb({ picture, drop, mayEnlarge = false }) {
   return html`<figure class="thumb">
     <img src=${picture.url} alt=${`${picture.width} × ${picture.height}`} />
     <figcaption>${picture.width} × ${picture.height}</figcaption>
     <button type="button" class="round small on-picture" aria-label=${t("removePicture")} onClick=${drop}>
       <${Icon} name="close" />
     </button>
+    ${mayEnlarge && html`<${EnlargeButton} picture=${picture} read=${async () => picture.blob} prompt="" beside=${true} />`}
   </figure>`;
 }

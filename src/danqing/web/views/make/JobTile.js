@@ -1,17 +1,17 @@
 // One picture on its way: its place in the queue, its steps and what it looks like so far, then itself.
 import { html } from "../../lib/html.js";
 import { duration, t } from "../../lib/i18n.js";
+import { saidOf } from "../../lib/said.js";
 import { cancelJob, isOver } from "../../state/batches.js";
 import { open } from "../../state/routes.js";
 import { useStore } from "../../state/store.js";
 import { makeAgain } from "../../state/submitting.js";
 import { StoredPicture } from "../StoredPicture.js";
 import { Icon } from "../Icon.js";
+import { titleOf } from "../titles.js";
 
 /** @typedef {import("../../state/types.js").Job} Job */
 /** @typedef {import("../../state/types.js").Live} Live */
-
-const HINTED = /** @type {const} */ (["out_of_memory", "too_large_for_device", "job_timeout", "lora_failure"]);
 
 /** @param {{job: Job}} props */
 export function JobTile({ job }) {
@@ -20,7 +20,7 @@ export function JobTile({ job }) {
   const picture = job.pictures.original;
   return html`<div class="tile" data-state=${job.state} data-job=${job.id} style=${shape}>
     ${picture
-      ? html`<button type="button" class="tile-picture" aria-label=${t("pictureOf", { prompt: job.request.prompt })} onClick=${() => open(job.id)}>
+      ? html`<button type="button" class="tile-picture" aria-label=${t("pictureOf", { prompt: titleOf(job) })} onClick=${() => open(job.id)}>
           <${StoredPicture} job=${job} picture=${picture} />
         </button>`
       : live?.preview
@@ -34,13 +34,14 @@ export function JobTile({ job }) {
 function Going({ job, live }) {
   const share = live?.total ? live.step / live.total : 0;
   const place = live?.position ?? job.queue_position;
+  const enlarges = live?.stage === "upscaling" || job.request.mode === "upscale";
   const left = live && live.step > 0 ? (live.elapsed / live.step) * (live.total - live.step) : null;
   const progress = { "--share": share };
   let words = t("processing");
   if (job.state === "pending") words = place > 0 ? t("pendingAt", { n: place }) : t("pending");
   else if (live?.total) {
-    words = t(live.stage === "upscaling" ? "partOf" : "stepOf", { step: live.step, total: live.total });
-  } else words = t(job.state === "generated" ? "generated" : "starting");
+    words = t(enlarges ? "partOf" : "stepOf", { step: live.step, total: live.total });
+  } else words = t(job.state === "generated" || enlarges ? "generated" : "starting");
   return html`<div class="going">
     <div class="going-words">
       <p>${words}${left !== null && live && live.step < live.total && html`<span>${t("left", { time: duration(Math.max(1, left)) })}</span>`}</p>
@@ -65,12 +66,10 @@ function Going({ job, live }) {
 /** @param {{job: Job}} props */
 function Ended({ job }) {
   if (job.state === "completed") return null;
-  const hint = HINTED.find((code) => code === job.failure?.code);
   return html`<div class="ended">
     ${job.state === "failed" && html`<${Icon} name="warning" />`}
     <strong>${t(job.state === "failed" ? "failed" : "cancelled")}</strong>
-    ${job.failure && !hint && html`<p>${job.failure.message}</p>`}
-    ${job.failure && html`<p>${t(`failureHint_${hint ?? "other"}`)}</p>`}
+    ${job.failure && html`<p>${saidOf(job.failure)}</p>`}
     <button type="button" class="plain-button" onClick=${() => void makeAgain(job, {})}>${t("again")}</button>
   </div>`;
 }

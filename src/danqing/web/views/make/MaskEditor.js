@@ -4,6 +4,7 @@ import { t } from "../../lib/i18n.js";
 import { maskOf, paint, paintedOf } from "../../lib/mask.js";
 import { setInputs } from "../../state/inputs.js";
 import { change, now } from "../../state/store.js";
+import { EnlargeButton } from "../EnlargeButton.js";
 import { Icon } from "../Icon.js";
 
 /** @typedef {import("../../lib/mask.js").Stroke} Stroke */
@@ -113,6 +114,7 @@ export function MaskEditor({ picture }) {
       <button type="button" class="round small on-picture" aria-label=${t("removePicture")} onClick=${() => setInputs([])}>
         <${Icon} name="close" />
       </button>
+      <${EnlargeButton} picture=${picture} read=${async () => picture.blob} prompt="" beside=${true} />
     </div>
     <div class="mask-tools">
       <button type="button" class="round small" aria-pressed=${!erase ? "true" : "false"} title=${t("brush")} aria-label=${t("brush")} onClick=${() => setErase(false)}><${Icon} name="brush" /></button>

@@ -11,6 +11,7 @@ export const MODE_WORDS = /** @type {const} */ ({
   fill: "fillMode",
   controlnet: "controlnet",
   edit: "edit",
+  upscale: "upscale",
 });
 const HINTS = /** @type {const} */ ({
   text2img: "text2imgHint",
@@ -18,6 +19,7 @@ const HINTS = /** @type {const} */ ({
   fill: "fillHint",
   controlnet: "controlnetHint",
   edit: "editHint",
+  upscale: "upscaleHint",
 });
 
 export function Modes() {

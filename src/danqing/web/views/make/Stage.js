@@ -4,6 +4,7 @@ import { t } from "../../lib/i18n.js";
 import { cancelJob, isOver } from "../../state/batches.js";
 import { fill } from "../../state/form.js";
 import { useStore } from "../../state/store.js";
+import { titleOf } from "../titles.js";
 import { JobTile } from "./JobTile.js";
 
 const EXAMPLES = /** @type {const} */ (["example1", "example2", "example3"]);
@@ -31,7 +32,7 @@ export function Stage() {
       ${batch.jobs.map((job) => html`<${JobTile} key=${job.id} job=${job} />`)}
     </div>
     <footer class="stage-foot">
-      <p>${batch.jobs[0]?.request.prompt}</p>
+      <p>${batch.jobs[0] && titleOf(batch.jobs[0])}</p>
       ${running.length > 1 &&
       html`<button type="button" class="plain-button" onClick=${() => running.forEach((job) => void cancelJob(job))}>${t("cancelAll")}</button>`}
     </footer>

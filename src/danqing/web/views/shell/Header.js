@@ -60,5 +60,5 @@ function switchTheme() {
 
 function signOut() {
   api.signIn("", false);
-  change({ signIn: "needed", caller: null, batches: new Map(), stageBatch: null });
+  change({ signIn: "needed", caller: null, batches: new Map(), stageBatch: null, machine: null, keys: null });
 }

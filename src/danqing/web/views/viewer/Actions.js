@@ -6,10 +6,9 @@ import { t } from "../../lib/i18n.js";
 import { download } from "../../lib/pictures.js";
 import { asCurl, asJavaScript, asPython } from "../../lib/snippets.js";
 import { modesOnOffer } from "../../state/form.js";
-import { removeSoon } from "../../state/gallery.js";
 import { asInput, reuseJob } from "../../state/inputs.js";
-import { close, go, open } from "../../state/routes.js";
-import { makeAgain, wordsFor } from "../../state/submitting.js";
+import { go } from "../../state/routes.js";
+import { enlarge, makeAgain, notEnlarged, wordsFor } from "../../state/submitting.js";
 import { say } from "../../state/toasts.js";
 import { Icon } from "../Icon.js";
 
@@ -22,11 +21,13 @@ const LANGUAGES = /** @type {const} */ ([
 ]);
 
 /**
- * @param {{job: Job, compare: boolean, setCompare: (compare: boolean) => void, after: string | null}} props
+ * @param {{job: Job, compare: boolean, setCompare: (compare: boolean) => void, remove: () => void}} props
  */
-export function Actions({ job, compare, setCompare, after }) {
+export function Actions({ job, compare, setCompare, remove }) {
   const [busy, setBusy] = useState(false);
   const picture = job.pictures.original;
+  const wasDrawn = job.request.mode !== "upscale";
+  const unable = job.pictures.upscaled ? t("upscaledAlready") : picture && notEnlarged(picture);
   /** @param {() => Promise<void>} work */
   const once = (work) => async () => {
     setBusy(true);
@@ -49,27 +50,24 @@ export function Actions({ job, compare, setCompare, after }) {
     await makeAgain(job, changes);
   });
   const use = onMake(async () => picture && asInput([await api.picture(picture.url)]));
-  const remove = () => {
-    const undo = removeSoon(job);
-    if (after) open(after);
-    else close();
-    say(t("removed"), { action: { label: t("undo"), run: undo } });
-  };
   return html`<div class="actions">
     ${picture &&
     html`<div class="action-grid">
       ${modesOnOffer().length > 1 &&
       html`<button type="button" class="second-button" disabled=${busy} onClick=${use}><${Icon} name="use" />${t("useAsInput")}</button>`}
-      <button type="button" class="second-button" disabled=${busy} onClick=${vary}><${Icon} name="vary" />${t("vary")}</button>
+      ${wasDrawn &&
+      html`<button type="button" class="second-button" disabled=${busy} onClick=${vary}><${Icon} name="vary" />${t("vary")}</button>`}
       <button
         type="button"
         class="second-button"
-        disabled=${busy || Boolean(job.pictures.upscaled)}
-        onClick=${onMake(() => makeAgain(job, { upscale: true }))}
+        disabled=${busy || Boolean(unable)}
+        title=${unable}
+        onClick=${onMake(async () => enlarge(await api.picture(picture.url), job.request.prompt))}
       >
-        <${Icon} name="enlarge" />${t(job.pictures.upscaled ? "upscaledAlready" : "upscaleThis")}
+        <${Icon} name="upscale" />${t(job.pictures.upscaled ? "upscaledAlready" : "upscaleThis")}
       </button>
-      <button type="button" class="second-button" disabled=${busy} onClick=${once(() => reuseJob(job))}><${Icon} name="reuse" />${t("reuse")}</button>
+      ${wasDrawn &&
+      html`<button type="button" class="second-button" disabled=${busy} onClick=${once(() => reuseJob(job))}><${Icon} name="reuse" />${t("reuse")}</button>`}
       ${job.inputs.input_images.length > 0 &&
       html`<button type="button" class="second-button" aria-pressed=${compare ? "true" : "false"} onClick=${() => setCompare(!compare)}>
         <${Icon} name="compare" />${t("compare")}
@@ -110,7 +108,8 @@ function Downloads({ job }) {
  */
 async function save(job, kind, picture) {
   const words = job.request.prompt.match(/[\p{L}\p{N}]+/gu) ?? [];
-  const name = [...words.slice(0, 6), job.request.seed, ...(kind === "original" ? [] : [kind])].join("-");
+  const mark = job.request.mode === "upscale" ? "x4" : job.request.seed;
+  const name = [...words.slice(0, 6), mark, ...(kind === "original" ? [] : [kind])].join("-");
   try {
     download(await api.picture(picture.url), `${name}.${picture.media_type.split("/")[1]}`);
   } catch (error) {

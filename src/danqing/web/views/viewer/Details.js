@@ -1,10 +1,12 @@
 // Everything that a picture was made with.
-import { adjustmentIn } from "../../lib/adjustments.js";
 import * as api from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { bytes, date, duration, number, t } from "../../lib/i18n.js";
+import { saidBy } from "../../lib/said.js";
 import { now, useStore } from "../../state/store.js";
+import { EnlargeButton } from "../EnlargeButton.js";
 import { MODE_WORDS } from "../make/Modes.js";
+import { titleOf } from "../titles.js";
 
 /**
  * Whose it is, where several people's are shown.
@@ -20,17 +22,18 @@ function ownerOf(job) {
 /** @param {{job: import("../../state/types.js").Job}} props */
 export function Details({ job }) {
   const { request, pictures, inputs } = job;
+  const wasDrawn = request.mode !== "upscale";
   const models = useStore((state) => state.models);
   const title = models?.find((model) => model.id === request.model)?.title ?? request.model;
   const seconds = job.started_at && job.finished_at ? (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000 : null;
   /** @type {[string, string | null][]} */
   const rows = [
-    [t("model"), title],
+    [t("model"), wasDrawn ? title : null],
     [t("filterMode"), t(MODE_WORDS[request.mode])],
     [t("size"), `${request.width} × ${request.height}`],
-    [t("steps"), number(request.num_inference_steps)],
+    [t("steps"), wasDrawn ? number(request.num_inference_steps) : null],
     [t("guidance"), request.guidance_scale ? number(request.guidance_scale, 2) : null],
-    [t("seed"), request.seed],
+    [t("seed"), wasDrawn ? request.seed : null],
     [t("strength"), request.strength === null ? null : number(request.strength, 2)],
     [t("conditioning"), request.controlnet_conditioning_scale === null ? null : number(request.controlnet_conditioning_scale, 2)],
     [t("loras"), request.loras.map((lora) => `${lora.name} × ${number(lora.scale, 2)}`).join(", ") || null],
@@ -43,11 +46,18 @@ export function Details({ job }) {
   const sources = [...inputs.input_images, ...[inputs.mask, inputs.control_image].flatMap((one) => one ?? [])];
   return html`<section class="details">
     <h2 class="unseen">${t("details")}</h2>
-    <p class="said">${request.prompt}</p>
+    <p class="said">${titleOf(job)}</p>
     ${request.negative_prompt && html`<p class="said negative"><strong>${t("negative")}</strong>${request.negative_prompt}</p>`}
-    ${job.adjustments.map((text) => html`<p class="adjusted"><strong>${t("adjusted")}</strong>${adjustmentIn(text, now().settings.language)}</p>`)}
+    ${job.notes.length > 0 &&
+    html`<div class="adjusted">
+      <strong>${t("adjusted")}</strong>
+      ${job.notes.map(({ text, sentence }) => html`<p lang=${saidBy(sentence) ? null : "en"}>${saidBy(sentence) ?? text}</p>`)}
+    </div>`}
     ${sources.length > 0 &&
-    html`<div class="sources">${sources.map((source) => html`<img src=${api.at(source.url)} alt=${`${t("before")}: ${source.width} × ${source.height}`} />`)}</div>`}
+    html`<div class="sources">${sources.map((source) => html`<figure key=${source.url}>
+        <img src=${api.at(source.url)} alt=${`${t("before")}: ${source.width} × ${source.height}`} />
+        ${inputs.input_images.includes(source) && html`<${EnlargeButton} picture=${source} read=${() => api.picture(source.url)} prompt=${request.prompt} />`}
+      </figure>`)}</div>`}
     <dl>
       ${rows.map(([name, value]) => value !== null && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
     </dl>

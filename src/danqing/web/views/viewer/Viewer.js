@@ -1,22 +1,22 @@
-// One picture, as large as the window lets it be, with everything that can be done with it.
+// One picture, as large as the window lets it be or pixel by pixel, with everything that can be done with it.
 import * as api from "../../lib/api.js";
-import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { classes, html, useEffect, useRef, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { jobOf, learnJob } from "../../state/batches.js";
-import { more } from "../../state/gallery.js";
+import { more, removeSoon } from "../../state/gallery.js";
 import { close, open } from "../../state/routes.js";
 import { now, useStore } from "../../state/store.js";
 import { Icon } from "../Icon.js";
-import { StoredPicture } from "../StoredPicture.js";
 import { Actions } from "./Actions.js";
-import { BeforeAfter } from "./BeforeAfter.js";
 import { Details } from "./Details.js";
+import { Frame } from "./Frame.js";
 
 /** @param {{jobId: string}} props */
 export function Viewer({ jobId }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useStore((state) => state.batches);
   const [compare, setCompare] = useState(false);
+  const [actual, setActual] = useState(false);
   const [gone, setGone] = useState(false);
   const job = jobOf(jobId);
 
@@ -28,29 +28,39 @@ export function Viewer({ jobId }) {
   useEffect(() => {
     setGone(false);
     setCompare(false);
+    setActual(false);
     if (jobOf(jobId)) return;
     api.job(jobId).then(learnJob, () => setGone(true));
   }, [jobId]);
 
   const order = orderOfJobs();
   const at = order.indexOf(jobId);
+  const after = order[at + 1] ?? order[at - 1] ?? null;
   /** @param {number} step */
   const turn = (step) => {
     const target = order[at + step];
     if (target) open(target);
     if (at + step >= order.length - 5) void more();
   };
+  const remove = () => {
+    if (!job) return;
+    removeSoon(job);
+    if (after) open(after);
+    else close();
+  };
   /** @param {KeyboardEvent} event */
   const keys = (event) => {
-    if (event.target instanceof HTMLInputElement) return;
+    if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "ArrowLeft") turn(-1);
     else if (event.key === "ArrowRight") turn(1);
     else if (event.key === "Home" && order[0]) open(order[0]);
+    else if (event.key === "z") setActual(!actual);
+    else if (event.key === "Delete") remove();
     else return;
     event.preventDefault();
   };
   const picture = job?.pictures.original;
-  const source = job?.inputs.input_images[0];
+  const sizeWord = actual ? "wholePicture" : "actualSize";
   return html`<dialog
     ref=${dialog}
     class="viewer"
@@ -58,19 +68,21 @@ export function Viewer({ jobId }) {
     onCancel=${(/** @type {Event} */ event) => (event.preventDefault(), close())}
     onKeyDown=${keys}
   >
-    <div class="viewer-stage" onClick=${(/** @type {Event} */ event) => event.target === event.currentTarget && close()}>
-      ${job && picture && compare && source
-        ? html`<${BeforeAfter} before=${source} after=${picture} />`
-        : job && picture
-          ? html`<${StoredPicture} key=${picture.url} job=${job} picture=${picture} />`
-          : html`<p class="gone">${gone ? t("pictureGone") : ""}</p>`}
+    <div class=${classes("viewer-stage", actual && "actual")}>
+      ${job && picture
+        ? html`<${Frame} job=${job} picture=${picture} compare=${compare} actual=${actual} />`
+        : html`<p class="gone">${gone ? t("pictureGone") : ""}</p>`}
       <button type="button" class="round on-picture close" aria-label=${t("closeViewer")} title="Esc" onClick=${close}><${Icon} name="close" /></button>
+      ${picture &&
+      html`<button type="button" class="round on-picture zoom" aria-label=${t(sizeWord)} title=${`${t(sizeWord)} (Z)`} aria-pressed=${actual ? "true" : "false"} onClick=${() => setActual(!actual)}>
+        <${Icon} name=${actual ? "whole" : "zoom"} />
+      </button>`}
       <button type="button" class="round on-picture previous" aria-label=${t("previous")} disabled=${at <= 0} onClick=${() => turn(-1)}><${Icon} name="previous" /></button>
       <button type="button" class="round on-picture next" aria-label=${t("next")} disabled=${at < 0 || at >= order.length - 1} onClick=${() => turn(1)}><${Icon} name="next" /></button>
     </div>
     ${job &&
     html`<aside class="viewer-side">
-      <${Actions} job=${job} compare=${compare} setCompare=${setCompare} after=${order[at + 1] ?? order[at - 1] ?? null} />
+      <${Actions} job=${job} compare=${compare} setCompare=${setCompare} remove=${remove} />
       <${Details} job=${job} />
     </aside>`}
   </dialog>`;

@@ -1,0 +1,187 @@
+"""`danqing serve` with a model of random weights: from the submit to the PNG in hand, and how busy the device is.
+
+As a program it is that server: `python gpu_served.py FOLDER DATA_DIR PORT DEVICE COMPILED`.
+"""
+
+import dataclasses
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from served import free_port, running
+
+from danqing.cli.options import settings_from
+from danqing.cli.serve import run_server
+from danqing.core.engine_port import Observer, Outcome, ReadImage
+from danqing.core.types import GenerationRequest
+from danqing.engine.known_models import KnownModels
+from danqing.engine.spec import EngineSpec
+from danqing.workers.factory import EngineFactory
+
+if TYPE_CHECKING:  # the server's own process needs none of it
+    import torch
+
+CLIENTS = 4
+READY_DEADLINE_S = 1800.0
+POLL_S = 0.002
+BUSY_FILE = "busy"  # in the data directory: a line for each call of the engine, when it began and when it ended
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Served:
+    """What a worker is to build. compiled: the model's blocks are."""
+
+    folder: Path
+    device: str
+    compiled: bool
+    busy_file: Path
+
+
+class WatchedEngine:
+    """The engine itself, which writes down when its device was at work. An `Engine`."""
+
+    def __init__(self, served: Served) -> None:
+        from danqing.engine.build import build_engine
+
+        card = KnownModels().find(str(served.folder))
+        dtype = "bfloat16" if served.device == "cuda" else "float32"
+        self._engine = build_engine(
+            EngineSpec(cards=(card,), device=served.device, dtype=dtype, compile=served.compiled)
+        )
+        self._served = served
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  the rest of the engine
+        return getattr(self._engine, name)
+
+    def load(self) -> None:
+        """With weights made on the device."""
+        import torch
+        from random_models import random_weights
+
+        with random_weights(torch.device(self._served.device)):
+            self._engine.load()
+
+    def denoise(
+        self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
+    ) -> Sequence[Outcome]:
+        """See `Engine`. What it returns has left the device, so that is idle then."""
+        began = time.time()
+        try:
+            return self._engine.denoise(requests, read_image=read_image, observers=observers)
+        finally:
+            with self._served.busy_file.open("a") as file:
+                file.write(f"{began} {time.time()}\n")
+
+
+def measure_served(folder: Path, *, side: int, steps: int, device: "torch.device", rounds: int) -> dict[str, Any]:
+    """A client alone, then several that ask for the next picture once they have one."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as data, _server(folder, Path(data), device) as url:
+        body = {"prompt": "a lighthouse at dusk", "width": side, "height": side, "num_inference_steps": steps}
+        with httpx2.Client(base_url=url, trust_env=False, timeout=600) as client:
+            alone = [_picture(client, body | {"seed": seed}) for seed in range(rounds + 1)][1:]
+        figures["served_alone_p50_ms"] = round(1000 * statistics.median(alone), 2)
+        with _smi_samples(device) as samples:
+            began = time.time()
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                each = list(pool.map(lambda number: _closed_loop(url, body, number, 2 * rounds), range(CLIENTS)))
+            ended = time.time()
+        latencies = [seconds for of_client in each for seconds in of_client]
+        figures["served_clients"] = CLIENTS
+        figures["served_pictures_per_s"] = round(len(latencies) / (ended - began), 3)
+        figures["served_p50_ms"] = round(1000 * statistics.median(latencies), 2)
+        figures["served_engine_busy_share"] = round(_busy_s(Path(data, BUSY_FILE), began, ended) / (ended - began), 4)
+        if samples:
+            figures["served_nvidia_smi_busy_share"] = round(statistics.mean(samples) / 100, 4)
+    return figures | {"served_goal_busy_share": 0.97}
+
+
+def _picture(client: httpx2.Client, body: dict[str, object]) -> float:
+    """Seconds until its PNG is there."""
+    started = time.perf_counter()
+    task_id = client.post("/api/generate", json=body).json()["data"]["task_id"]
+    while (status := client.get(f"/api/task/{task_id}").json()["data"]["status"]) != "completed":
+        if status == "failed":
+            raise RuntimeError("the job failed")
+        time.sleep(POLL_S)
+    client.get(f"/api/result/{task_id}").raise_for_status()
+    return time.perf_counter() - started
+
+
+def _closed_loop(url: str, body: dict[str, object], number: int, pictures: int) -> list[float]:
+    with httpx2.Client(base_url=url, trust_env=False, timeout=600) as client:
+        return [_picture(client, body | {"seed": 1000 * (number + 1) + i}) for i in range(pictures)]
+
+
+def _busy_s(file: Path, began: float, ended: float) -> float:
+    """Within that time. Calls do not overlap: one thread makes them."""
+    calls = (tuple(map(float, line.split())) for line in file.read_text().splitlines())
+    return sum(max(0.0, min(until, ended) - max(since, began)) for since, until in calls)
+
+
+@contextmanager
+def _smi_samples(device: "torch.device") -> Generator[list[float]]:
+    """What nvidia-smi says ten times a second, filled while it runs; empty where there is no such program."""
+    samples: list[float] = []
+    if device.type != "cuda":
+        yield samples
+        return
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-i", "0", "-lms", "100"]
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    except OSError:
+        yield samples
+        return
+    reader = threading.Thread(target=lambda: samples.extend(map(float, process.stdout or ())))
+    reader.start()
+    try:
+        yield samples
+    finally:
+        process.terminate()
+        process.wait()
+        reader.join()
+
+
+@contextmanager
+def _server(folder: Path, data: Path, device: "torch.device") -> Generator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    compiled = "compiled" if device.type == "cuda" else "eager"
+    command = [sys.executable, str(Path(__file__).resolve()), str(folder), str(data), str(port), device.type, compiled]
+    with running(command, data):
+        _wait(url, data)
+        yield url
+
+
+def _wait(url: str, data: Path) -> None:
+    """Until its model is loaded, and compiled, which takes minutes."""
+    deadline = time.monotonic() + READY_DEADLINE_S
+    while time.monotonic() < deadline:
+        with suppress(httpx2.TransportError):
+            if httpx2.get(f"{url}/health", trust_env=False, timeout=60).json()["data"]["model_loaded"]:
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the server did not become ready: " + (data / "log").read_text()[-2000:])
+
+
+def main() -> None:
+    """Runs until a signal."""
+    folder, data, port, device, compiled = sys.argv[1:]
+    served = Served(
+        folder=Path(folder), device=device, compiled=compiled == "compiled", busy_file=Path(data, BUSY_FILE)
+    )
+    settings = settings_from(model=folder, data_dir=Path(data), port=int(port))
+    run_server(settings, engine=EngineFactory(target="gpu_served:WatchedEngine", argument=served))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Writes `docs/performance.md`, and its plots, from what is in `bench/results`. No figure there is typed by hand."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import BUSY_CORES
+from report import LEFT_OUT, flat_goals, goal_of, values
+from run import BENCHMARKS, RESULTS
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "bench" / "plots"
+HEAD = """# Performance
+
+Written by `bench/page.py` from `bench/results/*.json`, which `make bench` fills; change neither by hand. Take the
+figures again with
+
+    make bench                      # every ratio below, in less than fifteen minutes on two cores
+    make bench ARGS="--list"        # what else there is, by name
+    make bench ARGS="--quick"       # to see that everything runs; keeps nothing
+
+Each benchmark starts Danqing and its peers itself, one after the other on the same cores, and every second round in the
+opposite order. A **ratio** says how many times better Danqing is, whichever way better is: above 1 it is ahead. Rates
+of a machine that does other things at the same time say little; ratios within one run, and processor time, say more.
+
+The peers are in `bench/peers`: a FastAPI server with one thread and everything in memory, FastAPI + Celery + Redis, and
+LitServe. They keep what their kind keeps. Danqing syncs each job and each picture to disk before it tells anybody; none
+of them does, unless it is said so. The device of all of them is the same made-up one, so that only what is around it
+counts.
+"""
+
+
+def page(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Line by line."""
+    yield HEAD
+    yield from _goals(results)
+    for kept in results:
+        yield from _section(kept)
+    yield from _not_measured(results)
+
+
+def _goals(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How many are met, and which are not."""
+    judged = [(kept, what, told) for kept in results for what, told in _judged(kept["found"])]
+    missed = [each for each in judged if not each[2]["goal"]["met"]]
+    rest = " Those that are not:\n" if missed else ""
+    yield f"## Goals\n\n{len(judged) - len(missed)} of {len(judged)} are met.{rest}"
+    if missed:
+        for kept, what, told in missed:
+            value = told.get("ratio", told.get("value"))
+            bound = goal_of(told).removesuffix(": missed")
+            yield f"- {what}: {value:g}, {bound} ([{kept['benchmark']}](#{kept['benchmark']}))"
+    yield ""
+
+
+def _judged(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for figure in found.get("figures", ()):
+        if "goal" in figure:
+            yield figure["what"], figure
+    for pair in found.get("comparisons", ()):
+        if "goal" in pair:
+            yield f"{pair['what']}, beside {pair['peer']}", pair
+    for name, told in flat_goals(found).items():
+        yield name.replace("_", " "), told | {"ratio": found[name]}
+
+
+def _section(kept: Mapping[str, Any]) -> Iterator[str]:
+    found, machine = kept["found"], kept["machine"]
+    yield f'<a id="{kept["benchmark"]}"></a>\n\n## {kept["what"]}\n'
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    yield (
+        f"`bench/{kept['benchmark']}.py`, {kept['seconds']} s, on {kept['at'][:10]}: {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB{gpu}, Python {machine['python']}."
+    )
+    if kept["others_cores"] > BUSY_CORES:
+        yield (
+            f"\n**Other programs took {kept['others_cores']:g} cores of this machine meanwhile**, so that even ratios "
+            "are rough, and times above the device's mean nothing."
+        )
+    yield ""
+    if "figures" in found:
+        yield from _table(("", "value", "spread", "goal"), map(_figure_cells, found["figures"]))
+    if "comparisons" in found:
+        titles = ("", "Danqing", "peer", "", "ratio", "goal")
+        yield from _table(titles, map(_pair_cells, found["comparisons"]))
+    goals = flat_goals(found)
+    flat = {name: value for name, value in found.items() if name not in ("figures", "comparisons", "notes")}
+    if single := {name: value for name, value in flat.items() if not isinstance(value, Mapping)}:
+        cells = ((name.replace("_", " "), str(value), goal_of(goals.get(name, {}))) for name, value in single.items())
+        yield from _table(("", "value", "goal"), cells)
+    for name, value in flat.items():
+        if isinstance(value, Mapping):
+            yield from _nested(name, value)
+    for note in found.get("notes", ()):
+        yield f"{note}\n"
+    for plot in sorted(PLOTS.glob(f"{kept['benchmark']}*.png")):
+        yield f"![{kept['what']}](../{plot.relative_to(ROOT)})\n"
+
+
+def _figure_cells(figure: Mapping[str, Any]) -> Sequence[str]:
+    value = f"{figure['value']:g} {figure['unit']}".rstrip()
+    return figure["what"], value, values(figure.get("spread", {})), goal_of(figure)
+
+
+def _pair_cells(pair: Mapping[str, Any]) -> Sequence[str]:
+    unit = f", {pair['unit']}" if pair["unit"] else ""
+    ratio = f"**{pair['ratio']:g}**"
+    return (
+        f"{pair['what']}{unit}",
+        values(pair["danqing"]),
+        pair["peer"],
+        values(pair["peer_has"]),
+        ratio,
+        goal_of(pair),
+    )
+
+
+def _nested(name: str, value: Mapping[str, Any]) -> Iterator[str]:
+    """A table where all rows have the same columns, else a list."""
+    rows = {key: inner for key, inner in value.items() if isinstance(inner, Mapping)}
+    yield f"{name}:\n"
+    if rows and len(rows) == len(value):
+        columns = list(dict.fromkeys(column for inner in rows.values() for column in inner))
+        cells = ((key, *(str(inner.get(column, "")) for column in columns)) for key, inner in rows.items())
+        yield from _table(("", *columns), cells)
+    else:
+        yield from _table(("", "value"), ((key, str(inner)) for key, inner in value.items()))
+
+
+def _table(titles: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(titles) + " |"
+    yield "|" + "---|" * len(titles)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    yield ""
+
+
+def _not_measured(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    measured = {kept["benchmark"] for kept in results}
+    yield "## Not measured\n"
+    for benchmark in BENCHMARKS:
+        if benchmark.module not in measured:
+            when = "by `make bench`" if benchmark.usual else f'by name (`make bench ARGS="{benchmark.module}"`)'
+            yield f"- {benchmark.what}: {when}, where it can run."
+    if "gpu_engine" not in measured:
+        yield "\nNothing here was measured on a GPU: none was at hand. `make bench ARGS=gpu_engine` does it where one"
+        yield "is, and `python bench/gpu_engine.py` has options."
+
+
+def kept_results(folder: Path) -> list[dict[str, Any]]:
+    """In the order in which they are run."""
+    files = [folder / f"{benchmark.module}.json" for benchmark in BENCHMARKS]
+    found = [json.loads(file.read_text()) for file in files if file.exists()]
+    return [kept for kept in found if LEFT_OUT not in kept["found"]]
+
+
+def main() -> None:
+    """Both."""
+    results = kept_results(RESULTS)
+    try:
+        from draw import drawn
+    except ImportError:
+        print("The plots are as they were: matplotlib is not installed (`make bench` installs it).")
+    else:
+        for kept in results:
+            drawn(kept, PLOTS)
+    PAGE.write_text("\n".join(page(results)).rstrip() + "\n")
+    print(f"\n{PAGE.relative_to(ROOT)} and {PLOTS.relative_to(ROOT)} tell what was found.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The app that a process manager runs: its lifespan, also where the start waits for a part that is away."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from danqing.asgi import LateApp
+from danqing.config import Settings
+from tests.services.postgres import PostgresServer
+
+DEADLINE_S = 120
+
+
+class Manager:
+    """What speaks to the app as uvicorn does."""
+
+    def __init__(self, app: LateApp) -> None:
+        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._life = asyncio.create_task(app({"type": "lifespan"}, self._to_app.get, self._hear))
+
+    async def _hear(self, message: Any) -> None:  # noqa: ANN401 - starlette's own
+        await self._from_app.put(message)
+
+    async def says(self, what: str) -> dict[str, Any]:
+        """The app's answer."""
+        await self._to_app.put({"type": f"lifespan.{what}"})
+        return await asyncio.wait_for(self._from_app.get(), DEADLINE_S)
+
+    async def ended(self) -> None:
+        """Returns once the app has."""
+        await asyncio.wait_for(self._life, DEADLINE_S)
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+def settings(folder: Path, url: str) -> Settings:
+    return Settings.model_validate({"data_dir": folder / "data", "cuda_available": False, "database_url": url})
+
+
+async def test_a_start_that_waits_counts_as_done_and_ends_when_it_is_told_to(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    # Given a database that is away
+    url = postgres.new_database()
+    postgres.stop()
+    app = LateApp(settings(tmp_path, url), None)
+    manager = Manager(app)
+    # Then the port opens, and probes are answered
+    assert (await manager.says("startup"))["type"] == "lifespan.startup.complete"
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/v1/history")).headers["retry-after"] == "5"
+        # And once the database is there, the server's own app answers
+        await asyncio.to_thread(postgres.start)
+        async with asyncio.timeout(DEADLINE_S):
+            while (await client.get("/v1/history")).status_code == 503:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert (await client.get("/v1/history")).json() == []
+    assert (await manager.says("shutdown"))["type"] == "lifespan.shutdown.complete"
+    await manager.ended()
+    # And one that still waits ends at once
+    postgres.stop()
+    manager = Manager(LateApp(settings(tmp_path, url), None))
+    await manager.says("startup")
+    assert (await manager.says("shutdown"))["type"] == "lifespan.shutdown.complete"
+    await manager.ended()
+
+
+async def test_a_start_that_cannot_be_is_told(tmp_path: Path, postgres: PostgresServer) -> None:
+    manager = Manager(LateApp(settings(tmp_path, postgres.url("there_is_none")), "turbo"))
+    answer = await manager.says("startup")
+    assert answer["type"] == "lifespan.startup.failed"
+    assert "no such database" in answer["message"]
+    await manager.ended()

@@ -1,0 +1,122 @@
+"""The runner of the benchmarks, what it keeps, and the page that is written of it."""
+
+import ast
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files import each other by their bare names, as scripts do."""
+    monkeypatch.syspath_prepend(BENCH)
+
+
+def module(name: str) -> ModuleType:
+    return import_module(name)
+
+
+def kept(name: str, found: Mapping[str, object]) -> dict[str, object]:
+    machine = {"processor": "a CPU", "cores": 2, "memory_gb": 8, "gpu": None, "python": "3.11"}
+    return {
+        "benchmark": name,
+        "what": f"What {name} shows",
+        "at": "2026-01-02T03:04:05+00:00",
+        "seconds": 3,
+        "others_cores": 0.0,
+        "machine": machine,
+        "found": found,
+    }
+
+
+def found_by_pairs(bench: None) -> dict[str, object]:
+    comparison = module("comparison")
+    found = comparison.Findings(notes=["A note."])
+    ours, theirs = comparison.over_rounds([1.0, 2.0, 3.0]), comparison.over_rounds([8.0, 6.0, 4.0])
+    found.compare("taken", ours, "a peer", theirs, "ms", better="less")
+    found.compare("done", ours, "a peer", theirs, "1/s", better="more")
+    found.figure("lost", 0, "", goal=comparison.Goal(bound=0, kind="at most"))
+    return json.loads(json.dumps(found.as_dict()))
+
+
+def test_a_ratio_says_how_many_times_better_danqing_is(bench: None) -> None:
+    taken, done = found_by_pairs(bench)["comparisons"]  # type: ignore[misc]
+
+    assert (taken["ratio"], taken["goal"]["met"]) == (3.0, True)
+    assert (done["ratio"], done["goal"]["met"]) == (0.3333, False)
+    assert taken["peer_has"] == {"min": 4.0, "median": 6.0, "max": 8.0}
+
+
+def test_percentiles_are_of_the_values_themselves(bench: None) -> None:
+    values = [float(number) for number in range(1, 101)]
+
+    assert module("comparison").over_requests(values).parts == {"p50": 51.0, "p99": 100.0}
+
+
+def test_lines_show_a_pair_with_its_goal_and_single_figures_with_theirs(bench: None) -> None:
+    told = module("report").told
+    lines = "\n".join([*told(found_by_pairs(bench)), *told({"one_waiting_ratio": 1.5, "one_waiting_goal_ratio": 2.0})])
+
+    assert "taken, ms (less is better)\n    danqing min 1, median 2, max 3\n    a peer min 4, median 6, max 8" in lines
+    assert "ratio 3 [goal: at least 1: met]" in lines
+    assert "ratio 0.3333 [goal: at least 1: missed]" in lines
+    assert "1.5 [goal: at least 2: missed]" in lines
+
+
+def test_the_page_counts_goals_and_names_what_was_missed_and_what_was_not_measured(bench: None) -> None:
+    page = module("page")
+    growth = {"sqlite": {"submit": {"10": 1.0, "100": 2.0}}}
+    text = "\n".join(page.page([kept("submits", found_by_pairs(bench)), kept("growth", growth)]))
+
+    assert (
+        "2 of 3 are met. Those that are not:\n\n- done, beside a peer: 0.3333, at least 1 ([submits](#submits))" in text
+    )
+    assert "| taken, ms | min 1, median 2, max 3 | a peer | min 4, median 6, max 8 | **3** | at least 1: met |" in text
+    assert "|  | 10 | 100 |\n|---|---|---|\n| submit | 1.0 | 2.0 |" in text
+    assert "Nothing here was measured on a GPU" in text
+    assert "Submits a second, beside three peers: by" not in text
+
+
+def test_a_busy_machine_is_told(bench: None) -> None:
+    text = "\n".join(module("page").page([kept("submits", {}) | {"others_cores": 1.5}]))
+
+    assert "Other programs took 1.5 cores" in text
+
+
+def test_every_benchmark_has_its_file_and_can_be_measured(bench: None) -> None:
+    """Read, not imported: some of them load every library that there is."""
+    for benchmark in module("run").BENCHMARKS:
+        tree = ast.parse((BENCH / f"{benchmark.module}.py").read_text())
+        (measure,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "measure"]
+        assert [argument.arg for argument in measure.args.args] == ["quick"], benchmark.module
+
+
+def test_one_that_fails_does_not_break_the_rest(
+    bench: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given benchmarks of which one breaks, one has nothing to say here, and one is well
+    run = module("run")
+    for name, body in {
+        "made_up_broken": "raise RuntimeError('no such thing here')",
+        "made_up_left_out": "return {'left_out': 'there is no such device'}",
+        "made_up_well": "return {'a_figure': 7}",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(f"def measure(quick):\n    {body}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    names = ("made_up_broken", "made_up_left_out", "made_up_well")
+    chosen = [run.Benchmark(module=name, what="made up") for name in names]
+    # When all are run
+    failed = run.run_all(chosen, quick=True, results=tmp_path / "results")
+    # Then each is told, and only what was found is kept
+    told = capsys.readouterr().out
+    assert failed == 1
+    assert "could not be measured here: RuntimeError: no such thing here" in told
+    assert "not measured here: there is no such device" in told
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["made_up_well.json"]
+    assert json.loads((tmp_path / "results" / "made_up_well.json").read_text())["found"] == {"a_figure": 7}

@@ -1,0 +1,101 @@
+"""Pictures that are enlarged and not made, through real worker processes, with everything going wrong that can."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from danqing.core.states import JobState
+from danqing.core.types import ArtifactKind, Stage
+from tests.zoo.engines import PARTS
+from tests.zoo.house import JOB_RULES, RED, a_house, states, steps, until
+
+GATE = "enlarging waits at the gate"
+
+
+async def test_a_picture_becomes_an_enlarged_one_and_no_device_is_asked(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a device that is busy
+        busy = await house.submit("waits at the gate")
+        await house.under_way(busy)
+        house.zoo.open_gate("gate")
+        assert (await house.ended(busy)).state is JobState.COMPLETED
+        house.zoo.close_gate("gate")
+        # When a picture is to be enlarged
+        job = await house.submit_picture(GATE, ArtifactKind.PREVIEW)
+        history = await house.history(job, gate="gate")
+        # Then only parts are told, of the stage that it is
+        assert states(history)[-1] == "completed"
+        assert "generated" not in states(history)
+        assert steps(history, Stage.UPSCALING) == list(range(1, PARTS + 1))
+        assert steps(history) == []
+        # And what is stored is that picture, enlarged, with a preview
+        done = await house.studio.get(job.id)
+        assert [(made.kind, made.width, made.height) for made in done.artifacts] == [
+            (ArtifactKind.ORIGINAL, 128, 128),
+            (ArtifactKind.PREVIEW, 128, 128),
+        ]
+        with Image.open(house.artifacts.path(f"{job.id}.png")) as picture:
+            assert picture.getcolors() == [(128 * 128, RED)]
+
+
+async def test_pictures_are_made_while_others_are_enlarged(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        slow = [await house.submit_picture(GATE, side=side) for side in (32, 33, 34)]
+        await house.enlarging(slow[0])
+        assert (await house.ended(await house.submit("a tea pot"))).state is JobState.COMPLETED
+        house.zoo.open_gate("gate")
+        for job in slow:
+            assert (await house.ended(job)).state is JobState.COMPLETED
+
+
+async def test_enlarging_is_dropped_at_the_end_of_a_part(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        job = await house.submit_picture(GATE)
+        await house.enlarging(job)
+        assert (await house.studio.cancel(job.id)).state is JobState.CANCELLED
+        house.zoo.open_gate("gate")
+        # The worker goes on with the next, and nothing is left of the first
+        other = await house.ended(await house.submit_picture("a fox", side=40))
+        assert other.state is JobState.COMPLETED
+        assert not list((tmp_path / "outputs").glob(f"{job.id}*"))
+
+
+async def test_a_worker_killed_while_it_enlarges_costs_one_attempt(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given one that is being enlarged and one that waits for it
+        first, second = [await house.submit_picture(GATE, side=side) for side in (32, 33)]
+        await house.enlarging(first)
+        pid = house.worker().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: house.worker().pid not in (pid, None), "a new process")
+        house.zoo.open_gate("gate")
+        for job in (first, second):
+            done = await house.ended(job)
+            assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 2)
+
+
+async def test_waiting_for_others_to_be_enlarged_makes_nothing_overdue(tmp_path: Path) -> None:
+    rules = replace(JOB_RULES, task_timeout_s=2.0, stop_grace_s=30.0)
+    async with a_house(tmp_path, job_rules=rules) as house:
+        # Given one that takes too long, and one behind it
+        slow, waits = [await house.submit_picture(GATE, side=side) for side in (32, 33)]
+        assert (await house.ended(slow)).state is JobState.FAILED
+        await asyncio.sleep(rules.task_timeout_s)
+        assert (await house.store.get(waits.id)).state is JobState.PROCESSING
+        house.zoo.open_gate("gate")
+        done = await house.ended(waits)
+        assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("prompt", ["enlarging breaks", "enlarges too little"])
+async def test_what_cannot_be_enlarged_fails_and_the_worker_goes_on(tmp_path: Path, prompt: str) -> None:
+    async with a_house(tmp_path) as house:
+        failed = await house.ended(await house.submit_picture(prompt))
+        assert (failed.state, failed.artifacts) == (JobState.FAILED, ())
+        assert (await house.ended(await house.submit_picture("a fox"))).state is JobState.COMPLETED
