@@ -51,7 +51,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def ask(api: Server, method: str, path: str, body: object) -> requests.Response:
+def ask(api: Server, method: str, path: str, body: dict[str, Any] | None) -> requests.Response:
     return requests.request(method, f"{api.url}{path}", json=body, timeout=DEADLINE_S)
 
 

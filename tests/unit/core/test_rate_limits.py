@@ -53,6 +53,7 @@ async def takes_no_more(asked: list[tuple[float, float]]) -> None:
         try:
             await limit.take("ann", cost)
         except RateLimited as refused:
+            assert refused.retry_after_s is not None
             clock.s += refused.retry_after_s
             await limit.take("ann", cost)  # as it was told
         had, largest = had + cost, max(largest, cost)

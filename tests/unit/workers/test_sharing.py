@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from danqing.core.states import JobState
+from danqing.core.upscaling import UPSCALER
 from danqing.queue.embedded import QueueRules
 from tests.zoo.house import DEADLINE_S, JOB_RULES, a_house, until
 
@@ -63,7 +64,7 @@ async def test_a_worker_asks_for_jobs_of_the_model_that_it_has(tmp_path: Path, m
         # When it has made a job, then that one's model is at hand
         await house.ended(await house.submit("a tea pot"))
         async with asyncio.timeout(DEADLINE_S):
-            await until(lambda: asked == [frozenset({"tiny"})], "another take")
+            await until(lambda: asked == [frozenset({"tiny", UPSCALER})], "another take")
 
 
 async def test_owners_take_turns_and_a_restart_changes_nothing_about_that(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from danqing.core.states import JobState
 from danqing.core.types import JobFailure, WorkerState
+from danqing.core.upscaling import UPSCALER
 from danqing.workers.factory import EngineFactory
 from danqing.workers.hands import JobAttempt
 from danqing.workers.messages import JobNews
@@ -70,7 +71,12 @@ async def test_workers_come_up_in_the_background(tmp_path: Path) -> None:
         await until(lambda: state(supervisor) is WorkerState.READY, "ready")
         status = supervisor.status().workers[0]
         assert status.device is not None
-        assert (status.device.name, status.models, status.restarts, status.failure) == ("zoo", ("tiny",), 0, None)
+        assert (status.device.name, status.models, status.restarts, status.failure) == (
+            "zoo",
+            ("tiny", UPSCALER),
+            0,
+            None,
+        )
 
 
 @pytest.mark.parametrize("which", ["to-w1", "from-w1"])

@@ -41,6 +41,7 @@ FAILURES = {
         "STORAGE_FAILED",
         "Ask the operator whether the server's disk is full, then submit the request again.",
     ),
+    "storage_away": ("STORAGE_AWAY", "Submit the request again in a moment."),
 }
 OTHER = ("INTERNAL_ERROR", "Try again. If it happens again, ask the operator to look into the server's log.")
 CANCELLED = ("CANCELLED", "Submit the request again if you still want the image.")
