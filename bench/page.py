@@ -17,7 +17,7 @@ HEAD = """# Performance
 Written by `bench/page.py` from `bench/results/*.json`, which `make bench` fills; change neither by hand. Take the
 figures again with
 
-    make bench                      # every ratio below, in less than fifteen minutes on two cores
+    make bench                      # the usual ones
     make bench ARGS="--list"        # what else there is, by name
     make bench ARGS="--quick"       # to see that everything runs; keeps nothing
 

@@ -1,8 +1,8 @@
 """Runs the benchmarks of this folder, each in a process of its own, and prints what they found.
 
-Without names those that show every ratio that counts, in less than fifteen minutes on two cores. What is found is kept
-in `bench/results`, drawn in `bench/plots` and told in `docs/performance.md`; of --quick runs, which are there to see
-that everything runs, nothing is kept.
+Without names the usual ones, which show every ratio that counts. What is found is kept in
+`bench/results`, drawn in `bench/plots` and told in `docs/performance.md`; of --quick runs, which are there to see that
+everything runs, nothing is kept.
 """
 
 import argparse

@@ -9,6 +9,7 @@ the same data dir is refused. Where `danqing worker` makes them (a Redis or a br
 
 import asyncio
 import signal
+import sys
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,7 @@ from danqing.wiring import StartWait, build_managed_app, build_starting_app, log
 log = structlog.get_logger(__name__)
 
 CLOSING_S = 15.0  # that a server may take to close, after its drain
+STARTUP_FAILURE = 3  # the exit status of uvicorn, and of gunicorn's workers, after a start that failed
 
 
 def app() -> ASGIApp:
@@ -95,6 +97,10 @@ class LateApp:
         if not shutdown.done():  # what it waited for has come, and says no: the server learns that by a signal only
             signal.raise_signal(signal.SIGTERM)
             await shutdown
+            # Answered, the server would end as one that was told to end, and nobody would start another. Everything is
+            # closed by now; an exit out of a callback, which asyncio passes on, ends it with a status that says so.
+            asyncio.get_running_loop().call_soon(sys.exit, STARTUP_FAILURE)
+            await asyncio.Event().wait()
         stop.request()
         await asyncio.wait([life])
         await send({"type": "lifespan.shutdown.complete"})
@@ -110,7 +116,8 @@ class LateApp:
             async with open_unless_stopped(stop, opening) as runtime:
                 if runtime is None:
                     return
-                starting.become(build_managed_app(runtime, self._dialect))
+                # Seconds of work; probes are answered meanwhile.
+                starting.become(await asyncio.to_thread(build_managed_app, runtime, self._dialect))
                 spare_the_collector()
                 opened.set()
                 await stop.gracefully.wait()

@@ -177,7 +177,7 @@ def show(studio: Studio, screen: str, look: Look) -> None:
             page.locator(".stage").scroll_into_view_if_needed()
         case "compare":
             page.locator(".stage .tile-picture").first.click()
-            page.locator("dialog.viewer button[aria-pressed]").click()
+            page.locator("dialog.viewer .action-grid button[aria-pressed]").click()
         case "machine":
             studio.open("machine")
             page.locator(".worker").wait_for()

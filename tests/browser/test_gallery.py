@@ -210,3 +210,85 @@ def test_only_what_is_near_the_window_is_in_the_document(own_studio: Studio, ser
     assert page.locator(".cell").count() < 80
     last = page.locator(".cell").last
     expect(last).to_have_attribute("data-place", "129")
+
+
+def test_what_is_still_made_is_not_deleted_and_can_be_cancelled(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    studio.make("waits at the gate")
+    expect(studio.tile("processing")).to_have_count(1)
+    job = studio.tiles.first.get_attribute("data-job")
+    page.goto(f"{studio.url}/#/gallery")
+    tile = page.locator(f".picture[data-job='{job}']")
+    expect(page.locator(".cell .remove")).to_have_count(0)
+    # When it is deleted in the viewer, then a note says why it stays
+    tile.click()
+    page.keyboard.press("Delete")
+    expect(studio.toast).to_contain_text("still being made")
+    expect(studio.viewer).to_have_count(1)
+    assert studio.api(f"/studio/jobs/{job}")["state"] == "processing"
+    # And there it is cancelled
+    studio.viewer.get_by_role("button", name="Cancel").click()
+    expect(studio.viewer.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert studio.api(f"/studio/jobs/{job}")["state"] == "cancelled"
+
+
+def test_a_picture_that_the_server_keeps_comes_back(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    studio.expects_failures = True
+    made(studio, "one to keep")
+    problem = {"code": "job_not_removable", "message": "It is under way.", "parameter": None, "sentence": None}
+    page.route(
+        "**/studio/jobs/*",
+        lambda route: (
+            route.fulfill(status=409, json={"error": problem}) if route.request.method == "DELETE" else route.fallback()
+        ),
+    )
+    page.goto(f"{studio.url}/#/gallery")
+    tile = page.get_by_role("button", name="Picture: one to keep")
+    tile.focus()
+    page.keyboard.press("Delete")
+    expect(tile).to_have_count(0)
+    expect(tile).to_have_count(1, timeout=20_000)  # once undoing it is over
+    expect(studio.toast).to_contain_text("could not be deleted: ")
+
+
+def test_undoing_leaves_alone_what_the_server_was_already_asked_to_delete(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, "the first", "the second", "the third")
+    held: list[Route] = []
+    page.route(
+        "**/studio/jobs/*",
+        lambda route: held.append(route) if route.request.method == "DELETE" else route.fallback(),
+    )
+    page.goto(f"{studio.url}/#/gallery")
+    first, second = (page.get_by_role("button", name=f"Picture: the {name}") for name in ("first", "second"))
+    # Given one whose removal is on its way
+    first.focus()
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.keyboard.press("Delete")
+    # When another is deleted and that is undone
+    second.focus()
+    page.keyboard.press("Delete")
+    expect(second).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    # Then only that one comes back
+    expect(second).to_have_count(1)
+    expect(first).to_have_count(0)
+
+
+def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, "the first", "the second", "the third")
+    page.goto(f"{studio.url}/#/gallery")
+    page.get_by_role("button", name="Picture: the third").focus()
+    page.keyboard.down("Delete")
+    expect(page.locator(".picture:focus")).to_have_attribute("title", "the second")
+    page.keyboard.down("Delete")
+    page.keyboard.up("Delete")
+    expect(page.locator(".cell")).to_have_count(2)
+    page.keyboard.press("Enter")
+    page.keyboard.down("Delete")
+    expect(studio.viewer.locator(".said")).to_have_text("the first")
+    page.keyboard.down("Delete")
+    page.keyboard.up("Delete")
+    expect(studio.viewer.locator(".said")).to_have_text("the first")

@@ -82,3 +82,19 @@ def told(template: dict[str, Any], host: int, since: str | None) -> dict[str, An
     samples = [{**load, **rest, "at": moment} for moment in moments if moment > known]
     view = {"id": f"id-{host}", "name": f"host-{host}", "memory_total_bytes": 10, "since": moments[0], **load}
     return {**template, "host": view, "samples": samples}
+
+
+def test_an_older_server_that_remembers_nothing_is_asked_again(studio: Studio) -> None:
+    asked: list[str] = []
+
+    def older(route: Route) -> None:
+        asked.append(route.request.url)
+        answer = route.fetch().json()
+        del answer["samples"]
+        route.fulfill(json=answer)
+
+    studio.page.route("**/studio/machine*", older)
+    studio.open("machine")
+    expect(studio.page.locator(".worker").first).to_be_visible()
+    studio.page.wait_for_timeout(3000)
+    assert len(asked) >= 2

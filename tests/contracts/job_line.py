@@ -27,9 +27,9 @@ async def piled_up(store: JobStore, number: int, **changes: object) -> list[Job]
     return [await waiting(store, **changes) for _ in range(number)]
 
 
-async def claim(line: JobLine, *, model: str = TINY, most: int | None = None) -> Job | None:
+async def claim(line: JobLine, *, model: str = TINY, worker: str = "w1", most: int | None = None) -> Job | None:
     """The next one."""
-    return await line.claim(model, "w1", later(), max_running_of_owner=most)
+    return await line.claim(model, worker, later(), max_running_of_owner=most)
 
 
 async def claimed_ids(line: JobLine, number: int, *, model: str = TINY, most: int | None = None) -> list[str | None]:
@@ -184,10 +184,12 @@ class JobLineContract:
         jobs = await piled_up(store, 3)
         other = await waiting(store, request=a_request(model="other"))
         await processing(store)
-        assert await line.waiting() == {
+        told = {
             TINY: Waiting(jobs=3, oldest=jobs[0].created_at),
             "other": Waiting(jobs=1, oldest=other.created_at),
         }
+        assert await line.waiting() == told
+        assert await line.waiting_now() == told
 
     async def test_the_first_ones_come_in_order(self, store: JobStore, line: JobLine) -> None:
         low, first, second, high = [await waiting(store, priority=priority) for priority in (-1, 0, 0, 1)]
@@ -204,7 +206,7 @@ class JobLineContract:
         # Given jobs of several owners and priorities
         jobs = [await waiting(store, owner="abc"[number % 3], priority=number % 2) for number in range(60)]
         # When as many claim at once
-        claimed = await asyncio.gather(*(claim(line, most=most) for _ in jobs))
+        claimed = await asyncio.gather(*(claim(line, worker=f"w{n}", most=most) for n in range(len(jobs))))
         # Then each has one, at the first try
         assert Counter(job.id for job in claimed if job is not None) == Counter(job.id for job in jobs)
         assert (await store.counts())[JobState.PROCESSING] == len(jobs)
@@ -214,5 +216,5 @@ class JobLineContract:
     ) -> None:
         for number in range(40):
             await waiting(store, owner="ab"[number % 2])
-        claimed = await asyncio.gather(*(claim(line, most=3) for _ in range(20)))
+        claimed = await asyncio.gather(*(claim(line, worker=f"w{n}", most=3) for n in range(20)))
         assert Counter(job.owner for job in claimed if job is not None) == {"a": 3, "b": 3}

@@ -12,7 +12,9 @@ import pytest
 import requests
 from PIL import Image
 
+from danqing.asgi import STARTUP_FAILURE
 from tests.e2e.servers import DEADLINE_S, clean_environment, until
+from tests.services.postgres import PostgresServer
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -129,6 +131,25 @@ def test_uvicorn_is_told_why_the_server_cannot_start(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
     assert ended.returncode != 0
     assert "is neither a known model" in ended.stderr
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_start_that_fails_after_a_wait_is_no_clean_exit_of_uvicorn(tmp_path: Path, loop: str) -> None:
+    # Given a server that waits for its database
+    postgres, port, log = PostgresServer(), free_port(), tmp_path / "log"
+    command = ("uvicorn", "--factory", "danqing.asgi:app", "--port", str(port), "--loop", loop)
+    try:
+        postgres.stop()
+        wrong = {"DATABASE_URL": postgres.url("there_is_none"), "DANQING_DATA_DIR": str(tmp_path / "data")}
+        with running(*command, log=log, **wrong) as server:
+            until(lambda: "waiting_for_part" in log.read_text(), "a start that waits")
+            # When it comes, and says no
+            postgres.start()
+            # Then who watches over the server sees that it failed
+            assert server.wait(DEADLINE_S) == STARTUP_FAILURE
+    finally:
+        postgres.close()
+    assert "no such database" in log.read_text()
 
 
 def test_the_seeds_own_settings_on_a_bare_machine_say_what_is_missing(tmp_path: Path) -> None:

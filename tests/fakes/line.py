@@ -88,6 +88,9 @@ class InMemoryLine:
         return found
 
     async def waiting(self) -> Mapping[str, Waiting]:
+        return await self.waiting_now()
+
+    async def waiting_now(self) -> Mapping[str, Waiting]:
         by_model: dict[str, list[Job]] = {}
         for job in self._waiting.values():
             by_model.setdefault(job.request.model, []).append(job)

@@ -48,6 +48,9 @@ class InMemoryJobLine:
         return found
 
     async def waiting(self) -> Mapping[str, Waiting]:
+        return await self.waiting_now()
+
+    async def waiting_now(self) -> Mapping[str, Waiting]:
         pending = self._jobs.matching(lambda job: job.state is JobState.PENDING)
         return {
             model: Waiting(jobs=number, oldest=min(job.created_at for job in pending if job.request.model == model))

@@ -6,8 +6,6 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import UnknownModel
 from danqing.core.model_names import meant_model
 from danqing.core.types import Job, PoolStatus, WorkerState, WorkerStatus
-from danqing.core.upscaling import CARD as UPSCALER_CARD
-from danqing.core.upscaling import UPSCALER
 
 
 class RecordingQueue:
@@ -58,8 +56,6 @@ class FixedCatalogue:
         return next((card for card in others if card.capabilities.instruction_edit), first)
 
     def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
-        if model_id == UPSCALER:
-            return UPSCALER_CARD
         for name in (model_id, meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)):
             for card in self._cards:
                 if card.id == name:

@@ -1,14 +1,19 @@
 """The app that a process manager runs: its lifespan, also where the start waits for a part that is away."""
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.responses import PlainTextResponse
 
 from danqing.asgi import LateApp
+from danqing.cli.serve import _serve_opened
 from danqing.config import Settings
 from tests.services.postgres import PostgresServer
 
@@ -83,3 +88,62 @@ async def test_a_start_that_cannot_be_is_told(tmp_path: Path, postgres: Postgres
     assert answer["type"] == "lifespan.startup.failed"
     assert "no such database" in answer["message"]
     await manager.ended()
+
+
+class Building:
+    """Takes until somebody else has been served meanwhile, or for far too long."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.in_time = False
+
+    def build(self, app: object) -> object:
+        self.begun.set()
+        self.in_time = self.may_end.wait(10)
+        return app
+
+
+async def test_probes_are_answered_while_the_app_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a house that is open at once, and an app that takes its time
+    @asynccontextmanager
+    async def opened(*_: object, **__: object) -> AsyncIterator[object]:
+        yield SimpleNamespace(drain=drained)
+
+    async def drained() -> None:
+        pass
+
+    building = Building()
+    monkeypatch.setattr("danqing.asgi.open_runtime", opened)
+    monkeypatch.setattr(
+        "danqing.asgi.build_managed_app", lambda *_: building.build(PlainTextResponse("from the server"))
+    )
+    app = LateApp(Settings.model_validate({"data_dir": tmp_path / "data", "cuda_available": False}), None)
+    manager = Manager(app)
+    # When it starts
+    starting = asyncio.create_task(manager.says("startup"))
+    await asyncio.to_thread(building.begun.wait, DEADLINE_S)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
+        assert (await client.get("/livez")).json() == {"live": True}
+        building.may_end.set()
+        await starting
+        assert (await client.get("/livez")).text == "from the server"
+    # Then the probe did not wait for the app
+    assert building.in_time
+    await manager.says("shutdown")
+
+
+async def test_a_server_of_several_ports_answers_probes_while_their_apps_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building, became = Building(), list[object]()
+    monkeypatch.setattr("danqing.wiring.build_apps", lambda *_: building.build({"a port": "its app"}))
+    monkeypatch.setattr("danqing.cli.serve._print_summary", lambda *_: None)
+    settings = Settings.model_validate({"data_dir": tmp_path})
+    catalogue = SimpleNamespace(default=lambda: SimpleNamespace(id="sample"))
+    runtime = SimpleNamespace(settings=settings, studio=SimpleNamespace(catalogue=catalogue))
+    ports = [SimpleNamespace(url="http://127.0.0.1:1")]
+    apps = {"a port": SimpleNamespace(become=became.append)}
+    asyncio.get_running_loop().call_soon(building.may_end.set)
+    serving = asyncio.create_task(asyncio.sleep(0))
+    await _serve_opened(runtime, ports, apps, serving, open_to_all=False)  # type: ignore[arg-type]
+    assert (building.in_time, became) == (True, ["its app"])

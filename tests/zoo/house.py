@@ -104,7 +104,7 @@ class House:
         caller = Caller(owner=owner, sees_all=True)
         return await self.studio.submit(Order(draft=draft, priority=priority), caller=caller)
 
-    async def submit_picture(self, prompt: str, *further: ArtifactKind, side: int = 32) -> Job:
+    async def submit_picture(self, prompt: str, *further: ArtifactKind, side: int = 32, priority: int = 0) -> Job:
         """Accepts a job that enlarges a red picture; the prompt says what the engine does."""
         file = io.BytesIO()
         Image.new("RGB", (side, side), RED).save(file, "PNG")
@@ -112,7 +112,7 @@ class House:
         path.write_bytes(file.getvalue())
         image = StagedImage(path=path, sha256=sha256(file.getvalue()).hexdigest(), width=side, height=side)
         draft = RequestDraft(prompt=prompt, mode=Mode.UPSCALE, input_images=(image,), further=further)
-        return await self.studio.submit(Order(draft=draft))
+        return await self.studio.submit(Order(draft=draft, priority=priority))
 
     async def ended(self, job: Job) -> Job:
         """Waits for the job's end."""

@@ -121,6 +121,8 @@ async def _serve_opened(
     open_to_all: bool,
 ) -> None:
     """Hands the ports over to the server; until they are closed."""
+    import asyncio
+
     import structlog
 
     from danqing.cli.server_file import RunningServer, announced
@@ -128,7 +130,8 @@ async def _serve_opened(
     from danqing.wiring import build_apps
 
     settings = runtime.settings
-    for one, app in build_apps(runtime, opened).items():
+    built = await asyncio.to_thread(build_apps, runtime, opened)  # seconds of work, and probes are to be answered
+    for one, app in built.items():
         apps[one].become(app)
     spare_the_collector()
     _print_summary(runtime, opened)

@@ -98,9 +98,11 @@ async def _drain(node: "NodeRuntime", stop: "Stop", settings: "Settings") -> Non
 
 
 def _print_summary(node: "NodeRuntime", settings: "Settings") -> None:
+    from danqing.core.upscaling import UPSCALER
+
     rows = [
         ("node", node.id),
-        ("models", ", ".join(node.models)),
+        ("models", ", ".join(model for model in node.models if model != UPSCALER)),
         ("devices", ", ".join(node.devices)),
         ("data dir", str(settings.data_dir.absolute())),
     ]

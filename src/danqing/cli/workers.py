@@ -61,6 +61,8 @@ def list_workers() -> None:
 
 
 def _rows(nodes: "Sequence[Node]") -> "list[tuple[str, ...]]":
+    from danqing.core.upscaling import UPSCALER
+
     rows: list[tuple[str, ...]] = []
     for node in nodes:
         state = "draining" if node.draining else ""
@@ -69,9 +71,8 @@ def _rows(nodes: "Sequence[Node]") -> "list[tuple[str, ...]]":
             device = worker.device.name if worker.device else ""
             failure = f" ({worker.failure.message})" if worker.failure else ""
             name = worker.id.rpartition("/")[2]
-            rows.append(
-                ("", name, worker.state.value + failure, device, ", ".join(worker.models), str(worker.restarts))
-            )
+            models = ", ".join(model for model in worker.models if model != UPSCALER)
+            rows.append(("", name, worker.state.value + failure, device, models, str(worker.restarts)))
     return rows
 
 

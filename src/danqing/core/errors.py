@@ -38,7 +38,9 @@
         ├── WorkerReplaced        the process ended, and not because of this job
         ├── ServerRestarted       the server ended under the job
         ├── StorageFailure
-        │   └── StorageAway       it does not answer just now; trying again later helps
+        │   ├── StorageAway       it does not answer just now; trying again later helps
+        │   │   └── StorageInDoubt    nor did it say whether it had done what was asked
+        │   └── JobUnreadable     a stored job is a newer version's; asking again helps nothing
         └── DataDirectoryInUse    start-up only
 
 Dialects map classes, nearest ancestor first, to statuses and wordings of their own.
@@ -338,6 +340,25 @@ class StorageAway(StorageFailure):
     retryable = True
     retry_after_s = 5
     default_message = "The server cannot reach its storage; try again in a moment."
+
+
+class StorageInDoubt(StorageAway):
+    """The database went away as it stored what was asked, and may have done it: who asks again, and has no key under
+    which it is the same, may get it twice.
+    """
+
+    code = "storage_in_doubt"
+    retryable = False
+    retry_after_s = None
+    default_message = (
+        "The database did not answer in time. What was asked may have been done; ask again under the same key."
+    )
+
+
+class JobUnreadable(StorageFailure):
+    """A stored job cannot be read by this version of the server: it is left to a newer one, or damaged."""
+
+    default_message = "A stored job cannot be read by this version of the server."
 
 
 class DataDirectoryInUse(InternalError):

@@ -15,6 +15,7 @@ from danqing.core.sentences import says
 
 MAX_NAME_CHARS = 100
 REFRESH_S = 5.0  # until then, what another server process has issued or revoked may be unknown here
+LAST_NOTE_S = 2.0  # a server that ends waits no longer for a store to note which keys were used last
 _PREFIX = "dq_"
 
 
@@ -58,16 +59,16 @@ class KeyRing:
     def __init__(self, store: IssuedKeys, *, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
-        self._digests: frozenset[bytes] = frozenset()
+        self._keys: Mapping[bytes, IssuedKey] = {}  # by digest
         self._used: set[bytes] = set()  # since it was last noted
-        self._looking = asyncio.Lock()
+        self._changing = asyncio.Lock()  # what is looked up, issued and revoked: one after the other
 
     def holds(self, digest: bytes) -> bool:
         """Whether the key with this SHA-256 was issued and not revoked.
 
         Looked up by digest, so that how long it takes tells nothing about keys. One that is held counts as used.
         """
-        if digest not in self._digests:
+        if digest not in self._keys:
             return False
         self._used.add(digest)
         return True
@@ -80,8 +81,9 @@ class KeyRing:
         text = _PREFIX + secrets.token_urlsafe(32)
         digest = hashlib.sha256(text.encode()).hexdigest()
         key = IssuedKey(id=str(uuid.uuid4()), name=name, digest=digest, created_at=self._clock())
-        await self._store.add(key)
-        await self.refresh()
+        async with self._changing:
+            await self._store.add(key)  # nothing may fail after this: nobody would be told the text
+            self._keys = {**self._keys, bytes.fromhex(digest): key}
         return key, text
 
     async def all(self) -> Sequence[IssuedKey]:
@@ -90,20 +92,21 @@ class KeyRing:
 
     async def revoke(self, key_id: str) -> None:
         """Its bearer is let in no more; what he made stays. Raises StorageFailure."""
-        await self._store.remove(key_id)
-        await self.refresh()
+        async with self._changing:
+            await self._store.remove(key_id)
+            self._keys = {digest: key for digest, key in self._keys.items() if key.id != key_id}
 
     async def refresh(self) -> None:
         """Looks which there are. Raises StorageFailure."""
-        async with self._looking:  # one after the other: the last to answer has also looked last
-            keys = {bytes.fromhex(key.digest): key for key in await self._store.all()}
-            self._digests = frozenset(keys)
-            await self._note_used(keys)
+        async with self._changing:
+            self._keys = {bytes.fromhex(key.digest): key for key in await self._store.all()}
 
-    async def _note_used(self, keys: Mapping[bytes, IssuedKey]) -> None:
-        """Once a day for each key, so it costs next to nothing."""
+    async def note_used(self) -> None:
+        """Stores which keys were used since; once a day for each key, so it costs next to nothing. Raises
+        StorageFailure.
+        """
         used, day = frozenset(self._used), self._clock().date()
-        fresh = [key.id for digest, key in keys.items() if digest in used and key.last_used_on != day]
+        fresh = [key.id for digest, key in self._keys.items() if digest in used and key.last_used_on != day]
         if fresh:
             await self._store.note_used(fresh, day)
         self._used -= used
@@ -119,11 +122,13 @@ class KeyRing:
             refreshing.cancel()
             with suppress(asyncio.CancelledError):
                 await refreshing
-            with suppress(StorageFailure):
-                await self.refresh()  # what was used within the last seconds
+            with suppress(StorageFailure, TimeoutError):
+                async with asyncio.timeout(LAST_NOTE_S):
+                    await self.note_used()  # what was within the last seconds
 
     async def _refresh_for_ever(self, every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
             with suppress(StorageFailure):  # logged where it was raised; the keys that are known stay
                 await self.refresh()
+                await self.note_used()

@@ -343,10 +343,8 @@ class ModelCatalogue(Protocol):
         ...
 
     def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
-        """The model of that id, or that it is an alias of (`model_names.py`), `default` as above; also the upscaler
-        (`upscaling.py`), which is none of `cards`.
-
-        Raises UnknownModel.
+        """The model of that id, or that it is an alias of (`model_names.py`), `default` as above. Raises UnknownModel,
+        for the upscaler (`upscaling.py`) too, which is no model.
         """
         ...
 

@@ -26,7 +26,7 @@ from danqing.core.submitting import Join, SubmitKey
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode, RequestDraft
 from danqing.core.uninterrupted import Uninterrupted
-from danqing.core.upscaling import UPSCALER
+from danqing.core.upscaling import CARD, UPSCALER
 from danqing.core.witness import JobWitness
 
 log = structlog.get_logger(__name__)
@@ -135,8 +135,8 @@ class Reception:
                 loras=[lora.name for lora in draft.loras],
                 step_cache=bool(draft.step_cache),
             )
-        if draft.mode is Mode.UPSCALE and draft.model is None:
-            return self._catalogue.card(UPSCALER)
+        if draft.mode is Mode.UPSCALE and draft.model in (None, UPSCALER):
+            return CARD
         return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
 
     def _check_priority(self, order: Order, caller: Caller) -> None:

@@ -87,7 +87,11 @@ FAILURES = {
 }
 SENTENCES: Mapping[str, str] = MappingProxyType(NOTES | REFUSALS | FAILURES)
 _FIELD = re.compile(r"\\\{(\w+)\\\}")
-_WORDS = {"parameter": r"[\w-]+", "what": r"\w+"}  # what values of these names look like; others may be anything
+# What values of these names look like; others may be anything, of no more characters than names have: where each may be
+# as long as the text, a text that people made up could keep a pattern of several busy for seconds.
+_WORDS = {"parameter": r"[\w-]+", "what": r"\w+", "known": r".+?"}
+_ANYTHING = r".{1,300}?"
+MOST_CHARS = 2000  # of a text that is looked at; a longer one is told as it is
 _TRIED = re.compile(r" It was tried \d+ times: .*$", re.DOTALL)
 
 
@@ -106,10 +110,15 @@ def says(code: str, **values: object) -> str:
 
 def meant_by(text: str) -> Sentence | None:
     """Which sentence it is; None for one that is in no list. How often a job was tried may stand behind it."""
+    return _meant_by(text) if len(text) <= MOST_CHARS else None
+
+
+@functools.lru_cache(maxsize=512)
+def _meant_by(text: str) -> Sentence | None:
     said = _TRIED.sub("", text)
     for code, pattern in _patterns().items():
         if (found := pattern.fullmatch(said)) is not None:
-            return Sentence(code=code, values=found.groupdict())
+            return Sentence(code=code, values=MappingProxyType(found.groupdict()))
     return None
 
 
@@ -127,6 +136,6 @@ def _pattern(template: str) -> str:
         if name in named:
             return f"(?P={name})"
         named.add(name)
-        return f"(?P<{name}>{_WORDS.get(name, '.+?')})"
+        return f"(?P<{name}>{_WORDS.get(name, _ANYTHING)})"
 
     return _FIELD.sub(group, re.escape(template))

@@ -73,7 +73,11 @@ class JobLine(Protocol):
         ...
 
     async def waiting(self) -> Mapping[str, Waiting]:
-        """How many wait, by model; models of which none waits are left out. Of thousands, as of a moment ago."""
+        """How many wait, by model; models of which none waits are left out. Of thousands, as of seconds ago."""
+        ...
+
+    async def waiting_now(self) -> Mapping[str, Waiting]:
+        """The same, looked up however many they are."""
         ...
 
     async def first(self, model: str, most: int) -> Sequence[Job]:

@@ -8,7 +8,6 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure, UnknownModel
 from danqing.core.model_names import meant_model
 from danqing.core.sentences import says
-from danqing.core.upscaling import CARD as UPSCALER_CARD
 from danqing.core.upscaling import UPSCALER
 from danqing.engine.hub import cached_commit
 from danqing.engine.known_models import KnownModels
@@ -70,8 +69,6 @@ class Catalogue:
 
     def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
         """See `ModelCatalogue`."""
-        if model_id == UPSCALER:
-            return UPSCALER_CARD
         if model_id in self._cards:
             return self._cards[model_id]
         meant = meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)

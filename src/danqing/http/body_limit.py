@@ -12,6 +12,7 @@ from danqing.core.errors import RequestTimeout
 from danqing.http.body_budget import BodyBudget
 from danqing.http.callers import caller_of
 from danqing.http.errors import BodyTooLarge
+from danqing.http.route_path import route_path
 
 GRACE_S = 30.0  # that any body may take, and that one may stay silent, or be behind
 MIN_BYTES_PER_S = 8 * 1024  # of what takes longer
@@ -44,7 +45,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit_for(scope["path"])
+        limit = self._limit_for(route_path(scope))
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge(limit)

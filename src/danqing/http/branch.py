@@ -10,6 +10,8 @@ from fastapi import APIRouter
 from starlette.routing import Match
 from starlette.types import Scope
 
+from danqing.http.route_path import route_path
+
 
 class Branch(APIRouter):
     """Has the routes of another router. covers: whether a path can be one of theirs."""
@@ -21,4 +23,4 @@ class Branch(APIRouter):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """See `APIRouter`."""
-        return super().matches(scope) if self._covers(scope["path"]) else (Match.NONE, {})
+        return super().matches(scope) if self._covers(route_path(scope)) else (Match.NONE, {})

@@ -31,6 +31,7 @@ from danqing.core.errors import (
 from danqing.http.dialect import Dialect, dialect_of
 from danqing.http.joint_answer import join
 from danqing.http.methods import methods_of
+from danqing.http.route_path import route_path
 from danqing.http.waiting import ClientGone
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class ErrorDesk:
             return Response(status_code=CLIENT_GONE_STATUS)
         if _is_our_fault(error):
             _log.error("request_failed", error=type(error).__name__, exc_info=error)
-        dialect = self.dialect(request.scope["path"])
+        dialect = self.dialect(route_path(request.scope))
         response = render_jointly(error, self._dialects) if dialect is None else dialect.render_error(error)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)

@@ -1,6 +1,6 @@
 """Lets requests in: from welcome machines and pages, under the server's own names, with a key where one is needed.
 
-Paths are judged by `scope["path"]`, which is what routes are chosen by; never by the URL, which a Host header can bend.
+Paths are judged by `route_path`, which is what routes are chosen by; never by the URL, which a Host header can bend.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,6 +19,7 @@ from danqing.http.callers import STATE_KEY
 from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
+from danqing.http.route_path import route_path
 from danqing.http.tickets import LocalTickets, Tickets
 from danqing.http.uvicorn_log import websocket_refused
 
@@ -87,7 +88,7 @@ class Gate:
         caller = await self._caller(scope, headers)
         if caller is not None:
             scope.setdefault("state", {})[STATE_KEY] = caller
-        elif not self._is_open(scope["path"]):
+        elif not self._is_open(route_path(scope)):
             raise Unauthorized
         return None
 

@@ -8,15 +8,18 @@ import hashlib
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import psutil
+import structlog
 
 from danqing.core.errors import StorageFailure
 from danqing.core.studio import QueueStatus, utc_now
 from danqing.core.types import DeviceStatus, PoolStatus
+
+log = structlog.get_logger(__name__)
 
 EVERY_S = 5.0
 KEPT = 720  # samples: an hour
@@ -111,20 +114,24 @@ class MachineLog:
 
     @asynccontextmanager
     async def kept_going(self, *, every_s: float = EVERY_S) -> AsyncGenerator[None]:
-        """Inside, it looks again and again."""
+        """Inside, it looks again and again, whatever a look fails of."""
         self._load()  # from which the first look counts
         looking = asyncio.create_task(self._look_for_ever(every_s), name="machine-log")
         try:
             yield
         finally:
             looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+            await asyncio.wait([looking])  # and raise nothing of it
 
     async def _look_for_ever(self, every_s: float) -> None:
         await asyncio.sleep(min(every_s, FIRST_AFTER_S))
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # a look that nobody misses: the next one may do
+                log.exception("machine_look_failed", again_in_s=every_s)
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    return  # it failed of being stopped
             await asyncio.sleep(every_s)
 
 

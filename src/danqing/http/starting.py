@@ -17,6 +17,7 @@ from danqing.core.types import PoolStatus
 from danqing.http.dialect import Dialect, DialectOptions
 from danqing.http.errors import ErrorDesk
 from danqing.http.health import HealthRoutes, ProbeRoutes
+from danqing.http.route_path import route_path
 
 STARTING = "The server is starting, and waits for its database or its store of pictures; try again in a moment."
 _PROBES = ("/livez", "/readyz")
@@ -55,7 +56,7 @@ class StartingApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
-        if self._app is None and scope["path"] not in _PROBES:
+        if self._app is None and route_path(scope) not in _PROBES:
             await self._until_there_or_waiting()
         if self._app is not None:
             await self._app(scope, receive, send)

@@ -1,6 +1,6 @@
 """What happens to jobs in this process, counted. Implements `core.witness.JobWitness`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from danqing.core.errors import DanqingError
 from danqing.core.states import JobState
 from danqing.core.types import Job, JobFailure, Mode
+from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JoinReason, StageTimes
 from danqing.metrics.labels import KnownLabels
 
@@ -45,7 +46,7 @@ class JobMetrics:
             registry=registry,
         )
         for model in models:  # from 0 on, so that Prometheus sees the first of each as well
-            for mode in Mode:
+            for mode in _modes_of(model):
                 for state in ENDS:
                     self._ended.labels(model, mode, state)
         self._attempts_failed = Counter(
@@ -136,6 +137,11 @@ class JobMetrics:
                 self._picture_bytes.labels(artifact.kind).inc(artifact.size_bytes)
             if job.finished_at is not None:
                 self._whole.labels(model).observe(_seconds(job.created_at, job.finished_at))
+
+
+def _modes_of(model: str) -> Iterable[Mode]:
+    """Those that jobs of it can have."""
+    return (mode for mode in Mode if (mode is Mode.UPSCALE) == (model == UPSCALER))
 
 
 def _seconds(begin: datetime, end: datetime) -> float:

@@ -72,7 +72,7 @@ class _Taker:
 
 
 class CeleryTaking:
-    """Implements `TakingQueue`, and its `Claiming`. For one event loop, but for `deliver`.
+    """Implements `TakingQueue`, and its `WorkClaiming`. For one event loop, but for `deliver`.
 
     What is taken is a message, told by the job that it names; which job it brings is said, and claimed, by the line in
     one step (`claim`). So no two takers ever run after the same one, whatever nodes they are of.
@@ -198,6 +198,10 @@ class CeleryTaking:
         else:
             self._release(worker)
         return job
+
+    def send_back(self, taker: str) -> None:
+        """See `WorkClaiming`. Nothing to do for one who has closed meanwhile."""
+        self._release(taker, back=True)
 
     async def _claimed(self, held: _Held, worker: str, now: datetime) -> Job | None:
         before, held.asked = held.asked, True

@@ -7,13 +7,12 @@ from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import StorageAway
+from danqing.core.errors import StorageAway, StorageInDoubt
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 NOT_DONE = "The database did not answer in time; nothing was changed."
-IN_DOUBT = "The database did not answer in time. What was asked may have been done; ask again under the same key."
 
 
 class Call:
@@ -34,14 +33,15 @@ class Call:
     async def answer(self, answer: Future[T], *, within_s: float, may_doubt: bool = False) -> T:
         """What the call gives, or StorageAway when that takes too long; it is never committed then.
 
-        may_doubt: also when its commit has begun, of which nobody knows what will become; otherwise that is waited for.
+        may_doubt: also when its commit has begun, of which nobody knows what will become (StorageInDoubt then);
+        otherwise that is waited for.
         """
         waiting = asyncio.wrap_future(answer)
         try:
             await asyncio.wait((waiting,), timeout=within_s)
             if not waiting.done() and self._give_up(may_doubt=may_doubt):
                 log.error("store_call_given_up", waited_s=within_s, in_doubt=self._committing)
-                raise StorageAway(IN_DOUBT if self._committing else NOT_DONE)
+                raise StorageInDoubt if self._committing else StorageAway(NOT_DONE)
             return await waiting
         finally:
             waiting.cancel()  # what has not begun is not run

@@ -24,9 +24,9 @@ TRIES = 16  # at claims that others are quicker at; then they have what waits
 class PostgresJobLine:
     """Implements `core.shared_store.JobLine`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, unread: UnreadJobs | None = None) -> None:
         self._database = database
-        self._unread = UnreadJobs()
+        self._unread = unread or UnreadJobs()
         self._waiting = Remembered(
             lambda: database.read(_waiting), jobs_in=lambda told: sum(model.jobs for model in told.values())
         )
@@ -43,15 +43,18 @@ class PostgresJobLine:
             max_running=max_running_of_owner,
             unread=self._unread,
         )
-        proof = partial(line_claims.claimed_at, worker=worker, at=now)
+        proof = partial(line_claims.claimed, worker=worker, at=now)
         for _ in range(TRIES):
+            if self._unread.rests(model):
+                return None
             claimed = await self._database.write(work, durable=True, proof=proof)
             if not isinstance(claimed, Lost):
                 return claimed
         return None
 
     async def claimed(self, worker: str, at: datetime) -> Job | None:
-        return await self._database.read(partial(line_claims.claimed_at, worker=worker, at=at))
+        # A write: its look comes after its wait; a read sees the moment in which it began to wait.
+        return await self._database.write(partial(line_claims.claimed, worker=worker, at=at), durable=False)
 
     def leaves_some(self, model: str) -> bool:
         return bool(self._unread.of(model))
@@ -59,19 +62,25 @@ class PostgresJobLine:
     async def alike(self, job: Job, most: int, *, max_running_of_owner: int | None = None) -> Sequence[str]:
         if most < 1:
             return []
-        return await self._database.read(partial(_alike, job=job, most=most, max_running=max_running_of_owner))
+        return await self._database.read(
+            partial(_alike, job=job, most=most, max_running=max_running_of_owner, unread=self._unread)
+        )
 
     async def waiting(self) -> Mapping[str, Waiting]:
         return await self._waiting.get()
+
+    async def waiting_now(self) -> Mapping[str, Waiting]:
+        return await self._database.read(_waiting)
 
     async def first(self, model: str, most: int) -> Sequence[Job]:
         return await self._database.read(partial(_first, model=model, most=most, unread=self._unread))
 
 
-def _alike(connection: Connection, job: Job, most: int, max_running: int | None) -> list[str]:
+def _alike(connection: Connection, job: Job, most: int, max_running: int | None, unread: UnreadJobs) -> list[str]:
     running = running_of_owners(connection, max_running)
     looked_at = most if max_running is None else max(most, WINDOW)
-    in_line = head(connection, job.request.model, looked_at, full_owners(running, max_running))
+    model, full = job.request.model, full_owners(running, max_running)
+    in_line = head(connection, model, looked_at, unread=unread.of(model), passed_over=full)
     key, found = batch_key(job.request), list[str]()
     for row in in_line:
         if max_running is not None and running[row["owner"]] >= max_running:
@@ -100,7 +109,8 @@ def _waiting(connection: Connection) -> Mapping[str, Waiting]:
 def _first(connection: Connection, model: str, most: int, unread: UnreadJobs) -> Sequence[Job]:
     """Without those that only a newer version can read: its processes send for them."""
     found = list[Job]()
-    for rows in loading.rows_of(connection, [row["id"] for row in head(connection, model, most)]):
+    in_line = head(connection, model, most, unread=unread.of(model))
+    for rows in loading.rows_of(connection, [row["id"] for row in in_line]):
         try:
             found.append(rows.job())
         except StorageFailure:

@@ -1,7 +1,8 @@
 """Choosing and claiming the next job in one transaction on PostgreSQL: of many who do so at once each gets another.
 
-A row that somebody else is just claiming is passed over (SKIP LOCKED), not waited for. Order of locks: a job's row,
-then its owner; `moves.claim` keeps to it, too.
+A row that somebody else is just claiming is passed over (SKIP LOCKED), not waited for. So who asks again after a lost
+commit would pass over what he has claimed himself: claims of one worker come one after the other. Order of locks: the
+worker, a job's row, then its owner; `moves.claim` keeps to it, too.
 """
 
 from datetime import datetime
@@ -112,6 +113,7 @@ def claim_next(
 
     max_running: of an owner's jobs, this one included. unread: those that this version cannot read; grows.
     """
+    _enter(connection, worker)
     values: dict[str, object] = {"of_model": model, "of_worker": worker, "now": now, "unread": unread.of(model)}
     if max_running is None:
         row = connection.execute(CLAIM_FIRST, values).mappings().first()
@@ -131,10 +133,15 @@ def claim_next(
     return _read(connection, row, unread)
 
 
-def claimed_at(connection: Connection, worker: str, at: datetime) -> Job | None:
-    """The processing job whose newest attempt is this worker's, of this moment."""
+def claimed(connection: Connection, worker: str, at: datetime) -> Job | None:
+    """The processing job whose newest attempt is this worker's, of this moment. Waits for what he is just claiming."""
+    _enter(connection, worker)
     job_id: str | None = connection.execute(CLAIMED_AT, {"of_worker": worker, "now": at}).scalar()
     return None if job_id is None else next(iter(loading.readable(connection, [job_id])), None)
+
+
+def _enter(connection: Connection, worker: str) -> None:
+    connection.execute(ENTER, {"key": key_of("claim", worker)})
 
 
 def _keep(connection: Connection, values: dict[str, object], max_running: int) -> RowMapping | None:
@@ -144,7 +151,7 @@ def _keep(connection: Connection, values: dict[str, object], max_running: int) -
         return kept
     # Nothing waits, or all in front are of owners who have enough, or are just being claimed.
     full = list(connection.execute(FULL_OWNERS, limit).scalars())
-    behind = {"of_model": values["of_model"], "most": WINDOW, "passed_over": full}
+    behind = {**values, "most": WINDOW, "passed_over": full}
     ids = [row["id"] for row in connection.execute(HEAD_WITHOUT_SOME, behind).mappings()]
     if not ids:
         return None
@@ -158,7 +165,10 @@ def _read(connection: Connection, row: RowMapping, unread: UnreadJobs) -> Job | 
         return JobRows(row, tried, []).job()
     except StorageFailure:
         moves.unclaim(connection, row["id"], row["attempt_count"])
-        unread.note(row["id"], row["model"])
+        if not unread.note(row["id"], row["model"]):
+            _forget_what_waits_no_more(connection, row["model"], unread)
+            if not unread.note(row["id"], row["model"]):
+                unread.rest(row["model"])
         return Lost.LOST
 
 

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from danqing.core.errors import StorageAway, StorageFailure
+from danqing.core.errors import StorageAway, StorageFailure, StorageInDoubt
 from danqing.store.given_up import Call
 from danqing.store.lanes import Lanes
 from danqing.store.postgres_connections import Patience, described, is_disconnect, is_passing, make_engine
@@ -245,8 +245,9 @@ class PostgresDatabase:
             except (SQLAlchemyError, InDoubt) as exc:
                 if not tries.may_go_on(exc, time.monotonic() - begun):
                     self._note("store_call_failed", tries, exc, level=logging.ERROR)
-                    is_away = isinstance(exc, InDoubt) or is_passing(exc)
-                    raise (StorageAway if is_away else StorageFailure) from exc
+                    if tries.in_doubt:  # whatever failed last
+                        raise StorageInDoubt from exc
+                    raise (StorageAway if is_passing(exc) else StorageFailure) from exc
                 self._note("store_call_tried_again", tries, exc, level=logging.WARNING)
             except Exception as exc:  # whatever a function of ours, or the driver, makes of odd values
                 log.error("store_call_failed", tries=tries.number + 1, error=type(exc).__name__)

@@ -1,4 +1,6 @@
-"""Figures that take the longer to read the more jobs there are: read anew each time while they are few."""
+"""Figures that take the longer to read the more jobs there are: read anew each time while they are few. For who shows
+them; who acts by a figure reads it himself.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -7,7 +9,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 FEW = 1_000  # jobs
-PART_OF_TIME = 20  # of more, reading takes a 20th of the time at most
+PART_OF_TIME = 20  # of more, reading takes a 20th of the time at most,
+MOST_S = 10.0  # but none is told for longer than this
 
 
 class Remembered(Generic[T]):
@@ -36,7 +39,7 @@ class Remembered(Generic[T]):
         if self._jobs_in(figure) > FEW:
             self._known = figure
             now = self._clock()
-            self._until = now + PART_OF_TIME * (now - begun)
+            self._until = now + min(PART_OF_TIME * (now - begun), MOST_S)
         else:
             self._known = None
         return figure

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import RowMapping
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import JobUnreadable
 from danqing.core.images import ImageRef
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Lora, Mode
@@ -67,7 +67,7 @@ def adjustments_text(adjustments: Sequence[str]) -> str:
 
 
 def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequence[RowMapping]) -> Job:
-    """The job of a row. Raises StorageFailure for one that this version cannot read, a newer version's for instance."""
+    """The job of a row. Raises JobUnreadable for one that this version cannot read, a newer version's for instance."""
     try:
         return Job(
             id=row["id"],
@@ -90,15 +90,15 @@ def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequenc
             failure=_failure_from(row),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
-        raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
+        raise JobUnreadable from exc
 
 
 def request_from(text: str) -> GenerationRequest:
-    """The request of a row. Raises StorageFailure likewise."""
+    """The request of a row. Raises JobUnreadable likewise."""
     try:
         return _request_from(text)
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
-        raise StorageFailure("A stored job cannot be read by this version of the server.") from exc
+        raise JobUnreadable from exc
 
 
 def _request_text(request: GenerationRequest) -> str:

@@ -18,6 +18,7 @@ from danqing.store.node_rows import node_from
 from danqing.store.nodes import ALIVE
 from danqing.store.postgres_address import postgres_address
 from danqing.store.postgres_connections import Patience, make_engine
+from danqing.wiring.part_failures import reason_of, says_no
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,24 +27,6 @@ T = TypeVar("T")
 
 WAIT_S = 4
 INSTALL = "pip install 'danqing[scaled]'"
-
-# What a library says when it gets no connection, to what that means. The first that is found counts.
-_SAYS_NO = (
-    (("password authentication failed", "invalid username-password", "access_refused", "wrongpass"), "wrong password"),
-    (("noauth", "authenticat", "no password supplied"), "it wants a password, and the address has none"),
-    (("no pg_hba.conf entry",), "it lets nobody in from this machine; see its pg_hba.conf"),
-    (("certificate", "ssl", "tls"), "no encrypted connection; see the address' scheme or sslmode, and its certificate"),
-    (("does not exist",), "it has no such database or user"),
-    (("not_allowed", "vhost"), "it has no such virtual host"),
-)
-_REASONS = (
-    *_SAYS_NO,
-    (("too many clients", "remaining connection slots", "max number of clients"), "it has no connection left"),
-    (("starting up", "shutting down", "recovery mode", "loading"), "it is just starting or ending"),
-    (("could not translate", "name or service not known", "name resolution", "nodename"), "no such host"),
-    (("refused",), "nobody listens there"),
-    (("timeout", "timed out"), "no answer"),
-)
 
 
 class PartAway(Exception):
@@ -208,22 +191,6 @@ def _failures() -> tuple[type[Exception], ...]:
     except ImportError:
         return tuple(found)
     return (*found, AMQPError, KombuError, RedisError)
-
-
-def reason_of(failure: BaseException) -> str:
-    """By words, for connections fail with one class for all reasons. None of a library's text is repeated."""
-    found = _found(failure, _REASONS)
-    return f"it cannot be used ({type(failure).__name__})" if found is None else found
-
-
-def says_no(failure: BaseException) -> bool:
-    """Whether it tells of a part that answers, and will go on to refuse."""
-    return _found(failure, _SAYS_NO) is not None
-
-
-def _found(failure: BaseException, reasons: Sequence[tuple[tuple[str, ...], str]]) -> str | None:
-    said = f"{type(failure).__name__} {failure}".lower()
-    return next((reason for words, reason in reasons if any(word in said for word in words)), None)
 
 
 def _place_of(url: SecretStr, usual_port: int) -> str:

@@ -15,7 +15,7 @@ from danqing.core.shared_store import JobAges, JobLine, Nodes
 from danqing.store.database import Database
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
-from danqing.wiring.part_states import reason_of, says_no
+from danqing.wiring.part_failures import reason_of, says_no
 
 if TYPE_CHECKING:
     from danqing.store.postgres import PostgresStores  # psycopg is an extra

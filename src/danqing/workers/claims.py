@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from danqing.core.errors import JobNotFound
 from danqing.core.ports import JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Job
@@ -62,6 +61,14 @@ class Claiming(Protocol):
         ...
 
 
+class WorkClaiming(Claiming, Protocol):
+    """Where what was taken only means that there is work."""
+
+    def send_back(self, taker: str) -> None:
+        """What this taker took, and did not claim by, is for others."""
+        ...
+
+
 class Claims:
     """A failing store is asked again until it answers."""
 
@@ -72,12 +79,12 @@ class Claims:
         store: JobStore,
         settlement: Settlement,
         clock: Callable[[], datetime],
-        claiming: Claiming | None = None,
+        claiming: WorkClaiming | None = None,
     ) -> None:
-        """claiming: None for the store."""
+        """claiming: None where the jobs that are taken are the ones that are made; the store claims them then."""
         self._queue = queue
         self._store = store
-        self._claiming: Claiming = claiming or store
+        self._claiming = claiming
         self._settlement = settlement
         self._clock = clock
         self._claimed: set[str] = set()
@@ -94,13 +101,13 @@ class Claims:
     async def of(self, worker: Worker, job_id: str) -> list[Job]:
         """Reserves the worker and claims the job of an id that was taken, and with it those to be made together.
 
-        Empty if somebody else has the job by now, or the worker was lost while it waited: the id is published again
+        Empty if somebody else has the job by now, or the worker was lost while it waited: what was taken goes back
         then. The reservation is the caller's to release.
         """
         if not worker.reserve(job_id):
-            await self._settlement.publish_again(job_id)
+            await self._put_back(job_id, worker)
             return []
-        job = await self._claim(job_id, worker, self._claiming)
+        job = await self._claim(job_id, worker, self._claiming or self._store)
         if job is None:
             return []
         if job.id != job_id:
@@ -109,6 +116,12 @@ class Claims:
             await worker.idle()
             return [job]
         return [job, *await self._claim_more(worker, job)]
+
+    async def _put_back(self, job_id: str, worker: Worker) -> None:
+        if self._claiming is not None:  # nothing needs to be known of the job, which this version may be unable to read
+            self._claiming.send_back(worker.id)
+        else:
+            await self._settlement.publish_again(job_id)
 
     async def _claim_more(self, worker: Worker, first: Job) -> list[Job]:
         rule = worker.spec.batches
@@ -131,7 +144,7 @@ class Claims:
             return await at.claim(job_id, worker.id, now)
 
         job = await self._settlement.until_stored(claim)
-        if job is None and tries > 1:  # what was answered with an error may have been done
+        if job is None and tries > 1 and at is self._store:  # what was answered with an error may have been done
             job = await self._found_claimed(job_id, worker, now)
         if job is None:
             self._queue.missed(job_id, taker=worker.id)
@@ -140,9 +153,8 @@ class Claims:
         return job
 
     async def _found_claimed(self, job_id: str, worker: Worker, at: datetime) -> Job | None:
-        try:
-            job = await self._settlement.until_stored(lambda: self._store.get(job_id))
-        except JobNotFound:
+        job = await self._settlement.find(job_id)
+        if job is None:
             return None
         newest = job.attempts[-1] if job.attempts else None
         is_ours = newest is not None and newest.worker == worker.id and newest.started_at == at

@@ -17,7 +17,7 @@ from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure, Stage
 from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness, Witnesses
-from danqing.workers.claims import Claiming, Claims, TakingQueue
+from danqing.workers.claims import Claims, TakingQueue, WorkClaiming
 from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
@@ -38,6 +38,7 @@ from danqing.workers.messages import (
 from danqing.workers.running import Deadline, Running, StageMeter
 from danqing.workers.settlement import JobRules, Settlement
 from danqing.workers.supervisor import Supervisor
+from danqing.workers.waiting import unless
 from danqing.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ class Dispatcher:
         pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
         witness: JobWitness | None = None,
-        claiming: Claiming | None = None,
+        claiming: WorkClaiming | None = None,
     ) -> None:
         """pace: is told of each completed job. claiming: None for the store."""
         self._witness = witness or Witnesses()
@@ -142,13 +143,23 @@ class Dispatcher:
         while True:
             await worker.free()
             try:
-                job_id = await self._queue.take(worker.spec.models, warm=self._warm(worker), taker=worker.id)
+                job_id = await self._take(worker)
             except Exception:  # nobody else would ever take jobs for this worker
                 log.exception("take_failed", worker=worker.id)
                 await asyncio.sleep(self._rules.max_store_retry_s)
                 continue
+            if job_id is None:
+                continue
             # In a task of its own, so that stopping never cuts a claim off from its job.
             await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
+
+    async def _take(self, worker: Worker) -> str | None:
+        """None when it may be given other jobs by now than those that were asked for."""
+        models = worker.takes
+        take = self._queue.take(models, warm=self._warm(worker).intersection(models), taker=worker.id)
+        if len(models) == len(worker.spec.models):
+            return await take
+        return await unless(worker.enlarger_free(), take)
 
     def _warm(self, worker: Worker) -> frozenset[str]:
         """The models that the worker has on its device, as far as it has told, and the one of its newest job; and the

@@ -12,7 +12,10 @@ from danqing.workers.picture_thread import PictureThread
 
 
 class Enlarger:
-    """One thread, pictures in order. The server limits how many wait here (`WorkerRules.max_enlarging`)."""
+    """One thread. Copies of pictures that were made, in order, of which the server limits how many wait here
+    (`WorkerRules.max_enlarging`); and jobs of mode upscale, of which it sends the next when one is done. So they take
+    turns: such a job waits for one copy at most, and between two of them a copy is made.
+    """
 
     def __init__(self, *, engine: Engine, read_image: ReadImage, inbox: Inbox) -> None:
         self._engine = engine
@@ -35,7 +38,7 @@ class Enlarger:
     def add_input(self, making: Making) -> None:
         """Takes over a job of mode upscale; does not wait."""
         making.awaits_enlarging()
-        self._thread.add(making, lambda: self._enlarge_input(making))
+        self._thread.add(making, lambda: self._enlarge_input(making), next_up=True)
 
     def close(self) -> None:
         """Returns when every picture added is enlarged. To be called after the finisher's."""

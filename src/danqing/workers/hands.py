@@ -36,11 +36,12 @@ class Handover(Enum):
 
 class Hands:
     """At most one batch is reserved or on the device; a few more may be off the device and not all stored yet, and some
-    more pictures stored and not enlarged yet.
+    more pictures stored and not enlarged yet. Of the jobs that only enlarge a picture (`AwaitsEnlarging`) one is to be
+    in the hands: others wait where they keep their order, and where another worker may be quicker.
     """
 
     def __init__(self, *, max_finishing: int, max_enlarging: int) -> None:
-        """max_finishing: batches. max_enlarging: pictures."""
+        """max_finishing: batches. max_enlarging: pictures that are stored."""
         self._max_finishing = max_finishing
         self._max_enlarging = max_enlarging
         self._reserved: dict[str, bool] = {}  # job id → whether it was stopped since
@@ -50,14 +51,20 @@ class Hands:
         self._finishing: dict[JobAttempt, int] = {}  # → its batch
         self._to_enlarge: set[JobAttempt] = set()
         self._enlarging: set[JobAttempt] = set()
+        self._only_enlarged: set[JobAttempt] = set()  # those of both that the device had nothing to do with
 
     @property
     def have_room(self) -> bool:
         """True when another batch may be reserved."""
         idle = not self._reserved and not self._on_device
-        generated = len(self._to_enlarge) + len(self._enlarging)
+        generated = len((self._to_enlarge | self._enlarging) - self._only_enlarged)
         finishing = len(set(self._finishing.values()))
         return idle and finishing < self._max_finishing and generated < self._max_enlarging
+
+    @property
+    def only_enlarge(self) -> bool:
+        """True while a job is in the hands of which a picture is enlarged and nothing else."""
+        return bool(self._only_enlarged)
 
     @property
     def attempts(self) -> list[JobAttempt]:
@@ -128,6 +135,7 @@ class Hands:
             case AwaitsEnlarging() if (attempt := JobAttempt(message.job_id, message.attempt)) in self._on_device:
                 self._on_device.remove(attempt)
                 self._to_enlarge.add(attempt)
+                self._only_enlarged.add(attempt)
             case JobGenerated():
                 attempt = JobAttempt(message.job_id, message.attempt)
                 del self._finishing[attempt]
@@ -143,7 +151,7 @@ class Hands:
 
     def _end(self, attempt: JobAttempt) -> None:
         self._finishing.pop(attempt, None)
-        for waiting in (self._to_enlarge, self._enlarging):
+        for waiting in (self._to_enlarge, self._enlarging, self._only_enlarged):
             waiting.discard(attempt)
         if attempt in self._on_device:
             self._on_device.remove(attempt)

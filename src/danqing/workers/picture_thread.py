@@ -1,11 +1,19 @@
 """In the worker process: a thread that works on pictures in order, and sees each through to a last word if it fails."""
 
+import itertools
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from enum import IntEnum
+from queue import PriorityQueue
 
 from danqing.workers.inbox import Inbox
 from danqing.workers.making import Making, Stopped
+
+
+class _Turn(IntEnum):
+    NEXT = 0
+    IN_ORDER = 1
+    END = 2
 
 
 class PictureThread:
@@ -13,7 +21,8 @@ class PictureThread:
 
     def __init__(self, name: str, *, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._work: SimpleQueue[tuple[Making, Callable[[], None]] | None] = SimpleQueue()
+        self._work: PriorityQueue[tuple[_Turn, int, tuple[Making, Callable[[], None]] | None]] = PriorityQueue()
+        self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._poisoned = False
 
@@ -26,20 +35,23 @@ class PictureThread:
         """Starts the thread."""
         self._thread.start()
 
-    def add(self, making: Making, work: Callable[[], None]) -> None:
+    def add(self, making: Making, work: Callable[[], None], *, next_up: bool = False) -> None:
         """Has work done on this picture after everything added before; does not wait.
 
-        work: says the last word of making, hands it on, or raises.
+        work: says the last word of making, hands it on, or raises. next_up: before everything that was added without.
         """
-        self._work.put((making, work))
+        self._put(_Turn.NEXT if next_up else _Turn.IN_ORDER, (making, work))
 
     def close(self) -> None:
         """Returns when everything added is done. Nothing may be added afterwards."""
-        self._work.put(None)
+        self._put(_Turn.END, None)
         self._thread.join()
 
+    def _put(self, turn: _Turn, item: tuple[Making, Callable[[], None]] | None) -> None:
+        self._work.put((turn, next(self._numbers), item))  # the number differs, so items are never compared
+
     def _run(self) -> None:
-        while (item := self._work.get()) is not None:
+        while (item := self._work.get()[2]) is not None:
             making, work = item
             try:
                 work()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import JobNotFound, ServerRestarted, StorageFailure, WorkerReplaced
+from danqing.core.errors import JobNotFound, JobUnreadable, ServerRestarted, StorageFailure, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
@@ -111,11 +111,8 @@ class Settlement:
 
     async def discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
         """Pictures came too late: those that their job does not have are removed, if it was cancelled or has failed."""
-        try:
-            job = await self.until_stored(lambda: self._store.get(job_id))
-        except JobNotFound:
-            return
-        if job.state not in (JobState.CANCELLED, JobState.FAILED):
+        job = await self.find(job_id)
+        if job is None or job.state not in (JobState.CANCELLED, JobState.FAILED):
             return  # another attempt makes, or has made, the picture of the same name
         kept = {artifact.name for artifact in job.artifacts}
         for name in (artifact.name for artifact in artifacts):
@@ -176,11 +173,19 @@ class Settlement:
 
     async def publish_again(self, job_id: str) -> None:
         """Puts an id that was taken, and not claimed, back into its place in the queue."""
-        try:
-            job = await self.until_stored(lambda: self._store.get(job_id))
-        except JobNotFound:
-            return
-        await self._queue.publish(job)
+        if (job := await self.find(job_id)) is not None:
+            await self._queue.publish(job)
+
+    async def find(self, job_id: str) -> Job | None:
+        """None if it is gone, or can be read by a newer version only: that asking again would not change."""
+
+        async def ask() -> Job | None:
+            try:
+                return await self._store.get(job_id)
+            except (JobNotFound, JobUnreadable):
+                return None
+
+        return await self.until_stored(ask)
 
     async def until_stored(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The store's answer, however often it must be asked."""

@@ -11,7 +11,7 @@ import structlog
 
 from danqing.core.errors import ServerRestarted, StorageFailure
 from danqing.core.ports import JobQueue
-from danqing.core.shared_store import JobLine, Nodes
+from danqing.core.shared_store import JobLine, Nodes, Waiting
 from danqing.core.types import Job
 from danqing.workers.failures import describe
 from danqing.workers.settlement import Settlement
@@ -133,12 +133,15 @@ class Sweeper:
                     log.warning("orphans_given_back", jobs=number)
 
     async def _send_what_is_lacking(self) -> None:
-        before = await self._lacking()
+        if not await self._lacking(await self._line.waiting()):  # perhaps of seconds ago: for no more than a glance
+            return
+        before = await self._lacking(await self._line.waiting_now())
         if not before:
             return
         await self._pause(self._rules.missing_s)
         async with self._exclusive(MESSAGES) as is_ours:
-            for model, number in (await self._lacking()).items() if is_ours else ():
+            after = await self._lacking(await self._line.waiting_now()) if is_ours else {}
+            for model, number in after.items():
                 lacking = min(number, before.get(model, 0), self._rules.most_sent)
                 jobs = await self._line.first(model, lacking) if lacking else ()
                 for job in jobs:
@@ -146,9 +149,8 @@ class Sweeper:
                 if jobs:
                     log.warning("messages_sent_again", model=model, messages=len(jobs), lacking=number)
 
-    async def _lacking(self) -> dict[str, int]:
+    async def _lacking(self, waiting: Mapping[str, Waiting]) -> dict[str, int]:
         """How many more jobs than messages wait, by model; of models of which none lacks nothing."""
-        waiting = await self._line.waiting()
         depths = await self._answered(list(waiting)) if waiting else None
         if depths is None:
             return {}

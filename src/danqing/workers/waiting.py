@@ -3,6 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def set_to(event: asyncio.Event | threading.Event, value: bool) -> None:
@@ -11,6 +14,29 @@ def set_to(event: asyncio.Event | threading.Event, value: bool) -> None:
         event.set()
     else:
         event.clear()
+
+
+async def unless(given_up: Awaitable[None], work: Awaitable[T]) -> T | None:
+    """What work gives, or None once it is given up. It is awaited in this task: cancelled by either, it knows that what
+    it was about to give reaches nobody.
+    """
+
+    async def give_up(limit: asyncio.Timeout) -> None:
+        await given_up
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    limit = asyncio.timeout(None)
+    try:
+        async with limit:
+            giving_up = asyncio.create_task(give_up(limit))
+            try:
+                return await work
+            finally:
+                giving_up.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return None
 
 
 async def within(seconds: float, waiting: Awaitable[object]) -> bool:

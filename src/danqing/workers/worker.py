@@ -8,6 +8,7 @@ import structlog
 
 from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost, WorkerReplaced
 from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
+from danqing.core.upscaling import UPSCALER
 from danqing.workers.backoff import Backoff
 from danqing.workers.busy_meter import BusyMeter
 from danqing.workers.failures import describe
@@ -56,6 +57,8 @@ class Worker:
         self._ended_by_us = False  # the last process was alive when `stop` ended it
         self._starts = 0
         self._free = asyncio.Event()
+        self._enlarger_free = asyncio.Event()
+        self._enlarger_free.set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
@@ -93,6 +96,15 @@ class Worker:
     async def free(self) -> None:
         """Waits until a job may be reserved."""
         await self._free.wait()
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The models of which it may be given jobs now: not the upscaler while it has a job of that already."""
+        return tuple(model for model in self.spec.models if model != UPSCALER or self._enlarger_free.is_set())
+
+    async def enlarger_free(self) -> None:
+        """Waits until it may be given a job of the upscaler."""
+        await self._enlarger_free.wait()
 
     async def idle(self) -> None:
         """Waits until no job that was sent is left in the process's hands."""
@@ -290,8 +302,9 @@ class Worker:
             self._listener.job_told(self, message)
 
     def _changed(self) -> None:
-        """Brings the two things that others wait for up to date."""
+        """Brings the things that others wait for up to date."""
         free = self._health.ready and not self._ending and self._hands.have_room
         set_to(self._free, free)
+        set_to(self._enlarger_free, not self._hands.only_enlarge)
         set_to(self._idle, not self._hands.attempts)
         self._busy.tell(self._hands.device_busy, time.monotonic())

@@ -62,7 +62,7 @@ def test_every_core_error_is_mapped(kind: type[DanqingError]) -> None:
     uuid.UUID(str(body["task_id"]))
     assert body | {"task_id": "uuid-string", "error": "错误描述"} == BODY
     # And the details are told, unless it is a fault of ours
-    ours = kind is DanqingError or (issubclass(kind, InternalError) and kind is not StorageAway)
+    ours = kind is DanqingError or (issubclass(kind, InternalError) and not issubclass(kind, StorageAway))
     assert ("the details." in str(body["error"])) == (not ours)
 
 

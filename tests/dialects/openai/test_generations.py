@@ -286,6 +286,7 @@ async def test_models_and_their_other_names(tmp_path: Path) -> None:
         one = await client.get("/v1/models/dall-e-2")
         unlisted = await client.get("/v1/models/gpt-image-9")
         unknown = await client.get("/v1/models/some/thing")
+        upscaler = await client.get("/v1/models/upscaler")
 
     assert listed["object"] == "list"
     assert [entry["id"] for entry in listed["data"]][:2] == ["tiny", "gpt-image-1"]
@@ -293,7 +294,8 @@ async def test_models_and_their_other_names(tmp_path: Path) -> None:
     assert all(set(entry) == {"id", "object", "created", "owned_by", "root"} for entry in listed["data"])
     assert one.json() in listed["data"]
     assert unlisted.json()["root"] == "tiny"
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    for answer in (unknown, upscaler):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_without_aliases_only_the_model_itself_is_listed(tmp_path: Path) -> None:

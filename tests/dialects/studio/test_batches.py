@@ -1,5 +1,6 @@
 """Making batches, and finding them again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,35 @@ async def test_a_picture_is_enlarged_and_found_by_the_words_it_came_with(house: 
     assert (done["state"], set(done["pictures"])) == ("completed", {"original", "preview"})
     found = (await ask(house, "GET", "/studio/batches?text=fox&mode=upscale")).json()["batches"]
     assert [batch["id"] for batch in found] == [job["batch_id"]]
+
+
+async def test_the_upscaler_is_named_for_its_own_mode_only(house: House) -> None:
+    sent = {"width": None, "height": None, "num_inference_steps": None}
+    (job,) = await submitted(house, mode="upscale", model="upscaler", files=[a_file("input_image")], **sent)
+    assert job["request"]["model"] == "upscaler"
+
+    answer = await submit(house, mode="text2img", model="upscaler")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_model")
+    answer = await submit(house, mode="upscale", model="tiny", files=[a_file("input_image")], **sent)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "not_supported")
+
+
+async def test_what_is_enlarged_needs_no_words_and_is_made_once(house: House) -> None:
+    picture = a_file("input_image", a_picture(48, 32))
+
+    async def sent(**wanted: Any) -> Any:  # noqa: ANN401 - JSON
+        parts = [("request", (None, json.dumps(wanted).encode(), "application/json")), picture]
+        answer = await ask(house, "POST", "/studio/batches", files=parts)
+        return answer.status_code, answer.json()
+
+    status, batch = await sent(mode="upscale")
+    assert (status, batch["jobs"][0]["request"]["prompt"]) == (202, "")
+    status, refused = await sent(mode="upscale", count=3)
+    assert (status, refused["error"]["parameter"]) == (400, "count")
+    assert refused["error"]["sentence"]["code"] == "means_nothing"
+    # And other modes still say that words are missing
+    status, refused = await sent(mode="edit")
+    assert (status, refused["error"]["code"], refused["error"]["parameter"]) == (400, "missing_parameter", "prompt")
 
 
 async def test_where_no_worker_can_enlarge_none_is_asked_to(house: House) -> None:

@@ -34,7 +34,7 @@ def beat(url: str) -> None:
             state=WorkerState.BUSY,
             pid=7,
             restarts=2,
-            models=("sample",),
+            models=("sample", "upscaler"),
             device=DeviceStatus(id="cuda:0", name="H100", kind="cuda"),
         ),
         WorkerStatus(

@@ -1,9 +1,15 @@
 """Issued keys as the server holds them: who is let in, and when a key was last used."""
 
-from collections.abc import Collection
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 
-from danqing.core.issued_keys import KeyRing
+import pytest
+
+from danqing.core import issued_keys
+from danqing.core.errors import StorageFailure
+from danqing.core.issued_keys import IssuedKey, KeyRing
 from tests.fakes.domain import NOW
 from tests.fakes.issued_keys import InMemoryIssuedKeys
 
@@ -34,6 +40,7 @@ async def test_a_use_is_noted_once_a_day_however_often_the_key_is_used() -> None
 
     async def used() -> dict[str, date | None]:
         await ring.refresh()
+        await ring.note_used()
         return {key.name: key.last_used_on for key in await ring.all()}
 
     assert await used() == {"Anne": None, "Bob": None}
@@ -63,5 +70,58 @@ async def test_a_key_that_nobody_has_is_not_held_and_noted_nowhere() -> None:
     store = CountingKeys()
     ring = KeyRing(store, clock=Clock())
     assert not ring.holds(b"x" * 32)
-    await ring.refresh()
+    await ring.note_used()
     assert store.notes == 0
+
+
+class FailingKeys(InMemoryIssuedKeys):
+    """failing: uses cannot be noted, and nobody is told which keys there are; one can be added and removed."""
+
+    failing = False
+
+    async def note_used(self, key_ids: Collection[str], day: date) -> None:
+        if self.failing:
+            raise StorageFailure
+        await super().note_used(key_ids, day)
+
+    async def all(self) -> Sequence[IssuedKey]:
+        if self.failing:
+            raise StorageFailure
+        return await super().all()
+
+
+async def test_a_key_that_is_stored_is_told_and_one_that_is_removed_lets_nobody_in_whatever_else_fails() -> None:
+    # Given a key whose use cannot be noted
+    store = FailingKeys()
+    ring = KeyRing(store, clock=Clock())
+    anne, _ = await ring.issue("Anne")
+    assert ring.holds(bytes.fromhex(anne.digest))
+    store.failing = True
+    # When another one is issued, then it is told, and lets its bearer in
+    bob, text = await ring.issue("Bob")
+    assert hashlib.sha256(text.encode()).hexdigest() == bob.digest
+    assert ring.holds(bytes.fromhex(bob.digest))
+    # And the first one can be revoked
+    await ring.revoke(anne.id)
+    assert not ring.holds(bytes.fromhex(anne.digest))
+    # And what was used is noted once that can be done
+    store.failing = False
+    await ring.refresh()
+    await ring.note_used()
+    assert [(key.name, key.last_used_on) for key in await ring.all()] == [("Bob", NOW.date())]
+
+
+class HangingKeys(InMemoryIssuedKeys):
+    """Notes nothing, ever."""
+
+    async def note_used(self, key_ids: Collection[str], day: date) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_server_ends_also_where_the_store_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issued_keys, "LAST_NOTE_S", 0.01)
+    ring = KeyRing(HangingKeys(), clock=Clock())
+    key, _ = await ring.issue("Anne")
+    async with asyncio.timeout(60):
+        async with ring.kept_fresh(every_s=3600):
+            assert ring.holds(bytes.fromhex(key.digest))

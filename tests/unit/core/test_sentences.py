@@ -10,7 +10,7 @@ from danqing.core.capabilities import FreeSizes, TrainedSizes
 from danqing.core.errors import InvalidRequest
 from danqing.core.images import StagedImage
 from danqing.core.resolve import resolve
-from danqing.core.sentences import SENTENCES, Sentence, meant_by, says
+from danqing.core.sentences import MOST_CHARS, SENTENCES, Sentence, meant_by, says
 from danqing.core.sizes import plan_size
 from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.intake.limits import IntakeLimits
@@ -33,6 +33,20 @@ def test_every_sentence_is_found_again_with_its_values(code: str) -> None:
 def test_what_nobody_has_listed_is_told_as_it_is() -> None:
     assert meant_by("The moon is full.") is None
     assert meant_by("") is None
+
+
+def test_a_text_longer_than_any_sentence_is_told_as_it_is() -> None:
+    enough = len(says("no_such_lora", name="ink", model="tiny", known=""))
+    known = "x" * (MOST_CHARS - enough)
+    assert meant_by(says("no_such_lora", name="ink", model="tiny", known=known)) is not None
+    assert meant_by(says("no_such_lora", name="ink", model="tiny", known=known + "x")) is None
+    # No name of a file is as long as this one
+    assert meant_by(says("no_such_lora", name="i" * 301, model="tiny", known="x")) is None
+
+
+def test_the_same_text_is_looked_at_once() -> None:
+    text = says("lora_gone", name="looked at once")
+    assert meant_by(text) is meant_by(text) is not None
 
 
 def test_how_often_a_job_was_tried_does_not_hide_what_it_failed_of() -> None:

@@ -41,6 +41,13 @@ def test_only_what_is_named_is_on_offer() -> None:
     assert [card.id for card in Catalogue("z-image-turbo").cards()] == ["z-image-turbo"]
 
 
+def test_the_upscaler_is_no_model() -> None:
+    with pytest.raises(UnknownModel):
+        Catalogue("sample").card("upscaler")
+    # Who calls a model so means it
+    assert Catalogue("sample", aliases={"upscaler": "sample"}).card("upscaler").id == "sample"
+
+
 def test_what_a_model_is_served_with_comes_behind_all_that_are_named() -> None:
     named = Catalogue("z-image-turbo", others=["sample", "qwen-image-edit"])
     assert [card.id for card in named.cards()] == ["z-image-turbo", "sample", "qwen-image-edit", "sample-edit"]

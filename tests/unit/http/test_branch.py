@@ -51,6 +51,19 @@ def test_its_routes_are_not_looked_at_for_other_paths() -> None:
         assert CountedRoute.looks == 0
 
 
+@pytest.mark.parametrize("root", ["/img", "/red"])
+def test_a_mounted_app_has_them_below_its_own_path(root: str) -> None:
+    app = an_app().app
+    with TestClient(app, root_path=root) as client:
+        assert client.get(f"{root}/red/one").json() == "red"
+        assert client.get(f"{root}/nothing").status_code == 404
+    house = FastAPI()
+    house.mount(root, app)
+    with TestClient(house) as client:
+        assert client.get(f"{root}/red/one").json() == "red"
+        assert client.get("/red/one").status_code == 404
+
+
 @pytest.mark.parametrize("dialect", [make() for make in DIALECTS.values()], ids=list(DIALECTS))
 def test_every_route_of_a_dialect_lies_below_its_prefixes(tmp_path: Path, dialect: Dialect) -> None:
     paths = set(House(tmp_path).app(dialect, alone=True).openapi()["paths"]) - OF_THE_HOUSE

@@ -17,6 +17,7 @@ from danqing.core.errors import (
     RequestTimeout,
     StorageAway,
     StorageFailure,
+    StorageInDoubt,
     Unauthorized,
 )
 from danqing.http.dialect import Dialect
@@ -42,7 +43,7 @@ def test_every_core_error_has_a_status_and_its_code(kind: type[DanqingError]) ->
     response = render_jointly(kind(), ())
 
     assert response.status_code in set(HOUSE_STATUSES.values())
-    is_fault = kind is DanqingError or (issubclass(kind, InternalError) and kind is not StorageAway)
+    is_fault = kind is DanqingError or (issubclass(kind, InternalError) and not issubclass(kind, StorageAway))
     assert (response.status_code == 500) == is_fault
     assert json.loads(bytes(response.body)) == {"error": {"code": kind.code, "message": kind.default_message}}
 
@@ -86,6 +87,7 @@ def test_a_dialects_own_error_field_goes_before_the_houses() -> None:
         (ZeroDivisionError(), True),
         (QueueFull(), False),
         (StorageAway(), False),
+        (StorageInDoubt(), False),
         (HTTPException(404), False),
         (RequestValidationError([]), False),
         (RequestTimeout(), False),
@@ -105,7 +107,8 @@ async def test_only_faults_of_ours_are_logged_as_errors(error: Exception, logged
 async def test_who_may_try_again_is_told_when(kind: type[DanqingError]) -> None:
     response = await ErrorDesk(dialects=build_dialects(), alone=False).answer(a_connection(), kind())
 
-    assert ("retry-after" in response.headers) == (response.status_code in (429, 503))
+    may_try_again = response.status_code in (429, 503) and kind is not StorageInDoubt
+    assert ("retry-after" in response.headers) == may_try_again
     if "retry-after" in response.headers:
         assert int(response.headers["retry-after"]) > 0
 
@@ -151,3 +154,13 @@ async def test_who_is_not_let_in_is_told_how(headers: dict[str, str], schemes: l
 
     challenge = response.headers["www-authenticate"]
     assert [scheme for scheme in ("Bearer", "Basic") if f'{scheme} realm="danqing"' in challenge] == schemes
+
+
+@pytest.mark.parametrize("dialect", build_dialects(), ids=lambda dialect: dialect.name)
+async def test_nobody_is_told_to_ask_again_for_what_may_have_been_done(dialect: Dialect) -> None:
+    response = await ErrorDesk(dialects=(dialect,), alone=True).answer(a_connection(), StorageInDoubt())
+
+    assert response.status_code == 503
+    assert "retry-after" not in response.headers
+    away = await ErrorDesk(dialects=(dialect,), alone=True).answer(a_connection(), StorageAway())
+    assert bytes(response.body) != bytes(away.body)

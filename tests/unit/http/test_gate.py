@@ -52,6 +52,17 @@ async def test_with_one_the_caller_is_known(tmp_path: Path, headers: dict[str, s
         assert basic.json()["sees_all"] is True
 
 
+async def test_below_a_path_of_a_proxy_the_same_paths_are_open(tmp_path: Path) -> None:
+    transport = httpx2.ASGITransport(app=guarded(tmp_path).app(RED), root_path="/img")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://danqing.test") as client:
+        assert (await client.get("/img/livez")).status_code == 200
+        assert (await client.get("/img/red/who")).status_code == 200
+        closed = await client.post("/img/red/echo", content=b"x")
+        assert (closed.status_code, closed.json()) == (401, {"red": "Unauthorized"})
+        large = await client.post("/img/red/echo", content=b"x" * 101, headers={"X-Auth-Key": "ann"})
+        assert (large.status_code, large.json()) == (413, {"red": "BodyTooLarge"})
+
+
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("headers", [{}, {"X-Auth-Key": "eve"}])
 async def test_open_paths_need_no_key(tmp_path: Path, headers: dict[str, str], alone: bool) -> None:

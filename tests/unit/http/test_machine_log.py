@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import pytest
+
 from danqing.core.errors import StorageFailure
 from danqing.core.studio import QueueStatus
 from danqing.core.types import DeviceStatus, PoolStatus, WorkerState, WorkerStatus
@@ -58,6 +60,36 @@ async def test_a_store_that_fails_leaves_a_gap_and_it_goes_on() -> None:
     async with log.kept_going(every_s=0.001):
         await asyncio.sleep(0.02)
     assert log.since(None) == []
+
+
+async def test_a_look_that_fails_in_a_way_nobody_thought_of_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = a_log()
+    look, breaks = log.look, [True, True]
+
+    async def breaks_at_first() -> None:
+        if breaks:
+            breaks.pop()
+            raise OSError("no /proc here")
+        await look()
+
+    monkeypatch.setattr(log, "look", breaks_at_first)
+    async with log.kept_going(every_s=0.001):
+        await until(lambda: len(log.since(None)) >= 1, "a look after two that failed")
+
+
+async def test_the_end_comes_though_the_last_look_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, looked = a_log(), asyncio.Event()
+
+    async def break_when_stopped() -> None:
+        looked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("stopped in the middle")
+
+    monkeypatch.setattr(log, "look", break_when_stopped)
+    async with log.kept_going(every_s=0.001):
+        await looked.wait()
 
 
 async def test_it_looks_again_and_again_until_the_end() -> None:

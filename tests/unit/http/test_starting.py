@@ -81,6 +81,23 @@ async def test_the_seeds_probes_tell_life_from_readiness() -> None:
         assert (await client.get("/ready")).status_code == 503
 
 
+async def test_below_a_path_of_a_proxy_it_is_the_same() -> None:
+    waiting = asyncio.Event()
+    app = starting_app(waiting=waiting)
+
+    def client(root: str) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app=app, root_path=root)
+        return httpx2.AsyncClient(transport=transport, base_url=f"http://danqing.test{root}")
+
+    async with client("") as direct, client("/img") as proxied:
+        assert (await asyncio.wait_for(proxied.get("/livez"), 60)).json() == {"live": True}  # it waits for nothing
+        waiting.set()
+        for path in PATHS.values():
+            answers = [await each.get(path) for each in (direct, proxied)]
+            assert [answer.status_code for answer in answers] == [503, 503]
+            assert set(answers[0].json()) == set(answers[1].json())
+
+
 async def test_a_websocket_is_to_come_again() -> None:
     waiting = asyncio.Event()
     waiting.set()

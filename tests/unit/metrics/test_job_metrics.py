@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from danqing.core.states import JobState
-from danqing.core.types import Attempt, Job, JobFailure
+from danqing.core.types import Attempt, Job, JobFailure, Mode
 from danqing.core.witness import StageTimes
 from danqing.metrics.panel import MetricsPanel
 from tests.fakes.domain import LOST, NOW, a_job, a_request, an_enlarged, an_original
@@ -49,6 +49,14 @@ async def test_a_jobs_life_is_told_in_counts_and_seconds() -> None:
     assert value(page, "danqing_job_stage_seconds_sum", model="tiny", stage="finish") == 0.5
     assert value(page, "danqing_job_stage_seconds_sum", model="tiny", stage="upscale") == 2
     assert value(page, "danqing_job_seconds_sum", model="tiny") == 10
+
+
+async def test_only_what_can_end_is_counted_from_the_start() -> None:
+    page = await MetricsPanel(models=["tiny", "upscaler"]).page()
+    ended = [dict(labels) for name, labels in series(page) if name == "danqing_jobs_ended_total"]
+    told = {(labels["model"], labels["mode"]) for labels in ended}
+    of_models = {("tiny", mode.value) for mode in Mode if mode is not Mode.UPSCALE}
+    assert told == {*of_models, ("upscaler", "upscale")}
 
 
 async def test_what_ends_badly_is_told_by_its_code() -> None:

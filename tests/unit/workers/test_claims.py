@@ -1,15 +1,26 @@
 """Claims whose answers go astray."""
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import JobUnreadable, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Job
+from danqing.queue.celery_taking import CeleryTaking
+from danqing.workers.claims import Claims
+from danqing.workers.settlement import JobRules, Settlement
+from danqing.workers.worker import Worker
+from tests.contracts.job_queue import SOON_S
+from tests.fakes.domain import NOW
+from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.line import InMemoryLine
+from tests.fakes.studio_parts import RecordingQueue
 from tests.zoo.house import JOB_RULES, a_house
 
 
@@ -78,3 +89,78 @@ async def test_a_job_that_is_claimed_in_the_stead_of_the_one_taken_is_made(
         for job in waiting:
             done = await house.ended(job)
             assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 1)
+
+
+class UnreadableStore(InMemoryJobStore):
+    """All its jobs are a newer version's."""
+
+    async def get(self, job_id: str) -> Job:
+        raise JobUnreadable
+
+
+class Slot:
+    """Of a node's worker. lost: while it waited for a message."""
+
+    id = "w1"
+
+    def __init__(self, *, lost: bool) -> None:
+        self._lost = lost
+
+    def reserve(self, _: str) -> bool:
+        return not self._lost
+
+
+class ForNewerNodes:
+    """A node to which a message has come that names a job which only a newer version can read."""
+
+    def __init__(self) -> None:
+        self.line = InMemoryLine()
+        self.taking = CeleryTaking(line=self.line, publisher=RecordingQueue())
+        rules = JobRules(task_timeout_s=1.0, first_store_retry_s=0.01, max_store_retry_s=0.01)
+        store: Any = UnreadableStore()
+        nothing: Any = None
+        self.settlement = Settlement(
+            store=store, queue=self.taking, events=nothing, artifacts=nothing, rules=rules, clock=lambda: NOW
+        )
+        self.claims = Claims(
+            queue=self.taking, store=store, settlement=self.settlement, clock=lambda: NOW, claiming=self.taking
+        )
+
+    async def claimed(self, slot: Slot) -> tuple[list[Job], bool]:
+        """By the message, and whether it may go."""
+        message = asyncio.create_task(asyncio.to_thread(self.taking.deliver, "tiny", "job-1"))
+        named = await asyncio.wait_for(self.taking.take(("tiny",), taker="w1"), SOON_S)
+        jobs = await asyncio.wait_for(self.claims.of(cast(Worker, slot), named), SOON_S)
+        return jobs, await asyncio.wait_for(message, SOON_S)
+
+
+async def test_a_message_goes_back_though_nobody_here_can_read_the_job_that_it_names() -> None:
+    # Given a worker that was lost while it waited
+    node = ForNewerNodes()
+    # Then nothing is claimed for it, and the message is for others
+    assert await node.claimed(Slot(lost=True)) == ([], False)
+
+
+async def test_a_claim_that_failed_once_and_finds_nothing_ends_though_nobody_here_can_read_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a store that is away for a moment, and then has nothing to be made here
+    node = ForNewerNodes()
+    claim, away = node.line.claim, [True]
+
+    async def away_at_first(model: str, worker: str, now: datetime, **how: int | None) -> Job | None:
+        if away:
+            away.clear()
+            raise StorageFailure
+        return await claim(model, worker, now, **how)
+
+    monkeypatch.setattr(node.line, "claim", away_at_first)
+    # Then the worker is free for the next
+    assert await node.claimed(Slot(lost=False)) == ([], True)
+
+
+async def test_the_store_is_not_asked_for_ever_for_a_job_that_it_cannot_read() -> None:
+    settlement = ForNewerNodes().settlement
+    assert await asyncio.wait_for(settlement.find("job-1"), SOON_S) is None
+    await asyncio.wait_for(settlement.publish_again("job-1"), SOON_S)
+    await asyncio.wait_for(settlement.discard("job-1", []), SOON_S)

@@ -64,8 +64,27 @@ def test_a_picture_that_is_only_enlarged_leaves_the_device_at_once() -> None:
     assert (hands.have_room, hands.device_busy, hands.awaits_enlarging(A)) == (True, False, True)
     hands.told(enlarging(A))
     assert (hands.awaits_enlarging(A), hands.attempts) == (False, [A])
+    assert hands.only_enlarge
     hands.told(done(A))
-    assert hands.attempts == []
+    assert (hands.attempts, hands.only_enlarge) == ([], False)
+
+
+def test_pictures_that_are_only_enlarged_leave_the_room_to_others() -> None:
+    # Given a job that is only enlarged
+    hands = Hands(max_finishing=1, max_enlarging=1)
+    send(hands, A)
+    hands.told(AwaitsEnlarging(job_id=A.job_id, attempt=A.attempt))
+    # Then it does not count among those that were made, before and after its turn comes
+    assert hands.have_room
+    hands.told(enlarging(A))
+    assert hands.have_room
+    # And those that were made do, and are not only enlarged
+    send(hands, B)
+    for message in (device_free(B), generated(B)):
+        hands.told(message)
+    assert not hands.have_room
+    hands.told(done(A))
+    assert (hands.have_room, hands.only_enlarge) == (False, False)
 
 
 def test_a_job_goes_over_the_device_to_its_end() -> None:

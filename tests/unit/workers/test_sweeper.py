@@ -192,6 +192,26 @@ async def test_messages_that_come_meanwhile_do_not_lack(house: Set) -> None:
     assert house.queue.ids == [first.id]
 
 
+async def test_what_is_sent_again_lacks_by_what_waits_now(house: Set, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a figure that is some seconds old, and tells of two jobs more than wait by now
+    first = await house.store.add(a_job(), NO_LIMIT)
+    await house.store.add(a_job(), NO_LIMIT)
+    old = {"tiny": Waiting(jobs=4, oldest=first.created_at)}
+
+    async def waiting() -> Mapping[str, Waiting]:
+        return old
+
+    monkeypatch.setattr(house.line, "waiting", waiting)
+    # When each of those that wait has a message, then none is sent
+    house.depths = {"tiny": 2}
+    await house.sweeper.sweep()
+    assert house.queue.ids == []
+    # And when one has none, then one is
+    house.depths = {"tiny": 1}
+    await house.sweeper.sweep()
+    assert house.queue.ids == [first.id]
+
+
 async def test_a_broker_that_does_not_answer_says_nothing_of_what_lacks(house: Set) -> None:
     # Given a job without a message, and a broker that does not answer
     job = await house.store.add(a_job(), NO_LIMIT)

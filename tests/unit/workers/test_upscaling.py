@@ -53,6 +53,52 @@ async def test_pictures_are_made_while_others_are_enlarged(tmp_path: Path) -> No
             assert (await house.ended(job)).state is JobState.COMPLETED
 
 
+async def test_those_that_wait_stay_in_the_queue_and_keep_their_order(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a picture that is being enlarged, and others that wait for it
+        first = await house.submit_picture(GATE)
+        await house.enlarging(first)
+        low, high = [await house.submit_picture("a fox", side=33 + n, priority=n) for n in range(2)]
+        # When the worker makes other pictures meanwhile
+        for _ in range(2):
+            assert (await house.ended(await house.submit("a tea pot"))).state is JobState.COMPLETED
+        # Then it has taken none of them
+        assert [(await house.store.get(job.id)).state for job in (low, high)] == [JobState.PENDING] * 2
+        # And once it can, it takes the more urgent one first
+        house.zoo.open_gate("gate")
+        began = [(await house.ended(job)).attempts[0].started_at for job in (first, high, low)]
+        assert began == sorted(began)
+
+
+async def test_a_free_worker_takes_what_a_busy_one_has_no_turn_for(tmp_path: Path) -> None:
+    async with a_house(tmp_path, workers=2) as house:
+        slow = await house.submit_picture(GATE)
+        await house.enlarging(slow)
+        for side in (33, 34, 35):
+            assert (await house.ended(await house.submit_picture("a fox", side=side))).state is JobState.COMPLETED
+        house.zoo.open_gate("gate")
+        await house.ended(slow)
+
+
+async def test_copies_of_what_was_made_and_pictures_that_are_only_enlarged_take_turns(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given three copies to be made, the first of which is, and two pictures that are only to be enlarged
+        held = await house.submit("enlarging waits at the gate", ArtifactKind.UPSCALED)
+        await house.generated(held)
+        copies = [await house.submit("a tea pot", ArtifactKind.UPSCALED) for _ in range(2)]
+        for copy in copies:
+            await house.generated(copy)
+        pictures = [await house.submit_picture("a fox", side=side) for side in (33, 34)]
+        await until(lambda: house.supervisor.workers[0].takes == ("tiny",), "a picture taken")
+        house.zoo.open_gate("gate")
+        # Then a picture waits for no more than the copy that is being made, and the next one for the next copy
+        ends = [await house.ended(job) for job in (held, pictures[0], *copies, pictures[1])]
+        assert [done.state for done in ends] == [JobState.COMPLETED] * 5
+        finished = [done.finished_at for done in ends if done.finished_at is not None]
+        assert finished[:4] == sorted(finished[:4])
+        assert finished[2] < finished[4]
+
+
 async def test_enlarging_is_dropped_at_the_end_of_a_part(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
         job = await house.submit_picture(GATE)
@@ -75,16 +121,18 @@ async def test_a_worker_killed_while_it_enlarges_costs_one_attempt(tmp_path: Pat
         os.kill(pid, signal.SIGKILL)
         await until(lambda: house.worker().pid not in (pid, None), "a new process")
         house.zoo.open_gate("gate")
-        for job in (first, second):
+        for job, attempts in ((first, 2), (second, 1)):
             done = await house.ended(job)
-            assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 2)
+            assert (done.state, len(done.attempts)) == (JobState.COMPLETED, attempts)
 
 
 async def test_waiting_for_others_to_be_enlarged_makes_nothing_overdue(tmp_path: Path) -> None:
     rules = replace(JOB_RULES, task_timeout_s=2.0, stop_grace_s=30.0)
     async with a_house(tmp_path, job_rules=rules) as house:
-        # Given one that takes too long, and one behind it
-        slow, waits = [await house.submit_picture(GATE, side=side) for side in (32, 33)]
+        # Given a copy that takes too long, and a picture behind it
+        slow = await house.submit(GATE, ArtifactKind.UPSCALED)
+        await house.generated(slow)
+        waits = await house.submit_picture("a fox")
         assert (await house.ended(slow)).state is JobState.FAILED
         await asyncio.sleep(rules.task_timeout_s)
         assert (await house.store.get(waits.id)).state is JobState.PROCESSING

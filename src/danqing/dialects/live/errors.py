@@ -27,6 +27,7 @@ from danqing.core.errors import (
     ShuttingDown,
     StorageAway,
     StorageFailure,
+    StorageInDoubt,
     SubmitKeyReused,
     TooBusy,
     TooManyJobs,
@@ -64,6 +65,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InternalError: (500, "Internal server error."),
     StorageFailure: (500, "The server could not store the job; try again later."),
     StorageAway: (503, "The server cannot reach its storage; try again in a moment."),
+    StorageInDoubt: (503, "The storage did not answer in time; the job may have been accepted all the same."),
     DanqingError: (500, "Internal server error."),
 }
 # Names of the core that are others on the wire.

@@ -28,6 +28,7 @@ from danqing.core.errors import (
     RateLimited,
     RequestTimeout,
     StorageAway,
+    StorageInDoubt,
     SubmitKeyReused,
     TooManyJobs,
     Unauthorized,
@@ -38,6 +39,7 @@ from danqing.core.errors import (
 from danqing.core.types import Job
 from danqing.dialects.openai.schemas import OpenAIError, OpenAIErrorDetail, VendorError
 from danqing.http.errors import BodyTooLarge
+from danqing.http.route_path import route_path
 from danqing.http.submit_keys import HEADER
 
 NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients obey it
@@ -113,6 +115,7 @@ CORE_ERRORS: Mapping[type[DanqingError], Problem] = {
     WorkerLost: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED),
     InternalError: Problem(status=500, code="INTERNAL_ERROR", type=_SERVER, message="Internal server error"),
     StorageAway: Problem(status=503, code="STORAGE_UNAVAILABLE", type=_SERVER),
+    StorageInDoubt: Problem(status=503, code="STORAGE_UNAVAILABLE", type=_SERVER, retry=False),
     DanqingError: Problem(status=500, code="INTERNAL_ERROR", type=_SERVER, message="Internal server error"),
 }
 
@@ -223,4 +226,4 @@ def speaks_openai(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     if "x-stainless-lang" in headers or headers.get("user-agent", "").lower().startswith(_OPENAI_AGENTS):
         return True
-    return scope["path"] not in _VENDORS_PATHS or scope.get(_OPENAI_FORM) is True
+    return route_path(scope) not in _VENDORS_PATHS or scope.get(_OPENAI_FORM) is True

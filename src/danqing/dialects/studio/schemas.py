@@ -31,13 +31,13 @@ class Wanted(BaseModel):
     """What is to be made, the JSON text of the form's field `request`; null is the model's default.
 
     count: so many pictures, each with the seed after the one before, or with a drawn one. upscale: an enlarged copy
-    of each as well. mode upscale: the input image itself, enlarged; what it is found by may be said as its prompt, and
-    nothing else.
+    of each as well. mode upscale: the input image itself, enlarged, once; what it is found by may be said as its
+    prompt, and nothing else. prompt: may be left out in this mode and in img2img only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str
+    prompt: str = ""
     mode: Mode = Mode.TEXT2IMG
     model: str | None = None
     negative_prompt: str | None = None

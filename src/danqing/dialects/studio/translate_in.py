@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from danqing.core.batches import BatchFilter, BatchPlace
+from danqing.core.errors import InvalidRequest
 from danqing.core.images import StagedImage
 from danqing.core.orders import Order
+from danqing.core.sentences import says
 from danqing.core.types import ArtifactKind, Lora, Mode, RequestDraft
 from danqing.dialects.studio.schemas import Wanted
 
@@ -20,7 +22,9 @@ class Inputs:
 
 
 def to_orders(wanted: Wanted, inputs: Inputs, *, batch_id: str) -> list[Order]:
-    """One for each picture, all of one batch."""
+    """One for each picture, all of one batch. Raises InvalidRequest for several of what is the same each time."""
+    if wanted.mode is Mode.UPSCALE and wanted.count > 1:
+        raise InvalidRequest(says("means_nothing", parameter="count", mode=Mode.UPSCALE), parameter="count")
     first = RequestDraft(
         prompt=wanted.prompt,
         mode=wanted.mode,

@@ -41,6 +41,7 @@ from danqing.core.errors import (
     ShuttingDown,
     StorageAway,
     StorageFailure,
+    StorageInDoubt,
     SubmitKeyReused,
     TooBusy,
     TooLargeForDevice,
@@ -86,6 +87,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InternalError: (500, "服务器内部错误"),
     StorageFailure: (500, "服务器内部错误：数据存储失败"),
     StorageAway: (503, "存储服务暂不可用，请稍后重试"),
+    StorageInDoubt: (503, "存储服务未及时响应，任务可能已创建；如需重试，请使用相同的Idempotency-Key"),
     DanqingError: (500, "服务器内部错误"),
 }
 

@@ -28,6 +28,7 @@ from danqing.core.errors import (
     ShuttingDown,
     StorageAway,
     StorageFailure,
+    StorageInDoubt,
     SubmitKeyReused,
     TooBusy,
     TooManyJobs,
@@ -67,6 +68,10 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     InternalError: (500, "Internal Server Error"),
     StorageFailure: (500, "The server could not store or read its data"),
     StorageAway: (503, "The server cannot reach its storage; try again later"),
+    StorageInDoubt: (
+        503,
+        "The storage did not answer in time; the task may be there: try again only under the same Idempotency-Key",
+    ),
     DanqingError: (500, "Internal Server Error"),
 }
 

@@ -15,6 +15,7 @@ from danqing.core.errors import (
     ServerRestarted,
     StorageAway,
     StorageFailure,
+    StorageInDoubt,
     TooLargeForDevice,
     WorkerLost,
     WorkerReplaced,
@@ -106,6 +107,7 @@ JOB_FAILURES: Mapping[str, FailureText] = {
     ),
     InternalError.code: OTHER_FAILURE,
     DataDirectoryInUse.code: OTHER_FAILURE,
+    StorageInDoubt.code: OTHER_FAILURE,
 }
 
 

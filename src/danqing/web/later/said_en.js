@@ -30,6 +30,7 @@ export const enErrors = {
   server_restarted: "The server was restarted. Try again.",
   storage_failure: "The server could not store it. Whoever runs it should look at its disk.",
   storage_away: "The server cannot reach its storage. Try again in a moment.",
+  storage_in_doubt: "The server's storage did not answer in time. It may have been taken all the same: look before you try again.",
   http_413: "The pictures are too large together. Send fewer, or smaller ones.",
   http_404: "The server does not know this address. Load the page again.",
 };

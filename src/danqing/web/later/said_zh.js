@@ -30,6 +30,7 @@ export const zhErrors = {
   server_restarted: "服务器已重启，请重试。",
   storage_failure: "服务器无法保存。请管理员检查磁盘。",
   storage_away: "服务器暂时无法访问存储，请稍后重试。",
+  storage_in_doubt: "服务器的存储未及时响应，任务可能已被接受，请先查看再重试。",
   http_413: "图片总量过大，请减少数量或缩小尺寸。",
   http_404: "服务器没有此地址，请重新加载页面。",
 };

@@ -23,6 +23,14 @@ export function isOver(job) {
 }
 
 /**
+ * Whether it can still be cancelled: not once it has its picture.
+ * @param {Job} job
+ */
+export function mayCancel(job) {
+  return !isOver(job) && job.state !== "generated";
+}
+
+/**
  * @param {string | null} id
  * @returns {Job | null}
  */
@@ -54,7 +62,8 @@ export function learn(told) {
  * @param {Job} job
  */
 export function learnJob(job) {
-  const { batches, live } = now();
+  const { batches, live, removing } = now();
+  if (removing.has(job.id)) return;
   const batch = batches.get(job.batch_id);
   if (batch) {
     const jobs = batch.jobs.map((known) => (known.id === job.id ? job : known));

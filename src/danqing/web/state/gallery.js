@@ -3,7 +3,8 @@ import { Refused, Unreachable } from "../lib/api.js";
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { keep, kept } from "../lib/kept.js";
-import { bringBack, forgetJob, learn } from "./batches.js";
+import { saidOf } from "../lib/said.js";
+import { bringBack, cancelJob, forgetJob, isOver, learn, mayCancel } from "./batches.js";
 import { change, now } from "./store.js";
 import { say } from "./toasts.js";
 
@@ -85,18 +86,26 @@ export async function refresh() {
   }
 }
 
+/** @typedef {{job: Job, batch: import("./types.js").Batch | undefined}} Removed */
+
 /** @type {Map<string, number>} jobs that are about to be removed, and their timers */
 const timers = new Map();
-/** @type {{job: Job, batch: import("./types.js").Batch | undefined}[]} what the note at the edge of the page can undo */
+/** @type {Set<string>} jobs that the server was asked to remove, and has not said yet: too late to undo */
+const going = new Set();
+/** @type {Removed[]} what the note at the edge of the page can undo */
 let undoable = [];
 
 /**
  * Takes a job off the page at once, and off the server if nobody undoes it for a while. Those that are removed soon
- * after one another are undone together.
+ * after one another are undone together. False: it has not ended, and stays; a note says so.
  * @param {Job} job
  */
 export function removeSoon(job) {
-  undoable = [...undoable.filter((one) => timers.has(one.job.id)), { job, batch: now().batches.get(job.batch_id) }];
+  if (!isOver(job)) {
+    notRemovedYet(job);
+    return false;
+  }
+  undoable = [...undoable, { job, batch: now().batches.get(job.batch_id) }];
   change({ removing: new Set(now().removing).add(job.id) });
   forgetJob(job.id);
   for (const one of undoable) {
@@ -106,49 +115,82 @@ export function removeSoon(job) {
   keepTimers();
   const text = undoable.length > 1 ? t("removedSeveral", { n: undoable.length }) : t("removed");
   say(text, { action: { label: t("undo"), run: undoRemoving }, instead: "removed" });
+  return true;
+}
+
+/** @param {Job} job one that has not ended */
+function notRemovedYet(job) {
+  const cancel = { label: t("cancel"), run: () => void cancelJob(job) };
+  if (mayCancel(job)) say(t("notRemovedWhileMade"), { action: cancel, instead: "not-removed" });
+  else say(t("notRemovedWhileEnlarged"), { instead: "not-removed" });
 }
 
 function undoRemoving() {
-  const removing = new Set(now().removing);
-  const back = undoable.filter((one) => timers.has(one.job.id));
+  const back = undoable;
   undoable = [];
   for (const { job } of back) {
     clearTimeout(timers.get(job.id));
     timers.delete(job.id);
-    removing.delete(job.id);
   }
   keepTimers();
+  showAgain(back);
+}
+
+/** @param {Removed[]} back */
+function showAgain(back) {
+  const removing = new Set(now().removing);
+  for (const { job } of back) removing.delete(job.id);
   change({ removing });
   for (const { job, batch } of back) bringBack(job, batch);
 }
 
 /**
- * Its id stays in `removing`: an answer that is still on its way may tell of it.
+ * Its id stays in `removing` once it is gone: an answer that is still on its way may tell of it.
  * @param {string} id
  */
 async function removeNow(id) {
-  const batchId = undoable.find((one) => one.job.id === id)?.job.batch_id;
+  const removed = undoable.find((one) => one.job.id === id);
+  undoable = undoable.filter((one) => one.job.id !== id);
+  timers.delete(id);
+  going.add(id);
+  keepTimers();
   try {
     await api.remove(id);
   } catch (error) {
     if (!(error instanceof Refused)) return; // it is still noted, and tried again at the next visit
+    if (error.status !== 404) return notRemoved(id, removed, error);
   }
-  const { gallery, batches } = now();
-  if (gallery.next && batchId && !batches.has(batchId)) change({ gallery: { ...gallery, next: gallery.next - 1 } });
-  timers.delete(id);
+  going.delete(id);
   keepTimers();
+  const { gallery, batches } = now();
+  if (gallery.next && removed && !batches.has(removed.job.batch_id)) change({ gallery: { ...gallery, next: gallery.next - 1 } });
+}
+
+/**
+ * The server keeps it, and says why.
+ * @param {string} id
+ * @param {Removed | undefined} removed undefined: at an earlier visit
+ * @param {Refused} error
+ */
+function notRemoved(id, removed, error) {
+  going.delete(id);
+  keepTimers();
+  say(t("notRemoved", { why: saidOf(error) }), { kind: "error" });
+  if (removed) return showAgain([removed]);
+  const removing = new Set(now().removing);
+  removing.delete(id);
+  change({ removing });
+  if (now().gallery.known) void refresh();
 }
 
 function keepTimers() {
-  keep("removing", { ids: [...timers.keys()] });
+  keep("removing", { ids: [...timers.keys(), ...going] });
 }
 
 /** What an earlier visit was about to remove. */
 export function finishRemoving() {
   const { ids } = kept("removing", { ids: /** @type {string[]} */ ([]) });
   change({ removing: new Set([...now().removing, ...ids]) });
-  for (const id of ids) {
-    timers.set(id, 0);
-    void removeNow(id);
-  }
+  for (const id of ids) going.add(id);
+  for (const id of ids) void removeNow(id);
 }

@@ -21,8 +21,9 @@ export function watchMachine() {
       take(await api.machine(since), since);
     } catch (error) {
       note(error);
+    } finally {
+      if (!stopped) timer = setTimeout(look, EVERY_MS);
     }
-    if (!stopped) timer = setTimeout(look, EVERY_MS);
   };
   void look();
   return () => {
@@ -48,7 +49,7 @@ function take(machine, since) {
   const hosts = new Map(now().machine?.hosts);
   const known = hosts.get(host.id);
   const whole = Boolean(known?.whole) || since === null || (host.since !== null && host.since > since);
-  const samples = joined(known?.samples ?? [], machine.samples);
+  const samples = joined(known?.samples ?? [], machine.samples ?? []); // an older server remembers none
   hosts.set(host.id, { load: host, samples, whole, seen: Date.now() });
   for (const [id, one] of hosts) if (one.seen < Date.now() - GONE_MS) hosts.delete(id);
   change({ machine: { latest: machine, hosts }, connection: "fine" });

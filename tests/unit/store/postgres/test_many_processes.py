@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from danqing.core.states import JobState
 from danqing.core.studio import utc_now
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job
-from danqing.store import advisory_locks
+from danqing.store import advisory_locks, line_claims
 from danqing.store.many_writers import FULL_SOON
 from danqing.store.postgres import PostgresStores
+from danqing.store.tries import once
+from danqing.store.unread_jobs import UnreadJobs
 from tests.contracts.job_store import processing
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, an_original, later
 from tests.unit.store.postgres import taking_process
@@ -33,6 +36,10 @@ from tests.unit.store.postgres.asking import ask
 ROOT = Path(__file__).parents[4]
 KEY = SubmitKey(text="a key", digest="0" * 64)
 WAIT_S = 60.0
+WAITING_FOR_LOCKS = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 @pytest_asyncio.fixture
@@ -238,6 +245,36 @@ async def test_an_owner_has_no_more_running_than_he_may_whoever_claims(url: str)
     claimed = [await stores.line.claim("tiny", "w", later(), max_running_of_owner=2) for stores in several]
     assert [None if job is None else job.owner for job in claimed] == ["a", None, None]
     await asyncio.gather(*(stores.close() for stores in several))
+
+
+async def test_a_claim_whose_commit_is_in_doubt_is_waited_for_and_no_second_job_is_claimed(
+    url: str, several: list[PostgresStores]
+) -> None:
+    # Given two jobs, and a worker whose claim the server is just committing, though the connection is lost
+    jobs = [await several[0].jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
+    now, unread = later(), UnreadJobs()
+    claim = partial(line_claims.claim_next, model="tiny", worker="w", now=now, max_running=None, unread=unread)
+    proof = partial(line_claims.claimed, worker="w", at=now)
+
+    def try_again() -> object:
+        with several[1].database.engine.connect() as connection, connection.begin():
+            return once(connection, claim, proof)
+
+    with several[0].database.engine.connect() as lost, lost.begin():
+        assert isinstance(first := claim(lost), Job)
+        # When he tries again, and asks what became of it
+        again = asyncio.ensure_future(asyncio.to_thread(try_again))
+        asked = asyncio.ensure_future(several[2].line.claimed("w", now))
+        until = time.monotonic() + WAIT_S
+        while not (again.done() or asked.done()) and await asyncio.to_thread(ask, url, WAITING_FOR_LOCKS) != [(2,)]:
+            assert time.monotonic() < until
+        # Then others do not wait for him
+        other = await several[0].line.claim("tiny", "another", now)
+        assert other is not None
+        assert other.id == jobs[1].id
+    # And he is told of the one, once it is there
+    assert first.id == jobs[0].id
+    assert await again == await asked == await several[0].jobs.get(first.id)
 
 
 # Processes

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection
 
-from danqing.core.errors import StorageAway
+from danqing.core.errors import StorageAway, StorageInDoubt
 from danqing.core.ports import JobStore
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
@@ -207,10 +207,11 @@ async def test_a_commit_that_stays_in_doubt_is_told_as_a_failure(
     stores = await asyncio.to_thread(PostgresStores.open, address, patience=patience)
     proxy.on_cut = server.kill
     proxy.cut = Cut.AFTER
-    # Then the call fails
+    # Then the call fails, and nobody is told to ask again in a moment
     job = a_job()
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageInDoubt) as told:  # though the tries after the first did not even reach the server
         await stores.jobs.add(job, NO_LIMIT)
+    assert told.value.retry_after_s is None
     # And the same job cannot be stored twice
     server.start()
     assert (await stores.jobs.get(job.id)).id == job.id

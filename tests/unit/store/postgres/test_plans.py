@@ -40,8 +40,8 @@ MORE = (
     "INSERT INTO submit_keys SELECT owner, id, '0', '[]', now() FROM jobs WHERE sequence % 10 = 0",
     "ANALYZE",
 )
-LINE = {"of_model": "tiny", "most": 32}
-CLAIM = {**LINE, "of_worker": "w", "now": NOW, "unread": ["job-6"], "passed_over": ["owner-1"], "max_running": 2}
+LINE = {"of_model": "tiny", "most": 32, "unread": ["job-6"]}
+CLAIM = {**LINE, "of_worker": "w", "now": NOW, "passed_over": ["owner-1"], "max_running": 2}
 OWNER = {"of_owner": "owner-1", "of_priority": 0, "of_work": 1}
 WANTED = BatchFilter(words=("cat",), promising=True)
 SLICE = {"before": 9000, "end": 8000, "most": 20}

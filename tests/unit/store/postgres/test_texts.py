@@ -3,9 +3,12 @@
 import pytest
 from sqlalchemy import make_url
 
-from danqing.core.errors import JobNotFound, StorageAway, StorageFailure
+from danqing.core.errors import JobNotFound, JobUnreadable, StorageAway, StorageFailure
+from danqing.store import unread_jobs
+from danqing.store.job_line import PostgresJobLine
 from danqing.store.postgres import PostgresStores
 from danqing.store.postgres_address import postgres_address
+from danqing.store.unread_jobs import UnreadJobs
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, later
 from tests.unit.store.postgres.asking import ask
 
@@ -57,6 +60,8 @@ async def test_a_waiting_job_that_cannot_be_read_is_left_to_who_can(
     again = PostgresStores.open(url)
     # When one who cannot read it claims, by its id or the next of all, then it does not stand in the way
     assert await again.jobs.claim(newer.id, "w", later()) is None
+    with pytest.raises(JobUnreadable):
+        await again.jobs.get(newer.id)
     claimed = await again.line.claim("tiny", "w", later())
     assert claimed is not None
     assert claimed.id == plain.id
@@ -76,6 +81,55 @@ async def test_a_waiting_job_that_cannot_be_read_is_left_to_who_can(
     assert await again.line.claim("tiny", "w", later()) is None
     assert not again.line.leaves_some("tiny")
     await again.close()
+
+
+async def test_jobs_that_cannot_be_read_do_not_hold_up_owners_who_may_have_more(
+    url: str, stores: PostgresStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more jobs than are looked at, first those that only a newer version can read, then those of an owner who has
+    # enough running, and behind them one of another owner
+    monkeypatch.setattr("danqing.store.line_claims.WINDOW", 2)
+    newer = [await stores.jobs.add(a_job(owner="new"), NO_LIMIT) for _ in range(3)]
+    running, *_ = [await stores.jobs.add(a_job(owner="full"), NO_LIMIT) for _ in range(40)]
+    other = await stores.jobs.add(a_job(owner="other"), NO_LIMIT)
+    ask(url, "UPDATE jobs SET request = '{}', priority = 1 WHERE owner = 'new'")
+    ask(url, "UPDATE jobs SET turn = sequence")
+    assert await stores.jobs.claim(running.id, "w", later())
+    # When somebody claims, then he gets that one
+    claimed = await stores.line.claim("tiny", "w", later(), max_running_of_owner=1)
+    assert claimed is not None
+    assert claimed.id == other.id
+    assert await stores.line.claim("tiny", "w", later(), max_running_of_owner=1) is None
+    # And those who send for what waits see beyond them, too
+    assert [job.owner for job in await stores.line.first("tiny", len(newer))] == ["full"] * 3
+    assert await stores.line.alike(claimed, 2, max_running_of_owner=1) == []
+    assert len(await stores.line.alike(claimed, 2)) == 2
+
+
+async def test_a_line_full_of_what_cannot_be_read_is_left_alone_for_a_while(
+    url: str, stores: PostgresStores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given more jobs that cannot be read than are remembered, and one behind them
+    now = 0.0
+    monkeypatch.setattr(unread_jobs, "MOST", 3)
+    line = PostgresJobLine(stores.database, unread=UnreadJobs(clock=lambda: now))
+    newer = [await stores.jobs.add(a_job(), NO_LIMIT) for _ in range(4)]
+    plain = await stores.jobs.add(a_job(), NO_LIMIT)
+    ask(url, "UPDATE jobs SET request = '{}' WHERE id <> %s", plain.id)
+    # When it is claimed, then that is given up, and each is told of once, however often it is tried
+    for _ in range(3):
+        assert await line.claim("tiny", "w", later()) is None
+    assert line.leaves_some("tiny")
+    told = capsys.readouterr().out
+    assert told.count("waiting_job_unreadable") == 3
+    assert told.count("too_many_waiting_jobs_unreadable") == 1
+    # When others have made some of them, then it is found after a while, and not before
+    ask(url, "DELETE FROM jobs WHERE id = %s", newer[0].id)
+    assert await line.claim("tiny", "w", later()) is None
+    now = unread_jobs.REST_S
+    claimed = await line.claim("tiny", "w", later())
+    assert claimed is not None
+    assert claimed.id == plain.id
 
 
 async def test_many_that_cannot_be_read_hide_nothing_for_long(url: str, stores: PostgresStores) -> None:

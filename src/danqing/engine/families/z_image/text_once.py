@@ -4,7 +4,7 @@ diffusers runs the refiner in each one. It is 2 of the 34 blocks of Z-Image-Turb
 though on few tokens: what it costs are calls more than arithmetic. Pictures are the same to the byte.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ class TextOnce:
 
     def __init__(self, transformer: Any) -> None:  # noqa: ANN401  diffusers is not typed
         self._transformer = transformer
-        self._refiner = _Remembering(cast(nn.ModuleList, transformer.context_refiner))
+        self._refiner = _RunOnce(cast(nn.ModuleList, transformer.context_refiner))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._transformer, name)
@@ -30,11 +30,25 @@ class TextOnce:
     def _refining_once(self) -> Generator[None]:
         """The transformer is as before afterwards."""
         layers = self._transformer.context_refiner
-        self._transformer.context_refiner = nn.ModuleList([self._refiner])
+        self._transformer.context_refiner = self._refiner
         try:
             yield
         finally:
             self._transformer.context_refiner = layers
+
+
+class _RunOnce(nn.ModuleList):
+    """The same layers, so that what moves the transformer to a device, as it is called, moves them too; who goes
+    through them finds one that remembers.
+    """
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__(layers)
+        self._remembering = (_Remembering(layers),)  # in a tuple: it is not a part of this one
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """Instead of the layers."""
+        return iter(self._remembering)
 
 
 class _Remembering(nn.Module):

@@ -53,10 +53,7 @@ export function Grid() {
     event.preventDefault();
     if (key === "Delete") {
       const job = shown[at]?.job;
-      if (job?.pictures.original) {
-        focusNext.current = at;
-        removeSoon(job);
-      }
+      if (job && !event.repeat && removeSoon(job)) focusNext.current = at;
     } else if (key === "ArrowLeft" || key === "ArrowRight") focusOn(at + (key === "ArrowLeft" ? -1 : 1));
     else focusOn(placeBeside(days, columns, at, key === "ArrowUp" ? -1 : 1) ?? at);
   };

@@ -15,20 +15,20 @@ import { Cell } from "./Cell.js";
 export function PictureTile({ job, of }) {
   const title = titleOf(job);
   const label = t("pictureOf", { prompt: title });
-  const isMade = Boolean(job.pictures.original);
+  const isEnded = isOver(job);
   return html`<button
       type="button"
       class="batch picture"
       aria-label=${of > 1 ? `${label}, ${t("oneOf", { n: job.index + 1, of })}` : label}
-      aria-keyshortcuts=${isMade ? "Delete" : null}
+      aria-keyshortcuts=${isEnded ? "Delete" : null}
       data-job=${job.id}
       title=${title}
       onClick=${() => open(job.id)}
     >
       <${Cell} job=${job} />
-      ${!isOver(job) && html`<span class="pulse" aria-hidden="true"></span>`}
+      ${!isEnded && html`<span class="pulse" aria-hidden="true"></span>`}
     </button>
-    ${isMade &&
+    ${isEnded &&
     html`<button type="button" class="round small on-picture remove" tabindex="-1" aria-label=${`${t("remove")}: ${title}`} title=${t("remove")} onClick=${() => removeSoon(job)}>
       <${Icon} name="remove" />
     </button>`}`;

@@ -5,6 +5,7 @@ import { html, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { download } from "../../lib/pictures.js";
 import { asCurl, asJavaScript, asPython } from "../../lib/snippets.js";
+import { cancelJob, isOver, mayCancel } from "../../state/batches.js";
 import { modesOnOffer } from "../../state/form.js";
 import { asInput, reuseJob } from "../../state/inputs.js";
 import { go } from "../../state/routes.js";
@@ -72,7 +73,12 @@ export function Actions({ job, compare, setCompare, remove }) {
       html`<button type="button" class="second-button" aria-pressed=${compare ? "true" : "false"} onClick=${() => setCompare(!compare)}>
         <${Icon} name="compare" />${t("compare")}
       </button>`}
-      <button type="button" class="second-button danger" onClick=${remove}><${Icon} name="remove" />${t("remove")}</button>
+      ${isOver(job) &&
+      html`<button type="button" class="second-button danger" onClick=${remove}><${Icon} name="remove" />${t("remove")}</button>`}
+    </div>`}
+    ${mayCancel(job) &&
+    html`<div class="action-row">
+      <button type="button" class="second-button" disabled=${busy} onClick=${once(() => cancelJob(job))}><${Icon} name="close" />${t("cancel")}</button>
     </div>`}
     <div class="action-row">
       <${Downloads} job=${job} />

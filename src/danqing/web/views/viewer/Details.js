@@ -22,6 +22,7 @@ function ownerOf(job) {
 /** @param {{job: import("../../state/types.js").Job}} props */
 export function Details({ job }) {
   const { request, pictures, inputs } = job;
+  const notes = job.notes ?? []; // an older server tells none
   const wasDrawn = request.mode !== "upscale";
   const models = useStore((state) => state.models);
   const title = models?.find((model) => model.id === request.model)?.title ?? request.model;
@@ -48,10 +49,10 @@ export function Details({ job }) {
     <h2 class="unseen">${t("details")}</h2>
     <p class="said">${titleOf(job)}</p>
     ${request.negative_prompt && html`<p class="said negative"><strong>${t("negative")}</strong>${request.negative_prompt}</p>`}
-    ${job.notes.length > 0 &&
+    ${notes.length > 0 &&
     html`<div class="adjusted">
       <strong>${t("adjusted")}</strong>
-      ${job.notes.map(({ text, sentence }) => html`<p lang=${saidBy(sentence) ? null : "en"}>${saidBy(sentence) ?? text}</p>`)}
+      ${notes.map(({ text, sentence }) => html`<p lang=${saidBy(sentence) ? null : "en"}>${saidBy(sentence) ?? text}</p>`)}
     </div>`}
     ${sources.length > 0 &&
     html`<div class="sources">${sources.map((source) => html`<figure key=${source.url}>

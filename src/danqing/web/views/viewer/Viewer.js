@@ -30,7 +30,10 @@ export function Viewer({ jobId }) {
     setCompare(false);
     setActual(false);
     if (jobOf(jobId)) return;
-    api.job(jobId).then(learnJob, () => setGone(true));
+    api.job(jobId).then(
+      (told) => (learnJob(told), setGone(!jobOf(jobId))),
+      () => setGone(true),
+    );
   }, [jobId]);
 
   const order = orderOfJobs();
@@ -43,8 +46,7 @@ export function Viewer({ jobId }) {
     if (at + step >= order.length - 5) void more();
   };
   const remove = () => {
-    if (!job) return;
-    removeSoon(job);
+    if (!job || !removeSoon(job)) return;
     if (after) open(after);
     else close();
   };
@@ -55,7 +57,7 @@ export function Viewer({ jobId }) {
     else if (event.key === "ArrowRight") turn(1);
     else if (event.key === "Home" && order[0]) open(order[0]);
     else if (event.key === "z") setActual(!actual);
-    else if (event.key === "Delete") remove();
+    else if (event.key === "Delete") event.repeat || remove();
     else return;
     event.preventDefault();
   };

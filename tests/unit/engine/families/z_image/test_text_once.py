@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from accelerate import cpu_offload_with_hook
+from torch import nn
 
 from danqing.core.types import GenerationRequest
 from danqing.engine.catalogue import Catalogue
@@ -15,6 +18,7 @@ from danqing.engine.families.adapter import AdapterOptions, Order, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image import pipelines
 from danqing.engine.families.z_image.model import ZImage
+from danqing.engine.families.z_image.text_once import TextOnce
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
 
@@ -108,3 +112,51 @@ def test_the_transformer_is_as_it_was_also_after_an_error(house: House, monkeypa
     assert set(dict(transformer.named_parameters())) == set(transformer.state_dict())
     house.make(house.request())
     assert transformer.context_refiner is refiner
+
+
+def test_what_moves_the_transformer_as_it_is_called_moves_its_layers_too(house: House) -> None:
+    transformer = house.model.parts.transformer
+    once = TextOnce(transformer)
+    names = set(dict(transformer.named_parameters()))
+    seen = list[set[str]]()
+
+    def look(*_: object) -> None:  # as accelerate's hook does, which moves what it finds
+        seen.append(set(dict(transformer.named_parameters())))
+        raise Looked
+
+    hook = transformer.register_forward_pre_hook(look)
+    with pytest.raises(Looked):
+        once()
+    hook.remove()
+    assert seen == [names]
+
+
+def test_offloaded_layers_are_where_the_rest_of_the_transformer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a transformer that is brought to a device as it is called
+    transformer = small_transformer()
+    refined = list[str]()
+
+    def only_the_refiner(self: Any, texts: torch.Tensor) -> None:  # noqa: ANN401
+        for layer in self.context_refiner:
+            layer(texts)
+            refined.extend(parameter.device.type for parameter in transformer.context_refiner.parameters())
+
+    monkeypatch.setattr(type(transformer), "forward", only_the_refiner)
+    cpu_offload_with_hook(transformer, torch.device("meta"))
+    # When the text is refined once
+    TextOnce(transformer)(torch.zeros(1, 2, 4))
+    # Then its layers came along
+    assert set(refined) == {"meta"}
+
+
+class Looked(Exception):
+    """Ends a call."""
+
+
+def small_transformer() -> nn.Module:
+    class Transformer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.context_refiner = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    return Transformer()
