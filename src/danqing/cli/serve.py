@@ -89,9 +89,17 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
     from danqing.http.listeners import open_listeners
     from danqing.http.server import Stop, open_unless_stopped, stop_on_signals
     from danqing.http.server import serve as answer_requests
-    from danqing.wiring import StartWait, build_starting_apps, check_exposure, listeners, open_runtime
+    from danqing.wiring import (
+        StartWait,
+        build_catalogue,
+        build_starting_apps,
+        check_exposure,
+        listeners,
+        open_runtime,
+    )
 
     open_to_all = check_exposure(settings)
+    await asyncio.to_thread(build_catalogue, settings)  # what is wrong with it is said before anything is waited for
     stop, wait = Stop(), StartWait(most_s=settings.start_wait_s)
     with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
         apps = build_starting_apps(settings, opened, stop=stop, wait=wait)

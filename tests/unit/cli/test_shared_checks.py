@@ -120,12 +120,12 @@ def test_an_empty_database_stays_empty() -> None:
 
 @pytest.mark.parametrize(
     ("oldest", "verdict", "words"),
-    [("0005", "warning", "runs on it"), ("0009", "problem", "the newer version")],
+    [("0005", "warning", "runs on it"), ("0999", "problem", "the newer version")],
 )
 def test_a_newer_schema(database: str, oldest: str, verdict: str, words: str) -> None:
     # Given a database that a version to come has migrated, and that says whose code may still use it
     with psycopg.connect(database) as connection:
-        connection.execute("UPDATE danqing_alembic_version SET version_num = '0009'")
+        connection.execute("UPDATE danqing_alembic_version SET version_num = '0999'")
         connection.execute("UPDATE code_compatibility SET oldest_revision = %s", [oldest])
     # Then that decides
     finding = found(database_url=database)["schema"]

@@ -139,7 +139,7 @@ def test_offloaded_layers_are_where_the_rest_of_the_transformer_is(monkeypatch: 
     def only_the_refiner(self: Any, texts: torch.Tensor) -> None:  # noqa: ANN401
         for layer in self.context_refiner:
             layer(texts)
-            refined.extend(parameter.device.type for parameter in transformer.context_refiner.parameters())
+            refined.extend(parameter.device.type for parameter in self.context_refiner.parameters())
 
     monkeypatch.setattr(type(transformer), "forward", only_the_refiner)
     cpu_offload_with_hook(transformer, torch.device("meta"))
