@@ -89,9 +89,11 @@ async def test_a_page_of_another_version_gets_todays_files_which_are_not_kept(tm
 
 
 def test_the_first_paint_needs_less_than_100_kb() -> None:
-    files = WebFiles().files.values()
+    files = WebFiles().files
+    first = [file for name, file in files.items() if not name.startswith("later/")]  # those are fetched after it
 
-    assert sum(len(file.gzipped or file.content) for file in files) < 100_000
+    assert 0 < len(files) - len(first) < 5
+    assert sum(len(file.gzipped or file.content) for file in first) < 100_000
 
 
 @pytest.mark.parametrize(
