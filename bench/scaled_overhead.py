@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import httpx2
 import psutil
 from served import answered, free_port, running
-from services import CORES
+from services import CORES, UNLIMITED
 from shared_parts import HERE, ROOT, Parts, shared_parts
 from submits import CLIENTS, PATH, WARM_UP_S, load
 
@@ -163,13 +163,7 @@ def _settings(folder: Path, name: str) -> dict[str, str]:
     return {
         "DANQING_DATA_DIR": str(folder / name),
         "OUTPUT_DIR": str(folder / "outputs"),
-        "DANQING_MAX_QUEUE_SIZE": "1000000",
-        "DANQING_BATCH_PICTURES": "1",
-        "DANQING_DRAIN_DEADLINE_S": "0",
-        "DANQING_LOG_LEVEL": "warning",
-        "DANQING_RATE_LIMIT": "0",
-        "TASK_TIMEOUT": "3600",
-        "CUDA_AVAILABLE": "false",
+        **UNLIMITED,
         "PYTHONPATH": os.pathsep.join((str(HERE), str(ROOT))),
     }
 

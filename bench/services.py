@@ -76,6 +76,18 @@ def _is_there(answer: object) -> bool:
     return getattr(answer, "status_code", 0) == 200
 
 
+# A server that refuses nothing and makes one picture at a time, on the CPU.
+UNLIMITED = {
+    "DANQING_MAX_QUEUE_SIZE": "1000000",
+    "DANQING_BATCH_PICTURES": "1",
+    "DANQING_DRAIN_DEADLINE_S": "0",
+    "DANQING_LOG_LEVEL": "warning",
+    "DANQING_RATE_LIMIT": "0",
+    "TASK_TIMEOUT": "3600",
+    "CUDA_AVAILABLE": "false",
+}
+
+
 @contextmanager
 def danqing(folder: Path, device: Device) -> Generator[Service]:
     """`danqing serve`: everything durable."""
@@ -83,13 +95,7 @@ def danqing(folder: Path, device: Device) -> Generator[Service]:
     settings = device.variables(folder) | {
         "DANQING_PORT": str(port),
         "DANQING_DATA_DIR": str(folder / "data"),
-        "DANQING_MAX_QUEUE_SIZE": "1000000",
-        "DANQING_BATCH_PICTURES": "1",
-        "DANQING_DRAIN_DEADLINE_S": "0",
-        "DANQING_LOG_LEVEL": "warning",
-        "DANQING_RATE_LIMIT": "0",
-        "TASK_TIMEOUT": "3600",
-        "CUDA_AVAILABLE": "false",
+        **UNLIMITED,
     }
     with running([sys.executable, str(HERE / "paced_server.py")], folder, **settings):
         url = f"http://127.0.0.1:{port}"
