@@ -88,9 +88,12 @@ def test_a_picture_that_is_too_large_says_so(studio: Studio) -> None:
 
 
 def test_enlarged_pictures_are_a_kind_of_their_own_in_the_gallery(studio: Studio) -> None:
+    studio.make("a plain one")
+    expect(studio.tile("completed")).to_have_count(1)
+    before = newest(studio)
     studio.drop(a_png((1, 2, 3), (20, 20)))
     studio.page.locator(".thumb").get_by_role("button", name=ENLARGE).click()
-    expect(studio.tile("completed")).to_have_count(1)
+    enlarged(studio, before)
     studio.open("gallery")
     studio.page.locator("select[name=filterMode]").select_option("upscale")
     expect(studio.page.get_by_role("button", name="Picture: An enlarged picture").first).to_be_visible()
