@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
-from tests.browser.studio import Studio
+from tests.browser.studio import PATIENCE_MS, Studio
 from tests.e2e.servers import Server, a_server
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -25,6 +25,8 @@ QUIET = (
     "--disable-sync",
 )
 MISSING = "no browser: install Chromium (on Debian: apt install chromium), or run: playwright install chromium"
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def browser_path(playwright: Playwright) -> str | None:

@@ -1,5 +1,6 @@
 """Finding, looking at, reusing and removing what was made."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Route, expect
@@ -44,6 +45,23 @@ def test_the_viewer_is_used_with_the_keyboard_and_its_address_is_kept(studio: St
     expect(studio.viewer.locator(".said")).to_have_text("the second")
     page.keyboard.press("Escape")
     expect(studio.viewer).to_have_count(0)
+
+
+def test_a_key_pressed_before_the_gallery_was_read_is_not_lost(studio: Studio) -> None:
+    made(studio, "the earlier", "the later")
+    page = studio.page
+    studio.open("gallery")
+    page.get_by_role("button", name="Picture: the earlier").press("Enter")
+    held: list[Route] = []
+    page.route(re.compile(r"/studio/batches(\?|$)"), lambda route: held.append(route))
+    page.reload()
+    expect(studio.viewer.locator(".said")).to_have_text("the earlier")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(200)
+    expect(studio.viewer.locator(".said")).to_have_text("the earlier")
+    page.unroute_all()  # and lets those go that are held
+    expect(studio.viewer.locator(".said")).to_have_text("the later")
+    assert held
 
 
 def test_settings_are_reused_and_copied_as_programs(studio: Studio) -> None:
@@ -287,6 +305,7 @@ def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None
     page.keyboard.up("Delete")
     expect(page.locator(".cell")).to_have_count(2)
     page.keyboard.press("Enter")
+    expect(studio.viewer.locator(".said")).to_have_text("the second")
     page.keyboard.down("Delete")
     expect(studio.viewer.locator(".said")).to_have_text("the first")
     page.keyboard.down("Delete")

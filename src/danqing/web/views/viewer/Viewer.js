@@ -18,6 +18,7 @@ export function Viewer({ jobId }) {
   const [compare, setCompare] = useState(false);
   const [actual, setActual] = useState(false);
   const [gone, setGone] = useState(false);
+  const asked = useRef(0); // steps asked for before the gallery was read, as after a reload
   const job = jobOf(jobId);
 
   useEffect(() => {
@@ -26,6 +27,7 @@ export function Viewer({ jobId }) {
     return () => shown.close();
   }, []);
   useEffect(() => {
+    asked.current = 0;
     setGone(false);
     setCompare(false);
     setActual(false);
@@ -41,10 +43,16 @@ export function Viewer({ jobId }) {
   const after = order[at + 1] ?? order[at - 1] ?? null;
   /** @param {number} step */
   const turn = (step) => {
+    if (at < 0) asked.current = step;
     const target = order[at + step];
-    if (target) open(target);
+    if (at >= 0 && target) open(target);
     if (at + step >= order.length - 5) void more();
   };
+  useEffect(() => {
+    if (at < 0) return;
+    if (asked.current) turn(asked.current);
+    asked.current = 0;
+  }, [jobId, at < 0]);
   const remove = () => {
     if (!job || !removeSoon(job)) return;
     if (after) open(after);
