@@ -28,8 +28,8 @@ def test_a_server_that_is_killed_and_restarted_in_mid_job(own_studio: Studio, se
 def test_what_is_sent_while_the_server_is_down_is_made_once_when_it_is_back(own_studio: Studio, server: Server) -> None:
     studio = own_studio
     studio.expects_failures = True
-    server.kill_everything()
     studio.write("a plain one")
+    server.kill_everything()
     studio.prompt.press("Control+Enter")
     expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
     expect(studio.page.locator("#submit-hint")).to_have_text("Sending")
@@ -61,3 +61,18 @@ def test_a_page_that_could_not_read_anything_reads_it_once_the_server_can_be_rea
 
     expect(studio.page.locator(".connection p")).to_have_count(0)
     expect(studio.tile("completed")).to_have_count(1)
+
+
+def test_a_cancel_that_does_not_reach_the_server_is_told(own_studio: Studio) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    studio.make("waits for a watcher, then at the gate")
+    expect(studio.tile("processing")).to_have_count(1)
+    studio.page.route("**/cancel", lambda route: route.abort())
+
+    studio.tiles.get_by_role("button", name="Cancel").click()
+
+    expect(studio.toast).to_contain_text("The server cannot be reached")
+    studio.page.unroute("**/cancel")
+    studio.tiles.get_by_role("button", name="Cancel").click()
+    expect(studio.tile("cancelled")).to_have_count(1)

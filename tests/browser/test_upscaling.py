@@ -1,6 +1,6 @@
 """Enlarging pictures: what was made, what it was made from, and what comes from outside."""
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.studio import Studio, a_png
 
@@ -98,3 +98,35 @@ def test_enlarged_pictures_are_a_kind_of_their_own_in_the_gallery(studio: Studio
     studio.page.locator("select[name=filterMode]").select_option("upscale")
     expect(studio.page.get_by_role("button", name="Picture: An enlarged picture").first).to_be_visible()
     expect(studio.page.get_by_role("button", name="Picture: a plain one")).to_have_count(0)
+
+
+def test_one_who_leaves_while_a_picture_is_sent_is_not_called_back(studio: Studio) -> None:
+    page = studio.page
+    studio.make("a stork")
+    expect(studio.tile("completed")).to_have_count(1)
+    before = newest(studio)
+    studio.tiles.get_by_role("button").click()
+    held: list[Route] = []
+    page.route("**/studio/batches", lambda route: held.append(route))
+    # When the page is left for the gallery before the server answers
+    with page.expect_request("**/studio/batches"):
+        studio.viewer.get_by_role("button", name="Enlarge ×4").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Gallery", exact=True).click()
+    page.unroute_all()
+    # Then the gallery is still shown when the other one is there
+    expect(page.get_by_role("button", name="Picture: a stork")).to_have_count(2)
+    assert newest(studio)["id"] != before["id"]
+    assert page.url.endswith("#/gallery")
+
+
+def test_a_picture_that_the_server_does_not_take_leaves_the_page_where_it_was(studio: Studio) -> None:
+    page = studio.page
+    studio.expects_failures = True
+    studio.make("a crane")
+    expect(studio.tile("completed")).to_have_count(1)
+    studio.tiles.get_by_role("button").click()
+    page.route("**/pictures/**", lambda route: route.abort())
+    studio.viewer.get_by_role("button", name="Enlarge ×4").click()
+    expect(studio.toast).to_contain_text("The server cannot be reached")
+    expect(studio.viewer.locator(".said")).to_have_text("a crane")

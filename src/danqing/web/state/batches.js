@@ -3,6 +3,7 @@ import { Refused, Unreachable } from "../lib/api.js";
 import * as api from "../lib/api.js";
 import { follow } from "../lib/events.js";
 import { change, now } from "./store.js";
+import { sayWhy } from "./toasts.js";
 
 /** @typedef {import("./types.js").Batch} Batch */
 /** @typedef {import("./types.js").Job} Job */
@@ -189,13 +190,16 @@ export function liveOf(job) {
   );
 }
 
-/** @param {Job} job */
+/**
+ * Says so where it cannot be.
+ * @param {Job} job
+ */
 export async function cancelJob(job) {
   try {
     learnJob(await api.cancel(job.id));
   } catch (error) {
     // It ended by itself meanwhile: the stream tells how.
-    if (!(error instanceof Refused && error.status === 409)) throw error;
+    if (!(error instanceof Refused && error.status === 409)) sayWhy(error);
   }
 }
 

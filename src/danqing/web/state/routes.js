@@ -14,6 +14,15 @@ export function go(view) {
   location.hash = `#/${view}`;
 }
 
+/**
+ * For what takes a while and then shows its result on another view: not to one who has gone elsewhere meanwhile.
+ * @returns {() => boolean} whether the page is where it is now
+ */
+export function whileHere() {
+  const here = location.hash;
+  return () => location.hash === here;
+}
+
 /** @param {string} jobId */
 export function open(jobId) {
   const { view, jobId: open } = now().route;

@@ -1,13 +1,11 @@
 // Makes pictures: of the form, or of a job again with something changed.
-import { Refused, Unreachable } from "../lib/api.js";
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
-import { saidOf } from "../lib/said.js";
 import { send } from "./batches.js";
 import { bodyOf, missing, modelMeant, wantedOf } from "./form.js";
 import { put } from "./gallery.js";
 import { change, now } from "./store.js";
-import { say } from "./toasts.js";
+import { sayWhy } from "./toasts.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
@@ -18,42 +16,48 @@ export async function makeForm() {
   if (submitting || missing() || !model) return;
   const isText = form.mode === "text2img";
   const lines = form.preprocess ? (inputs[0]?.blob ?? null) : (control?.blob ?? null);
-  const body = bodyOf(wantedOf(form, model), {
-    inputs: isText ? [] : inputs.map((picture) => picture.blob),
-    mask: form.mode === "fill" ? mask : null,
-    control: form.mode === "controlnet" ? lines : null,
-  });
-  await make(body);
+  await make(async () =>
+    bodyOf(wantedOf(form, model), {
+      inputs: isText ? [] : inputs.map((picture) => picture.blob),
+      mask: form.mode === "fill" ? mask : null,
+      control: form.mode === "controlnet" ? lines : null,
+    }),
+  );
 }
 
 /**
+ * Returns whether the server has it; if not, why was said.
  * @param {Job} job
  * @param {Record<string, unknown>} changes
+ * @returns {Promise<boolean>}
  */
 export async function makeAgain(job, changes) {
   const { request, inputs } = job;
   const [source] = inputs.input_images;
-  if (request.mode === "upscale" && source) return enlarge(await api.picture(source.url), request.prompt);
+  if (request.mode === "upscale" && source) return enlarge(() => api.picture(source.url), request.prompt);
   /** @type {Record<string, unknown>} */
   const wanted = { ...request, step_cache: request.step_cache ?? 0, ...changes };
   if (!wanted.negative_prompt) delete wanted.negative_prompt;
   const model = now().models?.find((one) => one.id === request.model);
   if (model && !model.step_cache) delete wanted.step_cache;
-  const [images, mask, control] = await Promise.all([
-    Promise.all(inputs.input_images.map((image) => api.picture(image.url))),
-    inputs.mask && api.picture(inputs.mask.url),
-    inputs.control_image && api.picture(inputs.control_image.url),
-  ]);
-  await make(bodyOf(wanted, { inputs: images, mask, control }));
+  return make(async () => {
+    const [images, mask, control] = await Promise.all([
+      Promise.all(inputs.input_images.map((image) => api.picture(image.url))),
+      inputs.mask && api.picture(inputs.mask.url),
+      inputs.control_image && api.picture(inputs.control_image.url),
+    ]);
+    return bodyOf(wanted, { inputs: images, mask, control });
+  });
 }
 
 /**
  * Makes of a picture one that is larger, and nothing else. prompt: what it will be found by.
- * @param {Blob} picture
+ * Returns whether the server has it; if not, why was said.
+ * @param {() => Promise<Blob>} read
  * @param {string} prompt
  */
-export async function enlarge(picture, prompt) {
-  await make(bodyOf({ prompt, mode: "upscale" }, { inputs: [picture], mask: null, control: null }));
+export function enlarge(read, prompt) {
+  return make(async () => bodyOf({ prompt, mode: "upscale" }, { inputs: [await read()], mask: null, control: null }));
 }
 
 /**
@@ -67,26 +71,21 @@ export function notEnlarged({ width, height }) {
   return null;
 }
 
-/** @param {FormData} body */
-async function make(body) {
+/**
+ * @param {() => Promise<FormData>} read
+ * @returns {Promise<boolean>}
+ */
+async function make(read) {
   change({ submitting: true });
   try {
-    const batch = await send(body);
+    const batch = await send(await read());
     put(batch.id);
     change({ stageBatch: batch.id });
+    return true;
   } catch (error) {
-    say(wordsFor(error), { kind: "error" });
+    sayWhy(error);
+    return false;
   } finally {
     change({ submitting: false });
   }
-}
-
-/**
- * What went wrong, and what to do about it.
- * @param {unknown} error
- */
-export function wordsFor(error) {
-  if (error instanceof Refused) return saidOf(error, error.retryAfter);
-  if (error instanceof Unreachable) return t("unreachable");
-  return error instanceof Error ? error.message : String(error);
 }

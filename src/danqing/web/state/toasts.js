@@ -1,4 +1,7 @@
 // Short notes at the edge of the page.
+import { Refused, Unreachable } from "../lib/api.js";
+import { t } from "../lib/i18n.js";
+import { saidOf } from "../lib/said.js";
 import { change, now } from "./store.js";
 
 const SHOWN_MS = 8000;
@@ -15,6 +18,21 @@ export function say(text, { kind = "info", action = null, instead = "" } = {}) {
   );
   change({ toasts: [...others.slice(-2), { id, text, kind, action }] });
   setTimeout(() => dismiss(id), SHOWN_MS);
+}
+
+/**
+ * What went wrong, and what to do about it.
+ * @param {unknown} error
+ */
+export function sayWhy(error) {
+  say(wordsFor(error), { kind: "error" });
+}
+
+/** @param {unknown} error */
+function wordsFor(error) {
+  if (error instanceof Refused) return saidOf(error, error.retryAfter);
+  if (error instanceof Unreachable) return t("unreachable");
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** @param {string} id */

@@ -1,10 +1,9 @@
 // On a picture: makes one of it that is larger.
 import { classes, html, useState } from "../lib/html.js";
 import { t } from "../lib/i18n.js";
-import { go } from "../state/routes.js";
+import { go, whileHere } from "../state/routes.js";
 import { useStore } from "../state/store.js";
-import { enlarge, notEnlarged, wordsFor } from "../state/submitting.js";
-import { say } from "../state/toasts.js";
+import { enlarge, notEnlarged } from "../state/submitting.js";
 import { Icon } from "./Icon.js";
 
 /**
@@ -16,15 +15,11 @@ export function EnlargeButton({ picture, read, prompt, beside = false }) {
   useStore((state) => state.upscaler);
   const unable = notEnlarged(picture);
   const make = async () => {
+    const stayed = whileHere();
     setBusy(true);
-    try {
-      await enlarge(await read(), prompt);
-      go("make");
-    } catch (error) {
-      say(wordsFor(error), { kind: "error" });
-    } finally {
-      setBusy(false);
-    }
+    const isMade = await enlarge(read, prompt);
+    setBusy(false);
+    if (isMade && stayed()) go("make");
   };
   return html`<button
     type="button"

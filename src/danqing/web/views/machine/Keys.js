@@ -4,8 +4,7 @@ import { html, useEffect, useState } from "../../lib/html.js";
 import { date, dayName, t } from "../../lib/i18n.js";
 import { issueKey, readKeys, revokeKey } from "../../state/keys.js";
 import { useStore } from "../../state/store.js";
-import { wordsFor } from "../../state/submitting.js";
-import { say } from "../../state/toasts.js";
+import { sayWhy } from "../../state/toasts.js";
 import { Icon } from "../Icon.js";
 
 const MOST_CHARS = 100;
@@ -21,7 +20,7 @@ export function Keys() {
     try {
       await work();
     } catch (error) {
-      say(wordsFor(error), { kind: "error" });
+      sayWhy(error);
     }
   };
   /** @param {Event} event */

@@ -8,9 +8,9 @@ import { asCurl, asJavaScript, asPython } from "../../lib/snippets.js";
 import { cancelJob, isOver, mayCancel } from "../../state/batches.js";
 import { modesOnOffer } from "../../state/form.js";
 import { asInput, reuseJob } from "../../state/inputs.js";
-import { go } from "../../state/routes.js";
-import { enlarge, makeAgain, notEnlarged, wordsFor } from "../../state/submitting.js";
-import { say } from "../../state/toasts.js";
+import { go, whileHere } from "../../state/routes.js";
+import { enlarge, makeAgain, notEnlarged } from "../../state/submitting.js";
+import { sayWhy } from "../../state/toasts.js";
 import { Icon } from "../Icon.js";
 
 /** @typedef {import("../../state/types.js").Job} Job */
@@ -29,28 +29,31 @@ export function Actions({ job, compare, setCompare, remove }) {
   const picture = job.pictures.original;
   const wasDrawn = job.request.mode !== "upscale";
   const unable = job.pictures.upscaled ? t("upscaledAlready") : picture && notEnlarged(picture);
-  /** @param {() => Promise<void>} work */
+  /** @param {() => Promise<unknown>} work */
   const once = (work) => async () => {
     setBusy(true);
     try {
       await work();
     } catch (error) {
-      say(wordsFor(error), { kind: "error" });
+      sayWhy(error);
     } finally {
       setBusy(false);
     }
   };
-  /** @param {() => Promise<void>} work */
+  /** @param {() => Promise<boolean>} work whether there is something to be seen there */
   const onMake = (work) =>
     once(async () => {
-      await work();
-      go("make");
+      const stayed = whileHere();
+      if ((await work()) && stayed()) go("make");
     });
-  const vary = onMake(async () => {
+  const vary = onMake(() => {
     const changes = { seed: null, ...(job.request.strength === null ? {} : { strength: job.request.strength }) };
-    await makeAgain(job, changes);
+    return makeAgain(job, changes);
   });
-  const use = onMake(async () => picture && asInput([await api.picture(picture.url)]));
+  const use = onMake(async () => {
+    if (picture) await asInput([await api.picture(picture.url)]);
+    return Boolean(picture);
+  });
   return html`<div class="actions">
     ${picture &&
     html`<div class="action-grid">
@@ -63,7 +66,7 @@ export function Actions({ job, compare, setCompare, remove }) {
         class="second-button"
         disabled=${busy || Boolean(unable)}
         title=${unable}
-        onClick=${onMake(async () => enlarge(await api.picture(picture.url), job.request.prompt))}
+        onClick=${onMake(() => enlarge(() => api.picture(picture.url), job.request.prompt))}
       >
         <${Icon} name="upscale" />${t(job.pictures.upscaled ? "upscaledAlready" : "upscaleThis")}
       </button>
@@ -119,6 +122,6 @@ async function save(job, kind, picture) {
   try {
     download(await api.picture(picture.url), `${name}.${picture.media_type.split("/")[1]}`);
   } catch (error) {
-    say(wordsFor(error), { kind: "error" });
+    sayWhy(error);
   }
 }
