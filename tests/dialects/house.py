@@ -139,6 +139,11 @@ class House:
         }
         self._services = [replace(each, **changed) for each in self._services]
 
+    async def note_used_keys(self) -> None:
+        """In the store, as each API process does every few seconds."""
+        for key_ring in self._key_rings:
+            await key_ring.note_used()
+
     def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:
         """alone: the app of the one dialect, else that of the shared port. Of several API processes, in turn."""
         apps = [self._app(*each, *dialects, alone=alone) for each in zip(self._services, self.gates, strict=True)]

@@ -8,13 +8,13 @@ from datetime import datetime
 import structlog
 
 from danqing.core.errors import JobNotFound, JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
-from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
+from danqing.core.events import StateChanged
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.sentences import says
 from danqing.core.states import JobState
 from danqing.core.studio import utc_now
-from danqing.core.types import Artifact, Job, JobFailure, Stage
+from danqing.core.types import Artifact, Job, JobFailure
 from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness, Witnesses
 from danqing.workers.claims import Claims, TakingQueue, WorkClaiming
@@ -28,7 +28,6 @@ from danqing.workers.messages import (
     JobFailed,
     JobGenerated,
     JobNews,
-    JobProgress,
     JobStopped,
     PartDone,
     PreviewReady,
@@ -38,6 +37,7 @@ from danqing.workers.messages import (
 from danqing.workers.running import Deadline, Running, StageMeter
 from danqing.workers.settlement import JobRules, Settlement
 from danqing.workers.supervisor import Supervisor
+from danqing.workers.telling import Telling
 from danqing.workers.waiting import unless
 from danqing.workers.worker import Worker
 
@@ -83,6 +83,7 @@ class Dispatcher:
             witness=self._witness,
         )
         self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock, claiming=claiming)
+        self._telling = Telling(events, self._witness)
         self._running: dict[JobAttempt, Running] = {}
         self._unsettled: Counter[JobAttempt] = Counter()  # news that are not stored yet
         self._dropping = Dropping()
@@ -196,6 +197,8 @@ class Dispatcher:
             match handover:
                 case Handover.SENT:
                     self._running[attempt] = running
+                    if worker.awaits_device(attempt):
+                        running.deadline.pause(now)
                     self._events.publish(StateChanged(job=job))
                 case Handover.LOST:
                     self._queue.done(job.id, taker=worker.id)
@@ -214,7 +217,7 @@ class Dispatcher:
         match message:
             case StepDone() | PreviewReady() | AwaitsEnlarging() | EnlargingBegan() | PartDone():
                 if (running := self._running.get(attempt)) is not None:
-                    self._advanced(running, message)
+                    self._telling.advanced(running, message)
             case JobGenerated():
                 if (running := self._running.get(attempt)) is not None:
                     running.deadline.pause(asyncio.get_running_loop().time())  # others are enlarged before it
@@ -237,44 +240,12 @@ class Dispatcher:
                 else:
                     self._discard(message.job_id, message.artifacts)
 
-    def _advanced(self, running: Running, message: JobProgress) -> None:
-        """A second try at a step is not told again, nor its preview."""
-        match message:
-            case PreviewReady():
-                if message.step > running.meter.furthest:
-                    self._publish_in_turn(
-                        running,
-                        PreviewMade(
-                            job_id=message.job_id,
-                            step=message.step,
-                            total_steps=message.total_steps,
-                            picture=message.picture,
-                        ),
-                    )
-            case StepDone():
-                self._progressed(running, message.step, message.total_steps)
-            case AwaitsEnlarging():
-                running.deadline.pause(asyncio.get_running_loop().time())  # others are enlarged before it
-            case EnlargingBegan():
-                now = asyncio.get_running_loop().time()
-                running.deadline.resume(now)
-                running.meter.begin(Stage.UPSCALING, now)
-            case PartDone():
-                self._progressed(running, message.part, message.parts)
-
-    def _progressed(self, running: Running, step: int, total_steps: int) -> None:
-        progress = running.meter.advance(step, total_steps, asyncio.get_running_loop().time())
-        if progress is not None:
-            if progress.stage is Stage.DENOISING:
-                self._witness.step_done(running.job)
-            self._publish_in_turn(running, ProgressMade(job_id=running.job.id, progress=progress))
-
-    def _publish_in_turn(self, running: Running, event: Event) -> None:
-        """Not before the state in which it happened."""
-        if running.told is None:
-            self._events.publish(event)
-        else:  # a task that is done calls back too, soon, and in order
-            running.told.add_done_callback(lambda _: self._events.publish(event))
+    def jobs_began(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+        """The time of these counts from now on."""
+        now = asyncio.get_running_loop().time()
+        for attempt in attempts:
+            if (running := self._running.get(attempt)) is not None:
+                running.begin(now)
 
     def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The worker's process is gone, and these attempts with it."""

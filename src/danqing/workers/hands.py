@@ -35,9 +35,10 @@ class Handover(Enum):
 
 
 class Hands:
-    """At most one batch is reserved or on the device; a few more may be off the device and not all stored yet, and some
-    more pictures stored and not enlarged yet. Of the jobs that only enlarge a picture (`AwaitsEnlarging`) one is to be
-    in the hands: others wait where they keep their order, and where another worker may be quicker.
+    """One batch is on the device. One more may be reserved, or sent and next, once the device will soon be free; a few
+    more may be off the device and not all stored yet, and some more pictures stored and not enlarged yet. Of the jobs
+    that only enlarge a picture (`AwaitsEnlarging`) one is to be in the hands: others wait where they keep their order,
+    and where another worker may be quicker.
     """
 
     def __init__(self, *, max_finishing: int, max_enlarging: int) -> None:
@@ -46,8 +47,10 @@ class Hands:
         self._max_enlarging = max_enlarging
         self._reserved: dict[str, bool] = {}  # job id → whether it was stopped since
         self._stopped: set[str] = set()  # others, while something is reserved: one may be what is being claimed
-        self._batch = 0  # number of the last one sent
+        self._batch = 0  # number of the one on the device
         self._on_device: list[JobAttempt] = []
+        self._next: list[JobAttempt] = []  # sent, and made as soon as the device is free
+        self._is_soon_free = False
         self._finishing: dict[JobAttempt, int] = {}  # → its batch
         self._to_enlarge: set[JobAttempt] = set()
         self._enlarging: set[JobAttempt] = set()
@@ -56,10 +59,11 @@ class Hands:
     @property
     def have_room(self) -> bool:
         """True when another batch may be reserved."""
-        idle = not self._reserved and not self._on_device
+        is_free = not self._on_device or (self._is_soon_free and not self._next)
         generated = len((self._to_enlarge | self._enlarging) - self._only_enlarged)
-        finishing = len(set(self._finishing.values()))
-        return idle and finishing < self._max_finishing and generated < self._max_enlarging
+        finishing = len(set(self._finishing.values())) + bool(self._on_device)
+        has_place = finishing < self._max_finishing and generated < self._max_enlarging
+        return is_free and not self._reserved and has_place
 
     @property
     def only_enlarge(self) -> bool:
@@ -68,8 +72,17 @@ class Hands:
 
     @property
     def attempts(self) -> list[JobAttempt]:
-        """Everything that was sent and has not ended, those on the device last."""
-        return [*self._enlarging, *self._to_enlarge, *self._finishing, *self._on_device]
+        """Everything that was sent and has not ended, in the order in which it will."""
+        return [*self._enlarging, *self._to_enlarge, *self._finishing, *self._on_device, *self._next]
+
+    @property
+    def next_up(self) -> list[JobAttempt]:
+        """The jobs that were sent, and with which nothing is done before the device is free."""
+        return list(self._next)
+
+    def soon_free(self) -> None:
+        """The jobs on the device are as good as done: the next may be sent."""
+        self._is_soon_free = bool(self._on_device)
 
     def awaits_enlarging(self, attempt: JobAttempt) -> bool:
         """True while nothing is done about the attempt, for others are enlarged before it."""
@@ -123,11 +136,25 @@ class Hands:
     def sent(self, jobs: Sequence[RunJob]) -> None:
         """These are on their way, and nothing is reserved any more."""
         self.release()
-        self._batch += 1
-        self._on_device = [JobAttempt(job.job_id, job.attempt) for job in jobs]
+        self._next = [JobAttempt(job.job_id, job.attempt) for job in jobs]
+        self._turn_to_next()
 
-    def told(self, message: FromWorker) -> None:
-        """Moves the job that the message is about."""
+    def told(self, message: FromWorker) -> bool:
+        """Moves the job that the message is about. True when the device turned to the next ones by that."""
+        self._move(message)
+        return self._turn_to_next()
+
+    def _turn_to_next(self) -> bool:
+        if self._on_device:
+            return False
+        self._is_soon_free = False
+        if not self._next:
+            return False
+        self._batch += 1
+        self._on_device, self._next = self._next, []
+        return True
+
+    def _move(self, message: FromWorker) -> None:
         match message:
             case DeviceFree() if (attempt := JobAttempt(message.job_id, message.attempt)) in self._on_device:
                 self._on_device.remove(attempt)
@@ -153,5 +180,6 @@ class Hands:
         self._finishing.pop(attempt, None)
         for waiting in (self._to_enlarge, self._enlarging, self._only_enlarged):
             waiting.discard(attempt)
-        if attempt in self._on_device:
-            self._on_device.remove(attempt)
+        for making in (self._on_device, self._next):
+            if attempt in making:
+                making.remove(attempt)

@@ -18,6 +18,10 @@ class WorkerListener(Protocol):
         """A worker said something about a job."""
         ...
 
+    def jobs_began(self, worker: "Worker", attempts: Sequence[JobAttempt]) -> None:
+        """The device turned to these, which were sent while it still had others."""
+        ...
+
     def jobs_lost(self, worker: "Worker", attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The process is gone, and these attempts with it; failure says whether by itself or with the server."""
         ...

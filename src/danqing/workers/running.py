@@ -67,3 +67,8 @@ class Running:
     deadline: Deadline
     meter: StageMeter
     told: asyncio.Task[None] | None = None
+
+    def begin(self, now: float) -> None:
+        """The device turned to it, after it was sent while the device had others."""
+        self.deadline.resume(now)
+        self.meter.begin(self.meter.stage, now)

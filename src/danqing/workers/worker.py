@@ -9,6 +9,7 @@ import structlog
 from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost, WorkerReplaced
 from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
 from danqing.core.upscaling import UPSCALER
+from danqing.workers.ahead import Ahead
 from danqing.workers.backoff import Backoff
 from danqing.workers.busy_meter import BusyMeter
 from danqing.workers.failures import describe
@@ -48,6 +49,7 @@ class Worker:
         self._killed: WorkerProcess | None = None  # the last one that was
         self._blamed: frozenset[JobAttempt] = frozenset()  # for the end of the present process
         self._hands = self._empty_hands()
+        self._ahead = Ahead(ahead_s=rules.ahead_s, call=self._expect_free)
         self._health = Health(load_failures_until_broken=rules.load_failures_until_broken)
         self._watch: HangWatch | None = None
         self._device: DeviceStatus | None = None
@@ -145,7 +147,8 @@ class Worker:
         stopped = [self._hands.reserved_was_stopped(job.job_id) for job in jobs]
         if wanted := tuple(job for job, is_stopped in zip(jobs, stopped, strict=True) if not is_stopped):
             self._hands.sent(wanted)
-            self._watch.device_busy(asyncio.get_running_loop().time(), jobs=len(wanted))
+            if not self._hands.next_up:
+                self._device_busy(asyncio.get_running_loop().time())
             self._process.send(RunJobs(jobs=wanted))
             self._changed()
         else:
@@ -163,8 +166,13 @@ class Worker:
             self._process.send(message)
 
     def works_on(self, attempt: JobAttempt) -> bool:
-        """True while the attempt was sent and has not ended, and does not merely wait to be enlarged."""
-        return attempt in self._hands.attempts and not self._hands.awaits_enlarging(attempt)
+        """True while the attempt was sent and has not ended, and something is done about it."""
+        waits = self.awaits_device(attempt) or self._hands.awaits_enlarging(attempt)
+        return attempt in self._hands.attempts and not waits
+
+    def awaits_device(self, attempt: JobAttempt) -> bool:
+        """True while the attempt was sent, and others are still on the device."""
+        return attempt in self._hands.next_up
 
     # Life and death
 
@@ -238,7 +246,8 @@ class Worker:
 
     def _process_ended(self, process: WorkerProcess, exit_status: int | None, now: float) -> float:
         """Returns for how many seconds it was ready."""
-        lost = self._hands.attempts
+        lost, untouched = self._hands.attempts, self._hands.next_up
+        self._ahead.cancel()
         died_loading = self._health.loading_in_silence
         ready_s = self._health.process_ended(now)
         self._process, self._watch, self._device = None, None, None
@@ -249,11 +258,13 @@ class Worker:
             if died_loading:  # the system was out of memory, say: nobody could tell
                 self._load_failed(describe(ModelLoadFailure("The process ended while loading the model.")))
             self._health.lost(describe(WorkerLost()))
-        self._tell_lost(lost)
+        self._tell_lost(lost, untouched)
         return ready_s
 
-    def _tell_lost(self, lost: Sequence[JobAttempt]) -> None:
-        blameless = [attempt for attempt in lost if self._blamed and attempt not in self._blamed]
+    def _tell_lost(self, lost: Sequence[JobAttempt], untouched: Sequence[JobAttempt]) -> None:
+        blameless = [
+            attempt for attempt in lost if attempt in untouched or (self._blamed and attempt not in self._blamed)
+        ]
         others = [attempt for attempt in lost if attempt not in blameless]
         self._blamed = frozenset()
         if blameless:
@@ -289,17 +300,40 @@ class Worker:
         if isinstance(message, StepDone) and not self._hands.leads(JobAttempt(message.job_id, message.attempt)):
             self._listener.job_told(self, message)
             return
-        self._hands.told(message)
-        if self._watch is not None:
-            if isinstance(message, StepDone):
-                self._watch.step_done(now, last=message.step >= message.total_steps)
-            elif not self._hands.device_busy:
-                self._watch.device_free()
+        had_work = self._hands.device_busy
+        turned = self._hands.told(message)
+        if isinstance(message, StepDone):
+            self._step_done(message, now)
+        elif turned or (had_work and not self._hands.device_busy):
+            self._device_free(now)
+        if turned:
+            self._device_busy(now)
+            self._listener.jobs_began(self, self._hands.on_device)
         if isinstance(message, JobFailed) and message.poisoned:
             self._ending = True
         self._changed()
         if isinstance(message, JobNews):
             self._listener.job_told(self, message)
+
+    def _device_busy(self, now: float) -> None:
+        self._ahead.device_busy(now)
+        if self._watch is not None:
+            self._watch.device_busy(now, jobs=len(self._hands.on_device))
+
+    def _device_free(self, now: float) -> None:
+        self._ahead.device_free(now)
+        if self._watch is not None:
+            self._watch.device_free()
+
+    def _step_done(self, message: StepDone, now: float) -> None:
+        left = max(0, message.total_steps - message.step)
+        if self._watch is not None:
+            self._watch.step_done(now, last=not left)
+        self._ahead.step_done(now, left=left)
+
+    def _expect_free(self) -> None:
+        self._hands.soon_free()
+        self._changed()
 
     def _changed(self) -> None:
         """Brings the things that others wait for up to date."""

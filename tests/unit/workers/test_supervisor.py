@@ -37,6 +37,9 @@ class Nobody:
     def job_told(self, worker: Worker, message: JobNews) -> None:
         raise AssertionError(message)
 
+    def jobs_began(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+        raise AssertionError(attempts)
+
     def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         raise AssertionError(attempts)
 
