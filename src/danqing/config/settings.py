@@ -147,7 +147,8 @@ class Settings(SharedParts):
         BeforeValidator(dtype_name),
         Variable(aliases=("MODEL_TORCH_DTYPE",), read_by="wiring: engine"),
     ] = "auto"
-    """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and float32 on a CPU."""
+    """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and on a CPU
+    that multiplies it (avx512_bf16, amx_bf16), else float32."""
 
     attention: Annotated[Literal["auto", "native", "cudnn", "flash", "flash3"], Variable(read_by="wiring: engine")] = (
         "auto"

@@ -17,7 +17,7 @@ class EngineSpec:
 
     device: "cpu", "cuda", "cuda:N", or "auto" for the first CUDA device, else the CPU; "cuda:0+cuda:1" is a group, to
     all of which the parts of a model go that is too large for the first one.
-    dtype: of the weights; "auto" is bfloat16 on CUDA and float32 on a CPU.
+    dtype: of the weights; "auto" is bfloat16 on CUDA and on a CPU that multiplies it, else float32.
     compile: compile the transformer's blocks; takes minutes at start-up. cpu_offload: keep on the CUDA device only the
     part that is running, or of a part that is larger than the device, the layer; slower, in far less memory.
     memory_bytes: that may be used of each device; None: all of it. peaks_file: where it is kept how much memory

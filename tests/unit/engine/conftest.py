@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from danqing.engine import device
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -24,3 +25,11 @@ def one_thread() -> Generator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def exact_numbers() -> Generator[None]:
+    """What is compared number by number is computed in float32, whatever this machine's cores are quickest with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "CPU_INFO", Path("/nowhere"))
+        yield

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import DeviceStatus
+from danqing.engine import device as device_module
 from danqing.engine.device import choose_device, default_cpu_threads, is_out_of_memory
 from danqing.engine.spec import Dtype
 
@@ -39,6 +41,30 @@ def test_without_a_gpu_it_is_the_cpu(name: str, dtype: Dtype, expected: torch.dt
     device = choose_device(name, dtype)
     assert (device.torch_device.type, device.dtype) == ("cpu", expected)
     assert (device.status().id, device.status().kind) == ("cpu", "cpu")
+
+
+@pytest.mark.usefixtures("no_cuda")
+@pytest.mark.parametrize(
+    "told, expected",
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_vnni", torch.bfloat16),
+        ("flags\t\t: fpu amx_bf16 amx_tile", torch.bfloat16),
+        ("flags\t\t: fpu avx2 avx512f", torch.float32),
+        ("Features\t: fp asimd bf16", torch.float32),
+        ("", torch.float32),
+        (None, torch.float32),
+    ],
+    ids=str,
+)
+def test_a_cpu_that_multiplies_bfloat16_uses_it(
+    told: str | None, expected: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "cpuinfo"
+    if told is not None:
+        info.write_text(f"processor\t: 0\nmodel name\t: A core\n{told}\n")
+    monkeypatch.setattr(device_module, "CPU_INFO", info)
+    assert choose_device("cpu", "auto").dtype is expected
+    assert choose_device("cpu", "float32").dtype is torch.float32
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -262,3 +262,50 @@ def test_a_job_that_is_stopped_before_it_is_known_to_be_the_one_that_is_claimed_
     hands.release()
     hands.reserve("claimed")
     assert not hands.reserved_was_stopped("claimed")
+
+
+def test_the_next_jobs_may_be_sent_once_the_device_will_soon_be_free() -> None:
+    # Given a job on the device, and hands in which two may be finished
+    hands = empty_hands()
+    send(hands, A)
+    assert not hands.have_room
+    # When it is as good as done, another one may be sent, and no third
+    hands.soon_free()
+    assert hands.have_room
+    send(hands, B)
+    assert (hands.have_room, hands.on_device, hands.next_up, hands.attempts) == (False, [A], [B], [A, B])
+    hands.soon_free()
+    assert not hands.have_room
+    # When the device is free, it turns to that one, of which nothing was said yet
+    assert hands.told(device_free(A))
+    assert (hands.on_device, hands.next_up, hands.have_room) == ([B], [], False)
+    # And each is stored for itself
+    assert not hands.told(done(A))
+    assert not hands.told(device_free(B))
+    assert hands.have_room
+    hands.told(done(B))
+    assert hands.attempts == []
+
+
+def test_nothing_is_sent_ahead_while_too_many_pictures_are_finished() -> None:
+    hands = Hands(max_finishing=1, max_enlarging=2)
+    send(hands, A)
+    hands.soon_free()
+    assert not hands.have_room  # its own picture will be the one that may be finished
+
+
+def test_the_next_job_may_end_before_its_turn() -> None:
+    hands = empty_hands()
+    send(hands, A)
+    hands.soon_free()
+    send(hands, B)
+    hands.told(JobStopped(job_id=B.job_id, attempt=B.attempt, artifacts=()))
+    assert (hands.on_device, hands.next_up) == ([A], [])
+    assert hands.have_room
+
+
+def test_an_idle_device_is_not_soon_free() -> None:
+    hands = empty_hands()
+    hands.soon_free()
+    send(hands, A)
+    assert not hands.have_room

@@ -1,0 +1,101 @@
+"""The next job is claimed, and with the worker, before the device is free; and nothing of it is lost by that."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from danqing.core.states import JobState
+from danqing.core.types import Job
+from danqing.workers.settlement import JobRules
+from tests.zoo.house import FAST, JOB_RULES, House, a_house, until
+
+LONG_AHEAD = replace(FAST, ahead_s=3600.0)  # as soon as anything can be told, which is after one job
+
+
+@asynccontextmanager
+async def two_in_hand(
+    folder: Path, first: str, *, job_rules: JobRules = JOB_RULES
+) -> AsyncIterator[tuple[House, Job, Job]]:
+    """A house in which a job with this prompt is on the device, and another one is next."""
+    async with a_house(folder, worker_rules=LONG_AHEAD, job_rules=job_rules) as house:
+        await house.ended(await house.submit("a tea pot"))
+        on_device = await house.submit(first)
+        after = await house.submit("a second tea pot")
+        yield house, on_device, after
+
+
+async def state(house: House, job: Job) -> JobState:
+    return (await house.studio.get(job.id)).state
+
+
+async def until_claimed(house: House, job: Job) -> None:
+    await until(lambda: job.id in house.dispatcher.attempts(), "a claim")
+
+
+async def test_the_next_job_is_with_the_worker_while_another_is_made(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+        third = await house.submit("a third tea pot")
+        # When the device is about to be free, one job more is claimed, and no other
+        await until_claimed(house, after)
+        await asyncio.sleep(0.2)
+        assert await state(house, first) is JobState.PROCESSING
+        assert await state(house, third) is JobState.PENDING
+        assert await house.studio.progress(after.id) is None
+        # Then each is made, once
+        house.zoo.open_gate("gate")
+        ends = [await house.ended(job) for job in (first, after, third)]
+        assert [(job.state, len(job.attempts)) for job in ends] == [(JobState.COMPLETED, 1)] * 3
+
+
+async def test_a_job_that_was_next_loses_no_attempt_when_its_process_dies(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+        await until_claimed(house, after)
+        pid = house.worker().pid
+        assert pid is not None
+        house.supervisor.workers[0].kill("to see what becomes of both")
+        await until(lambda: house.worker().pid not in (pid, None), "a new process")
+        house.zoo.open_gate("gate")
+        ends = [await house.ended(job) for job in (first, after)]
+        assert [job.state for job in ends] == [JobState.COMPLETED] * 2
+        assert [[attempt.failure and attempt.failure.code for attempt in job.attempts] for job in ends] == [
+            ["worker_lost", None],
+            ["worker_replaced", None],
+        ]
+
+
+async def test_a_job_that_is_cancelled_while_it_is_next_is_not_made(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+        await until_claimed(house, after)
+        pid = house.worker().pid
+        await house.studio.cancel(after.id)
+        assert await state(house, after) is JobState.CANCELLED
+        house.zoo.open_gate("gate")
+        assert (await house.ended(first)).state is JobState.COMPLETED
+        # Then the worker goes on with others, in the same process, and there is no picture of it
+        assert (await house.ended(await house.submit("a third tea pot"))).state is JobState.COMPLETED
+        assert not (tmp_path / "outputs" / f"{after.id}.png").exists()
+        assert house.worker().pid == pid
+
+
+async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_path: Path) -> None:
+    rules = replace(JOB_RULES, task_timeout_s=0.5)
+    async with two_in_hand(tmp_path, "hangs", job_rules=rules) as (house, first, after):
+        await until_claimed(house, after)
+        # When the one on the device is overdue, and its process is ended for it
+        done = await house.ended(first)
+        assert done.failure is not None
+        assert done.failure.code == "job_timeout"
+        # Then the next one is neither overdue nor to blame
+        made = await house.ended(after)
+        assert made.state is JobState.COMPLETED
+        assert [attempt.failure and attempt.failure.code for attempt in made.attempts] == ["worker_replaced", None]
+
+
+async def test_a_stop_makes_the_next_job_too_if_there_is_time(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+        await until_claimed(house, after)
+        house.zoo.open_gate("gate")
+        await house.dispatcher.stop(deadline_s=20)
+        assert [await state(house, job) for job in (first, after)] == [JobState.COMPLETED] * 2

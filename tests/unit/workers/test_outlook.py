@@ -1,0 +1,64 @@
+"""When a device will be free."""
+
+import pytest
+
+from danqing.workers.outlook import Outlook
+
+
+def made(outlook: Outlook, *, began: float, step_s: float, steps: int, tail_s: float) -> float:
+    """A whole job; returns when it was off the device."""
+    outlook.device_busy(began)
+    for step in range(1, steps + 1):
+        outlook.step_done(began + step * step_s, left=steps - step)
+    outlook.device_free(began + steps * step_s + tail_s)
+    return began + steps * step_s + tail_s
+
+
+def test_nothing_can_be_told_before_one_job_was_made() -> None:
+    outlook = Outlook()
+    assert outlook.free_at() is None
+    outlook.device_busy(0.0)
+    outlook.step_done(1.0, left=1)
+    assert outlook.free_at() is None
+    outlook.step_done(2.0, left=0)
+    outlook.device_free(4.0)
+    assert outlook.free_at() is None  # it is
+
+
+def test_steps_take_as_long_as_the_one_before_and_decoding_as_many_as_it_did() -> None:
+    # Given a job whose decoding took two of its steps
+    outlook = Outlook()
+    end = made(outlook, began=0.0, step_s=1.0, steps=4, tail_s=2.0)
+    # When the steps of the next one, which is larger, take three times as long
+    outlook.device_busy(end)
+    assert outlook.free_at() is None  # before its first one
+    outlook.step_done(end + 3.0, left=3)
+    # Then so do those that are left, and its decoding
+    assert outlook.free_at() == pytest.approx(end + 3.0 + (3 + 2) * 3.0)
+    # And once a step was quicker, as the first has the prompt in it, that counts
+    outlook.step_done(end + 5.0, left=2)
+    assert outlook.free_at() == pytest.approx(end + 5.0 + (2 + 2) * 2.0)
+
+
+def test_a_job_that_ends_early_says_nothing_about_decoding() -> None:
+    outlook = Outlook()
+    end = made(outlook, began=0.0, step_s=1.0, steps=4, tail_s=2.0)
+    # When one is dropped in mid-job
+    outlook.device_busy(end)
+    outlook.step_done(end + 1.0, left=3)
+    outlook.device_free(end + 100.0)
+    # Then the next one is judged as before
+    outlook.device_busy(end + 100.0)
+    outlook.step_done(end + 101.0, left=0)
+    assert outlook.free_at() == pytest.approx(end + 103.0)
+
+
+def test_what_follows_the_last_step_is_the_newest_jobs_most() -> None:
+    outlook = Outlook()
+    end = made(outlook, began=0.0, step_s=1.0, steps=2, tail_s=1.0)
+    end = made(outlook, began=end, step_s=1.0, steps=2, tail_s=2.0)
+    outlook.device_busy(end)
+    outlook.step_done(end + 1.0, left=0)
+    free_at = outlook.free_at()
+    assert free_at is not None
+    assert end + 2.0 < free_at < end + 3.0
