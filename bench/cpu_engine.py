@@ -4,9 +4,10 @@ A round gives 1, 4 or 16 jobs at once, to each in turn: to the server over HTTP 
 the last picture is stored), and to a process that calls `ZImagePipeline` for one after another and saves PNG files, as
 a script does that somebody writes in an afternoon. Every job has a prompt of its own; with `same_prompt` all of a round
 have one. `enlarged` are pictures four times as large as the model makes them, for which the loop calls the same
-upscaler. Both compute with the same number of threads. Of the rounds medians count, of ratios those within a round, and
-every second round is in the opposite order. Seconds of processor time (all processes of each) say what a machine that
-is busy with other things does not blur as much.
+upscaler. Both compute with the same number of threads. The loop computes in float32, as diffusers does unless it is
+told otherwise; `same_format_ratio` is that to a second loop, in the number format that Danqing takes on this machine.
+Of the rounds medians count, of ratios those within a round, and the order changes from round to round. Seconds of
+processor time (all processes of each) say what a machine that is busy with other things does not blur as much.
 
     python bench/cpu_engine.py [--quick] [--threads N]
 """
@@ -30,7 +31,7 @@ import httpx2
 import psutil
 from served import server
 
-from danqing.engine.device import default_cpu_threads
+from danqing.engine.device import choose_device, default_cpu_threads
 
 SIDE, ENLARGED_SIDE = 128, 512  # pixels
 STEPS = 9
@@ -39,7 +40,7 @@ POLL_S = 0.01
 GOAL = 2.0  # times the loop's pictures a second, with many waiting
 GOAL_ALONE = 1.0
 WARM_UP_JOBS = 4
-DANQING, PLAIN = "danqing", "plain"
+DANQING, PLAIN, SAME_FORMAT = "danqing", "plain", "same_format"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +79,28 @@ class Times:
     cpu_s: list[float] = field(default_factory=list)
 
 
-def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, float]:
+def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, float | str]:
     """Starts both and gives each load to them in turn: pictures a second of both, the ratio, its spread, its goal."""
     threads = threads or default_cpu_threads()
     rounds = 2 if quick else 7
-    times = {(load.name, way): Times() for load in LOADS for way in (DANQING, PLAIN)}
+    dtype = str(choose_device("cpu", "auto").dtype).removeprefix("torch.")
+    times = {(load.name, way): Times() for load in LOADS for way in (DANQING, PLAIN, SAME_FORMAT)}
     with (
         tempfile.TemporaryDirectory() as folder,
-        PlainLoop(threads) as loop,
+        PlainLoop(threads, "float32") as loop,
+        PlainLoop(threads, dtype) as alike,
         set_threads(threads),
         server(Path(folder)) as (url, _, _),
         httpx2.Client(base_url=url, trust_env=False, timeout=60) as client,
     ):
-        house = [each for each in psutil.Process().children(recursive=True) if each.pid != loop.pid]
+        house = [each for each in psutil.Process().children(recursive=True) if each.pid not in (loop.pid, alike.pid)]
         first = 0
         for number in range(rounds + 1):
             for load in LOADS if number else [load for load in LOADS if load.jobs <= WARM_UP_JOBS]:
                 ways: list[tuple[str, Sequence[psutil.Process], Callable[[Load, int], float]]] = [
                     (DANQING, house, partial(served_s, client)),
                     (PLAIN, [psutil.Process(loop.pid)], loop.seconds),
+                    (SAME_FORMAT, [psutil.Process(alike.pid)], alike.seconds),
                 ]
                 for way, processes, make in ways if number % 2 else ways[::-1]:
                     before = _cpu_s(processes)
@@ -105,9 +109,12 @@ def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, flo
                         times[load.name, way].taken_s.append(taken_s)
                         times[load.name, way].cpu_s.append(_cpu_s(processes) - before)
                 first += load.jobs
-    figures: dict[str, float] = {"threads": threads, "rounds": rounds}
+    figures: dict[str, float | str] = {"threads": threads, "rounds": rounds, "number_format": dtype}
     for load in LOADS:
-        figures |= _figures(load, times[load.name, DANQING], times[load.name, PLAIN])
+        danqing, plain, same = (times[load.name, way] for way in (DANQING, PLAIN, SAME_FORMAT))
+        figures |= _figures(load, danqing, plain)
+        ratios = [theirs / own for own, theirs in zip(danqing.taken_s, same.taken_s, strict=True)]
+        figures[f"{load.name}_same_format_ratio"] = round(statistics.median(ratios), 3)
     return figures
 
 
@@ -171,8 +178,8 @@ def served_s(client: httpx2.Client, load: Load, first: int) -> float:
 class PlainLoop:
     """The loop, in a process of its own that loads the model once and then waits to be told what to make."""
 
-    def __init__(self, threads: int) -> None:
-        self._command = [sys.executable, __file__, "--loop", str(threads)]
+    def __init__(self, threads: int, dtype: str) -> None:
+        self._command = [sys.executable, __file__, "--loop", str(threads), "--dtype", dtype]
 
     def __enter__(self) -> "PlainLoop":
         pipe = subprocess.PIPE
@@ -197,8 +204,8 @@ class PlainLoop:
         return float(answer)
 
 
-def run_loop(threads: int, tasks: IO[str]) -> None:
-    """tasks: one a line, as `PlainLoop.seconds` writes them. Prints the seconds of each."""
+def run_loop(threads: int, dtype: str, tasks: IO[str]) -> None:
+    """dtype: its name in torch. tasks: one a line, as `PlainLoop.seconds` writes them. Prints the seconds of each."""
     import numpy as np
     import torch
     from diffusers import ZImagePipeline
@@ -209,7 +216,7 @@ def run_loop(threads: int, tasks: IO[str]) -> None:
     from danqing.engine.upscale.choice import BUNDLED
 
     torch.set_num_threads(threads)
-    pipeline = ZImagePipeline.from_pretrained(Catalogue("sample").default().source, dtype=torch.float32)
+    pipeline = ZImagePipeline.from_pretrained(Catalogue("sample").default().source, dtype=getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     upscaler = build_upscaler(BUNDLED, choose_device("cpu", "float32"), cpu_threads=1)
     print("ready", flush=True)
@@ -245,9 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--threads", type=int, help="of both (as many as the server takes by itself)")
     parser.add_argument("--loop", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    parser.add_argument("--dtype", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.loop:
-        run_loop(args.loop, sys.stdin)
+        run_loop(args.loop, args.dtype, sys.stdin)
     else:
         print(json.dumps(measure(args.quick, threads=args.threads), indent=2))
 

@@ -24,6 +24,7 @@ from danqing.core.resolve import resolve
 from danqing.core.types import ArtifactKind, RequestDraft
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
+from danqing.engine.device import choose_device
 from danqing.engine.spec import EngineSpec
 
 PROMPT = "pizza on a blue background"
@@ -61,7 +62,7 @@ def compared(rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each way, by round."""
     catalogue = Catalogue("sample")
     card = catalogue.default()
-    pipeline = ZImagePipeline.from_pretrained(card.source, dtype=torch.float32)
+    pipeline = ZImagePipeline.from_pretrained(card.source, dtype=choose_device("cpu", "auto").dtype)  # as Danqing does
     pipeline.set_progress_bar_config(disable=True)
     engine = build_engine(EngineSpec(cards=(card,), device="cpu"))
     engine.load()

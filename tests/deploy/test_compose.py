@@ -1,4 +1,4 @@
-"""`compose.yaml`: one server by default, and the parts of several machines by the profile `scaled`."""
+"""`compose.yaml`: one server by the profile `single`, and the parts of several machines by `scaled`."""
 
 import re
 from pathlib import Path
@@ -22,13 +22,9 @@ def services(**environ: str) -> dict[str, Any]:
 
 
 def started(profiles: str = "", **environ: str) -> set[str]:
-    """The names of those that `docker compose up` starts."""
+    """The names of those that `docker compose up` starts with these profiles."""
     chosen = set(profiles.split(","))
-    return {
-        name
-        for name, service in services(**environ).items()
-        if chosen & set(service.get("profiles", chosen)) and service.get("deploy", {}).get("replicas") != 0
-    }
+    return {name for name, service in services(**environ).items() if chosen & set(service["profiles"])}
 
 
 def scaled_env() -> dict[str, str]:
@@ -46,9 +42,19 @@ def seconds(duration: str) -> float:
     return float(duration.removesuffix("s"))
 
 
-def test_by_default_there_is_one_server() -> None:
-    assert started() == {"danqing"}
+def test_the_single_server_is_alone() -> None:
+    assert started("single") == {"danqing"}
     assert settings_of("danqing", Path("/nowhere")).database_url is None
+
+
+@pytest.mark.parametrize("name, folder", [("danqing", "/data/outputs"), ("api", "/pictures"), ("worker", "/pictures")])
+@pytest.mark.parametrize("variable", ["OUTPUT_DIR", "DANQING_OUTPUT_DIR"])
+def test_pictures_go_to_the_volume_whatever_the_users_file_says(
+    name: str, folder: str, variable: str, tmp_path: Path
+) -> None:
+    of_user = {variable: "./outputs"}
+    own = {key: str(value) for key, value in services()[name]["environment"].items()}
+    assert load_settings(environ=of_user | own, env_file=tmp_path / "none").outputs == Path(folder)
 
 
 def test_the_parts_of_several_machines_instead_of_it() -> None:
@@ -118,6 +124,8 @@ def test_flower_which_has_no_password_gets_no_keys() -> None:
     flower = services(CELERY_BROKER_URL="amqp://mq")["flower"]
     assert flower["env_file"] == []
     assert flower["environment"]["CELERY_BROKER_URL"] == "amqp://mq"
+    for name in ("DANQING_BROKER_URL", "DANQING_REDIS_URL"):  # which go before the names that others know
+        assert services(**{name: "redis://mine"})["flower"]["environment"][name] == "redis://mine"
     assert not {key for key in flower["environment"] if key.startswith(("API_", "AWS_"))}
 
 

@@ -28,7 +28,7 @@ MONITORING = ROOT / "docs/monitoring.md"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 OURS = {
     "api": FOLDER / "base/api.yaml",
-    "worker": FOLDER / "base/worker.yaml",
+    "worker": FOLDER / "base/worker/worker.yaml",
     "server": FOLDER / "overlays/single/server.yaml",
 }
 NOT_OURS = {"HF_HOME", "POSTGRES_PASSWORD"}
@@ -124,7 +124,7 @@ def test_a_pod_that_is_stopped_has_the_time_to_end(name: str) -> None:
     assert pod(name)["terminationGracePeriodSeconds"] > drain_s + float(before[1]) + 10
 
 
-@pytest.mark.parametrize("folder", ["base", "overlays/trial", "overlays/production"])
+@pytest.mark.parametrize("folder", ["base", "overlays/trial", "overlays/production", "another-model"])
 def test_settings_are_settings(folder: str, tmp_path: Path) -> None:
     values = literals("base") | literals(folder)
     settings = load_settings(environ=values, env_file=tmp_path / "none")
@@ -138,6 +138,23 @@ def test_secrets_are_settings(overlay: str) -> None:
     aliases = {alias for field in Settings.model_fields for alias in variable_of(field).aliases}
     assert {"API_ALLOWED_KEYS", "API_ADMIN_KEY"} <= named
     assert named - NOT_OURS <= aliases
+
+
+def test_workers_of_another_model_are_not_taken_for_those_of_the_installation() -> None:
+    # Given the workers of both
+    (kustomization,) = documents(FOLDER / "another-model/kustomization.yaml")
+    own = next(one for one in kustomization["labels"] if "app.kubernetes.io/instance" in one["pairs"])
+    (base,) = documents(OURS["worker"])
+    # Then neither deployment, nor its autoscaler, selects the pods of the other
+    assert own["includeSelectors"] is own["includeTemplates"] is True
+    assert own["pairs"]["app.kubernetes.io/instance"] not in base["spec"]["selector"]["matchLabels"].values()
+    assert "app.kubernetes.io/instance" in base["spec"]["selector"]["matchLabels"]
+    # And the budget of all workers, which is there once, holds for both
+    budgets = [one for one in documents(FOLDER / "base/disruption.yaml") if one["metadata"]["name"] == "danqing-worker"]
+    assert budgets[0]["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "danqing-worker"}
+    # And the scaler names the deployment as it is called in the end
+    (scaler,) = documents(FOLDER / "another-model/scaled-object.yaml")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == base["metadata"]["name"] + kustomization["nameSuffix"]
 
 
 def test_no_secret_is_checked_in() -> None:

@@ -142,6 +142,8 @@ class ZooEngine:
                 _wait(observer.wants_preview)
             if step == 3 and request.prompt == "waits for a watcher, then at the gate":
                 _wait(lambda: self._zoo.is_open("gate") or observer.stopped())
+            if step == 1 and request.prompt == "freezes before a step" and self._zoo.first_time("early freeze"):
+                time.sleep(3600)
             if step == 2 and not self._misbehave(request.prompt, observer.stopped):
                 return None
             time.sleep(self._zoo.step_s)
@@ -181,6 +183,10 @@ class ZooEngine:
                 raise MemoryError
             case "breaks":
                 raise KeyError("a library's words")
+            case "poisons the device at the gate":
+                _wait(lambda: self._zoo.is_open("gate"))
+                if self._zoo.first_time("poison"):
+                    _raise_sticky()
             case "poisons the device once":
                 if self._zoo.first_time("poison"):
                     _raise_sticky()

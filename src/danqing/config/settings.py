@@ -147,8 +147,7 @@ class Settings(SharedParts):
         BeforeValidator(dtype_name),
         Variable(aliases=("MODEL_TORCH_DTYPE",), read_by="wiring: engine"),
     ] = "auto"
-    """Number format of the weights: bfloat16, float16, float32; auto is bfloat16 on a GPU and on a CPU
-    that multiplies it (avx512_bf16, amx_bf16), else float32."""
+    """Number format of the weights: bfloat16, float16, float32; auto: bfloat16 where the device multiplies it."""
 
     attention: Annotated[Literal["auto", "native", "cudnn", "flash", "flash3"], Variable(read_by="wiring: engine")] = (
         "auto"

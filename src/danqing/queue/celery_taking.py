@@ -1,7 +1,7 @@
 """The taking end of the Celery queue in a node: a message says that there is work, the store says which.
 
-A message is in somebody's hands until the device that it occupied is free again; so Celery never fetches more than the
-devices can make, and one whose node dies comes back by itself.
+A message is in somebody's hands until the device that it occupied is free again, or as good as free; so Celery fetches
+one more than the devices make at most, and one whose node dies comes back by itself, or the sweeper sends for its job.
 """
 
 import asyncio
@@ -165,8 +165,8 @@ class CeleryTaking:
         """Does nothing; see `CeleryPublisher`."""
 
     async def take(self, models: Collection[str], *, warm: Collection[str] = (), taker: str = "") -> str:
-        """Waits for a message; the id that it names is to be claimed by `claim`. What the same taker had is off its
-        device: the message that it came by may go.
+        """Waits for a message; the id that it names is to be claimed by `claim`. What the same taker had is
+        off its device, or as good as that: the message that it came by may go.
         """
         self._release(taker)
         while True:

@@ -1,4 +1,4 @@
-"""Calls shortly before a device will be free, so that its next job is at hand by then."""
+"""Says shortly before a device will be free that it will, so that its next job is at hand by then."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,25 +7,33 @@ from danqing.workers.outlook import Outlook
 
 
 class Ahead:
-    """For one process. Told of everything that happens on the device; for use from one event loop only."""
+    """One worker's, over all its processes. Told of everything that happens on the device; for use from one event loop
+    only. Times are the loop's.
+    """
 
-    def __init__(self, *, ahead_s: float, call: Callable[[], None]) -> None:
-        """call: at most once a job, and never where nobody can tell when it will be done."""
+    def __init__(self, *, ahead_s: float, tell: Callable[[bool], None]) -> None:
+        """tell: that the device is as good as free, or, after a step that took longer than those before, that it is not
+        yet. Never called where nobody can tell when it will be.
+        """
         self._ahead_s = ahead_s
-        self._call = call
+        self._tell = tell
         self._outlook = Outlook()
         self._timer: asyncio.TimerHandle | None = None
 
     def device_busy(self, now: float) -> None:
-        """A job has begun. now: the loop's time, as everywhere here."""
+        """A job has begun."""
         self._outlook.device_busy(now)
 
     def step_done(self, now: float, *, left: int) -> None:
         """left: steps that are still to be made."""
         self._outlook.step_done(now, left=left)
         self.cancel()
-        if (free_at := self._outlook.free_at()) is not None:
-            self._timer = asyncio.get_running_loop().call_at(free_at - self._ahead_s, self._call)
+        if (free_at := self._outlook.free_at()) is None:
+            return
+        is_soon = free_at - self._ahead_s <= now
+        self._tell(is_soon)
+        if not is_soon:
+            self._timer = asyncio.get_running_loop().call_at(free_at - self._ahead_s, self._tell, True)
 
     def device_free(self, now: float) -> None:
         """The job is off the device."""
@@ -33,7 +41,7 @@ class Ahead:
         self.cancel()
 
     def cancel(self) -> None:
-        """Does not call, unless a step is told again."""
+        """Tells nothing until the next step."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

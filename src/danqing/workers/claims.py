@@ -20,7 +20,7 @@ class TakingQueue(JobQueue, Protocol):
 
         By priority, then `fairness`, then acceptance; of owners with as many jobs taken as they may have at once, none.
         warm: models that are at hand; a few jobs of them may go before others of the same priority, never for ever.
-        taker: who asks; what he took before is off his device.
+        taker: who asks; what he took before is off his device, or as good as off it.
         """
         ...
 

@@ -51,6 +51,7 @@ class Hands:
         self._on_device: list[JobAttempt] = []
         self._next: list[JobAttempt] = []  # sent, and made as soon as the device is free
         self._is_soon_free = False
+        self._is_spoilt = False  # the process takes nothing more, for an error has shown that it cannot be trusted
         self._finishing: dict[JobAttempt, int] = {}  # → its batch
         self._to_enlarge: set[JobAttempt] = set()
         self._enlarging: set[JobAttempt] = set()
@@ -63,7 +64,7 @@ class Hands:
         generated = len((self._to_enlarge | self._enlarging) - self._only_enlarged)
         finishing = len(set(self._finishing.values())) + bool(self._on_device)
         has_place = finishing < self._max_finishing and generated < self._max_enlarging
-        return is_free and not self._reserved and has_place
+        return is_free and not self._reserved and not self._is_spoilt and has_place
 
     @property
     def only_enlarge(self) -> bool:
@@ -80,9 +81,13 @@ class Hands:
         """The jobs that were sent, and with which nothing is done before the device is free."""
         return list(self._next)
 
-    def soon_free(self) -> None:
-        """The jobs on the device are as good as done: the next may be sent."""
-        self._is_soon_free = bool(self._on_device)
+    def expect_free(self, is_soon: bool) -> None:
+        """Whether the jobs on the device are as good as done, and the next may be sent."""
+        self._is_soon_free = is_soon and bool(self._on_device)
+
+    def trails(self, attempt: JobAttempt) -> bool:
+        """True for the last of the jobs on the device: of those that are made in parts, it is in the last one."""
+        return self._on_device[-1:] == [attempt]
 
     def awaits_enlarging(self, attempt: JobAttempt) -> bool:
         """True while nothing is done about the attempt, for others are enlarged before it."""
@@ -141,6 +146,7 @@ class Hands:
 
     def told(self, message: FromWorker) -> bool:
         """Moves the job that the message is about. True when the device turned to the next ones by that."""
+        self._is_spoilt = self._is_spoilt or (isinstance(message, JobFailed) and message.poisoned)
         self._move(message)
         return self._turn_to_next()
 
@@ -148,7 +154,7 @@ class Hands:
         if self._on_device:
             return False
         self._is_soon_free = False
-        if not self._next:
+        if not self._next or self._is_spoilt:
             return False
         self._batch += 1
         self._on_device, self._next = self._next, []

@@ -23,6 +23,7 @@ class Inbox:
     def __init__(self, connection: "Connection[FromWorker, ToWorker]") -> None:
         self._connection = connection
         self._jobs: SimpleQueue[tuple[RunJob, ...] | None] = SimpleQueue()
+        self._ended = False
         self._wishes: dict[str, _Wishes] = {}  # for every job given and not ended; item access is atomic
 
     def start(self) -> None:
@@ -31,7 +32,8 @@ class Inbox:
 
     def next_jobs(self) -> tuple[RunJob, ...] | None:
         """Waits for jobs to be made together; None when the process shall end."""
-        return self._jobs.get()
+        jobs = self._jobs.get()
+        return None if self._ended else jobs
 
     def is_stopped(self, job_id: str) -> bool:
         """True once the server asked to drop this job."""
@@ -49,6 +51,11 @@ class Inbox:
 
     def shut_down(self) -> None:
         """Makes `next_jobs` answer None after the jobs already given. May be called from a signal handler."""
+        self._jobs.put(None)
+
+    def end(self) -> None:
+        """Makes `next_jobs` answer None from now on: what was given and not begun is not for this process."""
+        self._ended = True
         self._jobs.put(None)
 
     def _read(self) -> None:

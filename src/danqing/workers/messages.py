@@ -2,11 +2,12 @@
 
 Order: the worker says `WorkerReady` or `LoadFailed` once. For each job given it then sends any number of `StepDone`,
 each but the last with a `PreviewReady` before it where previews are wanted, and, unless denoising failed or was
-stopped, one `DeviceFree` (the next `RunJobs` is welcome once all jobs of the last one are off the device, while their
-pictures are finished). If the picture is to be enlarged as well, `JobGenerated` follows once the original is stored;
-instead of all that, `AwaitsEnlarging` if the job's mode is upscale. `EnlargingBegan` comes when those before it are
-enlarged, and then a `PartDone` for each part. At last comes exactly one of `JobDone`, `JobStopped`, `JobFailed`. That
-is the order for each job; news of one that is enlarged mix with those of later ones. `Heartbeat` may come at any time.
+stopped, one `DeviceFree`. One more `RunJobs` is welcome while jobs are on the device; it is begun once all of them are
+off it, while their pictures are finished. If the picture is to be enlarged as well, `JobGenerated` follows once the
+original is stored; instead of all that, `AwaitsEnlarging` if the job's mode is upscale. `EnlargingBegan` comes when
+those before it are enlarged, and then a `PartDone` for each part. At last comes exactly one of `JobDone`, `JobStopped`,
+`JobFailed`. That is the order for each job; news of one that is enlarged mix with those of later ones. `Heartbeat` may
+come at any time.
 """
 
 from dataclasses import dataclass

@@ -60,4 +60,4 @@ class PictureThread:
             except Exception as error:
                 if making.failed(error):
                     self._poisoned = True
-                    self._inbox.shut_down()
+                    self._inbox.end()

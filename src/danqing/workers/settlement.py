@@ -28,7 +28,7 @@ class JobRules:
     """All times in seconds.
 
     task_timeout_s: from claim to everything stored, each attempt, and so many times that for jobs that are made
-    together; waiting while others are enlarged does not count.
+    together; waiting for the device or while others are enlarged does not count.
     max_attempts: at failures worth another try. max_server_restarts: attempts in a row that end with the server; they
     use up none of max_attempts. stop_grace_s: for a worker to drop an overdue job, before it is killed;
     cancel_deadline_s: for it to drop a cancelled one.

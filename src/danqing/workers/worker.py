@@ -49,7 +49,7 @@ class Worker:
         self._killed: WorkerProcess | None = None  # the last one that was
         self._blamed: frozenset[JobAttempt] = frozenset()  # for the end of the present process
         self._hands = self._empty_hands()
-        self._ahead = Ahead(ahead_s=rules.ahead_s, call=self._expect_free)
+        self._ahead = Ahead(ahead_s=rules.ahead_s, tell=self._expect_free)
         self._health = Health(load_failures_until_broken=rules.load_failures_until_broken)
         self._watch: HangWatch | None = None
         self._device: DeviceStatus | None = None
@@ -262,11 +262,10 @@ class Worker:
         return ready_s
 
     def _tell_lost(self, lost: Sequence[JobAttempt], untouched: Sequence[JobAttempt]) -> None:
-        blameless = [
-            attempt for attempt in lost if attempt in untouched or (self._blamed and attempt not in self._blamed)
-        ]
+        blamed, self._blamed = self._blamed, frozenset()
+        spared = () if self._ended_by_us else untouched
+        blameless = [attempt for attempt in lost if attempt in spared or (blamed and attempt not in blamed)]
         others = [attempt for attempt in lost if attempt not in blameless]
-        self._blamed = frozenset()
         if blameless:
             self._listener.jobs_lost(self, blameless, describe(WorkerReplaced()))
         if others:
@@ -297,14 +296,13 @@ class Worker:
         log.error("worker_load_failed", worker=self.id, tries=self._health.load_failures, broken=self._health.broken)
 
     def _job_told(self, message: FromWorker, now: float) -> None:
-        if isinstance(message, StepDone) and not self._hands.leads(JobAttempt(message.job_id, message.attempt)):
+        if isinstance(message, StepDone):
+            self._step_done(message, now)
             self._listener.job_told(self, message)
             return
         had_work = self._hands.device_busy
         turned = self._hands.told(message)
-        if isinstance(message, StepDone):
-            self._step_done(message, now)
-        elif turned or (had_work and not self._hands.device_busy):
+        if turned or (had_work and not self._hands.device_busy):
             self._device_free(now)
         if turned:
             self._device_busy(now)
@@ -326,13 +324,14 @@ class Worker:
             self._watch.device_free()
 
     def _step_done(self, message: StepDone, now: float) -> None:
-        left = max(0, message.total_steps - message.step)
-        if self._watch is not None:
+        attempt, left = JobAttempt(message.job_id, message.attempt), max(0, message.total_steps - message.step)
+        if self._watch is not None and self._hands.leads(attempt):
             self._watch.step_done(now, last=not left)
-        self._ahead.step_done(now, left=left)
+        if self._hands.trails(attempt):
+            self._ahead.step_done(now, left=left)
 
-    def _expect_free(self) -> None:
-        self._hands.soon_free()
+    def _expect_free(self, is_soon: bool) -> None:
+        self._hands.expect_free(is_soon)
         self._changed()
 
     def _changed(self) -> None:

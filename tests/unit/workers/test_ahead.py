@@ -93,6 +93,79 @@ async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_pat
         assert [attempt.failure and attempt.failure.code for attempt in made.attempts] == ["worker_replaced", None]
 
 
+async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path: Path) -> None:
+    rules = replace(JOB_RULES, task_timeout_s=1.0)
+    async with a_house(tmp_path, worker_rules=LONG_AHEAD, job_rules=rules) as house:
+        await house.ended(await house.submit("a tea pot"))
+        first, after = await house.submit("waits at the gate"), await house.submit("hangs")
+        await until_claimed(house, after)
+        house.zoo.open_gate("gate")
+        assert (await house.ended(first)).state is JobState.COMPLETED
+        done = await house.ended(after)
+        assert (done.failure and done.failure.code, len(done.attempts)) == ("job_timeout", 1)
+
+
+async def test_a_next_job_that_is_stuck_before_its_first_step_costs_the_process(tmp_path: Path) -> None:
+    rules = replace(LONG_AHEAD, task_timeout_s=0.5, overdue_grace_s=0.2)
+    async with a_house(tmp_path, worker_rules=rules) as house:
+        await house.ended(await house.submit("a tea pot"))
+        first, after = await house.submit("waits at the gate"), await house.submit("freezes before a step")
+        await until_claimed(house, after)
+        house.zoo.open_gate("gate")
+        assert (await house.ended(first)).state is JobState.COMPLETED
+        made = await house.ended(after)
+        assert [attempt.failure and attempt.failure.code for attempt in made.attempts] == ["worker_lost", None]
+
+
+async def test_a_cancelled_next_job_costs_the_one_before_it_nothing(tmp_path: Path) -> None:
+    rules = replace(JOB_RULES, cancel_deadline_s=0.1)
+    async with two_in_hand(tmp_path, "waits at the gate", job_rules=rules) as (house, first, after):
+        await until_claimed(house, after)
+        await house.studio.cancel(after.id)
+        await asyncio.sleep(0.5)
+        house.zoo.open_gate("gate")
+        assert len((await house.ended(first)).attempts) == 1
+
+
+async def test_a_process_that_went_wrong_begins_nothing_more(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "poisons the device at the gate") as (house, first, after):
+        await until_claimed(house, after)
+        house.zoo.open_gate("gate")
+        ends = [await house.ended(job) for job in (first, after)]
+        assert [job.state for job in ends] == [JobState.COMPLETED] * 2
+        assert [attempt.failure and attempt.failure.code for attempt in ends[1].attempts] == ["worker_replaced", None]
+
+
+async def test_where_one_is_about_to_be_free_and_one_is_the_idle_one_makes_it(tmp_path: Path) -> None:
+    async with a_house(tmp_path, worker_rules=LONG_AHEAD, workers=2) as house:
+        # Given two workers that have the model, and know how long a job takes
+        both = [await house.submit("waits at the gate") for _ in range(2)]
+        for job in both:
+            await house.under_way(job)
+        house.zoo.open_gate("gate")
+        for job in both:
+            await house.ended(job)
+        house.zoo.close_gate("gate")
+        # When one of them is busy, though it says that it will soon be free
+        first = await house.submit("waits at the gate")
+        await house.under_way(first)
+        # Then the other one makes what comes
+        assert (await house.ended(await house.submit("a second tea pot"))).state is JobState.COMPLETED
+        house.zoo.open_gate("gate")
+        assert (await house.ended(first)).state is JobState.COMPLETED
+
+
+async def test_a_job_that_is_next_when_the_server_stops_is_the_servers(tmp_path: Path) -> None:
+    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+        await until_claimed(house, after)
+        await house.dispatcher.stop(deadline_s=0.1)
+        for job in (first, after):
+            stored = await house.store.get(job.id)
+            assert stored.state is JobState.PENDING
+            assert stored.attempts[-1].failure is not None
+            assert stored.attempts[-1].failure.code == "server_restarted"
+
+
 async def test_a_stop_makes_the_next_job_too_if_there_is_time(tmp_path: Path) -> None:
     async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
         await until_claimed(house, after)

@@ -270,11 +270,11 @@ def test_the_next_jobs_may_be_sent_once_the_device_will_soon_be_free() -> None:
     send(hands, A)
     assert not hands.have_room
     # When it is as good as done, another one may be sent, and no third
-    hands.soon_free()
+    hands.expect_free(True)
     assert hands.have_room
     send(hands, B)
     assert (hands.have_room, hands.on_device, hands.next_up, hands.attempts) == (False, [A], [B], [A, B])
-    hands.soon_free()
+    hands.expect_free(True)
     assert not hands.have_room
     # When the device is free, it turns to that one, of which nothing was said yet
     assert hands.told(device_free(A))
@@ -290,22 +290,53 @@ def test_the_next_jobs_may_be_sent_once_the_device_will_soon_be_free() -> None:
 def test_nothing_is_sent_ahead_while_too_many_pictures_are_finished() -> None:
     hands = Hands(max_finishing=1, max_enlarging=2)
     send(hands, A)
-    hands.soon_free()
+    hands.expect_free(True)
     assert not hands.have_room  # its own picture will be the one that may be finished
 
 
 def test_the_next_job_may_end_before_its_turn() -> None:
     hands = empty_hands()
     send(hands, A)
-    hands.soon_free()
+    hands.expect_free(True)
     send(hands, B)
     hands.told(JobStopped(job_id=B.job_id, attempt=B.attempt, artifacts=()))
     assert (hands.on_device, hands.next_up) == ([A], [])
     assert hands.have_room
 
 
+def test_the_expectation_may_be_taken_back() -> None:
+    hands = empty_hands()
+    send(hands, A)
+    hands.expect_free(True)
+    hands.expect_free(False)
+    assert not hands.have_room
+
+
+def test_of_several_jobs_one_leads_and_one_is_in_the_last_part() -> None:
+    hands = empty_hands()
+    hands.sent([RunJob(job_id=one.job_id, attempt=one.attempt, request=a_request()) for one in (A, B)])
+    assert [(hands.leads(one), hands.trails(one)) for one in (A, B, C)] == [
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+
+
+def test_after_an_error_of_the_device_it_turns_to_nothing_more() -> None:
+    # Given a job on the device, and one that is next
+    hands = empty_hands()
+    send(hands, A)
+    hands.expect_free(True)
+    send(hands, B)
+    # When the device is not to be trusted any more
+    failure = JobFailure(code="internal_error", message="It broke.", retryable=True)
+    assert not hands.told(JobFailed(job_id=A.job_id, attempt=A.attempt, failure=failure, poisoned=True))
+    # Then the other one was never begun
+    assert (hands.on_device, hands.next_up, hands.have_room) == ([], [B], False)
+
+
 def test_an_idle_device_is_not_soon_free() -> None:
     hands = empty_hands()
-    hands.soon_free()
+    hands.expect_free(True)
     send(hands, A)
     assert not hands.have_room
