@@ -16,6 +16,8 @@ from pathlib import Path
 
 from growth_rows import WAITS, PostgresFiller
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' helpers
+
 from danqing.store.postgres import PostgresStores
 from tests.services.postgres import running_postgres
 

@@ -4,13 +4,17 @@ For `capacity.py`. The calls are those that API processes and nodes make, throug
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import psycopg
 from part_costs import Cost, Meter, busy_s
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' helpers
 
 from danqing.core.shared_store import Node, worker_of_node
 from danqing.core.studio import utc_now

@@ -5,11 +5,14 @@ it. Waiting jobs are of a hundred owners, whose turns are mixed.
 """
 
 import sqlite3
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psycopg
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' helpers
 
 from danqing.store.rows import job_values
 from tests.fakes.domain import a_job
