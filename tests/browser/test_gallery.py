@@ -3,10 +3,14 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Route, ViewportSize, expect
 
+from tests.browser.axe import violations
 from tests.browser.studio import Studio
 from tests.e2e.servers import Server
+
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 def made(studio: Studio, *prompts: str) -> None:
@@ -311,3 +315,58 @@ def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None
     page.keyboard.down("Delete")
     page.keyboard.up("Delete")
     expect(studio.viewer.locator(".said")).to_have_text("the first")
+
+
+def test_a_note_is_seen_and_used_while_the_viewer_is_open(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, "the first", "the second", "the third")
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        page.goto(f"{studio.url}/#/gallery")
+        tile = page.get_by_role("button", name="Picture: the second")
+        tile.click()
+        # When a picture is deleted there, and the next one is shown
+        page.keyboard.press("Delete")
+        expect(studio.viewer.locator(".said")).to_have_text("the first")
+        # Then it is brought back there, and the keys still turn the pages
+        page.get_by_role("button", name="Undo").click()
+        page.keyboard.press("ArrowLeft")
+        expect(studio.viewer.locator(".said")).to_have_text("the second")
+        assert violations(studio) == []
+        page.keyboard.press("Escape")
+        expect(tile).to_have_count(1)
+    # And it is said there that the server is away, too
+    studio.expects_failures = True
+    tile.click()
+    page.route("**/studio/**", lambda route: route.abort())
+    page.evaluate("location.hash = '#/gallery/not-known'")
+    expect(studio.viewer.locator(".connection")).to_contain_text("The server does not answer")
+    expect(studio.viewer.get_by_role("button", name="Close")).to_be_visible()
+    page.unroute("**/studio/**")
+    expect(studio.viewer).to_contain_text("The picture is not there any more.")
+    expect(studio.viewer.locator(".connection p")).to_have_count(0)
+
+
+def test_a_page_of_the_gallery_that_cannot_be_read_waits_until_it_is_wanted_again(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    studio.expects_failures = True
+    made(studio, "a plain one")
+    problem = {"code": "internal_error", "message": "It broke.", "parameter": None, "sentence": None}
+    refused: list[str] = []
+
+    def answer(route: Route) -> None:
+        if "offset=0" in route.request.url:
+            route.fulfill(json={**route.fetch().json(), "next_offset": 1})
+        else:
+            refused.append(route.request.url)
+            route.fulfill(status=500, json={"error": problem})
+
+    page.route("**/studio/batches?*", answer)
+    page.goto(f"{studio.url}/?#/gallery")
+    expect(page.get_by_role("alert")).to_contain_text("The gallery could not be read.")
+    page.wait_for_timeout(1000)
+    assert 0 < len(refused) < 4
+    # When it is wanted again, and can be read
+    page.unroute("**/studio/batches?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)

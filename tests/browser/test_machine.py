@@ -4,9 +4,11 @@ import json
 import re
 from typing import Any
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Browser, Route, expect
 
+from tests.browser.conftest import opened
 from tests.browser.studio import Studio
+from tests.e2e.servers import Server
 
 WAIT_MS = 15_000
 
@@ -98,3 +100,26 @@ def test_an_older_server_that_remembers_nothing_is_asked_again(studio: Studio) -
     expect(studio.page.locator(".worker").first).to_be_visible()
     studio.page.wait_for_timeout(3000)
     assert len(asked) >= 2
+
+
+def test_the_day_on_which_a_key_was_used_is_the_servers(browser: Browser, shared_server: Server) -> None:
+    """On the other side of the world, where the day is another one already."""
+    key = {
+        "id": "1",
+        "name": "Anne",
+        "owner": "anne",
+        "created_at": "2020-01-05T10:00:00Z",
+        "last_used_on": "2020-01-06",
+    }
+
+    def administrator(route: Route) -> None:
+        answer = route.fetch().json()
+        answer["caller"]["manages_keys"] = True
+        route.fulfill(json=answer)
+
+    for studio in opened(browser, shared_server.url, timezone_id="Pacific/Auckland"):
+        studio.page.route("**/studio/models", administrator)
+        studio.page.route("**/studio/keys", lambda route: route.fulfill(json={"keys": [key]}))
+        studio.page.reload()
+        studio.open("machine")
+        expect(studio.page.locator(".key-ring li")).to_contain_text("6 January 2020")

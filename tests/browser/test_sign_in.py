@@ -8,15 +8,16 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.axe import violations
-from tests.browser.conftest import opened
-from tests.browser.studio import Studio
+from tests.browser.conftest import free_port, opened
+from tests.browser.studio import Studio, a_png
 from tests.e2e.servers import a_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 KEY = "a-key-for-tests-only"
 ADMIN = "an-administrators-key"
+BROKEN = {"code": "internal_error", "message": "It broke.", "parameter": None, "sentence": None}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_who_signs_in_makes_and_sees_pictures_until_he_signs_out(locked: Studio)
     # Given a wrong key, which is refused
     field.fill("wrong")
     field.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("This key is not valid.")
+    expect(page.get_by_role("alert")).to_contain_text("This key is not valid.")
     assert violations(locked) == []
     # When the right one is given
     field.fill(KEY)
@@ -48,6 +49,10 @@ def test_who_signs_in_makes_and_sees_pictures_until_he_signs_out(locked: Studio)
     page.get_by_role("button", name="Sign out").click()
     page.reload()
     expect(page.get_by_label("Key")).to_be_visible()
+
+
+def is_get(route: "Route") -> bool:
+    return route.request.method == "GET"
 
 
 def sign_in(studio: Studio, key: str) -> None:
@@ -83,8 +88,83 @@ def test_the_administrator_hands_out_a_key_and_takes_it_back(locked: Studio, bro
         revoke.click()
         expect(revoke).to_have_count(0)
         anne.page.reload()
-        expect(anne.page.get_by_role("alert")).to_have_text("This key is not valid.")
+        expect(anne.page.get_by_role("alert")).to_contain_text("This key is not valid.")
     # And what she made is there, for who sees everybody's
     locked.open("gallery")
     page.get_by_role("button", name="Picture: a plain one").click()
     expect(locked.viewer.locator("dl")).to_contain_text("Owner")
+
+
+def test_a_key_that_was_issued_is_shown_though_the_list_of_keys_cannot_be_read(locked: Studio) -> None:
+    page = locked.page
+    sign_in(locked, ADMIN)
+    locked.open("machine")
+    page.get_by_label("For whom").fill("Anne")
+    page.route(
+        "**/studio/keys",
+        lambda route: route.fulfill(status=500, json={"error": BROKEN}) if is_get(route) else route.fallback(),
+    )
+    page.get_by_role("button", name="Issue a key").click()
+    expect(page.locator(".issued code")).not_to_be_empty()
+
+
+def test_who_signs_out_leaves_nothing_behind(locked: Studio) -> None:
+    page = locked.page
+    sign_in(locked, KEY)
+    locked.choose("img2img")
+    locked.add_picture(a_png())
+    locked.make("nobody else is to read this")
+    expect(locked.tile("completed")).to_have_count(1)
+    locked.tiles.get_by_role("button").click()
+    locked.page.keyboard.press("Escape")
+    page.get_by_role("button", name="Sign out").click()
+    # When another signs in there
+    sign_in(locked, ADMIN)
+    expect(locked.prompt).to_have_value("")
+    locked.choose("img2img")
+    page.locator(".picker").wait_for()
+    expect(page.locator(".thumb")).to_have_count(0)
+    assert "nobody else" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_who_is_signed_out_in_mid_work_goes_on_where_he_was(browser: "Browser", tmp_path: Path) -> None:
+    refused = {"code": "unauthorized", "message": "No.", "parameter": None, "sentence": None}
+    with a_server(tmp_path, DANQING_API_KEY=KEY) as server:
+        server.start()
+        for studio in opened(browser, server.url, expects_failures=True):
+            page = studio.page
+            sign_in(studio, KEY)
+            # When a submit is refused for the key
+            page.route("**/studio/batches", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
+            studio.write("waits at the gate")
+            studio.prompt.press("Control+Enter")
+            # Then the key is asked for, and what was typed stays
+            sign_in(studio, KEY)
+            expect(studio.prompt).to_have_value("waits at the gate")
+            # When the events of a job are
+            page.route("**/studio/events*", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
+            studio.prompt.press("Control+Enter")
+            page.get_by_label("Key").wait_for()
+            sign_in(studio, KEY)
+            # Then it is followed again
+            expect(studio.tile("processing")).to_have_count(1)
+            server.zoo.open_gate("gate")
+            expect(studio.tile("completed")).to_have_count(1)
+
+
+def test_who_signs_in_while_the_server_is_away_is_let_in_when_it_is_back(browser: "Browser", tmp_path: Path) -> None:
+    with a_server(tmp_path, DANQING_API_KEY=KEY, DANQING_PORT=str(free_port())) as server:
+        server.start()
+        for studio in opened(browser, server.url, expects_failures=True):
+            page = studio.page
+            page.get_by_role("button", name="语言：中文").click()
+            page.get_by_role("button", name="Language: English").click()
+            server.kill_everything()
+            page.get_by_label("Key").fill(KEY)
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.locator(".connection")).to_contain_text("The server does not answer")
+            expect(page.get_by_role("button", name="Sign in")).to_be_disabled()
+            assert violations(studio) == []
+            server.start()
+            studio.prompt.wait_for()
+            expect(page.locator(".connection p")).to_have_count(0)

@@ -1,6 +1,9 @@
 """The server goes and comes back; nothing that was typed or made is lost."""
 
-from playwright.sync_api import expect
+import os
+import signal
+
+from playwright.sync_api import Route, expect
 
 from tests.browser.studio import Studio
 from tests.e2e.servers import Server
@@ -76,3 +79,67 @@ def test_a_cancel_that_does_not_reach_the_server_is_told(own_studio: Studio) -> 
     studio.page.unroute("**/cancel")
     studio.tiles.get_by_role("button", name="Cancel").click()
     expect(studio.tile("cancelled")).to_have_count(1)
+
+
+def test_a_page_that_follows_nothing_finds_the_server_again_too(own_studio: Studio, server: Server) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    server.kill_everything()
+    studio.page.get_by_role("link", name="Gallery", exact=True).click()
+    expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
+
+    with studio.page.expect_response("**/studio/models"):  # they may be others than before
+        server.start_ready()
+
+    expect(studio.page.locator(".connection p")).to_have_count(0)
+
+
+def test_a_connection_that_breaks_without_a_word_is_noticed(own_studio: Studio, server: Server) -> None:
+    studio = own_studio
+    studio.expects_failures = True
+    studio.page.clock.install()
+    studio.make("waits for a watcher, then at the gate")
+    expect(studio.page.locator(".stage img.forming")).to_be_visible()
+    # Given a server that says nothing more, and closes nothing
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        studio.page.clock.fast_forward(41_000)
+        expect(studio.page.locator(".connection")).to_contain_text("The server does not answer")
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    # When it goes on, then so does the page
+    server.zoo.open_gate("gate")
+    expect(studio.tile("completed")).to_have_count(1)
+    expect(studio.page.locator(".connection p")).to_have_count(0)
+
+
+def test_a_model_that_was_still_loading_is_looked_at_again(own_studio: Studio) -> None:
+    page = own_studio.page
+
+    def loading(route: Route) -> None:
+        told = route.fetch().json()
+        told["models"] = [{**model, "loaded": False} for model in told["models"]]
+        route.fulfill(json=told)
+
+    page.route("**/studio/models", loading, times=1)
+    page.reload()
+    model = page.locator("select[name=model] option").first
+    expect(model).to_contain_text("(loading)")
+    expect(model).not_to_contain_text("(loading)")
+
+
+def test_the_view_of_the_machine_is_there_once_the_server_is_back(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    studio.expects_failures = True
+    # Given a page that could not fetch the view beforehand, and cannot now
+    page.route("**/views/machine/*", lambda route: route.abort())
+    page.reload()
+    studio.prompt.wait_for()
+    page.get_by_role("link", name="Machine").click()
+    expect(page.locator(".connection")).to_contain_text("The server does not answer")
+
+    page.unroute("**/views/machine/*")
+
+    expect(page.locator(".worker").first).to_be_visible()
+    expect(page.locator(".connection p")).to_have_count(0)

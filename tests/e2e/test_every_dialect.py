@@ -31,10 +31,10 @@ GENSERVE_CURLS = [script for script in genserve.blocks("bash") if "curl" in scri
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the sample model that is ready; or, scaled, two API processes in turn, and a node."""
+    """A server of the sample model that is ready; or, scaled, two API processes in turn, and two nodes."""
     if IS_SCALED:
         folder = tmp_path_factory.mktemp("sample")
-        with a_cluster(folder, nodes=1, api_command=SERVE, node_command=WORK) as cluster:
+        with a_cluster(folder, nodes=2, api_command=SERVE, node_command=WORK) as cluster:
             cluster.start()
             yield cast(Server, InTurn(cluster))
         return

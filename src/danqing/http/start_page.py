@@ -20,7 +20,18 @@ _POLICY = (
 )
 _DIALECT = "<h2>{title}</h2>\n<pre>{example}</pre>"
 _PRELOADED = (".js", ".mjs")
-_LATER = "later/"  # what the first sight of the page does not need
+# What the first sight of the page does not need: its scripts fetch it afterwards, and the types never.
+_LATER = (
+    "later/",
+    "lib/edges.js",
+    "lib/metadata.js",
+    "lib/png_texts.js",
+    "lib/snippets.js",
+    "state/keys.js",
+    "state/machine.js",
+    "state/types.js",
+    "views/machine/",
+)
 
 
 class StartPage:

@@ -23,7 +23,7 @@ def words(language: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def fields(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name}
+    return {name.partition("|")[0] for _, name, _, _ in Formatter().parse(text) if name}
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

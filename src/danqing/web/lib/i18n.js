@@ -23,7 +23,7 @@ function locale() {
 }
 
 /**
- * The text for a word; `{name}` in it becomes that value.
+ * The text for a word; `{name}` in it becomes that value, `{name|one|other}` what goes with such a number.
  * @param {Word} word
  * @param {Record<string, string | number>} [values]
  */
@@ -36,7 +36,10 @@ export function t(word, values = {}) {
  * @param {Record<string, string | number>} values
  */
 export function filled(text, values) {
-  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  return text.replace(/\{(\w+)(?:\|([^|}]*)\|([^}]*))?\}/g, (_, name, one, other) => {
+    if (one === undefined) return String(values[name] ?? "");
+    return new Intl.PluralRules(locale()).select(Number(values[name])) === "one" ? one : other;
+  });
 }
 
 /**

@@ -29,13 +29,25 @@ export async function madeHow(file) {
   return null;
 }
 
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*|NaN|-?Infinity/g;
+const MOST_DIGITS = 15; // of what JavaScript's numbers hold exactly
+
 /**
- * A seed may be larger than JavaScript's numbers are exact: it is read as text.
+ * JSON as Python writes it: NaN and Infinity become null, and a seed of more digits than a number holds stays text.
  * @param {string} text
- * @param {string} name
  */
-function longNumber(text, name) {
-  return new RegExp(`"${name}"\\s*:\\s*(\\d+)`).exec(text)?.[1];
+function parsed(text) {
+  return JSON.parse(
+    text.replace(TOKEN, (token) => {
+      if (/^(NaN|-?Infinity)$/.test(token)) return "null";
+      return token.length > MOST_DIGITS && /^\d+$/.test(token) ? `"${token}"` : token;
+    }),
+  );
+}
+
+/** @param {unknown} value */
+function seedOf(value) {
+  return /^\d+$/.exec(String(value))?.[0] ?? "";
 }
 
 /**
@@ -43,7 +55,7 @@ function longNumber(text, name) {
  * @returns {Said | null}
  */
 export function ofDanqing(text) {
-  const { request } = JSON.parse(text);
+  const { request } = parsed(text);
   if (request.mode === "upscale") return null; // it tells of no settings
   return {
     prompt: request.prompt,
@@ -54,7 +66,7 @@ export function ofDanqing(text) {
     height: request.height,
     num_inference_steps: request.num_inference_steps,
     guidance_scale: request.guidance_scale,
-    seed: longNumber(text, "seed") ?? "",
+    seed: seedOf(request.seed),
     strength: request.strength,
     control_preprocess: request.control_preprocess,
     controlnet_conditioning_scale: request.controlnet_conditioning_scale,
@@ -64,6 +76,7 @@ export function ofDanqing(text) {
   };
 }
 
+const COMFY_SAMPLER = /^KSampler(?!Select)|SamplerCustom/;
 const LORA = /<lora:([^:>]+):(-?[\d.]+)>/g;
 
 /**
@@ -79,7 +92,8 @@ export function ofA1111(text) {
   /** @param {string} name */
   const value = (name) => new RegExp(`(?:^|, )${name}: ("(?:[^"\\\\]|\\\\.)*"|[^,]*)`).exec(settings)?.[1]?.trim();
   const size = /^(\d+)x(\d+)$/.exec(value("Size") ?? "");
-  const strength = value("Denoising strength");
+  // A picture that was made of words and then drawn again, larger, has a strength too: that of the second pass.
+  const strength = /\bHires (upscale|resize|steps)/.test(settings) ? undefined : value("Denoising strength");
   return {
     prompt: positive.replace(LORA, "").trim(),
     negative_prompt: negative.join("\n").trim(),
@@ -89,7 +103,7 @@ export function ofA1111(text) {
     height: size ? Number(size[2]) : undefined,
     num_inference_steps: numberOf(value("Steps")),
     guidance_scale: numberOf(value("CFG scale")),
-    seed: /^\d+$/.exec(value("Seed") ?? "")?.[0] ?? "",
+    seed: seedOf(value("Seed")),
     strength: numberOf(strength) ?? null,
     loras: [...positive.matchAll(LORA)].map(([, name = "", scale]) => ({ name, scale: Number(scale) })),
   };
@@ -102,9 +116,9 @@ export function ofA1111(text) {
  */
 export function ofComfy(text) {
   /** @type {Record<string, {class_type: string, inputs: Json}>} */
-  const nodes = JSON.parse(text);
+  const nodes = parsed(text);
   const all = Object.values(nodes);
-  const sampler = all.find((node) => /KSampler|SamplerCustom/.test(node.class_type));
+  const sampler = all.find((node) => COMFY_SAMPLER.test(node.class_type));
   if (!sampler) return null;
   /** @param {unknown} link */
   const linked = (link) => (Array.isArray(link) ? nodes[String(link[0])] : undefined);
@@ -114,29 +128,37 @@ export function ofComfy(text) {
    */
   const words = (link, depth = 0) => {
     const node = linked(link);
-    if (!node || depth > 8) return "";
+    if (!node || depth > 8 || node.class_type === "ConditioningZeroOut") return "";
     const said = node.inputs.text ?? node.inputs.prompt ?? node.inputs.t5xxl;
     if (typeof said === "string") return said;
     return words(said ?? node.inputs.conditioning ?? node.inputs.positive, depth + 1);
   };
-  /** @param {string[]} names */
+  const { guider, noise, sigmas, seed, noise_seed } = sampler.inputs;
+  const near = [sampler, ...[guider, noise, sigmas, seed, noise_seed].flatMap((link) => linked(link) ?? [])];
+  /**
+   * A number, as text: of the sampler, of what leads to it, or of any node.
+   * @param {string[]} names
+   * @returns {string | undefined}
+   */
   const anywhere = (...names) => {
-    for (const node of [sampler, ...all]) {
-      for (const name of names) if (typeof node.inputs[name] === "number") return node.inputs[name];
+    for (const { inputs } of [...near, ...all]) {
+      const name = names.find((one) => /^-?\d+(\.\d+)?$/.test(String(inputs[one])));
+      if (name) return String(inputs[name]);
     }
     return undefined;
   };
   const latent = all.find((node) => /Empty.*Latent/.test(node.class_type));
-  const strength = sampler.inputs.denoise;
+  const strength = sampler.inputs.denoise ?? linked(sigmas)?.inputs.denoise;
+  const positive = words(sampler.inputs.positive ?? guider);
   return {
-    prompt: words(sampler.inputs.positive) || words(all.find((node) => node.inputs.positive)?.inputs.positive),
-    negative_prompt: words(sampler.inputs.negative),
+    prompt: positive || words(all.find((node) => node.inputs.positive)?.inputs.positive),
+    negative_prompt: words(sampler.inputs.negative ?? linked(guider)?.inputs.negative),
     mode: latent ? "text2img" : "img2img",
     width: latent?.inputs.width,
     height: latent?.inputs.height,
-    num_inference_steps: anywhere("steps"),
-    guidance_scale: anywhere("cfg", "guidance"),
-    seed: longNumber(text, "noise_seed") ?? longNumber(text, "seed") ?? "",
+    num_inference_steps: numberOf(anywhere("steps")),
+    guidance_scale: numberOf(anywhere("guidance") ?? anywhere("cfg")),
+    seed: seedOf(anywhere("noise_seed", "seed")),
     strength: latent || typeof strength !== "number" ? null : strength,
   };
 }
@@ -146,7 +168,7 @@ export function ofComfy(text) {
  * @returns {Said | null}
  */
 export function ofInvoke(text) {
-  const said = JSON.parse(text);
+  const said = parsed(text);
   if (typeof said.positive_prompt !== "string") return null;
   return {
     prompt: said.positive_prompt,
@@ -157,7 +179,7 @@ export function ofInvoke(text) {
     height: said.height,
     num_inference_steps: said.steps,
     guidance_scale: said.cfg_scale ?? said.guidance,
-    seed: longNumber(text, "seed") ?? "",
+    seed: seedOf(said.seed),
     strength: said.strength ?? null,
     loras: (said.loras ?? []).map((/** @type {Json} */ lora) => ({
       name: lora.model?.name ?? lora.lora?.model_name ?? "",

@@ -83,14 +83,17 @@ open("picture.png", "wb").write(picture.content)
 }
 
 /**
+ * For Node and its like.
  * @param {Job} job
  * @param {string} server
  * @param {boolean} needsKey
  */
 export function asJavaScript(job, server, needsKey) {
-  const files = filesOf(job).map(([field, name]) => `body.append("${field}", ${name.replace(/\W/g, "_")}, "${name}");`);
-  const headers = needsKey ? "{ Authorization: `Bearer ${key}` }" : "{}";
-  return `const server = "${server}";
+  const files = filesOf(job).map(([field, name]) => `body.append("${field}", await openAsBlob("${name}"), "${name}");`);
+  const headers = needsKey ? "{ Authorization: `Bearer ${process.env.DANQING_KEY}` }" : "{}";
+  return `import { ${files.length ? "openAsBlob, " : ""}writeFileSync } from "node:fs";
+
+const server = "${server}";
 const headers = ${headers};
 const wanted = ${JSON.stringify(requestOf(job), null, 2)};
 const body = new FormData();
@@ -101,7 +104,8 @@ while (!["completed", "failed", "cancelled"].includes(job.state)) {
   await new Promise((resolve) => setTimeout(resolve, 500));
   job = await (await fetch(server + "/studio/jobs/" + job.id, { headers })).json();
 }
-const picture = await (await fetch(server + job.pictures.original.url, { headers })).blob();
+const picture = await fetch(server + job.pictures.original.url, { headers });
+writeFileSync("picture.png", Buffer.from(await picture.arrayBuffer()));
 `;
 }
 

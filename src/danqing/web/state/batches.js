@@ -146,7 +146,10 @@ async function keepFollowing(ids, signal) {
       );
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && error.status === 401) return change({ signIn: "needed" });
+      if (error instanceof Refused && error.status === 401) {
+        followed = "";
+        return sayWhy(error);
+      }
       if (!(error instanceof Refused)) change({ connection: "lost" });
     }
     if (ended) {

@@ -6,13 +6,21 @@ import { keep, kept } from "../lib/kept.js";
 import { saidOf } from "../lib/said.js";
 import { bringBack, cancelJob, forgetJob, isOver, learn, mayCancel } from "./batches.js";
 import { change, now } from "./store.js";
-import { say } from "./toasts.js";
+import { say, sayWhy } from "./toasts.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
 const PAGE = 100;
 const UNDO_MS = 8000;
 export const NO_FILTER = { text: "", model: "", mode: "" };
+export const EMPTY_GALLERY = {
+  ids: /** @type {string[]} */ ([]),
+  next: /** @type {number | null} */ (0),
+  loading: false,
+  failed: false,
+  filter: NO_FILTER,
+  known: false,
+};
 
 let asked = 0;
 
@@ -46,12 +54,13 @@ export async function more() {
   }
 }
 
-/** @param {unknown} error */
+/**
+ * Of something that the page asked for by itself.
+ * @param {unknown} error
+ */
 export function note(error) {
   if (error instanceof Unreachable) change({ connection: "lost" });
-  else if (error instanceof Refused && error.status === 401) {
-    change({ signIn: api.hasKey() ? "refused" : "needed" });
-  } else throw error;
+  else sayWhy(error);
 }
 
 /**
@@ -80,7 +89,7 @@ export async function refresh() {
     const isFar = added === fresh.length; // nothing in common: there may be more in between
     const rest = isFar ? [] : gallery.ids.filter((id) => !fresh.includes(id));
     const next = isFar || gallery.next === null ? (isFar ? page.next_offset : null) : gallery.next + added;
-    change({ gallery: { ...now().gallery, ids: [...fresh, ...rest], next }, connection: "fine" });
+    change({ gallery: { ...now().gallery, ids: [...fresh, ...rest], next, failed: false }, connection: "fine" });
   } catch (error) {
     note(error);
   }
@@ -157,7 +166,7 @@ async function removeNow(id) {
   try {
     await api.remove(id);
   } catch (error) {
-    if (!(error instanceof Refused)) return; // it is still noted, and tried again at the next visit
+    if (!(error instanceof Refused)) return note(error); // and it is tried again once the server is back
     if (error.status !== 404) return notRemoved(id, removed, error);
   }
   going.delete(id);
@@ -175,7 +184,8 @@ async function removeNow(id) {
 function notRemoved(id, removed, error) {
   going.delete(id);
   keepTimers();
-  say(t("notRemoved", { why: saidOf(error) }), { kind: "error" });
+  if (error.status === 401) sayWhy(error);
+  else say(t("notRemoved", { why: saidOf(error) }), { kind: "error" });
   if (removed) return showAgain([removed]);
   const removing = new Set(now().removing);
   removing.delete(id);
@@ -187,9 +197,10 @@ function keepTimers() {
   keep("removing", { ids: [...timers.keys(), ...going] });
 }
 
-/** What an earlier visit was about to remove. */
+/** What an earlier visit was about to remove, and what this one could not while the server was away. */
 export function finishRemoving() {
-  const { ids } = kept("removing", { ids: /** @type {string[]} */ ([]) });
+  const { ids: noted } = kept("removing", { ids: /** @type {string[]} */ ([]) });
+  const ids = noted.filter((id) => !timers.has(id));
   change({ removing: new Set([...now().removing, ...ids]) });
   for (const id of ids) going.add(id);
   for (const id of ids) void removeNow(id);

@@ -2,12 +2,12 @@
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { keepPictures, keptPictures } from "../lib/kept_pictures.js";
-import { madeHow } from "../lib/metadata.js";
+import { fetched } from "../lib/later.js";
 import { pictureOf } from "../lib/pictures.js";
 import { choose, fill, modelMeant, modesOnOffer, mostInputs, reuse } from "./form.js";
 import { go } from "./routes.js";
 import { change, listen, now } from "./store.js";
-import { say } from "./toasts.js";
+import { say, sayWhy } from "./toasts.js";
 
 /** @typedef {import("./types.js").InputPicture} InputPicture */
 /** @typedef {import("./types.js").Job} Job */
@@ -65,7 +65,7 @@ export async function setControl(blobs) {
 export async function takeIn(blobs) {
   const [blob] = blobs;
   if (!blob) return;
-  const told = blobs.length === 1 ? await madeHow(blob) : null;
+  const told = blobs.length === 1 ? await settingsIn(blob) : null;
   go("make");
   if (told) {
     reuse(told.said);
@@ -74,6 +74,17 @@ export async function takeIn(blobs) {
     return;
   }
   await asInput(blobs);
+}
+
+/** @param {Blob} blob */
+async function settingsIn(blob) {
+  try {
+    const { madeHow } = await fetched(import("../lib/metadata.js"));
+    return await madeHow(blob);
+  } catch (error) {
+    sayWhy(error);
+    return null;
+  }
 }
 
 /**

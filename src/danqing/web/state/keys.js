@@ -17,7 +17,7 @@ export async function readKeys() {
  */
 export async function issueKey(name) {
   const { key } = await api.issueKey(name);
-  await readKeys();
+  void readKeys();
   return key;
 }
 

@@ -14,6 +14,7 @@ import { useLayoutEffect, useState } from "../lib/html.js";
  *   settings: Settings,
  *   route: {view: "make" | "gallery" | "machine", jobId: string | null},
  *   connection: "fine" | "lost",
+ *   entering: boolean,
  *   signIn: "no" | "needed" | "refused",
  *   caller: import("./types.js").Caller | null,
  *   models: import("./types.js").Model[] | null,

@@ -2,7 +2,7 @@
 import * as api from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { send } from "./batches.js";
-import { bodyOf, missing, modelMeant, wantedOf } from "./form.js";
+import { bodyOf, missing, modelMeant, mostInputs, wantedOf } from "./form.js";
 import { put } from "./gallery.js";
 import { change, now } from "./store.js";
 import { sayWhy } from "./toasts.js";
@@ -14,11 +14,10 @@ export async function makeForm() {
   const { form, models, inputs, mask, control, submitting } = now();
   const model = modelMeant(form, models);
   if (submitting || missing() || !model) return;
-  const isText = form.mode === "text2img";
   const lines = form.preprocess ? (inputs[0]?.blob ?? null) : (control?.blob ?? null);
   await make(async () =>
     bodyOf(wantedOf(form, model), {
-      inputs: isText ? [] : inputs.map((picture) => picture.blob),
+      inputs: inputs.slice(0, mostInputs(form.mode, model)).map((picture) => picture.blob),
       mask: form.mode === "fill" ? mask : null,
       control: form.mode === "controlnet" ? lines : null,
     }),

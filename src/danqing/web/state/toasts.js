@@ -1,5 +1,5 @@
 // Short notes at the edge of the page.
-import { Refused, Unreachable } from "../lib/api.js";
+import { hasKey, Refused, Unreachable } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { saidOf } from "../lib/said.js";
 import { change, now } from "./store.js";
@@ -21,11 +21,13 @@ export function say(text, { kind = "info", action = null, instead = "" } = {}) {
 }
 
 /**
- * What went wrong, and what to do about it.
+ * What went wrong, and what to do about it; where a key is asked for, so does the page.
  * @param {unknown} error
  */
 export function sayWhy(error) {
-  say(wordsFor(error), { kind: "error" });
+  if (error instanceof Refused && error.status === 401) {
+    change({ signIn: hasKey() ? "refused" : "needed", connection: "fine" });
+  } else say(wordsFor(error), { kind: "error" });
 }
 
 /** @param {unknown} error */

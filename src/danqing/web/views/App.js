@@ -3,7 +3,7 @@ import { html } from "../lib/html.js";
 import { t } from "../lib/i18n.js";
 import { useStore } from "../state/store.js";
 import { GalleryView } from "./gallery/GalleryView.js";
-import { MachineView } from "./machine/MachineView.js";
+import { MachineLater } from "./MachineLater.js";
 import { MakeView } from "./make/MakeView.js";
 import { ConnectionBar } from "./shell/ConnectionBar.js";
 import { DropZone } from "./shell/DropZone.js";
@@ -12,26 +12,23 @@ import { SignIn } from "./shell/SignIn.js";
 import { Toasts } from "./shell/Toasts.js";
 import { Viewer } from "./viewer/Viewer.js";
 
-const VIEWS = { make: MakeView, gallery: GalleryView, machine: MachineView };
+const VIEWS = { make: MakeView, gallery: GalleryView, machine: MachineLater };
 
-/** @param {{enter: () => Promise<void>}} props */
-export function App({ enter }) {
+export function App() {
   const route = useStore((state) => state.route);
   const signIn = useStore((state) => state.signIn);
   useStore((state) => state.settings.language);
   useStore((state) => state.said);
-  if (signIn !== "no") return html`<${SignIn} enter=${enter} />`;
+  if (signIn !== "no") return html`<${SignIn} />`;
   const View = VIEWS[route.view];
   return html`
     <a class="skip" href="#content" onClick=${skip}>${t("skip")}</a>
     <${Header} />
-    <${ConnectionBar} />
+    ${!route.jobId && html`<${ConnectionBar} />`}
     <main id="content" tabindex="-1" class=${`view view-${route.view}`}>
       <${View} />
     </main>
-    ${route.jobId && html`<${Viewer} jobId=${route.jobId} />`}
-    <${DropZone} />
-    <${Toasts} />
+    ${route.jobId ? html`<${Viewer} jobId=${route.jobId} />` : html`<${DropZone} /><${Toasts} />`}
   `;
 }
 

@@ -9,6 +9,7 @@ import { Grid } from "./Grid.js";
 export function GalleryView() {
   const gallery = useStore((state) => state.gallery);
   useEffect(() => void refresh(), []);
+  const { text, model, mode } = gallery.filter;
   const isFiltered = Object.values(gallery.filter).some(Boolean);
   const isEmpty = gallery.known && gallery.ids.length === 0 && !gallery.loading && !gallery.failed;
   return html`<div class="gallery">
@@ -19,7 +20,7 @@ export function GalleryView() {
     html`<section class="nothing">
       <div class="empty-art" aria-hidden="true"><i></i><i></i><i></i></div>
       <h2>${t(isFiltered ? "nothingFound" : "nothingYet")}</h2>
-      <p>${t(isFiltered ? "nothingFoundText" : "nothingYetText")}</p>
+      <p>${t(!isFiltered ? "nothingYetText" : text && !model && !mode ? "nothingFoundText" : "nothingFitsText")}</p>
       ${isFiltered
         ? html`<button type="button" class="second-button" onClick=${() => void show(NO_FILTER)}>${t("clearFilter")}</button>`
         : html`<a class="second-button" href="#/make">${t("make")}</a>`}

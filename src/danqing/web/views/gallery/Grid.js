@@ -18,7 +18,7 @@ export function Grid() {
   const ids = useStore((state) => state.gallery.ids);
   const batches = useStore((state) => state.batches);
   const language = useStore((state) => state.settings.language);
-  const { next, loading } = useStore((state) => state.gallery);
+  const { next, loading, failed } = useStore((state) => state.gallery);
   const place = useRef(/** @type {HTMLElement | null} */ (null));
   const focusNext = useRef(-1);
   const box = useWindowOver(place);
@@ -31,8 +31,8 @@ export function Grid() {
   const nearEnd = box.top + box.height + AROUND >= height;
 
   useEffect(() => {
-    if (nearEnd && next !== null && !loading && box.width > 0) void more();
-  }, [nearEnd, next, loading, box.width, height]);
+    if (nearEnd && next !== null && !loading && !failed && box.width > 0) void more();
+  }, [nearEnd, next, loading, failed, box.width, height]);
   useLayoutEffect(() => {
     if (focusNext.current >= 0) focusOn(Math.min(focusNext.current, shown.length - 1));
     focusNext.current = -1;

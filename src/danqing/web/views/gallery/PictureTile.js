@@ -26,6 +26,7 @@ export function PictureTile({ job, of }) {
       onClick=${() => open(job.id)}
     >
       <${Cell} job=${job} />
+      ${of > 1 && html`<span class="badge" aria-hidden="true">${job.index + 1}/${of}</span>`}
       ${!isEnded && html`<span class="pulse" aria-hidden="true"></span>`}
     </button>
     ${isEnded &&

@@ -60,7 +60,7 @@ export function Keys() {
         (key) => html`<li key=${key.id}>
           <strong>${key.name}</strong>
           <span class="hint">${t("issuedOn", { date: date(key.created_at) })}</span>
-          <span class="hint">${key.last_used_on ? t("lastUsed", { date: dayName(`${key.last_used_on}T12:00:00Z`) }) : t("neverUsed")}</span>
+          <span class="hint">${key.last_used_on ? t("lastUsed", { date: dayName(`${key.last_used_on}T12:00:00`) }) : t("neverUsed")}</span>
           <button type="button" class="plain-button danger" aria-label=${`${t("revoke")}: ${key.name}`} onClick=${() => revoke(key.id)}>
             ${t(asked === key.id ? "revokeSure" : "revoke")}
           </button>

@@ -1,10 +1,12 @@
 // What the machine is doing, now and in the last hour.
 import { html, useEffect, useMemo } from "../../lib/html.js";
-import { bytes, number, percent, t } from "../../lib/i18n.js";
+import { number, t } from "../../lib/i18n.js";
 import { watchMachine } from "../../state/machine.js";
 import { useStore } from "../../state/store.js";
+import { HostFigures } from "./HostFigures.js";
 import { Keys } from "./Keys.js";
 import { LineChart } from "./LineChart.js";
+import { pointsOf } from "./points.js";
 import { WorkerCard } from "./WorkerCard.js";
 
 const RATE_OVER_MS = 60_000;
@@ -43,38 +45,6 @@ export function MachineView() {
     </dl>
     <p class="hint">${t("version", { version: latest.version })} · ${t("lastHour")}</p>
   </div>`;
-}
-
-/**
- * Processor and memory of a host. named: there are several.
- * @param {{host: Host, named: boolean, span: [number, number]}} props
- */
-function HostFigures({ host, named, span }) {
-  const { load, samples } = host;
-  const name = load.name ?? load.id;
-  return html`<section class="figures hosts" aria-label=${`${t("host")}: ${name}`}>
-    ${named && html`<h2>${name}</h2>`}
-    <${LineChart} title=${t("cpu")} value=${percent(load.cpu_percent / 100)} points=${pointsOf(samples, (one) => one.cpu_percent)} span=${span} most=${100} />
-    <${LineChart}
-      title=${t("hostMemory")}
-      value=${bytes(load.memory_used_bytes)}
-      note=${t("usedOf", { used: percent(load.memory_used_bytes / load.memory_total_bytes), total: bytes(load.memory_total_bytes) })}
-      points=${pointsOf(samples, (one) => one.memory_used_bytes)}
-      span=${span}
-      most=${load.memory_total_bytes}
-    />
-  </section>`;
-}
-
-/**
- * @param {Sample[]} samples
- * @param {(sample: Sample) => number | null} pick
- */
-function pointsOf(samples, pick) {
-  return samples.flatMap((sample) => {
-    const value = pick(sample);
-    return value === null ? [] : [{ at: Date.parse(sample.at), value }];
-  });
 }
 
 /**

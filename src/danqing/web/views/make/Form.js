@@ -1,10 +1,11 @@
 // What is to be made, with the settings that the model honours and no others.
 import { html, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
-import { choose, EMPTY_FORM, fill, guidanceOf, MAX_COUNT, modelMeant, strengthOf } from "../../state/form.js";
+import { choose, EMPTY_FORM, fill, guidanceOf, modelMeant, strengthOf } from "../../state/form.js";
 import { useStore } from "../../state/store.js";
 import { makeForm } from "../../state/submitting.js";
 import { Icon } from "../Icon.js";
+import { Count } from "./Count.js";
 import { InputPictures } from "./InputPictures.js";
 import { Loras } from "./Loras.js";
 import { Modes } from "./Modes.js";
@@ -142,28 +143,4 @@ export function Form() {
     </div>
     <${SubmitBar} />
   </form>`;
-}
-
-/** How many pictures. */
-function Count() {
-  const count = useStore((state) => state.form.count);
-  /** @param {number} next */
-  const set = (next) => fill({ count: Math.min(MAX_COUNT, Math.max(1, next)) });
-  return html`<div class="field">
-    <label for="count">${t("count")}</label>
-    <div class="joined stepper">
-      <button type="button" aria-label="${t("count")} −1" disabled=${count <= 1} onClick=${() => set(count - 1)}>−</button>
-      <input
-        id="count"
-        name="count"
-        inputmode="numeric"
-        value=${count}
-        onChange=${(/** @type {any} */ event) => {
-          set(Math.round(Number(event.target.value)) || 1);
-          event.target.value = String(Math.min(MAX_COUNT, Math.max(1, Math.round(Number(event.target.value)) || 1)));
-        }}
-      />
-      <button type="button" aria-label="${t("count")} +1" disabled=${count >= MAX_COUNT} onClick=${() => set(count + 1)}>+</button>
-    </div>
-  </div>`;
 }

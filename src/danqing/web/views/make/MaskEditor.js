@@ -8,6 +8,7 @@ import { EnlargeButton } from "../EnlargeButton.js";
 import { Icon } from "../Icon.js";
 
 /** @typedef {import("../../lib/mask.js").Stroke} Stroke */
+/** @typedef {Exclude<Stroke, string>} Line */
 
 const ARROWS = /** @type {Record<string, [number, number]>} */ ({
   ArrowLeft: [-1, 0],
@@ -21,6 +22,8 @@ export function MaskEditor({ picture }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const strokes = useRef(/** @type {Stroke[]} */ ([]));
   const base = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const drawn = useRef(/** @type {{pointerId: number, line: Line} | null} */ (null)); // by the pointer that is down
+  const asked = useRef(0); // masks, of which the newest counts, whichever is ready last
   const [count, setCount] = useState(0);
   const [erase, setErase] = useState(false);
   const [size, setSize] = useState(12); // hundredths of the picture's shorter side
@@ -39,7 +42,10 @@ export function MaskEditor({ picture }) {
   };
   const done = async () => {
     setCount(strokes.current.length);
-    if (canvas.current) change({ mask: await maskOf(canvas.current) });
+    if (!canvas.current) return;
+    const mine = (asked.current += 1);
+    const mask = await maskOf(canvas.current);
+    if (mine === asked.current && now().inputs[0]?.id === picture.id) change({ mask });
   };
   /** @param {Stroke} stroke */
   const add = (stroke) => {
@@ -60,19 +66,27 @@ export function MaskEditor({ picture }) {
   };
   /** @param {PointerEvent} event */
   const down = (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || drawn.current) return;
     event.preventDefault();
     /** @type {HTMLElement} */ (event.target).setPointerCapture(event.pointerId);
-    strokes.current.push({ points: [place(event)], size: pixels, erase });
+    const line = { points: [place(event)], size: pixels, erase };
+    drawn.current = { pointerId: event.pointerId, line };
+    strokes.current.push(line);
     redraw();
   };
   /** @param {PointerEvent} event */
   const move = (event) => {
+    if (drawn.current && drawn.current.pointerId !== event.pointerId) return;
     setCursor(place(event));
-    const stroke = strokes.current.at(-1);
-    if (!event.buttons || typeof stroke !== "object") return;
-    stroke.points.push(place(event));
+    if (!drawn.current) return;
+    drawn.current.line.points.push(place(event));
     redraw();
+  };
+  /** @param {PointerEvent} event */
+  const up = (event) => {
+    if (drawn.current?.pointerId !== event.pointerId) return;
+    drawn.current = null;
+    void done();
   };
   /** @param {KeyboardEvent} event */
   const key = (event) => {
@@ -106,7 +120,9 @@ export function MaskEditor({ picture }) {
         aria-label=${`${t("maskOf")}. ${t("maskKeys")}`}
         onPointerDown=${down}
         onPointerMove=${move}
-        onPointerUp=${done}
+        onPointerUp=${up}
+        onPointerCancel=${up}
+        onLostPointerCapture=${up}
         onPointerLeave=${() => setCursor(null)}
         onKeyDown=${key}
       ></canvas>

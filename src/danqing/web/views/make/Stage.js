@@ -1,13 +1,13 @@
 // The batch that is being made, or was made last.
+import { useFocusKept } from "../../lib/focus.js";
 import { html, useEffect } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { cancelJob, isOver } from "../../state/batches.js";
-import { fill } from "../../state/form.js";
 import { useStore } from "../../state/store.js";
 import { titleOf } from "../titles.js";
+import { EmptyStage } from "./EmptyStage.js";
 import { JobTile } from "./JobTile.js";
-
-const EXAMPLES = /** @type {const} */ (["example1", "example2", "example3"]);
+import { StageStatus } from "./StageStatus.js";
 
 export function Stage() {
   const batches = useStore((state) => state.batches);
@@ -15,19 +15,21 @@ export function Stage() {
   const newest = useStore((state) => state.gallery.ids[0] ?? null);
   const known = useStore((state) => state.gallery.known);
   const batch = batches.get(chosen ?? newest ?? "");
+  const stage = useFocusKept();
   useEffect(() => {
     // Where the form is above the stage, what was just asked for would be out of sight.
     if (chosen && matchMedia("(max-width: 960px)").matches) {
       document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth", block: "start" });
     }
   }, [chosen]);
-  if (!batch) return known ? html`<${Empty} />` : html`<div class="stage"></div>`;
+  if (!batch) return known ? html`<${EmptyStage} />` : html`<div class="stage"></div>`;
   const running = batch.jobs.filter((job) => !isOver(job));
   const shape = batch.jobs[0]?.request ?? { width: 1, height: 1 };
   const wide = shape.width / shape.height;
   const { columns, rows } = gridFor(batch.jobs.length, wide);
   const measures = { "--columns": columns, "--rows": rows, "--wide": wide };
-  return html`<section class="stage" aria-label=${t("batchOf", { n: batch.jobs.length })} data-batch=${batch.id}>
+  return html`<section ref=${stage} class="stage" tabindex="-1" aria-label=${t("batchOf", { n: batch.jobs.length })} data-batch=${batch.id}>
+    <${StageStatus} batch=${batch} />
     <div class="stage-grid" style=${measures}>
       ${batch.jobs.map((job) => html`<${JobTile} key=${job.id} job=${job} />`)}
     </div>
@@ -52,17 +54,4 @@ function gridFor(count, wide) {
     if (side > best.side) best = { columns, rows, side };
   }
   return best;
-}
-
-function Empty() {
-  return html`<section class="stage empty">
-    <div class="empty-art" aria-hidden="true"><i></i><i></i><i></i></div>
-    <h2>${t("emptyTitle")}</h2>
-    <p>${t("emptyText")}</p>
-    <div class="chips" role="group" aria-label=${t("tryThis")}>
-      ${EXAMPLES.map(
-        (word) => html`<button type="button" class="chip" onClick=${() => fill({ prompt: t(word), mode: "text2img" })}>${t(word)}</button>`,
-      )}
-    </div>
-  </section>`;
 }

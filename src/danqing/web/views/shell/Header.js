@@ -2,17 +2,15 @@
 import * as api from "../../lib/api.js";
 import { html } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
-import { change, now, useStore } from "../../state/store.js";
+import { signOut } from "../../state/session.js";
+import { useStore } from "../../state/store.js";
 import { Icon } from "../Icon.js";
+import { Choices } from "./Choices.js";
 
 const WAYS = /** @type {const} */ (["make", "gallery", "machine"]);
-const THEMES = /** @type {const} */ (["system", "light", "dark"]);
-const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
-const THEME_WORDS = /** @type {const} */ ({ system: "themeSystem", light: "themeLight", dark: "themeDark" });
 
 export function Header() {
   const view = useStore((state) => state.route.view);
-  const { theme, language } = useStore((state) => state.settings);
   const busy = useStore((state) => state.live.size);
   return html`
     <header class="bar">
@@ -27,12 +25,7 @@ export function Header() {
       </nav>
       <div class="tools">
         <a class="quiet api" href="docs">${t("apiDocs")}</a>
-        <button class="round" type="button" lang=${language === "en" ? "zh-Hans" : "en"} title=${t("language")} aria-label=${t("language")} onClick=${switchLanguage}>
-          ${language === "en" ? "文" : "En"}
-        </button>
-        <button class="round" type="button" title=${themeLabel(theme)} aria-label=${themeLabel(theme)} onClick=${switchTheme}>
-          <${Icon} name=${THEME_ICONS[theme]} />
-        </button>
+        <${Choices} />
         ${api.hasKey() &&
         html`<button class="round" type="button" title=${t("signOut")} aria-label=${t("signOut")} onClick=${signOut}>
           <${Icon} name="signOut" />
@@ -40,25 +33,4 @@ export function Header() {
       </div>
     </header>
   `;
-}
-
-/** @param {"system" | "light" | "dark"} theme */
-function themeLabel(theme) {
-  return t("theme", { theme: t(THEME_WORDS[theme]) });
-}
-
-function switchLanguage() {
-  const { settings } = now();
-  change({ settings: { ...settings, language: settings.language === "en" ? "zh" : "en" } });
-}
-
-function switchTheme() {
-  const { settings } = now();
-  const next = THEMES[(THEMES.indexOf(settings.theme) + 1) % THEMES.length] ?? "system";
-  change({ settings: { ...settings, theme: next } });
-}
-
-function signOut() {
-  api.signIn("", false);
-  change({ signIn: "needed", caller: null, batches: new Map(), stageBatch: null, machine: null, keys: null });
 }

@@ -1,4 +1,5 @@
 // Short notes, told to screen readers as they come.
+import { useFocusKept } from "../../lib/focus.js";
 import { classes, html } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { useStore } from "../../state/store.js";
@@ -7,7 +8,8 @@ import { Icon } from "../Icon.js";
 
 export function Toasts() {
   const toasts = useStore((state) => state.toasts);
-  return html`<div class="toasts" role="status" aria-live="polite">
+  const whole = useFocusKept();
+  return html`<div ref=${whole} class="toasts" role="status" aria-live="polite" tabindex="-1">
     ${toasts.map(
       ({ id, text, kind, action }) => html`<div key=${id} class=${classes("toast", kind === "error" && "bad")}>
         <p>${text}</p>

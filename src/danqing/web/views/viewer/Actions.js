@@ -1,10 +1,10 @@
 // What can be done with a picture.
 import * as api from "../../lib/api.js";
 import { copyText } from "../../lib/clipboard.js";
+import { useFocusKept } from "../../lib/focus.js";
 import { html, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
-import { download } from "../../lib/pictures.js";
-import { asCurl, asJavaScript, asPython } from "../../lib/snippets.js";
+import { fetched } from "../../lib/later.js";
 import { cancelJob, isOver, mayCancel } from "../../state/batches.js";
 import { modesOnOffer } from "../../state/form.js";
 import { asInput, reuseJob } from "../../state/inputs.js";
@@ -12,19 +12,21 @@ import { go, whileHere } from "../../state/routes.js";
 import { enlarge, makeAgain, notEnlarged } from "../../state/submitting.js";
 import { sayWhy } from "../../state/toasts.js";
 import { Icon } from "../Icon.js";
+import { Downloads } from "./Downloads.js";
 
 /** @typedef {import("../../state/types.js").Job} Job */
 
 const LANGUAGES = /** @type {const} */ ([
-  ["curl", asCurl],
-  ["Python", asPython],
-  ["JavaScript", asJavaScript],
+  ["curl", "asCurl"],
+  ["Python", "asPython"],
+  ["JavaScript", "asJavaScript"],
 ]);
 
 /**
  * @param {{job: Job, compare: boolean, setCompare: (compare: boolean) => void, remove: () => void}} props
  */
 export function Actions({ job, compare, setCompare, remove }) {
+  const actions = useFocusKept();
   const [busy, setBusy] = useState(false);
   const picture = job.pictures.original;
   const wasDrawn = job.request.mode !== "upscale";
@@ -54,7 +56,13 @@ export function Actions({ job, compare, setCompare, remove }) {
     if (picture) await asInput([await api.picture(picture.url)]);
     return Boolean(picture);
   });
-  return html`<div class="actions">
+  /** @param {(typeof LANGUAGES)[number][1]} write */
+  const copy = (write) =>
+    once(async () => {
+      const snippets = await fetched(import("../../lib/snippets.js"));
+      await copyText(snippets[write](job, api.serverAddress(), api.hasKey()));
+    });
+  return html`<div ref=${actions} class="actions" tabindex="-1">
     ${picture &&
     html`<div class="action-grid">
       ${modesOnOffer().length > 1 &&
@@ -89,39 +97,8 @@ export function Actions({ job, compare, setCompare, remove }) {
     <div class="action-row">
       <span class="label">${t("copyAs")}</span>
       ${LANGUAGES.map(
-        ([name, write]) => html`<button type="button" class="plain-button" onClick=${() => void copyText(write(job, api.serverAddress(), api.hasKey()))}>${name}</button>`,
+        ([name, write]) => html`<button type="button" class="plain-button" onClick=${copy(write)}>${name}</button>`,
       )}
     </div>
   </div>`;
-}
-
-/** @param {{job: Job}} props */
-function Downloads({ job }) {
-  const kinds = /** @type {const} */ (["original", "upscaled", "preview"]);
-  return html`<span class="label">${t("download")}</span>
-    ${kinds.map((kind) => {
-      const picture = job.pictures[kind];
-      return (
-        picture &&
-        html`<button type="button" class="plain-button" title=${`${picture.width} × ${picture.height}`} onClick=${() => void save(job, kind, picture)}>
-          ${t(kind)}
-        </button>`
-      );
-    })}`;
-}
-
-/**
- * @param {Job} job
- * @param {string} kind
- * @param {import("../../state/types.js").PictureView} picture
- */
-async function save(job, kind, picture) {
-  const words = job.request.prompt.match(/[\p{L}\p{N}]+/gu) ?? [];
-  const mark = job.request.mode === "upscale" ? "x4" : job.request.seed;
-  const name = [...words.slice(0, 6), mark, ...(kind === "original" ? [] : [kind])].join("-");
-  try {
-    download(await api.picture(picture.url), `${name}.${picture.media_type.split("/")[1]}`);
-  } catch (error) {
-    sayWhy(error);
-  }
 }

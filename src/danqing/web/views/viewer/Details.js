@@ -7,6 +7,7 @@ import { now, useStore } from "../../state/store.js";
 import { EnlargeButton } from "../EnlargeButton.js";
 import { MODE_WORDS } from "../make/Modes.js";
 import { titleOf } from "../titles.js";
+import { BatchStrip } from "./BatchStrip.js";
 
 /**
  * Whose it is, where several people's are shown.
@@ -47,6 +48,7 @@ export function Details({ job }) {
   const sources = [...inputs.input_images, ...[inputs.mask, inputs.control_image].flatMap((one) => one ?? [])];
   return html`<section class="details">
     <h2 class="unseen">${t("details")}</h2>
+    <${BatchStrip} job=${job} />
     <p class="said">${titleOf(job)}</p>
     ${request.negative_prompt && html`<p class="said negative"><strong>${t("negative")}</strong>${request.negative_prompt}</p>`}
     ${notes.length > 0 &&

@@ -1,20 +1,28 @@
 // One picture, as large as the window lets it be or pixel by pixel, with everything that can be done with it.
+import { Refused } from "../../lib/api.js";
 import * as api from "../../lib/api.js";
 import { classes, html, useEffect, useRef, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { jobOf, learnJob } from "../../state/batches.js";
-import { more, removeSoon } from "../../state/gallery.js";
+import { more, note, removeSoon } from "../../state/gallery.js";
 import { close, open } from "../../state/routes.js";
 import { now, useStore } from "../../state/store.js";
 import { Icon } from "../Icon.js";
+import { ConnectionBar } from "../shell/ConnectionBar.js";
+import { DropZone } from "../shell/DropZone.js";
+import { Toasts } from "../shell/Toasts.js";
 import { Actions } from "./Actions.js";
 import { Details } from "./Details.js";
 import { Frame } from "./Frame.js";
 
-/** @param {{jobId: string}} props */
+/**
+ * What is outside a modal dialog can neither be seen nor clicked: notes and the like are shown in it.
+ * @param {{jobId: string}} props
+ */
 export function Viewer({ jobId }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useStore((state) => state.batches);
+  const connection = useStore((state) => state.connection);
   const [compare, setCompare] = useState(false);
   const [actual, setActual] = useState(false);
   const [gone, setGone] = useState(false);
@@ -31,12 +39,14 @@ export function Viewer({ jobId }) {
     setGone(false);
     setCompare(false);
     setActual(false);
-    if (jobOf(jobId)) return;
+  }, [jobId]);
+  useEffect(() => {
+    if (connection === "lost" || jobOf(jobId)) return;
     api.job(jobId).then(
       (told) => (learnJob(told), setGone(!jobOf(jobId))),
-      () => setGone(true),
+      (error) => (error instanceof Refused && error.status === 404 ? setGone(true) : note(error)),
     );
-  }, [jobId]);
+  }, [jobId, connection]);
 
   const order = orderOfJobs();
   const at = order.indexOf(jobId);
@@ -78,6 +88,7 @@ export function Viewer({ jobId }) {
     onCancel=${(/** @type {Event} */ event) => (event.preventDefault(), close())}
     onKeyDown=${keys}
   >
+    <${ConnectionBar} />
     <div class=${classes("viewer-stage", actual && "actual")}>
       ${job && picture
         ? html`<${Frame} job=${job} picture=${picture} compare=${compare} actual=${actual} />`
@@ -95,6 +106,8 @@ export function Viewer({ jobId }) {
       <${Actions} job=${job} compare=${compare} setCompare=${setCompare} remove=${remove} />
       <${Details} job=${job} />
     </aside>`}
+    <${DropZone} />
+    <${Toasts} />
   </dialog>`;
 }
 
