@@ -80,7 +80,7 @@ async def test_a_job_that_is_cancelled_while_it_is_next_is_not_made(tmp_path: Pa
 
 
 async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_path: Path) -> None:
-    rules = replace(JOB_RULES, task_timeout_s=0.5)
+    rules = replace(JOB_RULES, task_timeout_s=2.0)
     async with two_in_hand(tmp_path, "hangs", job_rules=rules) as (house, first, after):
         await until_claimed(house, after)
         # When the one on the device is overdue, and its process is ended for it
@@ -94,7 +94,7 @@ async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_pat
 
 
 async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path: Path) -> None:
-    rules = replace(JOB_RULES, task_timeout_s=1.0)
+    rules = replace(JOB_RULES, task_timeout_s=2.0)
     async with a_house(tmp_path, worker_rules=LONG_AHEAD, job_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
         first, after = await house.submit("waits at the gate"), await house.submit("hangs")
@@ -106,7 +106,7 @@ async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path
 
 
 async def test_a_next_job_that_is_stuck_before_its_first_step_costs_the_process(tmp_path: Path) -> None:
-    rules = replace(LONG_AHEAD, task_timeout_s=0.5, overdue_grace_s=0.2)
+    rules = replace(LONG_AHEAD, task_timeout_s=2.0, overdue_grace_s=0.5)
     async with a_house(tmp_path, worker_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
         first, after = await house.submit("waits at the gate"), await house.submit("freezes before a step")
