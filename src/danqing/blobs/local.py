@@ -7,7 +7,6 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,7 +101,7 @@ class LocalArtifactStore:
 
     async def open(self, name: str) -> LocalPicture:
         """See the port."""
-        return LocalPicture(await in_thread_to_its_end(partial(self._opened, name)))
+        return await in_thread_to_its_end(lambda: LocalPicture(self._opened(name)))
 
     def size(self, name: str) -> int:
         """See the port."""
