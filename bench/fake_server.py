@@ -24,8 +24,9 @@ STEPS = 4
 class FakeEngine:
     """Implements `core.engine_port.Engine`; makes flat pictures, or keeps its first job until it is stopped."""
 
-    def __init__(self, is_idle: bool) -> None:
+    def __init__(self, is_idle: bool, *, step_s: float = 0.0) -> None:
         self._is_idle = is_idle
+        self._step_s = step_s
 
     def load(self) -> None:
         """Nothing to load."""
@@ -43,6 +44,8 @@ class FakeEngine:
             if all([observer.stopped() for observer in observers]):
                 return [None] * len(requests)
         for step in range(1, STEPS + 1):
+            if self._step_s:
+                time.sleep(self._step_s)
             for observer in observers:
                 observer.step_done(step, STEPS)
         return [RawPicture(width=1, height=1, rgb=bytes((request.seed % 256, 0, 0))) for request in requests]

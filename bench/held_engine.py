@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fake_server import FakeEngine
+from fake_server import STEPS, FakeEngine
 
 from danqing.cli.options import settings_from
 from danqing.core.engine_port import Observer, Outcome, ReadImage
@@ -29,7 +29,7 @@ class HeldEngine(FakeEngine):
     """Flat pictures, once it may."""
 
     def __init__(self, hold: Hold) -> None:
-        super().__init__(is_idle=False)
+        super().__init__(is_idle=False, step_s=hold.work_s / STEPS)
         self._hold = hold
         self._may = False
 
@@ -43,8 +43,6 @@ class HeldEngine(FakeEngine):
                 if all([observer.stopped() for observer in observers]):
                     return [None] * len(requests)
                 time.sleep(0.002)
-        if self._hold.work_s:
-            time.sleep(self._hold.work_s)
         return super().denoise(requests, read_image=read_image, observers=observers)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import json
 
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
@@ -380,3 +381,140 @@ def test_only_the_pictures_that_are_shown_are_sent(studio: Studio) -> None:
     assert len(job["inputs"]["input_images"]) == 1  # type: ignore[index]
     studio.choose("edit")
     expect(studio.page.locator(".thumb")).to_have_count(2)
+
+
+def test_a_dropped_png_of_a1111_that_was_drawn_twice_is_still_made_of_words(studio: Studio) -> None:
+    settings = (
+        "a fox\nSteps: 12, Sampler: Euler, CFG scale: 3.5, Seed: 5, Size: 512x512, Denoising strength: 0.7, "
+        "Hires upscale: 2, Hires steps: 10, Hires upscaler: Latent, Version: v1.10.1"
+    )
+    studio.drop(with_text("parameters", settings))
+    expect(studio.prompt).to_have_value("a fox")
+    expect(studio.page.locator(".mode input[value=text2img]")).to_be_checked()
+    expect(studio.page.get_by_role("button", name="Make", exact=True)).to_be_enabled()
+    # And one that was made of a picture says so still
+    studio.drop(with_text("parameters", settings.replace("Hires", "Other")))
+    expect(studio.page.locator(".mode input[value=img2img]")).to_be_checked()
+    expect(studio.page.locator("input[name=strength]")).to_have_value("0.7")
+
+
+def test_a_dropped_png_of_comfyui_made_with_flux_fills_the_form(studio: Studio) -> None:
+    # Given the graph of ComfyUI's Flux example, a node of which says that it is always to be run again
+    nodes = {
+        "5": ("EmptyLatentImage", {"width": 640, "height": 384, "batch_size": 1}),
+        "6": ("CLIPTextEncode", {"text": "a cat: NaN, 12345678901234567", "clip": ["11", 0]}),
+        "13": (
+            "SamplerCustomAdvanced",
+            {"noise": ["25", 0], "guider": ["22", 0], "sampler": ["16", 0], "sigmas": ["17", 0], "latent_image": ["5", 0]},
+        ),
+        "14": ("Seeded", {"seed": 3, "steps": 4}),
+        "15": ("KSamplerSelect", {"sampler_name": "ddim", "steps": 3}),
+        "16": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "17": ("BasicScheduler", {"scheduler": "simple", "steps": 21, "denoise": 1.0, "model": ["30", 0]}),
+        "22": ("BasicGuider", {"model": ["30", 0], "conditioning": ["26", 0]}),
+        "25": ("RandomNoise", {"noise_seed": 9007199254740993}),
+        "26": ("FluxGuidance", {"guidance": 2.5, "conditioning": ["6", 0]}),
+    }
+    graph = {
+        name: {"class_type": kind, "inputs": inputs, "is_changed": [float("nan")]}
+        for name, (kind, inputs) in nodes.items()
+    }
+    # When a picture of it is dropped
+    studio.drop(with_text("prompt", json.dumps(graph)))
+    # Then it is found what was said, and what made the noise and its steps
+    expect(studio.prompt).to_have_value("a cat: NaN, 12345678901234567")
+    expect(studio.page.locator("#seed")).to_have_value("9007199254740993")
+    expect(studio.page.locator("input[name=width]")).to_have_value("640")
+    expect(studio.page.locator(".mode input[value=text2img]")).to_be_checked()
+    studio.page.get_by_role("button", name="More settings").click()
+    expect(studio.page.locator("input[name=steps]")).to_have_value("21")
+    expect(studio.page.locator("input[name=guidance]")).to_have_value("2.5")
+
+
+def test_a_dropped_png_of_comfyui_without_a_negative_prompt_has_none(studio: Studio) -> None:
+    nodes = {
+        "3": (
+            "KSampler",
+            {"seed": 1, "steps": 8, "cfg": 1, "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]},
+        ),
+        "5": ("EmptySD3LatentImage", {"width": 512, "height": 512, "batch_size": 1}),
+        "6": ("CLIPTextEncode", {"text": "a boat"}),
+        "7": ("ConditioningZeroOut", {"conditioning": ["6", 0]}),
+    }
+    graph = {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
+    studio.drop(with_text("prompt", json.dumps(graph)))
+    expect(studio.prompt).to_have_value("a boat")
+    studio.page.get_by_role("button", name="More settings").click()
+    expect(studio.page.locator("textarea[name=negative]")).to_have_value("")
+
+
+def touch(studio: Studio, kind: str, *points: tuple[float, float, int]) -> None:
+    """Fingers on the mask, in parts of its sides, each with its number."""
+    box = studio.page.locator(".mask-picture canvas").bounding_box()
+    assert box is not None
+    fingers = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": n} for x, y, n in points]
+    session = studio.page.context.new_cdp_session(studio.page)
+    session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    session.detach()
+
+
+def painted(studio: Studio, x: float, y: float) -> bool:
+    """At this part of its sides."""
+    look = "(c, [x, y]) => c.getContext('2d').getImageData(c.width * x, c.height * y, 1, 1).data[3] > 127"
+    return bool(studio.page.locator(".mask-picture canvas").evaluate(look, [x, y]))
+
+
+def test_a_second_finger_on_the_mask_draws_nothing_and_a_touch_that_is_interrupted_counts(studio: Studio) -> None:
+    page = studio.page
+    studio.choose("fill")
+    studio.add_picture(a_png(size=(200, 200)))
+    page.locator(".mask-picture canvas").scroll_into_view_if_needed()
+    studio.write("a leaf")
+    make, undo = page.get_by_role("button", name="Make", exact=True), page.get_by_role("button", name="Undo")
+    # When a second finger comes down below the first and both move
+    touch(studio, "touchStart", (0.2, 0.2, 0))
+    touch(studio, "touchStart", (0.2, 0.2, 0), (0.8, 0.8, 1))
+    touch(studio, "touchMove", (0.5, 0.2, 0), (0.5, 0.8, 1))
+    touch(studio, "touchMove", (0.8, 0.2, 0), (0.2, 0.8, 1))
+    # And the touch is taken away, as by a call
+    touch(studio, "touchCancel")
+    # Then there is the line of the first one, in the mask too, and no other
+    expect(undo).to_be_enabled()
+    expect(make).to_be_enabled()
+    assert painted(studio, 0.5, 0.2)
+    assert not painted(studio, 0.5, 0.5)
+    assert not painted(studio, 0.5, 0.8)
+    # And a finger that comes from outside does not lengthen it
+    box = page.locator(".mask-picture canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] - 20, box["y"] + box["height"] * 0.9)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.9, steps=4)
+    page.mouse.up()
+    assert not painted(studio, 0.5, 0.9)
+    undo.click()
+    expect(undo).to_be_disabled()
+    expect(make).to_be_disabled()
+
+
+def test_a_mask_that_is_ready_late_does_not_come_back_after_it_was_cleared(studio: Studio) -> None:
+    page = studio.page
+    # Given a browser that takes its time to write a mask
+    page.evaluate(
+        """() => {
+            const write = HTMLCanvasElement.prototype.toBlob;
+            HTMLCanvasElement.prototype.toBlob = function (done, type) {
+                write.call(this, (blob) => setTimeout(() => (done(blob), (window.written = true)), 500), type);
+            };
+        }"""
+    )
+    studio.choose("fill")
+    studio.add_picture(a_png())
+    studio.write("a leaf")
+    # When what was painted is cleared before that
+    page.locator(".mask-picture canvas").click()
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_function("window.written")
+    # Then there is no mask
+    expect(page.get_by_role("button", name="Make", exact=True)).to_be_disabled()
+    expect(page.locator("#submit-hint")).to_have_text("Paint over what is to change.")

@@ -154,6 +154,113 @@ def test_nothing_of_a_prompt_is_taken_for_markup(studio: Studio) -> None:
     expect(studio.page.locator(".stage-foot p")).to_have_text("<img src=x onerror=alert(1)> & <b>bold</b>")
 
 
+def test_what_becomes_of_the_pictures_is_told_to_those_who_do_not_see_it(studio: Studio) -> None:
+    told = studio.page.locator(".stage [role=status]")
+    # When a picture fails, it is told why
+    studio.make("out of memory")
+    expect(told).to_contain_text("Failed: ")
+    expect(told).to_contain_text("Choose a smaller size")
+    # When pictures are made, it is told how many are done
+    studio.make("a plain one", count=2)
+    expect(told).to_have_text("2 of 2 done")
+    # And what was over before the page was opened is no news
+    studio.page.reload()
+    expect(studio.tile("completed")).to_have_count(2)
+    expect(told).to_have_text("")
+
+
+def test_whoever_cancels_with_the_keyboard_stays_where_they_were(studio: Studio) -> None:
+    page = studio.page
+    studio.make("waits at the gate")
+    studio.tile("processing").get_by_role("button", name="Cancel").press("Enter")
+    expect(studio.tile("cancelled")).to_be_focused()
+    expect(page.locator(".stage [role=status]")).to_have_text("1 cancelled")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Try again")).to_be_focused()
+    # And so does who cancels a whole batch
+    studio.make("waits at the gate", count=2)
+    page.get_by_role("button", name="Cancel all").press("Enter")
+    expect(studio.tile("cancelled")).to_have_count(2)
+    expect(page.locator("section.stage")).to_be_focused()
+    assert violations(studio) == []
+
+
+def test_one_of_something_is_not_called_many(studio: Studio) -> None:
+    page = studio.page
+    studio.expects_failures = True
+    studio.make("a plain one")
+    expect(page.get_by_role("region", name="1 picture", exact=True)).to_be_visible()
+    refusal = {"code": "queue_full", "message": "The queue is full."}
+    page.route(
+        "**/studio/batches",
+        lambda route: route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": refusal}),
+    )
+    studio.prompt.press("Control+Enter")
+    expect(studio.toast).to_contain_text("Try again in 1 second.")
+
+
+def test_an_empty_gallery_says_what_it_was_that_nothing_fits(studio: Studio) -> None:
+    page = studio.page
+    studio.make("a plain one")
+    expect(studio.tile("completed")).to_have_count(1)
+    studio.open("gallery")
+    page.locator("select[name=filterMode]").select_option("controlnet")
+    expect(page.locator(".nothing")).to_contain_text("No picture is like what is chosen above.")
+    page.locator("select[name=filterMode]").select_option("")
+    page.get_by_role("searchbox").fill("no such words at all")
+    expect(page.locator(".nothing")).to_contain_text("No prompt has these words.")
+
+
+def test_the_pictures_of_a_batch_are_known_as_such_and_lead_to_one_another(studio: Studio) -> None:
+    page = studio.page
+    studio.make("three owls", count=3)
+    expect(studio.tile("completed")).to_have_count(3)
+    studio.open("gallery")
+    tile = page.get_by_role("button", name="Picture: three owls, 2 of 3")
+    expect(tile.locator(".badge")).to_have_text("2/3")
+    tile.click()
+    strip = studio.viewer.get_by_role("navigation", name="Made together")
+    expect(strip.get_by_role("button")).to_have_count(3)
+    expect(strip.locator("[aria-current]")).to_have_attribute("aria-label", "2 of 3")
+    strip.get_by_role("button", name="3 of 3").click()
+    expect(strip.locator("[aria-current]")).to_have_attribute("aria-label", "3 of 3")
+    assert page.url.endswith(studio.api("/studio/batches")["batches"][0]["jobs"][2]["id"])
+    assert violations(studio) == []
+
+
+WITHOUT_CLIPBOARD = """() => {
+    window.board = navigator.clipboard;
+    Object.defineProperty(navigator, "clipboard", {value: undefined});
+}"""
+
+
+def test_a_page_that_came_over_plain_http_copies_too_or_shows_what_there_is_to_copy(studio: Studio) -> None:
+    page = studio.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    studio.make("a plain one")
+    expect(studio.tile("completed")).to_have_count(1)
+    # Given a page without the browser's clipboard
+    page.evaluate(WITHOUT_CLIPBOARD)
+    studio.tiles.get_by_role("button").click()
+    button = studio.viewer.get_by_role("button", name="curl", exact=True)
+    button.press("Enter")
+    expect(studio.toast).to_contain_text("Copied")
+    expect(button).to_be_focused()
+    copied = page.evaluate("board.readText()")
+    assert copied.startswith("curl -X POST")
+    # When not even a selection can be copied
+    page.evaluate("() => { document.execCommand = () => false; }")
+    button.click()
+    # Then it is shown, selected
+    shown = page.get_by_role("dialog", name="Copy")
+    expect(shown.get_by_role("textbox")).to_have_value(copied)
+    assert page.evaluate("getSelection().toString()") == copied
+    assert violations(studio) == []
+    page.keyboard.press("Escape")
+    expect(shown).to_have_count(0)
+    expect(studio.viewer).to_be_visible()
+
+
 def test_what_becomes_of_the_pictures_is_told_to_those_who_do_not_see_it(studio: Studio, shared_server: Server) -> None:
     told = studio.page.locator(".stage [role=status]")
     # When pictures are made, it is told how many are done
