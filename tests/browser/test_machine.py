@@ -123,20 +123,3 @@ def test_the_day_on_which_a_key_was_used_is_the_servers(browser: Browser, shared
         studio.page.reload()
         studio.open("machine")
         expect(studio.page.locator(".key-ring li")).to_contain_text("6 January 2020")
-
-
-def test_the_day_on_which_a_key_was_used_is_the_servers(browser: Browser, shared_server: Server) -> None:
-    """On the other side of the world, where the day is another one already."""
-    key = {"id": "1", "name": "Anne", "owner": "anne", "created_at": "2026-01-05T10:00:00Z", "last_used_on": "2026-01-06"}
-
-    def administrator(route: Route) -> None:
-        answer = route.fetch().json()
-        answer["caller"]["manages_keys"] = True
-        route.fulfill(json=answer)
-
-    for studio in opened(browser, shared_server.url, timezone_id="Pacific/Auckland"):
-        studio.page.route("**/studio/models", administrator)
-        studio.page.route("**/studio/keys", lambda route: route.fulfill(json={"keys": [key]}))
-        studio.page.reload()
-        studio.open("machine")
-        expect(studio.page.locator(".key-ring li")).to_contain_text("Tuesday 6 January")

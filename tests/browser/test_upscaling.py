@@ -5,11 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.studio import Studio, a_png
@@ -140,30 +135,6 @@ def test_a_picture_that_the_server_does_not_take_leaves_the_page_where_it_was(st
     studio.viewer.get_by_role("button", name="Enlarge ×4").click()
     expect(studio.toast).to_contain_text("The server cannot be reached")
     expect(studio.viewer.locator(".said")).to_have_text("a crane")
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="no Node")
-def test_the_copied_javascript_makes_the_picture_again(studio: Studio, tmp_path: Path) -> None:
-    page = studio.page
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    # Given a picture that was made of another one
-    studio.make("a plain one")
-    expect(studio.tile("completed")).to_have_count(1)
-    before = newest(studio)
-    content = a_png((9, 8, 7), (16, 16))
-    studio.drop(content)
-    page.locator(".thumb").get_by_role("button", name=ENLARGE).click()
-    job = enlarged(studio, before)
-    studio.tiles.get_by_role("button").click()
-    studio.viewer.get_by_role("button", name="JavaScript").click()
-    expect(studio.toast).to_contain_text("Copied")
-    # When what was copied is run beside that picture
-    (tmp_path / "input-1.png").write_bytes(content)
-    (tmp_path / "again.mjs").write_text(page.evaluate("navigator.clipboard.readText()"))
-    subprocess.run(["node", "again.mjs"], cwd=tmp_path, check=True, timeout=60)
-    # Then it has made another one like it
-    assert newest(studio)["id"] != job["id"]
-    assert colours((tmp_path / "picture.png").read_bytes()) == ((64, 64), [(64 * 64, (9, 8, 7))])
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no Node")

@@ -12,8 +12,8 @@ class Ahead:
     """
 
     def __init__(self, *, ahead_s: float, tell: Callable[[bool], None]) -> None:
-        """tell: that the device is as good as free, or, after a step that took longer than those before, that it is not
-        yet. Never called where nobody can tell when it will be.
+        """tell: that the device is as good as free; or that it is not: after a step that took longer than those before,
+        or where it should have been free for a while and is not.
         """
         self._ahead_s = ahead_s
         self._tell = tell
@@ -30,10 +30,15 @@ class Ahead:
         self.cancel()
         if (free_at := self._outlook.free_at()) is None:
             return
-        is_soon = free_at - self._ahead_s <= now
-        self._tell(is_soon)
-        if not is_soon:
-            self._timer = asyncio.get_running_loop().call_at(free_at - self._ahead_s, self._tell, True)
+        if free_at - self._ahead_s <= now:
+            self._expect(free_at)
+        else:
+            self._tell(False)
+            self._timer = asyncio.get_running_loop().call_at(free_at - self._ahead_s, self._expect, free_at)
+
+    def _expect(self, free_at: float) -> None:
+        self._tell(True)
+        self._timer = asyncio.get_running_loop().call_at(free_at + self._ahead_s, self._tell, False)
 
     def device_free(self, now: float) -> None:
         """The job is off the device."""

@@ -10,8 +10,7 @@ class Outlook:
 
     def __init__(self) -> None:
         self._last: float | None = None  # when the job began, or its newest step ended; None: nothing on the device
-        self._first_s = 0.0  # that its first step took, in which its prompt is encoded
-        self._first_end = 0.0
+        self._first_end = 0.0  # of its first step, in which its prompt is encoded: no measure for others
         self._steps = 0  # that are made
         self._left = 0  # steps that are not
         self._tail_steps: float | None = None  # None: not known yet
@@ -25,7 +24,7 @@ class Outlook:
         if self._last is None:
             return
         if not self._steps:
-            self._first_s, self._first_end = now - self._last, now
+            self._first_end = now
         self._steps += 1
         self._last, self._left = now, left
 
@@ -39,10 +38,9 @@ class Outlook:
 
     def free_at(self) -> float | None:
         """None while that cannot be told."""
-        if self._last is None or not self._steps or self._tail_steps is None:
+        if self._last is None or self._tail_steps is None or (step_s := self._step_s()) is None:
             return None
-        step_s = self._first_s if self._steps == 1 else self._step_s()
-        return None if step_s is None else self._last + (self._left + self._tail_steps) * step_s
+        return self._last + (self._left + self._tail_steps) * step_s
 
     def _step_s(self) -> float | None:
         """The mean of those after the first, for steps may be left out (step cache) or be told late, two at once."""

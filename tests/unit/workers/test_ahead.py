@@ -35,7 +35,7 @@ async def until_claimed(house: House, job: Job) -> None:
 
 
 async def test_the_next_job_is_with_the_worker_while_another_is_made(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later") as (house, first, after):
         third = await house.submit("a third tea pot")
         # When the device is about to be free, one job more is claimed, and no other
         await until_claimed(house, after)
@@ -50,7 +50,7 @@ async def test_the_next_job_is_with_the_worker_while_another_is_made(tmp_path: P
 
 
 async def test_a_job_that_was_next_loses_no_attempt_when_its_process_dies(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later") as (house, first, after):
         await until_claimed(house, after)
         pid = house.worker().pid
         assert pid is not None
@@ -66,7 +66,7 @@ async def test_a_job_that_was_next_loses_no_attempt_when_its_process_dies(tmp_pa
 
 
 async def test_a_job_that_is_cancelled_while_it_is_next_is_not_made(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later") as (house, first, after):
         await until_claimed(house, after)
         pid = house.worker().pid
         await house.studio.cancel(after.id)
@@ -81,7 +81,7 @@ async def test_a_job_that_is_cancelled_while_it_is_next_is_not_made(tmp_path: Pa
 
 async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_path: Path) -> None:
     rules = replace(JOB_RULES, task_timeout_s=2.0)
-    async with two_in_hand(tmp_path, "hangs", job_rules=rules) as (house, first, after):
+    async with two_in_hand(tmp_path, "hangs, later", job_rules=rules) as (house, first, after):
         await until_claimed(house, after)
         # When the one on the device is overdue, and its process is ended for it
         done = await house.ended(first)
@@ -97,7 +97,7 @@ async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path
     rules = replace(JOB_RULES, task_timeout_s=2.0)
     async with a_house(tmp_path, worker_rules=LONG_AHEAD, job_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
-        first, after = await house.submit("waits at the gate"), await house.submit("hangs")
+        first, after = await house.submit("waits at the gate, later"), await house.submit("hangs")
         await until_claimed(house, after)
         house.zoo.open_gate("gate")
         assert (await house.ended(first)).state is JobState.COMPLETED
@@ -109,7 +109,7 @@ async def test_a_next_job_that_is_stuck_before_its_first_step_costs_the_process(
     rules = replace(LONG_AHEAD, task_timeout_s=2.0, overdue_grace_s=0.5)
     async with a_house(tmp_path, worker_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
-        first, after = await house.submit("waits at the gate"), await house.submit("freezes before a step")
+        first, after = await house.submit("waits at the gate, later"), await house.submit("freezes before a step")
         await until_claimed(house, after)
         house.zoo.open_gate("gate")
         assert (await house.ended(first)).state is JobState.COMPLETED
@@ -119,7 +119,7 @@ async def test_a_next_job_that_is_stuck_before_its_first_step_costs_the_process(
 
 async def test_a_cancelled_next_job_costs_the_one_before_it_nothing(tmp_path: Path) -> None:
     rules = replace(JOB_RULES, cancel_deadline_s=0.1)
-    async with two_in_hand(tmp_path, "waits at the gate", job_rules=rules) as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later", job_rules=rules) as (house, first, after):
         await until_claimed(house, after)
         await house.studio.cancel(after.id)
         await asyncio.sleep(0.5)
@@ -128,7 +128,7 @@ async def test_a_cancelled_next_job_costs_the_one_before_it_nothing(tmp_path: Pa
 
 
 async def test_a_process_that_went_wrong_begins_nothing_more(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "poisons the device at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "poisons the device at the gate, later") as (house, first, after):
         await until_claimed(house, after)
         house.zoo.open_gate("gate")
         ends = [await house.ended(job) for job in (first, after)]
@@ -139,7 +139,7 @@ async def test_a_process_that_went_wrong_begins_nothing_more(tmp_path: Path) -> 
 async def test_where_one_is_about_to_be_free_and_one_is_the_idle_one_makes_it(tmp_path: Path) -> None:
     async with a_house(tmp_path, worker_rules=LONG_AHEAD, workers=2) as house:
         # Given two workers that have the model, and know how long a job takes
-        both = [await house.submit("waits at the gate") for _ in range(2)]
+        both = [await house.submit("waits at the gate, later") for _ in range(2)]
         for job in both:
             await house.under_way(job)
         house.zoo.open_gate("gate")
@@ -147,7 +147,7 @@ async def test_where_one_is_about_to_be_free_and_one_is_the_idle_one_makes_it(tm
             await house.ended(job)
         house.zoo.close_gate("gate")
         # When one of them is busy, though it says that it will soon be free
-        first = await house.submit("waits at the gate")
+        first = await house.submit("waits at the gate, later")
         await house.under_way(first)
         # Then the other one makes what comes
         assert (await house.ended(await house.submit("a second tea pot"))).state is JobState.COMPLETED
@@ -156,7 +156,7 @@ async def test_where_one_is_about_to_be_free_and_one_is_the_idle_one_makes_it(tm
 
 
 async def test_a_job_that_is_next_when_the_server_stops_is_the_servers(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later") as (house, first, after):
         await until_claimed(house, after)
         await house.dispatcher.stop(deadline_s=0.1)
         for job in (first, after):
@@ -167,8 +167,21 @@ async def test_a_job_that_is_next_when_the_server_stops_is_the_servers(tmp_path:
 
 
 async def test_a_stop_makes_the_next_job_too_if_there_is_time(tmp_path: Path) -> None:
-    async with two_in_hand(tmp_path, "waits at the gate") as (house, first, after):
+    async with two_in_hand(tmp_path, "waits at the gate, later") as (house, first, after):
         await until_claimed(house, after)
         house.zoo.open_gate("gate")
         await house.dispatcher.stop(deadline_s=20)
         assert [await state(house, job) for job in (first, after)] == [JobState.COMPLETED] * 2
+
+
+async def test_a_forecast_that_does_not_come_true_is_taken_back(tmp_path: Path) -> None:
+    async with a_house(tmp_path, worker_rules=replace(FAST, ahead_s=0.01)) as house:
+        await house.ended(await house.submit("a tea pot"))
+        first = await house.submit("waits at the gate, later")
+        await house.under_way(first)
+        await asyncio.sleep(0.5)  # by then it should have been done for long
+        after = await house.submit("a second tea pot")
+        await asyncio.sleep(0.3)
+        assert await state(house, after) is JobState.PENDING
+        house.zoo.open_gate("gate")
+        assert [(await house.ended(job)).state for job in (first, after)] == [JobState.COMPLETED] * 2
