@@ -47,6 +47,7 @@ def test_who_signs_in_makes_and_sees_pictures_until_he_signs_out(locked: Studio)
     page.reload()
     expect(locked.tile("completed")).to_have_count(1)
     page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Key")).to_be_visible()
     page.reload()
     expect(page.get_by_label("Key")).to_be_visible()
 

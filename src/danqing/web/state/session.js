@@ -68,10 +68,10 @@ export function signIn(key, stay) {
   void enter();
 }
 
-/** Leaves nothing of the person in this browser. */
+/** Leaves nothing of the person in this browser. What is typed into the sign-in is typed after the page was loaded anew. */
 export async function signOut() {
   api.signIn("", false);
-  change({ signIn: "needed", form: EMPTY_FORM, inputs: [], mask: null, control: null });
+  change({ form: EMPTY_FORM, inputs: [], mask: null, control: null });
   await keepPictures({ inputs: [], mask: null, control: null });
   close();
   location.reload();
