@@ -51,6 +51,26 @@ def test_the_viewer_is_used_with_the_keyboard_and_its_address_is_kept(studio: St
     expect(studio.viewer).to_have_count(0)
 
 
+def test_a_picture_is_looked_at_alone(studio: Studio) -> None:
+    made(studio, "a picture by itself")
+    page = studio.page
+    studio.tiles.get_by_role("button").click()
+    side, stage = studio.viewer.locator(".viewer-side"), studio.viewer.locator(".viewer-stage")
+    expect(side).to_be_visible()
+    page.keyboard.press("f")
+    expect(side).to_be_hidden()
+    shown = stage.bounding_box()
+    assert shown is not None
+    assert shown["width"] == 1280
+    studio.viewer.get_by_role("button", name="The picture alone").click()
+    expect(side).to_be_visible()
+    # And the last one is a key away, as the first is
+    page.keyboard.press("Home")
+    expect(studio.viewer.get_by_role("button", name="Previous picture")).to_be_disabled()
+    page.keyboard.press("End")
+    expect(studio.viewer.get_by_role("button", name="Next picture")).to_be_disabled()
+
+
 def test_a_key_pressed_before_the_gallery_was_read_is_not_lost(studio: Studio) -> None:
     made(studio, "the earlier", "the later")
     page = studio.page

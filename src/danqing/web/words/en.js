@@ -165,6 +165,7 @@ export const en = {
   tooLargeToEnlarge: "Pictures of at most {n} pixels a side can be enlarged.",
   actualSize: "Actual size",
   wholePicture: "The whole picture",
+  pictureAlone: "The picture alone",
   reuse: "Reuse settings",
   remove: "Delete",
   removed: "Picture deleted",

@@ -166,6 +166,7 @@ export const zh = {
   tooLargeToEnlarge: "只能放大边长不超过 {n} 像素的图片。",
   actualSize: "实际大小",
   wholePicture: "完整图片",
+  pictureAlone: "只看图片",
   reuse: "复用设置",
   remove: "删除",
   removed: "图片已删除",

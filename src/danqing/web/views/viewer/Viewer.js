@@ -25,6 +25,7 @@ export function Viewer({ jobId }) {
   const connection = useStore((state) => state.connection);
   const [compare, setCompare] = useState(false);
   const [actual, setActual] = useState(false);
+  const [alone, setAlone] = useState(false); // the picture, without what can be done with it
   const [gone, setGone] = useState(false);
   const asked = useRef(0); // steps asked for before the gallery was read, as after a reload
   const job = jobOf(jobId);
@@ -50,6 +51,7 @@ export function Viewer({ jobId }) {
 
   const order = orderOfJobs();
   const at = order.indexOf(jobId);
+  const last = order[order.length - 1];
   const after = order[at + 1] ?? order[at - 1] ?? null;
   /** @param {number} step */
   const turn = (step) => {
@@ -71,10 +73,14 @@ export function Viewer({ jobId }) {
   /** @param {KeyboardEvent} event */
   const keys = (event) => {
     if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
+    const moves = actual && event.target instanceof Element && event.target.matches(".frame");
+    if (moves && event.key.startsWith("Arrow")) return; // the picture in its frame
     if (event.key === "ArrowLeft") turn(-1);
     else if (event.key === "ArrowRight") turn(1);
     else if (event.key === "Home" && order[0]) open(order[0]);
+    else if (event.key === "End" && last) open(last);
     else if (event.key === "z") setActual(!actual);
+    else if (event.key === "f") setAlone(!alone);
     else if (event.key === "Delete") event.repeat || remove();
     else return;
     event.preventDefault();
@@ -83,7 +89,7 @@ export function Viewer({ jobId }) {
   const sizeWord = actual ? "wholePicture" : "actualSize";
   return html`<dialog
     ref=${dialog}
-    class="viewer"
+    class=${classes("viewer", alone && "alone")}
     aria-label=${t("viewer")}
     onCancel=${(/** @type {Event} */ event) => (event.preventDefault(), close())}
     onKeyDown=${keys}
@@ -97,6 +103,9 @@ export function Viewer({ jobId }) {
       ${picture &&
       html`<button type="button" class="round on-picture zoom" aria-label=${t(sizeWord)} title=${`${t(sizeWord)} (Z)`} aria-pressed=${actual ? "true" : "false"} onClick=${() => setActual(!actual)}>
         <${Icon} name=${actual ? "whole" : "zoom"} />
+      </button>
+      <button type="button" class="round on-picture fill-window" aria-label=${t("pictureAlone")} title=${`${t("pictureAlone")} (F)`} aria-pressed=${alone ? "true" : "false"} onClick=${() => setAlone(!alone)}>
+        <${Icon} name="alone" />
       </button>`}
       <button type="button" class="round on-picture previous" aria-label=${t("previous")} disabled=${at <= 0} onClick=${() => turn(-1)}><${Icon} name="previous" /></button>
       <button type="button" class="round on-picture next" aria-label=${t("next")} disabled=${at < 0 || at >= order.length - 1} onClick=${() => turn(1)}><${Icon} name="next" /></button>
