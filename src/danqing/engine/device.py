@@ -174,8 +174,8 @@ def _choose_one(name: str, dtype: Dtype, memory_bytes: int | None) -> Device:
 
 def _cpu_multiplies_bfloat16() -> bool:
     """Whether this machine's cores have instructions for it, with which torch is quicker than in float32 (the sample
-    model takes 0.6 to 0.7 of the time on a Zen 4 core, at 53 dB to the same picture: `bench/cpu_engine.py`). Without
-    them it is slower.
+    model takes 0.6 to 0.7 of the time on a Zen 4 core, at 53 dB to the same picture: `bench/cpu_engine.py`). Others
+    imitate it.
     """
     return not _BFLOAT16_FLAGS.isdisjoint(_cpu_info("flags").split())
 

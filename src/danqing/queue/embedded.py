@@ -34,7 +34,7 @@ class _Taker(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class QueueRules:
-    """max_running_of_owner: of an owner's jobs that are taken and not done, at most; None: as many as there are takers.
+    """max_running_of_owner: of an owner's jobs that are taken and not done, at most; None: as many as are taken.
 
     max_passes: how often in a row jobs of a model may be passed over for the sake of one that a taker has at hand.
     """

@@ -47,7 +47,7 @@ class WorkerRules:
     stable_s: float = 60.0  # a process that was ready this long starts the back-off anew
     load_failures_until_broken: int = 3  # in a row; from then on it is tried every max_backoff_s
     ahead_s: float = 0.05  # before the device is expected to be free: from then on the next job may be claimed and sent
-    max_finishing: int = 2  # batches off the device and not stored yet, before the worker gets another job
+    max_finishing: int = 2  # batches begun and not stored yet, before the worker gets another job
     max_enlarging: int = 32  # stored ones, held in memory until they are enlarged, before the worker gets another job
     exit_grace_s: float = 5.0  # for an idle process to end as asked; at stop also for a killed one to be gone
     lost_grace_s: float = 30.0  # for a killed process to be gone, before its jobs count as lost all the same

@@ -1,4 +1,4 @@
-"""What a worker says of a job on its way, told to the watchers."""
+"""What a worker says of a job on its way: noted with the attempt, and told to the watchers."""
 
 import asyncio
 
