@@ -1,8 +1,10 @@
-"""How the cost of a call grows with what there is: `python bench/growth.py`; `--quick` takes less than a minute.
+"""How the cost of a call grows with what there is: `python bench/growth.py`; `--quick` takes less than a minute, the
+whole (`make bench ARGS=growth_whole`) a quarter of an hour.
 
 Jobs that have ended, jobs that wait, watchers, and the size of pictures; on SQLite, and on PostgreSQL, started by this
 script. Calls go through the real stores; of each kind the quickest of some is told, for on a busy machine the others
-tell of the machine. The exponent is that of n in the cost over the upper half of the sizes: 1 where ten times as much
+tell of the machine. What the server does in the background (`store/history_index.py`) is done before a history is
+looked at. The exponent is that of n in the cost over the upper half of the sizes: 1 where ten times as much
 takes ten times as long, 0 where it takes as long. A logarithm looks like 0.1 and less.
 """
 
@@ -19,7 +21,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from growth_rows import COMMON, ENDED, HISTORY_OWNERS, NONE, RARE, WAITS, Filler, PostgresFiller, SqliteFiller
+from growth_rows import (
+    COMMON,
+    ENDED,
+    HISTORY_OWNERS,
+    NONE,
+    RARE,
+    RARE_PIECE,
+    WAITS,
+    Filler,
+    PostgresFiller,
+    SqliteFiller,
+)
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batches import BatchFilter
@@ -28,7 +41,10 @@ from danqing.core.studio import utc_now
 from danqing.core.types import Job
 from danqing.events.in_process import InProcessEventBus
 from danqing.queue.embedded import EmbeddedQueue
+from danqing.store.history_index import HistoryIndex
+from danqing.store.history_parts import LEAF
 from danqing.store.postgres import PostgresStores
+from danqing.store.settled import SettledAlone
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, an_original
 from tests.services.postgres import running_postgres
@@ -126,9 +142,13 @@ async def history_costs(desk: Desk, rows: int) -> dict[str, float]:
         "history of all, first page": partial(page, None, 0, BatchFilter()),
         "history of one, page in the middle": partial(page, OWNER, of_owner, BatchFilter()),
         "history of all, page in the middle": partial(page, None, of_all, BatchFilter()),
+        "history of one, last page": partial(page, OWNER, max(0, rows // HISTORY_OWNERS - PAGE), BatchFilter()),
+        "history of all, last page": partial(page, None, max(0, rows - PAGE), BatchFilter()),
         "search, a word that is in all": partial(page, None, 0, BatchFilter(words=(COMMON,))),
         "search, a word that is in few": partial(page, None, 0, BatchFilter(words=(RARE,))),
+        "search, two Chinese letters that are in few": partial(page, None, 0, BatchFilter(words=(RARE_PIECE,))),
         "search, a word that is in none": partial(page, None, 0, BatchFilter(words=(NONE,))),
+        "search of one, a word that is in none": partial(page, OWNER, 0, BatchFilter(words=(NONE,))),
         "search, a model of none": partial(page, None, 0, BatchFilter(model=NONE)),
         "subscriptions of a client": lambda n: stores.subscriptions.jobs(OWNER, f"client-{n}", limit=PAGE),
         "subscription": lambda n: stores.subscriptions.add(OWNER, "new", job(n).id),
@@ -173,6 +193,14 @@ async def in_memory(waiting: int) -> dict[str, float]:
     return {"published and taken, in memory": await timed(there_and_back)}
 
 
+async def indexed(stores: Stores, new: int) -> dict[str, float]:
+    """What the server does in the background after so many jobs: microseconds a job, of those that are enough."""
+    index = HistoryIndex(stores.database, settled=SettledAlone(stores.database), rest=0.0)
+    began = time.perf_counter()
+    await index.catch_up()
+    return {"indexing of a job, in the background": (time.perf_counter() - began) * 1e6 / new} if new > LEAF else {}
+
+
 async def grown(
     desk: Desk, kind: str, sizes: Sequence[int], costs_of: Callable[[Desk, int], Awaitable[dict[str, float]]]
 ) -> Costs:
@@ -181,8 +209,10 @@ async def grown(
     there = 0
     for size in sizes:
         await asyncio.to_thread(desk.filler.add, kind, size - there)
-        there = size
-        for name, micros in (await costs_of(Desk(desk.stores, desk.filler), size)).items():
+        before, there = there, size
+        costs = await indexed(desk.stores, size - before) if kind == ENDED else {}
+        costs |= await costs_of(Desk(desk.stores, desk.filler), size)
+        for name, micros in costs.items():
             found.setdefault(name, {})[str(size)] = round(micros, 1)
     return found
 

@@ -18,7 +18,7 @@ from danqing.store.rows import job_values
 from tests.fakes.domain import a_job
 
 HISTORY_OWNERS, WAITING_OWNERS = 10, 100
-COMMON, RARE, NONE = "teapot", "unicorn", "basilisk"
+COMMON, RARE, RARE_PIECE, NONE = "teapot", "unicorn", "独角", "basilisk"
 RARE_EVERY = 20_000  # jobs; in fewer there is none
 MANY = 20_000  # rows
 _INDEXES = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'jobs' AND sql IS NOT NULL"
@@ -29,7 +29,8 @@ _JOBS = """
                       attempt_count, created_at, started_at, finished_at, turn)
     SELECT '{kind}-' || (1000000000 + n), 'owner-' || ({mixed} % {owners}),
            '{kind}-' || (1000000000 + n), '{state}', 0, {mixed}, 'tiny', 'text2img',
-           'a {common} on a table, number ' || n || CASE WHEN n % {rare_every} = 0 THEN ' with a {rare}' ELSE '' END,
+           'a {common} on a table, number ' || n
+           || CASE WHEN n % {rare_every} = 0 THEN ' with a {rare}, 一只{piece}兽' ELSE '' END,
            {request}, '[]', {attempts}, {at}, {at}, {at}, {turn} FROM numbers
 """
 _OF_NEW = "FROM jobs WHERE sequence > {newest}"
@@ -85,6 +86,7 @@ def _statements(dialect: str, kind: _Kind, newest: int, *, at: str, request: str
         "turn": turn,
         "common": COMMON,
         "rare": RARE,
+        "piece": RARE_PIECE,
         "rare_every": RARE_EVERY,
         "at": at,
         "request": request,

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 BUSY_CORES = 0.2  # of others: above that they show in what is measured
-PACKAGES = ("torch", "diffusers", "fastapi", "uvicorn", "celery", "litserve", "pillow", "isal")
+PACKAGES = ("torch", "diffusers", "fastapi", "uvicorn", "celery", "litserve", "pillow", "isal", "zlib-ng")
 
 
 class OthersMeter:

@@ -95,7 +95,8 @@ def _section(kept: Mapping[str, Any]) -> Iterator[str]:
             yield from _nested(name, value)
     for note in found.get("notes", ()):
         yield f"{note}\n"
-    for plot in sorted(PLOTS.glob(f"{kept['benchmark']}*.png")):
+    plots = (path for pattern in (".png", "-*.png") for path in PLOTS.glob(f"{kept['benchmark']}{pattern}"))
+    for plot in sorted(plots):
         yield f"![{kept['what']}](../{plot.relative_to(ROOT)})\n"
 
 

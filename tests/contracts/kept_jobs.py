@@ -67,6 +67,25 @@ class KeptJobsContract:
         assert await kept.artifact_bytes(None) == 7 + 2**40 + 9
         assert await kept.artifact_bytes("nobody") == 0
 
+    @pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+    async def test_pictures_of_many_jobs_are_added_up(
+        self, store: JobStore, kept: KeptJobs, monkeypatch: pytest.MonkeyPatch, at_once: int
+    ) -> None:
+        # Given jobs of several priorities, turns and states, each with a picture
+        for number in range(8):
+            job = await processing(store, owner="a" if number % 4 else "b", priority=number % 3 - 1)
+            picture = replace(an_original(job), size_bytes=10**number)
+            if number in (2, 7):
+                await store.generate(job.id, 1, [picture], [], NOW)
+            else:
+                await store.complete(job.id, 1, [picture], [], NOW)
+            if number == 7:
+                await store.fail(job.id, 1, LOST, NOW)
+        # Then those of one are added up, however many at a time
+        monkeypatch.setattr("danqing.store.kept_rows.SUMMED_AT_ONCE", at_once)
+        assert await kept.artifact_bytes("a") == 11_101_110
+        assert await kept.artifact_bytes("b") == 10_001
+
     async def test_pictures_that_jobs_start_from_are_named(self, store: JobStore, kept: KeptJobs) -> None:
         edit = a_request(mode=Mode.EDIT, input_images=(an_image("1"), an_image("2")), mask=an_image("3"))
         await store.add(a_job(owner="a", request=edit), NO_LIMIT)

@@ -35,6 +35,11 @@ class Admission:
         self._quotas = quotas
         self._per_owner = per_owner
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether anything is asked for a new job."""
+        return self._rates is not None or self._quotas is not None
+
     @asynccontextmanager
     async def of(self, jobs: Sequence[Job]) -> AsyncGenerator[Admitted]:
         """For new jobs of one owner, at least one. Raises RateLimited, QuotaExceeded or StorageFailure."""

@@ -25,7 +25,7 @@ Exclusive = Callable[[str], AbstractAsyncContextManager[bool]]
 
 
 @asynccontextmanager
-async def _alone(name: str) -> AsyncGenerator[bool]:
+async def alone(name: str) -> AsyncGenerator[bool]:
     """There is no other process."""
     yield True
 
@@ -77,7 +77,7 @@ class Janitor:
         self._now = now
         self._left_inputs: set[str] = set()  # of removed jobs; what a crash forgets, the next start finds
 
-    async def run(self, *, exclusive: Exclusive = _alone) -> None:
+    async def run(self, *, exclusive: Exclusive = alone) -> None:
         """Until it is cancelled. Returns at once where nothing is ever removed.
 
         exclusive: True inside for one of all processes at a time, by a name: two that add up and remove at once would

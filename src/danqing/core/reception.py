@@ -12,7 +12,15 @@ from danqing.core.attendance import Attendance
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import Caller
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import DanqingError, ModelNotReady, ParameterOutOfRange, QueueFull, ShuttingDown, TooManyJobs
+from danqing.core.errors import (
+    DanqingError,
+    ModelNotReady,
+    ParameterOutOfRange,
+    QueueFull,
+    ShuttingDown,
+    TooManyJobs,
+    Unavailable,
+)
 from danqing.core.events import StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.model_choice import model_for_edit
@@ -100,15 +108,29 @@ class Reception:
             return [await self._wanted(*each) for each in zip(orders, new, jobs, strict=True)]
 
     async def _taken(self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None) -> list[Job]:
-        if join is not Join.NONE:
-            equal = [await self._store.find_equal(job.owner, job.fingerprint, join) for job in new]
-            joined = [job for job in equal if job is not None]
-            if len(joined) == len(new):
-                for job in joined:
-                    self._witness.joined(job, "equal")
-                return joined
-        self._check_ready(waits=all(order.waits_for_model for order in orders))
-        return await self._moves.run(self._accept(orders, new, join, key))
+        # Storing looks for equal ones too: before it they are spared asking for limits, and pictures their way there.
+        looks_first = self._admission.has_limits or any(order.draft.staged for order in orders)
+        if looks_first and (joined := await self._joined(new, join)) is not None:
+            return joined
+        try:
+            self._check_ready(waits=all(order.waits_for_model for order in orders))
+            return await self._moves.run(self._accept(orders, new, join, key))
+        except Unavailable:
+            if (joined := await self._joined(new, join)) is None:
+                raise
+            return joined  # nothing is to be made
+
+    async def _joined(self, new: Sequence[Job], join: Join) -> list[Job] | None:
+        """The jobs that are there already, if each of these is."""
+        if join is Join.NONE:
+            return None
+        equal = [await self._store.find_equal(job.owner, job.fingerprint, join) for job in new]
+        joined = [job for job in equal if job is not None]
+        if len(joined) < len(new):
+            return None
+        for job in joined:
+            self._witness.joined(job, "equal")
+        return joined
 
     async def _wanted(self, order: Order, new: Job, job: Job) -> Job:
         """The job, or the new one if that which was to be joined is being cancelled just now, for all have left it."""

@@ -8,26 +8,25 @@ from sqlalchemy import (
     Connection,
     Integer,
     RowMapping,
-    Select,
     and_,
     bindparam,
     case,
     delete,
     insert,
-    literal_column,
     select,
     update,
 )
 
-from danqing.core.batches import Batch, BatchFilter
+from danqing.core.batches import Batch
 from danqing.core.types import Job
-from danqing.store import loading
-from danqing.store.batch_search import shows
+from danqing.store import history_counts, loading
+from danqing.store.prepared import Prepared
 from danqing.store.schema import batches, jobs
 
 MAX_BATCHES_PER_QUERY = 500
 MAX_OFFSET = 2**63 - 1  # a database can count no further
 MAX_SEQUENCE = MAX_OFFSET
+FAR = 1_000  # batches, which are passed over in an index as quickly as by their counts
 IS_THIS = and_(batches.c.id == bindparam("of_id"), batches.c.owner == bindparam("of_owner"))
 IS_SHOWN = and_(jobs.c.owner == batches.c.owner, jobs.c.batch_id == batches.c.id, jobs.c.sequence >= batches.c.sequence)
 
@@ -37,17 +36,9 @@ _SEQUENCES = select(batches.c.sequence).order_by(batches.c.sequence.desc())
 # What is passed over is counted off within the index, without a look at any row.
 PAGE = _SEQUENCES.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=BigInteger))
 OWNERS_PAGE = PAGE.where(IS_OWNERS)
+_IS_BEFORE = batches.c.sequence < bindparam("before", type_=BigInteger)
+PAGE_BEFORE, OWNERS_PAGE_BEFORE = PAGE.where(_IS_BEFORE), OWNERS_PAGE.where(_IS_BEFORE)
 OF_SEQUENCES = NEWEST.where(batches.c.sequence.in_(bindparam("sequences", expanding=True)))
-# A search goes through so many batches at a time, newest first; others read in between.
-_IS_OLDER = batches.c.sequence < bindparam("before", type_=BigInteger)
-SLICE = 1_000
-END_OF_SLICE = (
-    _SEQUENCES.where(_IS_OLDER).limit(literal_column("1", Integer)).offset(literal_column(str(SLICE - 1), Integer))
-)
-OWNERS_END_OF_SLICE = END_OF_SLICE.where(IS_OWNERS)
-IN_SLICE = _SEQUENCES.where(_IS_OLDER, batches.c.sequence >= bindparam("end", type_=BigInteger)).limit(
-    bindparam("most", type_=BigInteger)
-)
 OF_ID = NEWEST.where(batches.c.id == bindparam("of_id")).limit(1)
 OWNERS_OF_ID = NEWEST.where(IS_THIS)
 WHO_HAS_ID = select(batches.c.owner).where(batches.c.id == bindparam("of_id"))
@@ -58,10 +49,10 @@ SHOWN_IDS = (
     .order_by(jobs.c.batch_index, jobs.c.sequence)
 )
 
-INSERT_BATCH = insert(batches)
+INSERT_BATCH = Prepared(insert(batches))
 COUNT_WITH_NEW = batches.c.job_count + 1
 ANNOUNCED = bindparam("announced", type_=Integer)
-JOIN_BATCH = (
+JOIN_BATCH = Prepared(
     update(batches)
     .where(IS_THIS)
     .values(
@@ -81,30 +72,18 @@ def page(connection: Connection, owner: str | None, limit: int, offset: int) -> 
 
     A batch of which this version can read no job is left out.
     """
-    values = {"page_limit": limit, "page_offset": min(offset, MAX_OFFSET)}
-    statement = PAGE if owner is None else OWNERS_PAGE
-    found = connection.execute(statement, values if owner is None else {**values, "of_owner": owner})
+    before: int | None = None
+    if offset > FAR:
+        before, offset = history_counts.nearer(connection, owner, offset)
+    values: dict[str, object] = {"page_limit": limit, "page_offset": min(offset, MAX_OFFSET)}
+    if owner is not None:
+        values["of_owner"] = owner
+    if before is None:
+        found = connection.execute(PAGE if owner is None else OWNERS_PAGE, values)
+    else:
+        values["before"] = before
+        found = connection.execute(PAGE_BEFORE if owner is None else OWNERS_PAGE_BEFORE, values)
     return of_sequences(connection, list(found.scalars()))
-
-
-def search(
-    connection: Connection, owner: str | None, wanted: BatchFilter, before: int, most: int
-) -> tuple[list[int], int | None]:
-    """The sequences of the wanted ones of the next batches before this sequence, newest first, at most so many; and
-    before which to go on, None at the end.
-    """
-    whose: dict[str, object] = {} if owner is None else {"of_owner": owner}
-    ends = END_OF_SLICE if owner is None else OWNERS_END_OF_SLICE
-    end = connection.execute(ends, {"before": before, **whose}).scalar()
-    stretch = {"before": before, "end": 0 if end is None else end, "most": min(most, MAX_OFFSET)}
-    found = list(connection.execute(searching(owner, wanted), {**stretch, **whose}).scalars())
-    return found, found[-1] if len(found) == most else end
-
-
-def searching(owner: str | None, wanted: BatchFilter) -> Select[int]:
-    """The statement that looks for them."""
-    statement = IN_SLICE.where(shows(wanted, IS_SHOWN))
-    return statement if owner is None else statement.where(IS_OWNERS)
 
 
 def of_sequences(connection: Connection, sequences: Sequence[int]) -> list[Batch]:
@@ -135,10 +114,10 @@ def join(connection: Connection, job: Job, announced_size: int) -> None:
     """
     of = {"of_id": job.batch_id, "of_owner": job.owner}
     is_its_own = job.batch_id == job.id  # then there is no such batch yet, for the id is new
-    if not is_its_own and connection.execute(JOIN_BATCH, {**of, "announced": announced_size}).rowcount:
+    if not is_its_own and JOIN_BATCH.changed(connection, {**of, "announced": announced_size}):
         return
-    connection.execute(
-        INSERT_BATCH,
+    INSERT_BATCH.changed(
+        connection,
         {
             "id": job.batch_id,
             "owner": job.owner,

@@ -5,7 +5,7 @@ from functools import partial
 
 from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
 from danqing.core.errors import BatchNotFound
-from danqing.store import batch_rows
+from danqing.store import batch_rows, batch_search
 from danqing.store.database import Database
 
 
@@ -26,18 +26,20 @@ class SqlBatchStore:
 
     async def _found(self, owner: str | None, limit: int, offset: int, wanted: BatchFilter) -> Sequence[int]:
         """The sequences of those that are wanted. However many are looked at, other reads come in between."""
-        found, before = list[int](), batch_rows.MAX_SEQUENCE
-        while len(found) < limit:
+        found, begun_before = list[int](), set[int]()
+        before: int | None = batch_rows.MAX_SEQUENCE
+        while before is not None and len(found) < offset + limit:
             search = partial(
-                batch_rows.search, owner=owner, wanted=wanted, before=before, most=offset + limit - len(found)
+                batch_search.search, owner=owner, wanted=wanted, before=before, most=offset + limit - len(found)
             )
-            some, older = await self._database.read(search)
-            found += some[offset:]
-            offset = max(0, offset - len(some))
-            if older is None:
-                break
-            before = older
-        return found
+            step = await self._database.read(search)
+            before = step.before
+            # A batch that was begun before what was looked at is older than some that are still to be found.
+            begun_before |= step.batches
+            in_order = {sequence for sequence in begun_before if before is None or sequence >= before}
+            found += sorted(in_order, reverse=True)
+            begun_before -= in_order
+        return found[offset : offset + limit]
 
     async def batch(self, batch_id: str, owner: str | None) -> Batch:
         batch = await self._database.read(partial(batch_rows.find, batch_id=batch_id, owner=owner))

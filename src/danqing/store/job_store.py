@@ -11,6 +11,7 @@ from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.store import loading, moves, proofs, queries, submit_keys
+from danqing.store.at_hand import JobsAtHand
 from danqing.store.bookkeeping import Bookkeeping
 from danqing.store.database import Database
 from danqing.store.moves import Change, Refusal, Terms
@@ -26,17 +27,26 @@ _Move = Callable[[Connection], Change | None]
 
 class SqlJobStore:
     """Implements `core.ports.JobStore`. books: those of the same database. max_running_of_owner: a claim beyond it
-    answers None, where no queue of all those who claim sees to it.
+    answers None, where no queue of all those who claim sees to it. at_hand: where no other process writes; whoever
+    closes the database empties it.
 
     What a caller was promised is synced before it is answered; claims and give-backs are not where only a power cut can
     lose them, since that makes a job run again and nothing worse (`Bookkeeping.claims_last`).
     """
 
-    def __init__(self, database: Database, books: Bookkeeping, *, max_running_of_owner: int | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        books: Bookkeeping,
+        *,
+        max_running_of_owner: int | None = None,
+        at_hand: JobsAtHand | None = None,
+    ) -> None:
         self._database = database
         self._books = books
         self._max_running_of_owner = max_running_of_owner
         self._places = Places()
+        self._at_hand = at_hand
 
     async def add(
         self,
@@ -90,6 +100,8 @@ class SqlJobStore:
         return known
 
     async def get(self, job_id: str) -> Job:
+        if self._at_hand is not None and (known := self._at_hand.find(job_id)) is not None:
+            return known
         job = await self._database.read(partial(loading.find, job_id=job_id))
         if job is None:
             raise JobNotFound
@@ -176,3 +188,5 @@ class SqlJobStore:
     def _count(self, change: Change | None) -> None:
         if change is not None:
             self._books.moved(change.before, change.job.state)
+            if self._at_hand is not None:
+                self._at_hand.moved(change.job)

@@ -15,11 +15,14 @@ from sqlalchemy import (
     Integer,
     RowMapping,
     Select,
+    Tuple,
     and_,
     bindparam,
     delete,
     func,
+    literal_column,
     select,
+    tuple_,
     update,
 )
 
@@ -31,9 +34,22 @@ from danqing.store.schema import artifacts, batches, jobs
 
 log = structlog.get_logger(__name__)
 
+Place = tuple[int, int]  # priority and turn; several jobs may have one
+
 ROWS_AT_ONCE = 500
+SUMMED_AT_ONCE = 5_000  # jobs
 INPUT_NAME = re.compile(r"input-[0-9a-f]{64}\.png")
+# Others have no artifacts. In this order a job that moves on while they are summed counts twice rather than not at all.
+MADE = (JobState.GENERATED, JobState.COMPLETED, JobState.FAILED)
 FINAL = tuple(state.value for state in JobState if state.is_final)
+
+
+def _bound(name: str) -> Tuple:
+    return tuple_(
+        bindparam(f"{name}_priority", type_=Integer),
+        bindparam(f"{name}_turn", type_=BigInteger),
+    )
+
 
 NEXT = jobs.c.sequence > bindparam("after", type_=BigInteger)
 OLDEST = (
@@ -58,7 +74,25 @@ OF_OWNER = and_(in_states(*JobState), jobs.c.owner == bindparam("of_owner"))
 OWNERS_SOME = SOME.where(OF_OWNER, jobs.c.mode != Mode.TEXT2IMG.value)
 LAST_OF_OWNERS_SOME = select(func.max(OWNERS_SOME.subquery().c.sequence))
 BYTES = select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))
-OWNERS_BYTES = BYTES.join_from(artifacts, jobs, artifacts.c.job_id == jobs.c.id).where(OF_OWNER)
+_PLACE = tuple_(jobs.c.priority, jobs.c.turn)
+_AFTER_PLACE = _bound("after") < _PLACE
+_UP_TO_PLACE = _bound("last") >= _PLACE
+# Of one state each, as the indexes by owner begin with that, and in their order.
+_OF_STATE = {state: and_(in_states(state), jobs.c.owner == bindparam("of_owner"), _AFTER_PLACE) for state in MADE}
+OWNERS_PLACE = {
+    state: select(jobs.c.priority, jobs.c.turn)
+    .where(of_state)
+    .order_by(jobs.c.priority, jobs.c.turn)
+    .limit(literal_column("1", Integer))
+    .offset(bindparam("skipped", type_=Integer))
+    for state, of_state in _OF_STATE.items()
+}
+# A look for each job, and never one at all artifacts, however few PostgreSQL believes that there are.
+_BYTES_OF_JOB = select(func.sum(artifacts.c.size_bytes)).where(artifacts.c.job_id == jobs.c.id).scalar_subquery()
+OWNERS_REST = {
+    state: select(func.coalesce(func.sum(_BYTES_OF_JOB), 0)).where(of_state) for state, of_state in _OF_STATE.items()
+}
+OWNERS_BYTES = {state: rest.where(_UP_TO_PLACE) for state, rest in OWNERS_REST.items()}
 BEGIN_REMOVAL = update(artifacts).where(artifacts.c.job_id == bindparam("of_job")).values(missing=True)
 REMOVE = (
     delete(jobs)
@@ -74,6 +108,7 @@ SHOWS_IT = and_(
 LEAVE_BATCH = update(batches).where(SHOWS_IT).values(job_count=batches.c.job_count - 1, size=batches.c.size - 1)
 END_BATCH = delete(batches).where(SHOWS_IT, batches.c.job_count <= 0)
 MOST_SEQUENCE = 2**63 - 1
+FIRST_PLACE: Place = (-(2**31), -(2**63))
 
 
 def accepted_since(connection: Connection, moment: datetime) -> list[tuple[str, datetime]]:
@@ -110,11 +145,28 @@ def _ended_before(connection: Connection, moment: datetime, now: datetime, after
             yield row["id"]
 
 
-def artifact_bytes(connection: Connection, owner: str | None) -> int:
-    """Of all artifacts of this owner or, with None, of all."""
-    if owner is None:
-        return int(connection.execute(BYTES).scalar_one())
-    return int(connection.execute(OWNERS_BYTES, {"of_owner": owner}).scalar_one())
+def artifact_bytes(connection: Connection) -> int:
+    """Of all artifacts."""
+    return int(connection.execute(BYTES).scalar_one())
+
+
+def owners_artifact_bytes(
+    connection: Connection, owner: str, state: JobState, after: Place
+) -> tuple[int, Place | None]:
+    """Of those of some of an owner's jobs in this state, one of MADE, next after this place; and after which one to go
+    on, None at the end.
+    """
+    values: dict[str, object] = {"of_owner": owner, **_place("after", after)}
+    last = connection.execute(OWNERS_PLACE[state], {**values, "skipped": SUMMED_AT_ONCE - 1}).first()
+    if last is None:
+        return int(connection.execute(OWNERS_REST[state], values).scalar_one()), None
+    place: Place = (last[0], last[1])
+    some = connection.execute(OWNERS_BYTES[state], {**values, **_place("last", place)})
+    return int(some.scalar_one()), place
+
+
+def _place(name: str, place: Place) -> dict[str, int]:
+    return dict(zip((f"{name}_priority", f"{name}_turn"), place, strict=True))
 
 
 def input_names(connection: Connection, owner: str | None, after: int) -> tuple[set[str], int | None]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, RowMapping, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Job
-from danqing.store.rows import job_from
+from danqing.store.prepared import Prepared
+from danqing.store.rows import Row, job_from
 from danqing.store.schema import artifacts, attempts, jobs
 
 log = structlog.get_logger(__name__)
@@ -23,15 +24,20 @@ WITH_ARTIFACTS = (JobState.GENERATED.value, JobState.COMPLETED.value, JobState.F
 JOBS = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 ATTEMPTS = select(attempts).where(attempts.c.job_id.in_(bindparam("ids", expanding=True))).order_by(attempts.c.number)
 ARTIFACTS = select(artifacts).where(artifacts.c.job_id.in_(bindparam("ids", expanding=True))).order_by(artifacts.c.kind)
+JOB = Prepared(select(jobs).where(jobs.c.id == bindparam("of_job")))
+ITS_ATTEMPTS = Prepared(select(attempts).where(attempts.c.job_id == bindparam("of_job")).order_by(attempts.c.number))
+ITS_ARTIFACTS = Prepared(select(artifacts).where(artifacts.c.job_id == bindparam("of_job")).order_by(artifacts.c.kind))
 
 
 @dataclass(frozen=True)
 class JobRows:
-    """Everything that is stored of a job."""
+    """Everything that is stored of a job. Of one that another process moves between two looks, attempts that came later
+    are left out.
+    """
 
-    row: RowMapping
-    attempts: Sequence[RowMapping]
-    artifacts: Sequence[RowMapping]
+    row: Row
+    attempts: Sequence[Row]
+    artifacts: Sequence[Row]
 
     def job(self) -> Job:
         """Raises StorageFailure if this version cannot read it."""
@@ -48,8 +54,23 @@ class JobRows:
 
 def find(connection: Connection, job_id: str) -> Job | None:
     """The job of that id. Raises StorageFailure if this version cannot read it."""
-    rows = next(rows_of(connection, [job_id]), None)
+    rows = _rows_of_one(connection, job_id)
     return None if rows is None else rows.job()
+
+
+def find_readable(connection: Connection, job_id: str) -> Job | None:
+    """The job of that id; None also, which is logged, if this version cannot read it."""
+    rows = _rows_of_one(connection, job_id)
+    return None if rows is None else rows.job_or_none()
+
+
+def _rows_of_one(connection: Connection, job_id: str) -> JobRows | None:
+    of = {"of_job": job_id}
+    for row in JOB.rows(connection, of):
+        tried = ITS_ATTEMPTS.rows(connection, of) if row["attempt_count"] else ()
+        made = ITS_ARTIFACTS.rows(connection, of) if row["state"] in WITH_ARTIFACTS else ()
+        return JobRows(row, tried[: row["attempt_count"]], made)
+    return None
 
 
 def readable(connection: Connection, job_ids: Sequence[str]) -> list[Job]:
@@ -68,7 +89,6 @@ def rows_of(connection: Connection, job_ids: Sequence[str]) -> Iterator[JobRows]
         for job_id in chunk:
             if job_id in found:
                 row = found[job_id]
-                # Of a job that another process moves between two looks, what came later is left out.
                 yield JobRows(row, attempts_of[job_id][: row["attempt_count"]], artifacts_of[job_id])
 
 
@@ -76,8 +96,8 @@ def _by_job(
     connection: Connection,
     statement: Select[Any],  # of rows of any kind, with a column job_id
     job_ids: Sequence[str],
-) -> defaultdict[str, list[RowMapping]]:
-    found: defaultdict[str, list[RowMapping]] = defaultdict(list)
+) -> defaultdict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
     if job_ids:
         for row in connection.execute(statement, {"ids": job_ids}).mappings():
             found[row["job_id"]].append(row)

@@ -5,7 +5,7 @@ A move returns None, and has changed nothing, where the job is not in the state 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 
 import structlog
@@ -18,6 +18,7 @@ from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.store import batch_rows, loading, queries, submit_keys
 from danqing.store.bookkeeping import Bookkeeping
+from danqing.store.prepared import Prepared
 from danqing.store.rows import Values, adjustments_text, artifact_values, failure_values, job_values
 from danqing.store.schema import artifacts, attempts, jobs
 from danqing.store.turns import BEHIND_OTHERS, TURN
@@ -54,25 +55,27 @@ class Refusal(Enum):
     KEY_REUSED = "key reused"
 
 
-INSERT_JOB = insert(jobs).values(turn=TURN).returning(jobs.c.sequence, jobs.c.turn)
-INSERT_ATTEMPT = insert(attempts)
-INSERT_ARTIFACTS = insert(artifacts)
+INSERT_JOB = Prepared(insert(jobs).values(turn=TURN).returning(jobs.c.sequence, jobs.c.turn))
+INSERT_ATTEMPT = Prepared(insert(attempts))
+INSERT_ARTIFACT = Prepared(insert(artifacts))
 DELETE_ARTIFACTS = delete(artifacts).where(artifacts.c.job_id == bindparam("of_job"))
 NOTE_MISSING = update(artifacts).where(artifacts.c.name == bindparam("of_name"))
 # Where other processes write, too, the row that is looked at is nobody else's until the transaction ends.
-STATE = (
+_STATE = (
     select(jobs.c.state, jobs.c.attempt_count).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
 )
-OWNER = select(jobs.c.owner).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
-STATE_IN_ATTEMPT = STATE.where(
-    jobs.c.attempt_count == bindparam("of_attempt"), jobs.c.state.in_(state.value for state in queries.RUNNING)
+STATE = Prepared(_STATE)
+STATE_IN_ATTEMPT = Prepared(
+    _STATE.where(jobs.c.attempt_count == bindparam("of_attempt"), queries.in_states(*queries.RUNNING))
 )
+OWNER = select(jobs.c.owner).where(jobs.c.id == bindparam("of_job")).with_for_update(key_share=True)
 # What an UPDATE sets is named by the parameters it is executed with.
-MOVE = update(jobs).where(jobs.c.id == bindparam("of_job"), jobs.c.state == bindparam("from_state"))
-MOVE_OF_ATTEMPT = MOVE.where(jobs.c.attempt_count == bindparam("of_attempt"))
-CLAIM = MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(jobs.c.attempt_count)
-CLOSE_ATTEMPT = update(attempts).where(
-    attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt")
+_MOVE = update(jobs).where(jobs.c.id == bindparam("of_job"), jobs.c.state == bindparam("from_state"))
+MOVE = Prepared(_MOVE)
+MOVE_OF_ATTEMPT = Prepared(_MOVE.where(jobs.c.attempt_count == bindparam("of_attempt")))
+CLAIM = Prepared(_MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(jobs.c.attempt_count))
+CLOSE_ATTEMPT = Prepared(
+    update(attempts).where(attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt"))
 )
 UNCLAIM = (
     update(jobs)
@@ -121,8 +124,10 @@ def _found(job: Job) -> Change:
 
 def _insert(connection: Connection, job: Job, batch_size: int) -> Change:
     of = {"of_owner": job.owner, "of_priority": job.priority, "of_work": work_of(job.request)}
-    sequence, turn = connection.execute(INSERT_JOB, {**job_values(job), **of}).one()
-    job = replace(job, sequence=sequence, turn=turn)
+    placed: tuple[int, int] | None = INSERT_JOB.first(connection, {**job_values(job), **of})
+    if placed is None:  # an INSERT that raises nothing has inserted
+        raise StorageFailure
+    job = replace(job, sequence=placed[0], turn=placed[1], created_at=job.created_at.astimezone(UTC))
     batch_rows.join(connection, job, batch_size)
     return Change(job=job, before=None)
 
@@ -134,18 +139,18 @@ def claim(
     if max_running is not None and not _may_run(connection, books, job_id, max_running):
         return None
     move = _from_to(job_id, JobState.PENDING, JobState.PROCESSING)
-    number: int | None = connection.execute(CLAIM, {**move, "started_at": now}).scalar()
+    number: int | None = CLAIM.scalar(connection, {**move, "started_at": now})
     if number is None:
         return None
-    connection.execute(INSERT_ATTEMPT, {"job_id": job_id, "number": number, "worker": worker, "started_at": now})
-    job = loading.readable(connection, [job_id])
-    if not job:
+    INSERT_ATTEMPT.changed(connection, {"job_id": job_id, "number": number, "worker": worker, "started_at": now})
+    job = loading.find_readable(connection, job_id)
+    if job is None:
         if books.is_shared:  # a worker of a version that can read it may claim it
             unclaim(connection, job_id, number)
         else:  # nobody ever would
             fail_unread(connection, job_id, number, now)
         return None
-    return Change(job=job[0], before=JobState.PENDING)
+    return Change(job=job, before=JobState.PENDING)
 
 
 def unclaim(connection: Connection, job_id: str, attempt: int) -> None:
@@ -168,10 +173,10 @@ def generate(
     """processing → generated; the attempt goes on. adjustments are added to those that the job has already."""
     move = _from_to(job_id, JobState.PROCESSING, JobState.GENERATED)
     which = {"of_job": job_id, "of_attempt": attempt}
-    if connection.execute(STATE_IN_ATTEMPT, which).scalar() != JobState.PROCESSING.value:
+    if STATE_IN_ATTEMPT.scalar(connection, which) != JobState.PROCESSING.value:
         return None
     values = _with_adjustments(connection, job_id, adjustments)
-    if connection.execute(MOVE_OF_ATTEMPT, {**which, **move, **values}).rowcount != 1:
+    if MOVE_OF_ATTEMPT.changed(connection, {**which, **move, **values}) != 1:
         return None
     _insert_artifacts(connection, job_id, pictures)
     return _change(connection, job_id, JobState.PROCESSING)
@@ -237,10 +242,10 @@ def fail_unread(connection: Connection, job_id: str, attempt: int, now: datetime
 
 def cancel(connection: Connection, job_id: str, now: datetime) -> Change | None:
     """pending or processing → cancelled; a running attempt is closed without a failure."""
-    found = connection.execute(STATE, {"of_job": job_id}).first()
+    found: tuple[str, int] | None = STATE.first(connection, {"of_job": job_id})
     values: Values = {"finished_at": now}
-    if found is not None and found.state == JobState.PROCESSING.value:
-        before = _end_attempt(connection, job_id, found.attempt_count, JobState.CANCELLED, None, now, values)
+    if found is not None and found[0] == JobState.PROCESSING.value:
+        before = _end_attempt(connection, job_id, found[1], JobState.CANCELLED, None, now, values)
     else:
         before = _end_wait(connection, job_id, JobState.CANCELLED, values)
     return None if before is None else _change(connection, job_id, before)
@@ -256,8 +261,7 @@ def _fail(connection: Connection, job_id: str, attempt: int, failure: JobFailure
 def _end_wait(connection: Connection, job_id: str, after: JobState, values: Values) -> JobState | None:
     """Moves a pending job and returns the state before; None for one that does not wait."""
     move = _from_to(job_id, JobState.PENDING, after)
-    moved = connection.execute(MOVE, {**move, **values}).rowcount == 1
-    return JobState.PENDING if moved else None
+    return JobState.PENDING if MOVE.changed(connection, {**move, **values}) == 1 else None
 
 
 def _end_attempt(
@@ -273,19 +277,19 @@ def _end_attempt(
     an outdated attempt.
     """
     which: Values = {"of_job": job_id, "of_attempt": attempt}
-    state: str | None = connection.execute(STATE_IN_ATTEMPT, which).scalar()
+    state: str | None = STATE_IN_ATTEMPT.scalar(connection, which)
     if state is None:
         return None
     before = JobState(state)
-    if connection.execute(MOVE_OF_ATTEMPT, {**which, **_from_to(job_id, before, after), **values}).rowcount != 1:
+    if MOVE_OF_ATTEMPT.changed(connection, {**which, **_from_to(job_id, before, after), **values}) != 1:
         return None
-    connection.execute(CLOSE_ATTEMPT, {**which, "ended_at": now, **failure_values(failure)})
+    CLOSE_ATTEMPT.changed(connection, {**which, "ended_at": now, **failure_values(failure)})
     return before
 
 
 def _insert_artifacts(connection: Connection, job_id: str, pictures: Sequence[Artifact]) -> None:
-    if pictures:
-        connection.execute(INSERT_ARTIFACTS, [artifact_values(job_id, picture) for picture in pictures])
+    for picture in pictures:
+        INSERT_ARTIFACT.changed(connection, artifact_values(job_id, picture))
 
 
 def _with_adjustments(connection: Connection, job_id: str, adjustments: Sequence[str]) -> Values:

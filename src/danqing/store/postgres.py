@@ -13,6 +13,7 @@ from danqing.core.errors import StorageFailure
 from danqing.store.advisory_locks import exclusive, hold
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database
+from danqing.store.history_index import HistoryIndex
 from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_line import PostgresJobLine
 from danqing.store.job_store import SqlJobStore
@@ -23,6 +24,7 @@ from danqing.store.nodes import PostgresNodes
 from danqing.store.postgres_address import postgres_address
 from danqing.store.postgres_connections import Patience
 from danqing.store.postgres_database import PostgresDatabase, Threads
+from danqing.store.settled import SettledAmongMany
 from danqing.store.shared_secret import shared_secret
 from danqing.store.subscriptions import SqlSubscriptions
 
@@ -39,6 +41,7 @@ class PostgresStores:
     subscriptions: SqlSubscriptions
     kept: SqlKeptJobs
     issued_keys: SqlIssuedKeys
+    history_index: HistoryIndex
     line: PostgresJobLine
     nodes: PostgresNodes
 
@@ -76,6 +79,7 @@ class PostgresStores:
             subscriptions=SqlSubscriptions(used),
             kept=SqlKeptJobs(used, books),
             issued_keys=SqlIssuedKeys(used),
+            history_index=HistoryIndex(database, settled=SettledAmongMany(database)),
             line=PostgresJobLine(used),
             nodes=PostgresNodes(used),
         )

@@ -18,8 +18,8 @@ SESSION = (
     " set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)"
 )
 # That a process may hold at a time (`advisory_locks.py`), each over a connection of its own: on the database, the
-# janitor's, that of reconciling, and one of the sweeper's two.
-LOCKS_AT_ONCE = 4
+# janitor's, that of reconciling, that of indexing the history, and one of the sweeper's two.
+LOCKS_AT_ONCE = 5
 
 
 @dataclass(frozen=True, kw_only=True)

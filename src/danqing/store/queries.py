@@ -6,7 +6,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    RowMapping,
     and_,
     bindparam,
     exists,
@@ -22,10 +21,11 @@ from danqing.core.types import Job, age_of
 from danqing.store import loading
 from danqing.store.column_types import AnyText
 from danqing.store.loading import JobRows
+from danqing.store.prepared import Prepared
+from danqing.store.rows import Row
 from danqing.store.schema import artifacts, jobs
 
 RUNNING = (JobState.PROCESSING, JobState.GENERATED)
-UNFINISHED = tuple(state.value for state in (JobState.PENDING, *RUNNING))
 WITH_FINGERPRINT_AT_MOST = 20
 AFTER_HEX_DIGITS = "g"
 
@@ -51,8 +51,9 @@ EQUAL = (
     .order_by(jobs.c.sequence.desc())
     .limit(1)
 )
-EQUAL_ID = EQUAL.where(or_(jobs.c.state.in_(UNFINISHED), IS_COMPLETED_AND_THERE))
-EQUAL_ID_UNDER_WAY = EQUAL.where(jobs.c.state.in_(UNFINISHED))
+_UNDER_WAY = in_states(JobState.PENDING, *RUNNING)
+EQUAL_ID = Prepared(EQUAL.where(or_(_UNDER_WAY, IS_COMPLETED_AND_THERE)))
+EQUAL_ID_UNDER_WAY = Prepared(EQUAL.where(_UNDER_WAY))
 # Ordered and cut within the index, before any job is looked at: there may be many.
 WITH_FINGERPRINT = (
     select(jobs.c.sequence)
@@ -63,9 +64,11 @@ WITH_FINGERPRINT = (
 IDS = select(jobs.c.id).order_by(jobs.c.sequence.desc())
 IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT))
 OWNERS_IDS_WITH_FINGERPRINT = IDS.where(jobs.c.sequence.in_(WITH_FINGERPRINT.where(jobs.c.owner == bindparam("owner"))))
-PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.value)
-OWNERS_PENDING_COUNT = PENDING_COUNT.where(jobs.c.owner == bindparam("owner"))
-OWNERS_RUNNING_COUNT = select(func.count()).where(in_states(*RUNNING), jobs.c.owner == bindparam("owner"))
+_OWNERS = jobs.c.owner == bindparam("owner")
+_PENDING_COUNT = select(func.count()).where(jobs.c.state == JobState.PENDING.value)
+PENDING_COUNT = Prepared(_PENDING_COUNT)
+OWNERS_PENDING_COUNT = Prepared(_PENDING_COUNT.where(_OWNERS))
+OWNERS_RUNNING_COUNT = Prepared(select(func.count()).where(in_states(*RUNNING), _OWNERS))
 COUNTS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 AGES = select(jobs.c.id, jobs.c.attempt_count, jobs.c.state).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 KNOWN_IDS = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
@@ -90,7 +93,7 @@ def find_equal(connection: Connection, owner: str, fingerprint: str, join: Join 
     if join is Join.NONE:
         return None
     statement = EQUAL_ID if join is Join.ALSO_DONE else EQUAL_ID_UNDER_WAY
-    job_id = connection.execute(statement, {"owner": owner, "fingerprint": fingerprint}).scalar()
+    job_id = statement.scalar(connection, {"owner": owner, "fingerprint": fingerprint})
     return None if job_id is None else loading.find(connection, job_id)
 
 
@@ -109,7 +112,7 @@ def unfinished(connection: Connection) -> Sequence[Job]:
     return [rows.job() for rows in _unfinished_rows(connection)]
 
 
-def unreadable(connection: Connection) -> Sequence[RowMapping]:
+def unreadable(connection: Connection) -> Sequence[Row]:
     """The rows of pending and running jobs that this version cannot read; each is logged."""
     return [rows.row for rows in _unfinished_rows(connection) if rows.job_or_none() is None]
 
@@ -120,17 +123,17 @@ def _unfinished_rows(connection: Connection) -> Iterator[JobRows]:
 
 def count_pending(connection: Connection) -> int:
     """Number of pending jobs. Reads pending entries of one index only."""
-    return connection.execute(PENDING_COUNT).scalar_one()
+    return PENDING_COUNT.scalar(connection, {})
 
 
 def count_pending_of(connection: Connection, owner: str) -> int:
     """Number of an owner's pending jobs. Reads their entries of one index only."""
-    return connection.execute(OWNERS_PENDING_COUNT, {"owner": owner}).scalar_one()
+    return OWNERS_PENDING_COUNT.scalar(connection, {"owner": owner})
 
 
 def count_running_of(connection: Connection, owner: str) -> int:
     """Number of an owner's processing and generated jobs. Reads their entries of one index only."""
-    return connection.execute(OWNERS_RUNNING_COUNT, {"owner": owner}).scalar_one()
+    return OWNERS_RUNNING_COUNT.scalar(connection, {"owner": owner})
 
 
 def count_states(connection: Connection) -> Mapping[JobState, int]:

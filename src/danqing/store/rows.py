@@ -12,6 +12,7 @@ from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Attempt, GenerationRequest, Job, JobFailure, Lora, Mode
 
 Values = dict[str, object]
+Row = RowMapping | Mapping[str, Any]  # Any: what a column's type says
 
 
 def job_values(job: Job) -> Values:
@@ -66,7 +67,7 @@ def adjustments_text(adjustments: Sequence[str]) -> str:
     return _dump(list(adjustments))
 
 
-def job_from(row: RowMapping, attempts: Sequence[RowMapping], artifacts: Sequence[RowMapping]) -> Job:
+def job_from(row: Row, attempts: Sequence[Row], artifacts: Sequence[Row]) -> Job:
     """The job of a row. Raises JobUnreadable for one that this version cannot read, a newer version's for instance."""
     try:
         return Job(
@@ -141,7 +142,7 @@ def _metadata_from(text: str) -> Mapping[str, object]:
     return cast(dict[str, object], metadata)
 
 
-def _attempt_from(row: RowMapping) -> Attempt:
+def _attempt_from(row: Row) -> Attempt:
     return Attempt(
         number=row["number"],
         worker=row["worker"],
@@ -151,7 +152,7 @@ def _attempt_from(row: RowMapping) -> Attempt:
     )
 
 
-def _artifact_from(row: RowMapping) -> Artifact:
+def _artifact_from(row: Row) -> Artifact:
     return Artifact(
         kind=ArtifactKind(row["kind"]),
         name=row["name"],
@@ -162,7 +163,7 @@ def _artifact_from(row: RowMapping) -> Artifact:
     )
 
 
-def _failure_from(row: RowMapping) -> JobFailure | None:
+def _failure_from(row: Row) -> JobFailure | None:
     if row["failure_code"] is None:
         return None
     return JobFailure(code=row["failure_code"], message=row["failure_message"], retryable=row["failure_retryable"])

@@ -1,6 +1,7 @@
 """The tables of the store, for SQLite and PostgreSQL alike. Changing them needs a migration in `migrations/`."""
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -8,9 +9,11 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
+    event,
     false,
     text,
 )
@@ -112,6 +115,44 @@ batches = Table(
     Index("ix_batches_owner_sequence", "owner", "sequence"),
 )
 
+# Stretches of the history that are indexed for searches (`history_index.py`): of jobs by their sequences.
+history_parts = Table(
+    "history_parts",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("first", BigInteger, nullable=False),  # sequence
+    Column("size", Integer, nullable=False),  # sequences, whether there are jobs of them or not
+    Column("state", Text, nullable=False),  # `history_parts.PartState`
+    Index("ix_history_parts_first_size", "first", "size", unique=True),
+    sqlite_autoincrement=True,
+)
+
+history_terms = Table(
+    "history_terms",
+    metadata,
+    # Of the part and the term, see `history_parts.key_of`. No number of a row: SQLite has but one tree for it.
+    Column("key", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("jobs", LargeBinary, nullable=False),  # of the part that have the term: a bit each, the first lowest; zlib
+)
+
+# Batches in each stretch of `history_parts.LEAF` sequences in which no more come, by its first sequence: of everybody,
+# and of each owner who has some. Triggers count those off that go (`history_counts.py`).
+history_counts = Table(
+    "history_counts",
+    metadata,
+    Column("first", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("batches", Integer, nullable=False),
+)
+
+owner_history_counts = Table(
+    "owner_history_counts",
+    metadata,
+    Column("owner", AnyText, primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("batches", Integer, nullable=False),
+    Index("ix_owner_history_counts_first", "first"),
+)
+
 # Submits that named a key: one of the same owner with the same key and digest is a repetition.
 submit_keys = Table(
     "submit_keys",
@@ -154,3 +195,23 @@ code_compatibility = Table(
     metadata,
     Column("oldest_revision", Text, primary_key=True),
 )
+
+# What is counted of batches is counted off where they go, whichever version's code removes them.
+_COUNT_OFF = """
+    UPDATE history_counts SET batches = batches - 1 WHERE first = OLD.sequence / 2048 * 2048;
+    UPDATE owner_history_counts SET batches = batches - 1
+    WHERE owner = OLD.owner AND first = OLD.sequence / 2048 * 2048;
+"""
+for _dialect, _statement in (
+    ("sqlite", f"CREATE TRIGGER batch_goes AFTER DELETE ON batches BEGIN {_COUNT_OFF} END"),
+    (
+        "postgresql",
+        "CREATE FUNCTION count_batch_off() RETURNS trigger LANGUAGE plpgsql AS $$"
+        f" BEGIN {_COUNT_OFF} RETURN NULL; END $$",
+    ),
+    (
+        "postgresql",
+        "CREATE TRIGGER batch_goes AFTER DELETE ON batches FOR EACH ROW EXECUTE FUNCTION count_batch_off()",
+    ),
+):
+    event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))

@@ -9,12 +9,15 @@ from typing import Self
 
 from danqing.core.errors import StorageFailure
 from danqing.core.studio import utc_now
+from danqing.store.at_hand import JobsAtHand
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database
+from danqing.store.history_index import HistoryIndex
 from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.job_store import SqlJobStore
 from danqing.store.kept_jobs import SqlKeptJobs
 from danqing.store.one_writer import OneWriter
+from danqing.store.settled import SettledAlone
 from danqing.store.sqlite_database import SqliteDatabase
 from danqing.store.subscriptions import SqlSubscriptions
 
@@ -24,11 +27,13 @@ class SqliteStores:
     """Made by `open`; the data directory's lock must be held until they are closed."""
 
     database: SqliteDatabase
+    at_hand: JobsAtHand
     jobs: SqlJobStore
     batches: SqlBatchStore
     subscriptions: SqlSubscriptions
     kept: SqlKeptJobs
     issued_keys: SqlIssuedKeys
+    history_index: HistoryIndex
 
     @classmethod
     def open(
@@ -50,16 +55,19 @@ class SqliteStores:
         except StorageFailure:
             database.close()
             raise
-        used = around(database)
+        used, at_hand = around(database), JobsAtHand()
         return cls(
             database=database,
-            jobs=SqlJobStore(used, books),
+            at_hand=at_hand,
+            jobs=SqlJobStore(used, books, at_hand=at_hand),
             batches=SqlBatchStore(used),
             subscriptions=SqlSubscriptions(used),
-            kept=SqlKeptJobs(used, books),
+            kept=SqlKeptJobs(used, books, at_hand=at_hand),
             issued_keys=SqlIssuedKeys(used),
+            history_index=HistoryIndex(database, settled=SettledAlone(database)),
         )
 
     async def close(self) -> None:
         """Finishes the calls under way and closes the file; later calls raise StorageFailure. Twice is fine."""
         await asyncio.to_thread(self.database.close)
+        self.at_hand.forget()

@@ -143,6 +143,7 @@ async def open_api(
         )
         await stack.enter_async_context(running(reconciling, name="reconciling"))
         await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
+        await stack.enter_async_context(stores.kept_indexed())
         await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
         await stack.enter_async_context(runtime.services.machine_log.kept_going())
         stack.push_async_callback(runtime.halt)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from danqing.core.keeping import KeptJobs
 from danqing.core.ports import BatchStore, JobStore, Subscriptions
 from danqing.core.shared_store import JobAges, JobLine, Nodes
 from danqing.store.database import Database
+from danqing.store.history_index import HistoryIndex
 from danqing.store.server_secret import server_secret
 from danqing.store.sqlite import SqliteStores
 from danqing.wiring.part_failures import reason_of, says_no
@@ -47,10 +48,25 @@ class Stores:
     subscriptions: Subscriptions
     kept: KeptJobs
     issued_keys: IssuedKeys
+    history_index: HistoryIndex
     secret: Callable[[], Awaitable[bytes]]
     """What signs addresses and keys fingerprints, the same for all processes, drawn at the first call."""
     close: Callable[[], Awaitable[None]]
     shared: Shared | None = None
+
+    @asynccontextmanager
+    async def kept_indexed(self) -> AsyncGenerator[None]:
+        """Inside, the history is indexed, by one of all processes at a time."""
+        run = self.history_index.run
+        indexing = asyncio.create_task(
+            run() if self.shared is None else run(exclusive=self.shared.exclusive), name="history-index"
+        )
+        try:
+            yield
+        finally:
+            indexing.cancel()
+            with suppress(asyncio.CancelledError):
+                await indexing
 
 
 @asynccontextmanager
@@ -77,6 +93,7 @@ async def open_stores(
                 subscriptions=stores.subscriptions,
                 kept=stores.kept,
                 issued_keys=stores.issued_keys,
+                history_index=stores.history_index,
                 secret=secret,
                 close=stores.close,
             )
@@ -94,6 +111,7 @@ async def open_stores(
                 subscriptions=postgres.subscriptions,
                 kept=postgres.kept,
                 issued_keys=postgres.issued_keys,
+                history_index=postgres.history_index,
                 secret=postgres.secret,
                 close=postgres.close,
                 shared=Shared(line=postgres.line, nodes=postgres.nodes, exclusive=postgres.exclusive),

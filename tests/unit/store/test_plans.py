@@ -7,7 +7,21 @@ import pytest
 from sqlalchemy import Select, select
 
 from danqing.core.batches import BatchFilter
-from danqing.store import batch_rows, loading, places, queries, schema, submit_keys, subscriptions
+from danqing.core.states import JobState
+from danqing.store import (
+    batch_rows,
+    batch_search,
+    history_counts,
+    history_index,
+    history_parts,
+    kept_rows,
+    loading,
+    places,
+    queries,
+    schema,
+    submit_keys,
+    subscriptions,
+)
 from danqing.store.sqlite import SqliteStores
 from danqing.store.turns import TURN
 from tests.fakes.domain import NOW
@@ -25,7 +39,10 @@ PREFIX = {"first": "ab", "after": "abg"}
 PAGE = {"page_limit": 20, "page_offset": 9980}
 CLIENT = {"owner": "a", "client": "b"}
 WANTED = BatchFilter(words=("cat",), promising=True)
-SLICE = {"before": 9000, "end": 8000, "most": 20}
+SLICE = {"before": 9000, "end": 8000}
+LEAF = {"of_first": 8000, "of_end": 9000}
+KEPT = {"of_owner": "a", "after_priority": 0, "after_turn": 1}
+BY_SEQUENCE = ["INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
 @pytest.mark.parametrize(
@@ -45,8 +62,8 @@ SLICE = {"before": 9000, "end": 8000, "most": 20}
         ),
         (places.MEASURE, {}, [f"COVERING INDEX {BY_STATE} (state=?)", "SCAN (subquery-3)", "SCAN anon_1"]),
         (queries.UNFINISHED_IDS, {}, [f"{BY_STATE} (state=?)"]),
-        (queries.PENDING_COUNT, {}, [f"{BY_STATE} (state=?)"]),
-        (queries.OWNERS_PENDING_COUNT, {"owner": "a"}, [f"{BY_OWNER} (state=? AND owner=?)"]),
+        (queries.PENDING_COUNT.statement, {}, [f"{BY_STATE} (state=?)"]),
+        (queries.OWNERS_PENDING_COUNT.statement, {"owner": "a"}, [f"{BY_OWNER} (state=? AND owner=?)"]),
         (
             select(TURN),
             {"of_owner": "a", "of_priority": 0, "of_work": 1},
@@ -63,12 +80,12 @@ SLICE = {"before": 9000, "end": 8000, "most": 20}
         (queries.KNOWN_IDS, {"ids": ["a", "b"]}, ["sqlite_autoindex_jobs_1 (id=?)"]),
         (queries.ARTIFACT_NAMES, {"ids": ["a", "b"]}, [f"{ARTIFACTS_OF} (job_id=?)"]),
         (
-            queries.EQUAL_ID_UNDER_WAY,
+            queries.EQUAL_ID_UNDER_WAY.statement,
             {"owner": "a", "fingerprint": "b"},
             [f"{BY_FINGERPRINT} (fingerprint=? AND owner=?)"],
         ),
         (
-            queries.EQUAL_ID,
+            queries.EQUAL_ID.statement,
             {"owner": "a", "fingerprint": "b"},
             [
                 f"{BY_FINGERPRINT} (fingerprint=? AND owner=?)",
@@ -78,6 +95,9 @@ SLICE = {"before": 9000, "end": 8000, "most": 20}
         ),
         (queries.IDS_WITH_FINGERPRINT, PREFIX, WAYS_OF_PREFIX),
         (queries.OWNERS_IDS_WITH_FINGERPRINT, {**PREFIX, "owner": "a"}, WAYS_OF_PREFIX),
+        (loading.JOB.statement, {"of_job": "a"}, ["sqlite_autoindex_jobs_1 (id=?)"]),
+        (loading.ITS_ATTEMPTS.statement, {"of_job": "a"}, ["sqlite_autoindex_attempts_1 (job_id=?)"]),
+        (loading.ITS_ARTIFACTS.statement, {"of_job": "a"}, [f"{ARTIFACTS_OF} (job_id=?)"]),
         (loading.JOBS, {"ids": ["a", "b"]}, ["sqlite_autoindex_jobs_1 (id=?)"]),
         (loading.ATTEMPTS, {"ids": ["a", "b"]}, ["sqlite_autoindex_attempts_1 (job_id=?)"]),
         (loading.ARTIFACTS, {"ids": ["a", "b"]}, [f"{ARTIFACTS_OF} (job_id=?)"]),
@@ -88,25 +108,59 @@ SLICE = {"before": 9000, "end": 8000, "most": 20}
             ["COVERING INDEX ix_batches_owner_sequence (owner=?)"],
         ),
         (batch_rows.OF_SEQUENCES, {"sequences": [1, 2]}, ["ix_batches_sequence (sequence=?)"]),
-        (batch_rows.END_OF_SLICE, {"before": 9}, ["COVERING INDEX ix_batches_sequence (sequence<?)"]),
+        (batch_rows.PAGE_BEFORE, {**PAGE, "before": 9}, ["COVERING INDEX ix_batches_sequence (sequence<?)"]),
         (
-            batch_rows.OWNERS_END_OF_SLICE,
-            {"before": 9, "of_owner": "a"},
+            batch_rows.OWNERS_PAGE_BEFORE,
+            {**PAGE, "before": 9, "of_owner": "a"},
             ["COVERING INDEX ix_batches_owner_sequence (owner=? AND sequence<?)"],
         ),
+        (history_counts.NEWER, {"of_first": 9}, ["COVERING INDEX ix_batches_sequence (sequence>?)"]),
         (
-            batch_rows.searching(None, WANTED),
-            SLICE,
-            ["ix_batches_sequence (sequence>? AND sequence<?)", f"{BY_BATCH} (batch_id=? AND owner=? AND sequence>?)"],
+            history_counts.OWNERS_NEWER,
+            {"of_first": 9, "of_owner": "a"},
+            ["COVERING INDEX ix_batches_owner_sequence (owner=? AND sequence>?)"],
         ),
         (
-            batch_rows.searching("a", WANTED),
-            {**SLICE, "of_owner": "a"},
+            kept_rows.OWNERS_PLACE[JobState.COMPLETED],
+            {**KEPT, "skipped": 9},
+            [f"COVERING INDEX {BY_OWNER} (state=? AND owner=? AND (priority,turn)>(?,?))"],
+        ),
+        (
+            kept_rows.OWNERS_BYTES[JobState.COMPLETED],
+            {**KEPT, "last_priority": 0, "last_turn": 9},
             [
-                "ix_batches_owner_sequence (owner=? AND sequence>? AND sequence<?)",
-                f"{BY_BATCH} (batch_id=? AND owner=? AND sequence>?)",
+                f"{BY_OWNER} (state=? AND owner=? AND (priority,turn)>(?,?) AND (priority,turn)<(?,?))",
+                f"{ARTIFACTS_OF} (job_id=?)",
             ],
         ),
+        (history_counts.COUNTS, {}, ["SCAN history_counts"]),  # a row for thousands of batches
+        (
+            history_counts.OWNERS_COUNTS,
+            {"of_owner": "a"},
+            ["SCAN history_counts", "sqlite_autoindex_owner_history_counts_1 (owner=? AND first=?) LEFT-JOIN"],
+        ),
+        (history_counts.TO_COUNT, LEAF, ["ix_batches_sequence (sequence>? AND sequence<?)"]),
+        (batch_search.END_OF_SLICE, SLICE, BY_SEQUENCE),
+        (batch_search.fitting(batch_search.IN_SLICE, None, WANTED), {**SLICE, "most": 20}, BY_SEQUENCE),
+        (
+            batch_search.fitting(batch_search.IN_SLICE, "a", WANTED),
+            {**SLICE, "most": 20, "of_owner": "a"},
+            BY_SEQUENCE,
+        ),
+        (
+            batch_search.fitting(batch_search.AMONG, "a", WANTED),
+            {"sequences": [1, 2], "of_owner": "a"},
+            ["INTEGER PRIMARY KEY (rowid=?)"],
+        ),
+        (
+            batch_search.SHOWING,
+            {"sequences": [1, 2]},
+            ["INTEGER PRIMARY KEY (rowid=?)", f"{BATCH_OF} (id=? AND owner=?)"],
+        ),
+        (history_index.ROWS, {"after": 8000, "end": 9000, "rows": 64}, BY_SEQUENCE),
+        (history_parts.OLDER, {"before": 9000, "most": 32}, ["ix_history_parts_first_size (first<?)"]),
+        (history_parts.OF_KEYS, {"keys": [1, 2]}, ["INTEGER PRIMARY KEY (rowid=?)"]),
+        (history_parts.AMONG, {"first_key": 1, "end_key": 2}, BY_SEQUENCE),
         (batch_rows.OF_ID, {"of_id": "a"}, [f"{BATCH_OF} (id=?)"]),
         (batch_rows.OWNERS_OF_ID, {"of_id": "a", "of_owner": "b"}, [f"{BATCH_OF} (id=? AND owner=?)"]),
         (

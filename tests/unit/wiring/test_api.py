@@ -37,6 +37,7 @@ async def test_several_share_jobs_and_a_data_dir_and_have_no_devices(settings: S
     async with open_runtime(settings) as first, open_runtime(settings) as second:
         # Given two of them, and no node
         assert first.devices == ()
+        assert "history-index" in {task.get_name() for task in asyncio.all_tasks()}
         assert not second.studio.pool_status().model_loaded
         # When a job comes to the one, then it is accepted, and the other knows it
         job = await first.studio.submit(ORDER)

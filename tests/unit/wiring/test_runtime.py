@@ -1,5 +1,6 @@
 """The parts put together and running, and what a start that cannot be looks like."""
 
+import asyncio
 import math
 from pathlib import Path
 
@@ -9,10 +10,17 @@ from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDown, StorageFailure, TooManyJobs
 from danqing.core.studio import Order
 from danqing.core.types import RequestDraft
+from danqing.store.history_parts import LEAF
+from danqing.store.sqlite import SqliteStores
 from danqing.wiring import open_runtime
+from danqing.wiring.stores import DATABASE_NAME
 from danqing.workers.factory import EngineFactory
+from tests.fakes.domain import NO_LIMIT, a_job
+from tests.unit.store.files import ask, tamper
 from tests.zoo.engines import Zoo
 from tests.zoo.house import until_progress
+
+DEADLINE_S = 30.0
 
 
 def settings(folder: Path, **others: object) -> Settings:
@@ -21,6 +29,23 @@ def settings(folder: Path, **others: object) -> Settings:
 
 def zoo_engine(folder: Path, *, load: str = "fine") -> EngineFactory:
     return EngineFactory(target="tests.zoo.engines:build_zoo", argument=Zoo(folder=folder, load=load))
+
+
+async def test_the_history_is_indexed_meanwhile(tmp_path: Path) -> None:
+    # Given a file with a job of long ago, and one that came after many others
+    here = settings(tmp_path)
+    here.data_dir.mkdir()
+    path = here.data_dir / DATABASE_NAME
+    for _ in range(2):
+        stores = SqliteStores.open(path)
+        await stores.jobs.add(a_job(), NO_LIMIT)
+        await stores.close()
+        tamper(path, "UPDATE sqlite_sequence SET seq = ? WHERE name = 'jobs'", LEAF)
+    # When a server has run on it for a while, then the older one is in the index
+    async with open_runtime(here, engine=zoo_engine(tmp_path)):
+        async with asyncio.timeout(DEADLINE_S):
+            while ask(path, "SELECT first FROM history_parts WHERE state = 'whole'") != [(0,)]:  # noqa: ASYNC110 - it is another thread's doing
+                await asyncio.sleep(0.05)
 
 
 async def test_pictures_can_be_asked_for_once_a_worker_is_ready_and_not_after_stopping(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.dialects.openai.errors import failure_of
 from danqing.dialects.openai.picture_files import PictureFile
-from danqing.dialects.openai.pictures import converted
+from danqing.dialects.openai.pictures import STORED_AS, converted
 from danqing.dialects.openai.schemas import OutputFormat, Picture
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of
 from danqing.http.picture_links import PictureLinks
 from danqing.http.pictures import read_picture
+
+_SMALL_BYTES = 256 * 1024  # to change threads twice takes longer than these take as base64
 
 
 async def handed_over(
@@ -39,7 +41,9 @@ async def handed_over(
 async def picture_base64(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> str:
     """Of a completed job. Raises ArtifactNotFound."""
     content = await picture_bytes(artifacts, job, output_format, compression)
-    return await asyncio.to_thread(lambda: base64.b64encode(content).decode("ascii"))
+    if len(content) <= _SMALL_BYTES:
+        return _base64(content)
+    return await asyncio.to_thread(_base64, content)
 
 
 async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> bytes:
@@ -48,7 +52,13 @@ async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: Outpu
     if original is None:
         raise ArtifactNotFound
     content = await read_picture(artifacts, original.name)
+    if output_format == STORED_AS:
+        return content
     return await asyncio.to_thread(converted, content, output_format, compression)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def _url(links: PictureLinks, job: Job, delivery: Delivery, base_url: str) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from danqing.dialects.openai.schemas import OutputFormat
 
+STORED_AS: OutputFormat = "png"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _MAX_COMMENT_BYTES = 60_000  # EXIF in JPEG ends at 64 KiB
 _FULL_COLOUR_QUALITY = 90  # of JPEG; from there on colours are stored at full resolution
@@ -17,7 +18,7 @@ _SHRINK_BOTH_WAYS = 2
 
 def converted(png: bytes, output_format: OutputFormat, compression: int) -> bytes:
     """A stored original. compression: 0 to 100, as OpenAI has it: 100 is the best quality."""
-    if output_format == "png":
+    if output_format == STORED_AS:
         return png
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         image.load()

@@ -21,7 +21,7 @@ from tests.unit.store.postgres import opening_process
 from tests.unit.store.postgres.asking import ask
 
 ROOT = Path(__file__).parents[4]
-# All that describes a table: columns with their types, collations and defaults; constraints; indexes.
+# All that describes a table: columns with their types, collations and defaults; constraints; indexes; triggers.
 COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), l.collname, a.attnotnull, a.attidentity,
            pg_get_expr(d.adbin, d.adrelid)
@@ -35,6 +35,11 @@ CONSTRAINTS = """
     WHERE c.relnamespace = 'public'::regnamespace
 """
 INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+TRIGGERS = "SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal"
+FUNCTIONS = r"""
+    SELECT proname, regexp_replace(pg_get_functiondef(oid), '\s+', ' ', 'g') FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace
+"""
 ALEMBICS = "danqing_alembic_version"
 
 
@@ -56,7 +61,7 @@ def engine(empty: str) -> Iterator[Engine]:
 
 def schema(url: str) -> set[tuple[object, ...]]:
     """Without the order of columns, in which those that came later come last."""
-    rows = [row for sql in (COLUMNS, CONSTRAINTS, INDEXES) for row in ask(url, sql)]
+    rows = [row for sql in (COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, FUNCTIONS) for row in ask(url, sql)]
     return {row for row in rows if row[0] != ALEMBICS}
 
 
@@ -67,7 +72,7 @@ def test_the_migrated_schema_is_the_schema_of_the_code(url: str, empty: str, eng
         shared_metadata.create_all(connection)
     # Then they are alike
     assert schema(url) == schema(empty)
-    assert {"jobs", "nodes", "server_secrets"} <= {row[0] for row in schema(url)}
+    assert {"jobs", "nodes", "server_secrets", "count_batch_off"} <= {row[0] for row in schema(url)}
 
 
 async def test_opening_again_changes_nothing(url: str) -> None:

@@ -6,8 +6,14 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from danqing.core.batches import BatchFilter
+from danqing.core.states import JobState
 from danqing.store import (
     batch_rows,
+    batch_search,
+    history_counts,
+    history_index,
+    history_parts,
+    kept_rows,
     line_claims,
     line_rows,
     loading,
@@ -38,13 +44,16 @@ MORE = (
     "INSERT INTO attempts SELECT id, 1, 'w', now() FROM jobs WHERE sequence % 10 = 0",
     "INSERT INTO artifacts SELECT id, 'original', id, 'image/png', 1, 1, 1 FROM jobs WHERE sequence % 10 = 0",
     "INSERT INTO submit_keys SELECT owner, id, '0', '[]', now() FROM jobs WHERE sequence % 10 = 0",
+    "INSERT INTO history_terms SELECT n, '' FROM generate_series(1, 100000) AS n",
+    "INSERT INTO owner_history_counts SELECT 'owner-' || n % 50, n / 50 * 2048, 1 FROM generate_series(1, 100000) AS n",
     "ANALYZE",
 )
 LINE = {"of_model": "tiny", "most": 32, "unread": ["job-6"]}
 CLAIM = {**LINE, "of_worker": "w", "now": NOW, "passed_over": ["owner-1"], "max_running": 2}
 OWNER = {"of_owner": "owner-1", "of_priority": 0, "of_work": 1}
 WANTED = BatchFilter(words=("cat",), promising=True)
-SLICE = {"before": 9000, "end": 8000, "most": 20}
+KEPT = {"of_owner": "owner-1", "after_priority": 0, "after_turn": 1}
+SLICE = {"before": 9000, "end": 8000}
 PAGE = {"page_limit": 20, "page_offset": 980}
 
 
@@ -75,13 +84,13 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
         (line_claims.CLAIMED_AT, {"of_worker": "w", "now": NOW}),
         (line_claims.WAITING_STILL, {"ids": ["job-3"]}),
         (moves.OWNER, {"of_job": "job-3"}),
-        (moves.STATE, {"of_job": "job-3"}),
-        (moves.STATE_IN_ATTEMPT, {"of_job": "job-3", "of_attempt": 1}),
+        (moves.STATE.statement, {"of_job": "job-3"}),
+        (moves.STATE_IN_ATTEMPT.statement, {"of_job": "job-3", "of_attempt": 1}),
         (select(TURN), OWNER),
         (places.BEFORE, {"priority": 0, "turn": 1, "sequence": 1}),
-        (queries.OWNERS_PENDING_COUNT, {"owner": "owner-1"}),
-        (queries.EQUAL_ID, {"owner": "owner-1", "fingerprint": "abcdef"}),
-        (queries.EQUAL_ID_UNDER_WAY, {"owner": "owner-1", "fingerprint": "abcdef"}),
+        (queries.OWNERS_PENDING_COUNT.statement, {"owner": "owner-1"}),
+        (queries.EQUAL_ID.statement, {"owner": "owner-1", "fingerprint": "abcdef"}),
+        (queries.EQUAL_ID_UNDER_WAY.statement, {"owner": "owner-1", "fingerprint": "abcdef"}),
         (queries.IDS_WITH_FINGERPRINT, {"first": "abcdef", "after": "abcdeg"}),
         (queries.AGES, {"ids": ["job-3"]}),
         (queries.ARTIFACT_NAMES, {"ids": ["job-3"]}),
@@ -93,17 +102,31 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
         (batch_rows.PAGE, PAGE),
         (batch_rows.OWNERS_PAGE, {**PAGE, "of_owner": "owner-1"}),
         (batch_rows.OF_SEQUENCES, {"sequences": [1, 2]}),
-        (batch_rows.END_OF_SLICE, {"before": 9000}),
-        (batch_rows.OWNERS_END_OF_SLICE, {"before": 9000, "of_owner": "owner-1"}),
-        (batch_rows.searching(None, WANTED), SLICE),
-        (batch_rows.searching("owner-1", WANTED), {**SLICE, "of_owner": "owner-1"}),
+        (batch_rows.PAGE_BEFORE, {**PAGE, "before": 9000}),
+        (batch_rows.OWNERS_PAGE_BEFORE, {**PAGE, "before": 9000, "of_owner": "owner-1"}),
+        (kept_rows.OWNERS_PLACE[JobState.COMPLETED], {**KEPT, "skipped": 9}),
+        (
+            kept_rows.OWNERS_BYTES[JobState.COMPLETED],
+            {**KEPT, "last_priority": 0, "last_turn": 9},
+        ),
+        (history_counts.OWNERS_NEWER, {"of_first": 299_000, "of_owner": "owner-1"}),
+        (history_counts.TO_COUNT, {"of_first": 8000, "of_end": 9000}),
+        (history_counts.FORGET_OWNERS, {"of_first": 8000, "of_end": 9000}),
+        (batch_search.END_OF_SLICE, SLICE),
+        (batch_search.fitting(batch_search.IN_SLICE, None, WANTED), {**SLICE, "most": 20}),
+        (batch_search.fitting(batch_search.IN_SLICE, "owner-1", WANTED), {**SLICE, "most": 20, "of_owner": "owner-1"}),
+        (batch_search.fitting(batch_search.AMONG, "owner-1", WANTED), {"sequences": [1, 2], "of_owner": "owner-1"}),
+        (batch_search.SHOWING, {"sequences": [1, 2]}),
+        (history_index.ROWS, {"after": 8000, "end": 9000, "rows": 64}),
+        (history_parts.OF_KEYS, {"keys": [1, 2]}),
+        (history_parts.AMONG, {"first_key": 1, "end_key": 2}),
         (batch_rows.OF_ID, {"of_id": "job-3"}),
         (batch_rows.SHOWN_IDS, {"sequences": [1, 2]}),
         (subscriptions.OF_CLIENT, {"owner": "owner-1", "client": "c", "newest": 9}),
         # What the database itself does for each job that goes.
         (select(schema.subscriptions).where(schema.subscriptions.c.job_id == bindparam("of_job")), {"of_job": "job-3"}),
         (line_rows.RUNNING_OF_OWNERS, {}),
-        (queries.OWNERS_RUNNING_COUNT, {"owner": "owner-1"}),
+        (queries.OWNERS_RUNNING_COUNT.statement, {"owner": "owner-1"}),
         (nodes.ORPHANS, {"most": 100}),
         (nodes.HELD, {"of_node": "a"}),
         (nodes.WHERE_THEY_ARE, {"ids": ["job-3"]}),
