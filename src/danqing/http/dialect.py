@@ -1,8 +1,9 @@
 """What a dialect is to the rest of the house: a value that `app.py` mounts. One wire API each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -104,16 +105,30 @@ class Dialect:
     open_paths: tuple[str, ...] = ()
     root: Mapping[str, object] | None = None
 
-    def covers(self, path: str) -> bool:
-        """Whether it answers for path, unless another one's prefix is longer."""
-        return self.match_length(path) >= 0
-
-    def match_length(self, path: str) -> int:
-        """Length of the longest own prefix that covers path, -1 if none does."""
-        return max((len(p) for p in self.prefixes if path == p or path.startswith(f"{p}/")), default=-1)
+    @cached_property
+    def covers(self) -> Callable[[str], bool]:
+        """Whether it answers for a path, unless another one's prefix is longer."""
+        own = DialectsByPath((self,))
+        return lambda path: own.of(path) is not None
 
 
-def dialect_of(path: str, dialects: tuple[Dialect, ...]) -> Dialect | None:
-    """The dialect that answers for path, or None."""
-    best = max(dialects, key=lambda dialect: dialect.match_length(path), default=None)
-    return best if best is not None and best.match_length(path) >= 0 else None
+class DialectsByPath:
+    """Which of some dialects answers for a path: looked up, not tried one after the other."""
+
+    def __init__(self, dialects: Sequence[Dialect]) -> None:
+        self._by_prefix: dict[str, Dialect] = {}
+        for dialect in dialects:
+            for prefix in dialect.prefixes:
+                self._by_prefix.setdefault(prefix, dialect)
+        self._longest = max(map(len, self._by_prefix), default=0)
+
+    def of(self, path: str) -> Dialect | None:
+        """That with the longest prefix that covers it; None if there is none."""
+        if (found := self._by_prefix.get(path)) is not None:
+            return found
+        end = path.rfind("/", 0, self._longest + 1)
+        while end >= 0:
+            if (found := self._by_prefix.get(path[:end])) is not None:
+                return found
+            end = path.rfind("/", 0, end)
+        return None

@@ -28,7 +28,7 @@ from danqing.core.errors import (
     Unauthorized,
     Unavailable,
 )
-from danqing.http.dialect import Dialect, dialect_of
+from danqing.http.dialect import Dialect, DialectsByPath
 from danqing.http.joint_answer import join
 from danqing.http.methods import methods_of
 from danqing.http.route_path import route_path
@@ -69,6 +69,7 @@ class ErrorDesk:
 
     def __init__(self, *, dialects: tuple[Dialect, ...], alone: bool) -> None:
         self._dialects = dialects
+        self._by_path = DialectsByPath(dialects)
         self._alone = alone
 
     async def answer(self, request: HTTPConnection, error: Exception) -> Response:
@@ -92,7 +93,7 @@ class ErrorDesk:
 
     def dialect(self, path: str) -> Dialect | None:
         """Who answers for path; None: the house itself."""
-        return self._dialects[0] if self._alone else dialect_of(path, self._dialects)
+        return self._dialects[0] if self._alone else self._by_path.of(path)
 
 
 def _challenge(request: HTTPConnection) -> str:

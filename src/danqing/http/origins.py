@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -18,6 +18,7 @@ from danqing.core.errors import Forbidden
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFLIGHT_AGE_S = 600
+_REMEMBERED = 64  # texts of strangers, each no longer than a head may be; most requests name the same few
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")  # as it is sent: of other alphabets in its ASCII form
 
 
@@ -113,6 +114,7 @@ def preflight_headers(headers: Headers) -> Mapping[str, str]:
     return answer
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _parse(origin: str) -> tuple[str, str, int] | None:
     """Scheme, host and port; None for what is no origin of a page that was fetched ("null", a file's, nonsense)."""
     try:
@@ -147,6 +149,7 @@ def _is_loopback(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") or is_loopback_address(name)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_loopback_address(text: str) -> bool:
     """Whether this is an IP address that leads to the machine itself. A name is none."""
     if not _is_address(text):

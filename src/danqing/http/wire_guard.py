@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
+from websockets.protocol import State
+
+from danqing.http.frames import EXTENSION
 
 MAX_HEAD_BYTES = 64 * 1024  # of a request's line, headers and trailers
 MAX_HEADERS = 128
@@ -200,7 +203,42 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
-    """One connection."""
+    """One connection. Has the extension of `frames`. unread_timeout_s: see UNREAD_TIMEOUT_S; for tests."""
+
+    unread_timeout_s = UNREAD_TIMEOUT_S
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # Any: as uvicorn has it
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._last_read_due: asyncio.TimerHandle | None = None
+
+    async def run_asgi(self) -> None:
+        """See `asyncio.Protocol`, or uvicorn's own; so for all below."""
+        self.scope["extensions"][EXTENSION] = {"write": self.write_frame}  # type: ignore[index]
+        await super().run_asgi()
+        self._expect_last_read()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._expect_last_read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._last_read_due is not None:
+            self._last_read_due.cancel()
+
+    def write_frame(self, frame: bytes) -> bool:
+        """A `frames.FrameWriter`. Each message is a single frame here, so none can get between the parts of another."""
+        conn, transport = self.conn, self.transport
+        if conn.state is not State.OPEN or conn.extensions or not self.writable.is_set() or transport.is_closing():
+            return False
+        transport.write(frame)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Each ping is answered, so a client that sends them and reads nothing would fill the memory."""
@@ -215,3 +253,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.frames = []
             self.conn.fail(TOO_LARGE, "too many fragments")
             self.handle_parser_exception()
+
+    def _expect_last_read(self) -> None:
+        """A transport that is closed waits until all is read, and a client that does not read has no end."""
+        if self._last_read_due is None and not self.disconnected:
+            self._last_read_due = self.loop.call_later(self.unread_timeout_s, self.transport.abort)

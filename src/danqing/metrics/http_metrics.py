@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import Scope
 
-from danqing.metrics.labels import KnownLabels
+from danqing.metrics.labels import ByLabels, KnownLabels
 
 REQUEST_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -18,22 +18,24 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._methods = KnownLabels(METHODS)
-        self._requests = Counter(
-            "danqing_http_requests_total",
-            "Answered requests. route: the template, or unmatched (there is none, or it was refused before one was "
-            "looked for); status: the class, 503 by itself, or none where the connection broke before an answer.",
-            ("method", "route", "status"),
-            registry=registry,
+        self._requests = ByLabels(
+            Counter(
+                "danqing_http_requests_total",
+                "Answered requests. route: the template, or unmatched (there is none, or it was refused before one was "
+                "looked for); status: the class, 503 by itself, or none where the connection broke before an answer.",
+                ("method", "route", "status"),
+                registry=registry,
+            )
         )
-        self._seconds = Histogram(
-            "danqing_http_request_seconds",
-            "From the request's head to the end of the answer, streams and waiting for pictures included.",
-            ("method", "route"),
-            buckets=REQUEST_BUCKETS_S,
-            registry=registry,
+        self._seconds = ByLabels(
+            Histogram(
+                "danqing_http_request_seconds",
+                "From the request's head to the end of the answer, streams and waiting for pictures included.",
+                ("method", "route"),
+                buckets=REQUEST_BUCKETS_S,
+                registry=registry,
+            )
         )
-        self._counters: dict[tuple[str, str, str], Counter] = {}
-        self._histograms: dict[tuple[str, str], Histogram] = {}
         self._in_progress = Gauge(
             "danqing_http_requests_in_progress", "Requests that are being answered.", registry=registry
         )
@@ -63,23 +65,10 @@ class HttpMetrics:
         """route: the template; None if there is none. status: None if no answer began."""
         self._in_progress.dec()
         route = route or UNMATCHED
-        self._counted(method, route, _class_of(status)).inc()
-        self._timed(method, route).observe(seconds)
+        self._requests.of(method, route, _class_of(status)).inc()
+        self._seconds.of(method, route).observe(seconds)
         self._received.inc(received)
         self._sent.inc(sent)
-
-    def _counted(self, method: str, route: str, status: str) -> Counter:
-        """As `labels`, which takes longer than all the rest."""
-        key = (method, route, status)
-        if (found := self._counters.get(key)) is None:
-            found = self._counters[key] = self._requests.labels(*key)
-        return found
-
-    def _timed(self, method: str, route: str) -> Histogram:
-        key = (method, route)
-        if (found := self._histograms.get(key)) is None:
-            found = self._histograms[key] = self._seconds.labels(*key)
-        return found
 
 
 def _class_of(status: int | None) -> str:

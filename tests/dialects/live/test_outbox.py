@@ -3,7 +3,8 @@
 import asyncio
 
 from danqing.core.types import EncodedPicture, Progress, Stage
-from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits, Step
+from danqing.dialects.live.letters import Letter, Step
+from danqing.dialects.live.outbox import Outbox, OutboxLimits
 
 LIMITS = OutboxLimits(letters=5, steps=3, previews=2, ease=2)
 PICTURE = EncodedPicture(width=1, height=1, media_type="image/jpeg", content=b"x")
@@ -87,3 +88,58 @@ async def test_idle_is_when_the_reader_came_back_for_more() -> None:
     reader = asyncio.create_task(outbox.take())
     await asyncio.wait_for(idle, 5)
     reader.cancel()
+
+
+class Line:
+    """To a client that takes things at once while it is open."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.sent: list[Letter | Step] = []
+
+    def send_now(self, item: Letter | Step) -> bool:
+        if self.is_open:
+            self.sent.append(item)
+        return self.is_open
+
+
+async def test_while_the_reader_waits_everything_is_sent_at_once() -> None:
+    line = Line()
+    outbox = Outbox(LIMITS, send_now=line.send_now)
+    reader = asyncio.create_task(outbox.take())
+    await outbox.idle()
+
+    outbox.put_letter(Letter(text="a"))
+    outbox.put_step(step(1, PICTURE))
+    for number in range(10):  # more than may be held
+        outbox.put_letter(Letter(text=str(number)))
+
+    assert line.sent == [Letter(text="a"), step(1, PICTURE), *(Letter(text=str(number)) for number in range(10))]
+    assert not outbox.overflowed.is_set()
+    assert not reader.done()
+    reader.cancel()
+
+
+async def test_nothing_overtakes_what_the_reader_has() -> None:
+    # Given a reader that was never there yet, one that has the last item still in hand, and one that waits
+    line = Line()
+    outbox = Outbox(LIMITS, send_now=line.send_now)
+    outbox.put_letter(Letter(text="before the reader"))
+    assert await outbox.take() == Letter(text="before the reader")
+    outbox.put_letter(Letter(text="while it is at work"))
+    assert await outbox.take() == Letter(text="while it is at work")
+    reader = asyncio.create_task(outbox.take())
+    await outbox.idle()
+
+    # When nothing can be sent, and then again
+    line.is_open = False
+    outbox.put_letter(Letter(text="held"))
+    line.is_open = True
+    outbox.put_step(step(1))
+
+    # Then all goes the way of the first
+    assert line.sent == []
+    assert await reader == Letter(text="held")
+    outbox.put_letter(Letter(text="held too"))
+    assert await all_of(outbox) == [step(1), Letter(text="held too")]
+    assert line.sent == []

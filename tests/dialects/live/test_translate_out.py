@@ -12,7 +12,6 @@ from danqing.dialects.live.translate_out import (
     from_job,
     from_jobs,
     from_progress,
-    progress_text,
     states_since,
     to_text,
 )
@@ -93,17 +92,6 @@ def test_a_preview_is_a_data_url() -> None:
     progress = Progress(stage=Stage.DENOISING, step=1, total_steps=2)
 
     assert from_progress("j", progress, picture).preview == "data:image/jpeg;base64,YWJj"
-
-
-def test_a_step_is_written_once_for_all_who_watch() -> None:
-    picture = EncodedPicture(width=1, height=1, media_type="image/jpeg", content=b"abc")
-    progress = Progress(stage=Stage.DENOISING, step=1, total_steps=2)
-    text = progress_text("j", progress, None)
-
-    assert text == to_text(from_progress("j", progress, None))
-    assert progress_text("j", replace(progress), None) is text
-    for other in (("k", progress, None), ("j", replace(progress, step=2), None), ("j", progress, picture)):
-        assert progress_text(*other) == to_text(from_progress(*other)) != text
 
 
 def test_a_failed_job_says_why_and_a_cancelled_one_does_not() -> None:

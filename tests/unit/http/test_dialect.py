@@ -2,7 +2,7 @@
 
 import pytest
 
-from danqing.http.dialect import dialect_of
+from danqing.http.dialect import DialectsByPath
 from tests.unit.http.made_up import a_dialect
 
 WIDE = a_dialect("wide", "/api", "/health")
@@ -18,6 +18,9 @@ NARROW = a_dialect("narrow", "/api/image", "/health")
         ("/api/image", "narrow"),
         ("/api/image/a/b.png", "narrow"),
         ("/api/images", "wide"),
+        ("/api/image//", "narrow"),
+        ("/api//image", "wide"),
+        ("/api/imag/" + "a/" * 5000, "wide"),
         ("/health", "wide"),
         ("/apis", None),
         ("/", None),
@@ -25,10 +28,10 @@ NARROW = a_dialect("narrow", "/api/image", "/health")
     ],
 )
 def test_the_longest_prefix_wins_then_the_first_dialect(path: str, owner: str | None) -> None:
-    found = dialect_of(path, (WIDE, NARROW))
+    found = DialectsByPath((WIDE, NARROW)).of(path)
 
     assert (found.name if found else None) == owner
 
 
 def test_without_dialects_no_path_has_an_owner() -> None:
-    assert dialect_of("/api", ()) is None
+    assert DialectsByPath(()).of("/api") is None

@@ -11,9 +11,19 @@ import websockets
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
+from danqing.http import server
+from danqing.http.frames import frame_writer, text_frame
 from danqing.http.server import Stop
-from danqing.http.wire_guard import MAX_FRAGMENTS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, GuardedHttp
+from danqing.http.wire_guard import (
+    MAX_FRAGMENTS,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_PIPELINED,
+    GuardedHttp,
+    GuardedWebSocket,
+)
 from tests.unit.http.serving import DEADLINE_S, serving
 from tests.unit.http.test_server import echoing
 
@@ -309,4 +319,41 @@ async def test_a_websocket_is_not_ended_by_the_wait_for_a_next_head(seen_connect
             # Then nobody waits for a head on it any more
             (connection,) = seen_connections.made
             assert connection.__dict__["_head_due"] is None
+        stop.request()
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["the app has ended", "a ping is not answered"])
+async def test_a_websocket_that_is_over_does_not_wait_for_ever_for_its_client_to_read(
+    stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client that reads nothing of what is more than the kernels take
+    monkeypatch.setattr(GuardedWebSocket, "unread_timeout_s", 0.2)
+    if stays:
+        monkeypatch.setattr(server, "WS_PING_S", 0.2)
+    lost, gone = GuardedWebSocket.connection_lost, asyncio.Event()
+
+    def connection_lost(self: GuardedWebSocket, exc: Exception | None) -> None:
+        lost(self, exc)
+        gone.set()
+
+    monkeypatch.setattr(GuardedWebSocket, "connection_lost", connection_lost)
+
+    async def talking(scope: Scope, receive: Receive, send: Send) -> None:
+        websocket, write = WebSocket(scope, receive, send), frame_writer(scope)
+        assert write is not None
+        await websocket.accept()
+        while write(text_frame("x" * 100_000)):  # noqa: ASYNC110 - the client reads nothing
+            await asyncio.sleep(0)
+        while stays and (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    stop = Stop()
+    async with serving(talking, stop=stop) as ((listener,), _):
+        address = listener.url.replace("http", "ws")
+        async with websockets.connect(address, proxy=None, max_queue=1, close_timeout=0.1) as client:
+            client.transport.pause_reading()
+
+            # Then the server is rid of it all the same
+            await asyncio.wait_for(gone.wait(), DEADLINE_S)
+            client.transport.abort()
         stop.request()

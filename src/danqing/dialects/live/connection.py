@@ -1,7 +1,8 @@
-"""What one connection is told: the jobs it follows, each in a task of its own, into one outbox."""
+"""What one connection is told: the jobs that it follows, into one outbox."""
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 
 import structlog
 
@@ -10,7 +11,9 @@ from danqing.core.errors import DanqingError
 from danqing.core.studio import Studio
 from danqing.core.types import Job
 from danqing.dialects.live.errors import error_message
-from danqing.dialects.live.outbox import Letter, Outbox
+from danqing.dialects.live.feeds import Feeds
+from danqing.dialects.live.letters import Letter
+from danqing.dialects.live.outbox import Outbox
 from danqing.dialects.live.schemas import Error, ServerMessage
 from danqing.dialects.live.translate_out import Sign, to_text
 from danqing.dialects.live.watching import Watch
@@ -29,14 +32,14 @@ class Connection:
     use in going on.
     """
 
-    def __init__(self, *, studio: Studio, caller: Caller, outbox: Outbox, sign: Sign) -> None:
+    def __init__(self, *, studio: Studio, feeds: Feeds, caller: Caller, outbox: Outbox, sign: Sign) -> None:
         self._studio = studio
+        self._feeds = feeds
         self._caller = caller
         self._outbox = outbox
         self._sign = sign
         self._watches: dict[str, Watch] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # of the watches
-        self._running: set[asyncio.Task[None]] = set()  # those, and what takes only a moment
+        self._running: set[asyncio.Task[None]] = set()  # what takes only a moment
         self._closed = False
         self.recalled = asyncio.Event()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -66,22 +69,20 @@ class Connection:
         """
         if self._closed or self.is_full or job.state.is_final:
             return
-        if job.id not in self._watches:
-            watch = Watch(job, outbox=self._outbox, sign=self._sign, previews=previews)
+        watch = self._watches.get(job.id)
+        if watch is None:
+            watch = Watch(job, outbox=self._outbox, sign=self._sign, when_over=self._over)
             self._watches[job.id] = watch
-            task = self._run(self._watch(watch))
-            self._tasks[job.id] = task
-            task.add_done_callback(lambda _: self._forget(job.id, watch))
-        elif previews and not self._watches[job.id].previews:
-            self._watches[job.id].previews = True
+            self._feeds.join(job.id, self._caller, watch)
+        if previews and not watch.previews:
+            watch.previews = True
             self._run(self._turn_previews_on(job.id))
 
     def abandon(self, job: Job) -> None:
         """Undoes a `prepare` that no `follow` came after."""
         watch = self._watches.get(job.id)
         if watch is not None and not watch.request_ids:
-            self._tasks[job.id].cancel()
-            self._forget(job.id, watch)
+            self._forget(watch)
 
     def follow(self, job: Job, request_id: str | None, *, previews: bool = False) -> None:
         """Tells the job as it is and, until it ends, all that happens to it. Does nothing once it is closed."""
@@ -100,26 +101,32 @@ class Connection:
         task.add_done_callback(self._finished)
         return task
 
-    def _forget(self, job_id: str, watch: Watch) -> None:
-        if self._watches.get(job_id) is watch:
-            del self._watches[job_id], self._tasks[job_id]
+    def _forget(self, watch: Watch) -> None:
+        del self._watches[watch.job.id]
+        self._feeds.leave(watch.job.id, self._caller, watch)
 
-    async def _watch(self, watch: Watch) -> None:
-        try:
-            if not await watch.run(self._studio, self._caller):
+    def _over(self, watch: Watch, failure: Exception | None) -> None:
+        self._forget(watch)
+        match failure:
+            case DanqingError():
+                for request_id in watch.request_ids:
+                    self.say(error_message(failure, request_id))
+            case Exception():
+                self._end(INTERNAL_ERROR)
+            case None if not watch.job.state.is_final:
                 self._end(SERVICE_RESTART)
-        except DanqingError as exc:
-            for request_id in watch.request_ids:
-                self.say(error_message(exc, request_id))
+            case None:
+                pass
 
     async def _turn_previews_on(self, job_id: str) -> None:
-        async with self._studio.watch(job_id, caller=self._caller, previews=True):
-            pass
+        with suppress(DanqingError):  # what the feed comes upon, too
+            async with self._studio.watch(job_id, caller=self._caller, previews=True):
+                pass
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("watch_failed", error=type(error).__name__, exc_info=error)
+            _log.error("previews_failed", error=type(error).__name__, exc_info=error)
             self._end(INTERNAL_ERROR)
 
     def _end(self, code: int) -> None:
@@ -129,6 +136,8 @@ class Connection:
     async def close(self) -> None:
         """Follows nothing any more."""
         self._closed = True
+        for watch in tuple(self._watches.values()):
+            self._forget(watch)
         tasks = tuple(self._running)
         for task in tasks:
             task.cancel()

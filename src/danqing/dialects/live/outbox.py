@@ -2,26 +2,10 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from danqing.core.types import EncodedPicture, Progress
-
-
-@dataclass(frozen=True, kw_only=True)
-class Letter:
-    """A frame that is never dropped. final_of: the id of the job whose final state it tells."""
-
-    text: str
-    final_of: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """A finished step; its frame is made when it is sent. job_id: as on the wire."""
-
-    job_id: str
-    progress: Progress
-    preview: EncodedPicture | None = None
+from danqing.dialects.live.letters import Letter, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +24,10 @@ class OutboxLimits:
 class Outbox:
     """First in, first out. For one event loop; one reader."""
 
-    def __init__(self, limits: OutboxLimits) -> None:
+    def __init__(self, limits: OutboxLimits, *, send_now: Callable[[Letter | Step], bool] | None = None) -> None:
+        """send_now: asked, while nothing is held, whether it has sent the item; what it has is not held at all."""
         self._limits = limits
+        self._send_now = send_now
         self._items: deque[Letter | Step] = deque()
         self._letters = 0
         self._changed = asyncio.Event()
@@ -52,6 +38,8 @@ class Outbox:
 
     def put_letter(self, letter: Letter) -> None:
         """Never blocks."""
+        if self._sent(letter):
+            return
         self._items.append(letter)
         self._letters += 1
         if self._letters > self._limits.ease:
@@ -62,6 +50,8 @@ class Outbox:
 
     def put_step(self, step: Step) -> None:
         """Never blocks."""
+        if self._sent(step):
+            return
         if step.preview is not None:
             self._make_room_for_preview()
         steps = len(self._items) - self._letters
@@ -69,6 +59,10 @@ class Outbox:
             self._items.remove(next(item for item in self._items if isinstance(item, Step)))
         self._items.append(step)
         self._wake()
+
+    def _sent(self, item: Letter | Step) -> bool:
+        """Not while the reader may still be at work on the item before it."""
+        return self._send_now is not None and self._idle.is_set() and self._send_now(item)
 
     def _wake(self) -> None:
         self._idle.clear()
@@ -79,7 +73,7 @@ class Outbox:
         if len(held) >= self._limits.previews:
             oldest = self._items[held[0]]
             assert isinstance(oldest, Step)
-            self._items[held[0]] = replace(oldest, preview=None)
+            self._items[held[0]] = oldest.without_preview
 
     async def take(self) -> Letter | Step:
         """The next item; waits for one."""

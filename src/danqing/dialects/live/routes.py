@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket
 from danqing.core.errors import ArtifactNotFound
 from danqing.dialects.live.clients import Client, Clients
 from danqing.dialects.live.elsewhere import Elsewhere
+from danqing.dialects.live.feeds import Feeds
 from danqing.dialects.live.names import fingerprint_prefix, named_picture
 from danqing.dialects.live.outbox import OutboxLimits
 from danqing.dialects.live.schemas import Detail, Error, Health
@@ -29,6 +30,7 @@ class LiveRoutes:
     def __init__(self, *, services: Services, limits: OutboxLimits) -> None:
         self._services = services
         self._clients = Clients()
+        self._feeds = Feeds(studio=services.studio, sign=services.links.sign)
         self._elsewhere = Elsewhere(services=services, clients=self._clients)
         self._limits = limits
 
@@ -91,6 +93,7 @@ class LiveRoutes:
             websocket,
             services=self._services,
             clients=self._clients,
+            feeds=self._feeds,
             elsewhere=self._elsewhere,
             caller=caller,
             client=Client(owner=caller.owner, name=name) if name else None,

@@ -1,6 +1,7 @@
 """One WebSocket from its acceptance to its end: one task reads, one writes, and either may find that it is over."""
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from contextlib import suppress
@@ -15,9 +16,11 @@ from danqing.dialects.live.connection import INTERNAL_ERROR, Connection
 from danqing.dialects.live.conversation import Conversation
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import error_message
-from danqing.dialects.live.outbox import Letter, Outbox, OutboxLimits
-from danqing.dialects.live.translate_out import progress_text
+from danqing.dialects.live.feeds import Feeds
+from danqing.dialects.live.letters import Letter, Step
+from danqing.dialects.live.outbox import Outbox, OutboxLimits
 from danqing.http.dialect import Services
+from danqing.http.frames import frame_writer
 
 SEND_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
 CLOSE_TIMEOUT_S = 2.0
@@ -25,6 +28,7 @@ CLOSE_TIMEOUT_S = 2.0
 UNCERTAIN_S = 60.0
 TRY_AGAIN_LATER = 1013
 ABNORMAL_CLOSURE = 1006
+_AT_ONCE = 100  # messages of a client, before others have a turn
 _GOODBYES = (1000, 1001)  # close codes of a client that meant to go
 
 
@@ -37,6 +41,7 @@ class Session:
         *,
         services: Services,
         clients: Clients,
+        feeds: Feeds,
         elsewhere: Elsewhere,
         caller: Caller,
         client: Client | None,
@@ -46,9 +51,10 @@ class Session:
         self._services = services
         self._clients = clients
         self._client = client
-        self._outbox = Outbox(limits)
+        self._write_frame = frame_writer(websocket.scope)
+        self._outbox = Outbox(limits, send_now=self._send_now)
         self._connection = Connection(
-            studio=services.studio, caller=caller, outbox=self._outbox, sign=services.links.sign
+            studio=services.studio, feeds=feeds, caller=caller, outbox=self._outbox, sign=services.links.sign
         )
         self._conversation = Conversation(
             services=services,
@@ -99,7 +105,9 @@ class Session:
 
     async def _read(self) -> NoReturn:
         await self._resume()
-        while True:
+        for number in itertools.count(1):
+            if not number % _AT_ONCE:  # what is answered at once never waits by itself
+                await asyncio.sleep(0)
             await self._outbox.eased()
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -109,22 +117,34 @@ class Session:
                 self._conversation.refuse_binary()
             else:
                 await self._conversation.answer(text)
+        raise AssertionError("there is no last number")
 
     async def _write(self) -> NoReturn:
         while True:
             item = await self._outbox.take()
-            text = item.text if isinstance(item, Letter) else progress_text(item.job_id, item.progress, item.preview)
             try:
                 async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await self._websocket.send_text(text)
+                    await self._websocket.send_text(item.text)
             except TimeoutError:
                 raise _Over(TRY_AGAIN_LATER) from None
             except RuntimeError:  # the protocol has closed the connection already: a ping was not answered, for example
                 raise WebSocketDisconnect(ABNORMAL_CLOSURE) from None
-            if isinstance(item, Letter) and item.final_of is not None and self._client is not None:
-                self._clients.delivered(self._client, self._visit, item.final_of)
-                self._finals.append((time.monotonic(), item.final_of))
-                self._recent_finals()
+            if isinstance(item, Letter):
+                self._note(item)
+
+    def _send_now(self, item: Letter | Step) -> bool:
+        """Whether the client takes it at once; no task need run for that."""
+        if self._write_frame is None or not self._write_frame(item.frame):
+            return False
+        if isinstance(item, Letter):
+            self._note(item)
+        return True
+
+    def _note(self, sent: Letter) -> None:
+        if sent.final_of is not None and self._client is not None:
+            self._clients.delivered(self._client, self._visit, sent.final_of)
+            self._finals.append((time.monotonic(), sent.final_of))
+            self._recent_finals()
 
     async def _recall(self) -> NoReturn:
         while True:

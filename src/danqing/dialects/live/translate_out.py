@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -77,12 +76,6 @@ def from_progress(job_id: str, progress: Progress, preview: EncodedPicture | Non
     if preview is None:
         return JobProgress(type="job_progress", job_id=job_id, progress=figures)
     return JobProgress(type="job_progress", job_id=job_id, progress=figures, preview=_data_url(preview))
-
-
-@lru_cache(maxsize=16)
-def progress_text(job_id: str, progress: Progress, preview: EncodedPicture | None) -> str:
-    """The frame of `from_progress`, which all who watch a job are sent at the same time, made once."""
-    return to_text(from_progress(job_id, progress, preview))
 
 
 def from_jobs(jobs: Sequence[Job], *, request_id: str | None, sign: Sign) -> ClientJobs:
