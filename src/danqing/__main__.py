@@ -1,6 +1,14 @@
-"""`python -m danqing` is the `danqing` command."""
+"""The `danqing` command. A worker's process imports this module too, as every process does that Python starts: it is to
+cost nothing there.
+"""
 
-from danqing.cli.main import main
+
+def main() -> None:
+    """See `cli/main.py`."""
+    from danqing.cli.main import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,7 @@
 """`danqing serve`: runs the server in the foreground until Ctrl-C or SIGTERM."""
 
+import contextlib
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from danqing.http.starting import StartingApp
     from danqing.wiring import Runtime
     from danqing.workers.factory import EngineFactory
+    from danqing.workers.prepared import PreparedProcess
+
+ENGINE = "danqing.engine.build"  # the module of the engines that settings describe
 
 
 def serve(
@@ -67,6 +72,30 @@ def serve(
 
 def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -> None:
     """Runs until a signal ends it. engine: another than the settings describe. Raises UserError, DanqingError."""
+    with _prepared_worker(settings, engine) as prepared:
+        _run(settings, engine, prepared)
+
+
+@contextlib.contextmanager
+def _prepared_worker(settings: "Settings", engine: "EngineFactory | None") -> "Generator[PreparedProcess | None]":
+    """A process for the first worker, which imports torch while this one imports all that a server needs.
+
+    None where the workers are elsewhere, or have another engine.
+    """
+    from danqing.workers.prepared import PreparedProcess
+
+    prepared: PreparedProcess | None = None
+    if engine is None and not (settings.redis_url or settings.broker_url):
+        with contextlib.suppress(OSError):  # which will be told when a worker cannot be started
+            prepared = PreparedProcess([ENGINE])
+    try:
+        yield prepared
+    finally:
+        if prepared is not None:
+            prepared.close()
+
+
+def _run(settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None") -> None:
     import asyncio
 
     from danqing.config import InvalidSettings
@@ -78,12 +107,12 @@ def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -
     configure_logging(log_style(settings))
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, engine))
+            runner.run(_serve(settings, engine, prepared))
     except (InvalidSettings, CannotListen) as exc:
         raise UserError(str(exc)) from exc
 
 
-async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
+async def _serve(settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None") -> None:
     import asyncio
 
     from danqing.http.listeners import open_listeners
@@ -111,7 +140,8 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None") -> None:
 
         serving = asyncio.create_task(answer_requests(apps, stop=stop, drain=drain), name="serving")
         try:
-            async with open_unless_stopped(stop, open_runtime(settings, engine=engine, wait=wait)) as runtime:
+            opening = open_runtime(settings, engine=engine, wait=wait, prepared=prepared)
+            async with open_unless_stopped(stop, opening) as runtime:
                 if runtime is not None:
                     await _serve_opened(runtime, opened, apps, serving, open_to_all=open_to_all)
         finally:

@@ -32,6 +32,7 @@ from danqing.wiring.start_wait import DATABASE, PICTURES, StartWait
 from danqing.wiring.stores import open_stores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
+from danqing.workers.prepared import PreparedProcess
 from danqing.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -44,12 +45,14 @@ async def open_embedded(
     engine: EngineFactory | None = None,
     lock_wait_s: float = 0.0,
     wait: StartWait | None = None,
+    prepared: PreparedProcess | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Lock, stores, recovery, sweep, workers, in this order; on leaving halts and closes in the reverse one.
 
     engine: builds the engine in each worker; None for the one that the settings describe. Workers load their models in
     the background: jobs are accepted once one is ready. lock_wait_s: how long an earlier server, which is about to
-    end, may still hold the data directory. wait: for a database or an object store that is away.
+    end, may still hold the data directory. wait: for a database or an object store that is away. prepared: for one of
+    the workers.
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
@@ -81,7 +84,7 @@ async def open_embedded(
         pace, keeping = Pace(), keeping_of(settings, kept=stores.kept, artifacts=artifacts)
         intake = SandboxedIntake(artifacts)
         stack.push_async_callback(intake.close)
-        supervisor = Supervisor(specs, rules=worker_rules(settings))
+        supervisor = Supervisor(specs, rules=worker_rules(settings), prepared=prepared)
         dispatcher = Dispatcher(
             queue=queue,
             store=stores.jobs,
@@ -128,6 +131,7 @@ async def open_embedded(
         if reconciled.missing:
             log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
         await stack.enter_async_context(keeping.at_work())
+        await stack.enter_async_context(stores.kept_indexed())
         await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
         await stack.enter_async_context(runtime.services.machine_log.kept_going())
         stack.push_async_callback(runtime.halt)

@@ -10,6 +10,7 @@ from danqing.wiring.embedded import open_embedded
 from danqing.wiring.runtime import Runtime
 from danqing.wiring.start_wait import StartWait
 from danqing.workers.factory import EngineFactory
+from danqing.workers.prepared import PreparedProcess
 
 if TYPE_CHECKING:
     from danqing.wiring.node import NodeRuntime
@@ -24,16 +25,19 @@ async def open_runtime(
     engine: EngineFactory | None = None,
     lock_wait_s: float = 0.0,
     wait: StartWait | None = None,
+    prepared: PreparedProcess | None = None,
 ) -> AsyncGenerator[Runtime]:
     """A server that makes its pictures itself, or, where a Redis or a broker is named, one whose nodes make them.
 
-    On leaving halts and closes. engine, lock_wait_s: see `open_embedded`; of no interest to the other. wait: for parts
-    that are away; None: as the settings say.
+    On leaving halts and closes. engine, lock_wait_s, prepared: see `open_embedded`; of no interest to the other. wait:
+    for parts that are away; None: as the settings say.
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
     addresses = shared_addresses(settings)
     if addresses is None:
-        async with open_embedded(settings, engine=engine, lock_wait_s=lock_wait_s, wait=wait) as runtime:
+        async with open_embedded(
+            settings, engine=engine, lock_wait_s=lock_wait_s, wait=wait, prepared=prepared
+        ) as runtime:
             yield runtime
         return
     try:

@@ -61,10 +61,11 @@ class Hands:
     def have_room(self) -> bool:
         """True when another batch may be reserved."""
         is_free = not self._on_device or (self._is_soon_free and not self._next)
+        if not is_free or self._reserved or self._is_spoilt:
+            return False
         generated = len((self._to_enlarge | self._enlarging) - self._only_enlarged)
         finishing = len(set(self._finishing.values())) + bool(self._on_device)
-        has_place = finishing < self._max_finishing and generated < self._max_enlarging
-        return is_free and not self._reserved and not self._is_spoilt and has_place
+        return finishing < self._max_finishing and generated < self._max_enlarging
 
     @property
     def only_enlarge(self) -> bool:
@@ -75,6 +76,11 @@ class Hands:
     def attempts(self) -> list[JobAttempt]:
         """Everything that was sent and has not ended, in the order in which it will."""
         return [*self._enlarging, *self._to_enlarge, *self._finishing, *self._on_device, *self._next]
+
+    @property
+    def are_empty(self) -> bool:
+        """True when everything that was sent has ended."""
+        return not (self._on_device or self._finishing or self._next or self._to_enlarge or self._enlarging)
 
     @property
     def next_up(self) -> list[JobAttempt]:

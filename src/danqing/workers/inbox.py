@@ -3,10 +3,12 @@
 import os
 import threading
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from danqing.workers.messages import FromWorker, RunJob, RunJobs, SendPreviews, Shutdown, StopJob, ToWorker
+from danqing.workers.framing import Frames
+from danqing.workers.messages import RunJob, RunJobs, SendPreviews, Shutdown, StopJob, ToWorker
+
+_PIECE_BYTES = 64 * 1024
 
 
 @dataclass
@@ -20,8 +22,9 @@ class _Wishes:
 class Inbox:
     """Jobs to run, in order, and what was said about them since. Ends the process when the server is gone."""
 
-    def __init__(self, connection: "Connection[FromWorker, ToWorker]") -> None:
-        self._connection = connection
+    def __init__(self, pipe: int) -> None:
+        """pipe: the file descriptor, which blocks."""
+        self._pipe = pipe
         self._jobs: SimpleQueue[tuple[RunJob, ...] | None] = SimpleQueue()
         self._ended = False
         self._wishes: dict[str, _Wishes] = {}  # for every job given and not ended; item access is atomic
@@ -59,20 +62,27 @@ class Inbox:
         self._jobs.put(None)
 
     def _read(self) -> None:
+        frames = Frames()
         while True:
             try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
+                data = os.read(self._pipe, _PIECE_BYTES)
+            except OSError:
+                data = b""
+            if not data:
                 os._exit(1)  # the server is gone, and nobody is left to finish anything for
-            match message:
-                case RunJobs():
-                    self._wishes.update({job.job_id: _Wishes(previews=job.previews) for job in message.jobs})
-                    self._jobs.put(message.jobs)
-                case StopJob():
-                    if (wishes := self._wishes.get(message.job_id)) is not None:
-                        wishes.stop = True
-                case SendPreviews():
-                    if (wishes := self._wishes.get(message.job_id)) is not None:
-                        wishes.previews = True
-                case Shutdown():
-                    self.shut_down()
+            for message in frames.feed(data):
+                self._hear(message)
+
+    def _hear(self, message: ToWorker) -> None:
+        match message:
+            case RunJobs():
+                self._wishes.update({job.job_id: _Wishes(previews=job.previews) for job in message.jobs})
+                self._jobs.put(message.jobs)
+            case StopJob():
+                if (wishes := self._wishes.get(message.job_id)) is not None:
+                    wishes.stop = True
+            case SendPreviews():
+                if (wishes := self._wishes.get(message.job_id)) is not None:
+                    wishes.previews = True
+            case Shutdown():
+                self.shut_down()

@@ -3,13 +3,13 @@
 import os
 import select
 import threading
-from multiprocessing.connection import Connection
 
 import structlog
 
 from danqing.core.types import Artifact
 from danqing.workers.failures import describe, poisons_process
-from danqing.workers.messages import FromWorker, JobFailed, PreviewReady, RunJob, ToWorker
+from danqing.workers.framing import framed
+from danqing.workers.messages import FromWorker, JobFailed, PreviewReady, RunJob
 
 log = structlog.get_logger(__name__)
 
@@ -19,24 +19,27 @@ PREVIEW_PATIENCE_S = 0.2
 class Outbox:
     """Sends whole messages in the order of the calls. Ends the process when the server is gone."""
 
-    def __init__(self, connection: "Connection[FromWorker, ToWorker]") -> None:
-        self._connection = connection
+    def __init__(self, pipe: int) -> None:
+        """pipe: the file descriptor, which blocks."""
+        self._pipe = pipe
         self._lock = threading.Lock()
 
     def send(self, message: FromWorker) -> None:
         """Blocks while the pipe is full."""
         try:
             with self._lock:
-                self._connection.send(message)
+                unsent = memoryview(framed(message))
+                while unsent:
+                    unsent = unsent[os.write(self._pipe, unsent) :]
         except OSError:
             os._exit(1)
 
     def send_preview(self, message: PreviewReady) -> None:
         """Drops it if the pipe has no room for it soon: a step must not wait for long because of a preview."""
         # A pipe that counts as writable is mostly empty, so that a picture as small as this fits in.
-        pipe = select.poll()
-        pipe.register(self._connection, select.POLLOUT)
-        if pipe.poll(PREVIEW_PATIENCE_S * 1000):
+        room = select.poll()
+        room.register(self._pipe, select.POLLOUT)
+        if room.poll(PREVIEW_PATIENCE_S * 1000):
             self.send(message)
 
     def send_failure(self, job: RunJob, error: Exception, artifacts: tuple[Artifact, ...] = ()) -> bool:

@@ -1,73 +1,98 @@
-"""The server's end of one worker process: starts it, writes and reads its pipe in threads, sees it end."""
+"""The server's end of one worker process: starts it, hears it in the event loop, sees it end."""
 
 import asyncio
 import contextlib
-import multiprocessing
 import multiprocessing.process
-import signal
+import os
+import select
+import socket
 import threading
-from collections.abc import Callable, Generator
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from queue import SimpleQueue
 
 import structlog
 
+from danqing.workers.framing import Frames, framed
 from danqing.workers.messages import FromWorker, ToWorker
+from danqing.workers.prepared import PreparedProcess, Taken, started
 from danqing.workers.runner import run_worker
 from danqing.workers.spec import WorkerSpec
 
 log = structlog.get_logger(__name__)
+
+_PIECE_BYTES = 256 * 1024
 
 
 class WorkerProcess:
     """Made, and used, in the event loop's thread, which must outlive the process: Linux ends a child whose
     PR_SET_PDEATHSIG is set when the *thread* that made it ends.
 
-    `on_message` is called in the event loop, in order, and never after `ended` is set.
+    `on_message` is called in the event loop, in order, and never after `ended` is set. A thread of its own sends what
+    the pipe has no room for, and waits for the process to end: neither must keep the loop.
     """
 
-    def __init__(self, spec: WorkerSpec, *, heartbeat_s: float, on_message: Callable[[FromWorker], None]) -> None:
-        """Starts the process; raises OSError when the system cannot."""
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        heartbeat_s: float,
+        on_message: Callable[[FromWorker], None],
+        prepared: PreparedProcess | None = None,
+    ) -> None:
+        """Starts the process, or takes the prepared one if that is there; raises OSError when the system cannot."""
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self.ended: asyncio.Future[int | None] = self._loop.create_future()  # its exit status; negative: a signal
-        context = multiprocessing.get_context("spawn")
-        self._connection: Connection[ToWorker, FromWorker]
-        self._connection, theirs = context.Pipe(duplex=True)
-        self._process = context.Process(
-            target=run_worker, args=(theirs, spec, heartbeat_s), name=f"danqing-{spec.id}", daemon=True
+        self._process, ours = _prepared(prepared, spec, heartbeat_s) or started(
+            run_worker, spec, heartbeat_s, name=f"danqing-{spec.id}"
         )
         try:
-            with _sigint_blocked():  # inherited: until the worker ignores it, Ctrl-C must not kill it
-                self._process.start()
-        except BaseException:
-            self._connection.close()
+            self._pipe = socket.socket(fileno=os.dup(ours.fileno()))
+        except OSError:
+            self._process.kill()  # the next one that is started, or the interpreter's end, reaps it
             raise
         finally:
-            theirs.close()  # so that the pipe ends when the worker does
+            ours.close()
+        self._pipe.setblocking(False)
+        self._frames = Frames()
         self.pid = self._process.pid
         self._worker = spec.id
         self._kill_lock = threading.Lock()
         self._pipe_ended = False
-        self._unsent: SimpleQueue[ToWorker | None] = SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name=f"to-{spec.id}", daemon=True)
+        self._send_lock = threading.Lock()
+        self._left = 0  # messages, or rests of them, that the thread has yet to send
+        self._unsent: SimpleQueue[bytes | None] = SimpleQueue()  # None: the pipe has ended
         try:
-            self._writer.start()
-            threading.Thread(target=self._read, name=f"from-{spec.id}", daemon=True).start()
+            threading.Thread(target=self._tend, name=f"tend-{spec.id}", daemon=True).start()
         except RuntimeError as exc:  # as many as the system allows: a limit of processes counts threads too
-            self._process.kill()  # the next one that is started, or the interpreter's end, reaps it
-            self._unsent.put(None)
-            self._connection.close()
+            self._process.kill()
+            self._pipe.close()
             raise OSError("no thread can be started for the worker's pipe") from exc
+        try:
+            self._loop.add_reader(self._pipe, self._read)
+        except OSError:
+            self._unsent.put(None)  # the thread ends the process
+            raise
 
     def send(self, message: ToWorker) -> None:
         """Never blocks. What is sent to a process that has ended is lost."""
-        self._unsent.put(message)
+        data = framed(message)
+        with self._send_lock:
+            if not self._left:
+                try:
+                    data = data[self._pipe.send(data) :]
+                except BlockingIOError:
+                    pass
+                except OSError:  # the process has ended; `_read` sees it too
+                    return
+            if data:
+                self._left += 1
+                self._unsent.put(data)
 
     def kill(self) -> None:
         """SIGKILL; fine for a process that has ended."""
         with self._kill_lock:
-            if not self._pipe_ended:  # from then on `_read` does it, and the id may soon be somebody else's
+            if not self._pipe_ended:  # from then on `_bury` does it, and the id may soon be somebody else's
                 self._process.kill()
 
     def end(self, grace_s: float) -> None:
@@ -88,49 +113,82 @@ class WorkerProcess:
         # Else the interpreter waits for it when the server exits; there is no public way to forget a child.
         getattr(multiprocessing.process, "_children", set[object]()).discard(self._process)
 
-    def _write(self) -> None:
-        while (message := self._unsent.get()) is not None:
-            try:
-                self._connection.send(message)
-            except OSError:  # the process has ended; `_read` sees it too
-                return
-
     def _read(self) -> None:
+        """The pipe has something to read, or has ended. All is read: of a process that died with something unread
+        uvloop tells once, though its last words come before its end.
+        """
         try:
-            while True:
-                self._in_loop(self._hear, self._connection.recv())
-        except (EOFError, OSError):
+            while data := self._pipe.recv(_PIECE_BYTES):
+                for message in self._frames.feed(data):
+                    self._hear(message)
+        except BlockingIOError:
+            return
+        except OSError:
             pass
-        except Exception:  # half a message, or one that cannot be unpickled: nothing it says can be trusted
+        except Exception:  # one that cannot be unpickled, or is none: nothing it says can be trusted
             log.exception("worker_pipe_garbled", pid=self.pid)
+            self.kill()
+        self._loop.remove_reader(self._pipe)
+        self._unsent.put(None)
+
+    def _hear(self, message: FromWorker) -> None:
+        if self.ended.done():
+            return
+        try:
+            self._on_message(message)
+        except Exception as error:  # the next message is heard all the same
+            self._loop.call_exception_handler({"message": "a worker's message was not understood", "exception": error})
+
+    def _tend(self) -> None:
+        """The thread."""
+        there = True
+        while (data := self._unsent.get()) is not None:
+            there = there and self._sent_whole(data)
+            with self._send_lock:
+                self._left -= 1
+        self._bury()
+
+    def _sent_whole(self, data: bytes) -> bool:
+        """False if the process has ended."""
+        room = select.poll()
+        room.register(self._pipe, select.POLLOUT)
+        while data:
+            room.poll()
+            try:
+                data = data[self._pipe.send(data) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                return False
+        return True
+
+    def _bury(self) -> None:
         with self._kill_lock:
             self._pipe_ended = True
         self._process.kill()
         self._process.join()
         exit_status = self._process.exitcode
         self._process.close()
-        self._unsent.put(None)
-        self._writer.join()
-        self._connection.close()
-        self._in_loop(self._set_ended, exit_status)
-
-    def _hear(self, message: FromWorker) -> None:
-        if not self.ended.done():
-            self._on_message(message)
+        with self._send_lock:  # its number may be another file's at once
+            self._pipe.close()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+            self._loop.call_soon_threadsafe(self._set_ended, exit_status)
 
     def _set_ended(self, exit_status: int | None) -> None:
         if not self.ended.done():
             self.ended.set_result(exit_status)
 
-    def _in_loop(self, call: Callable[..., None], argument: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
-            self._loop.call_soon_threadsafe(call, argument)
 
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Generator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _prepared(prepared: PreparedProcess | None, spec: WorkerSpec, heartbeat_s: float) -> Taken | None:
+    """The prepared process at its work; None if there is none."""
+    if prepared is None or (taken := prepared.take()) is None:
+        return None
+    process, ours = taken
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        ours.send((run_worker, spec, heartbeat_s))
+    except OSError:  # it ended just now
+        ours.close()
+        process.kill()  # what it is doing still may take long
+        process.join()
+        return None
+    return taken

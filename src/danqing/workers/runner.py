@@ -65,7 +65,7 @@ def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, hea
     if spec.setup is not None:
         spec.setup.build()
     threading.excepthook = _end_after_thread
-    inbox, outbox = Inbox(connection), Outbox(connection)
+    inbox, outbox = Inbox(connection.fileno()), Outbox(connection.fileno())
 
     def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
         inbox.shut_down()

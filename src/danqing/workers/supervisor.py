@@ -8,6 +8,7 @@ import structlog
 from danqing.core.types import PoolStatus
 from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import SendPreviews
+from danqing.workers.prepared import PreparedProcess
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.wishes import PreviewWishes
 from danqing.workers.worker import Worker
@@ -18,10 +19,17 @@ log = structlog.get_logger(__name__)
 class Supervisor:
     """For use from one event loop only."""
 
-    def __init__(self, specs: Sequence[WorkerSpec], *, rules: WorkerRules | None = None) -> None:
-        """specs: one a device, with different ids."""
+    def __init__(
+        self,
+        specs: Sequence[WorkerSpec],
+        *,
+        rules: WorkerRules | None = None,
+        prepared: PreparedProcess | None = None,
+    ) -> None:
+        """specs: one a device, with different ids. prepared: for one of the workers; whoever made it closes it."""
         self._specs = tuple(specs)
         self._rules = rules or WorkerRules()
+        self._prepared = prepared
         self._workers: tuple[Worker, ...] = ()
         self._listener: WorkerListener | None = None
         self._previews = PreviewWishes()
@@ -40,7 +48,7 @@ class Supervisor:
     def start(self, listener: WorkerListener) -> None:
         """Starts every worker in the background. listener hears of the jobs."""
         self._listener = listener
-        self._workers = tuple(Worker(spec, self._rules, listener) for spec in self._specs)
+        self._workers = tuple(Worker(spec, self._rules, listener, self._prepared) for spec in self._specs)
         for worker in self._workers:
             worker.start()
         self._checks = asyncio.create_task(self._check_all(listener), name="worker-checks")

@@ -31,6 +31,7 @@ from danqing.workers.messages import (
     StopJob,
     WorkerReady,
 )
+from danqing.workers.prepared import PreparedProcess
 from danqing.workers.process import WorkerProcess
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.waiting import set_to, within
@@ -41,8 +42,12 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Keeps a process of this spec alive until `stop`. For use from one event loop only."""
 
-    def __init__(self, spec: WorkerSpec, rules: WorkerRules, listener: WorkerListener) -> None:
+    def __init__(
+        self, spec: WorkerSpec, rules: WorkerRules, listener: WorkerListener, prepared: PreparedProcess | None = None
+    ) -> None:
+        """prepared: for its first process."""
         self.spec = spec
+        self._prepared = prepared
         self._rules = rules
         self._listener = listener
         self._process: WorkerProcess | None = None
@@ -80,7 +85,7 @@ class Worker:
         """As of now."""
         return WorkerStatus(
             id=self.id,
-            state=self._health.state(busy=bool(self._hands.attempts)),
+            state=self._health.state(busy=not self._hands.are_empty),
             pid=self._process.pid if self._process else None,
             restarts=max(0, self._starts - 1),
             models=self.spec.models,
@@ -220,7 +225,12 @@ class Worker:
             ready_s = 0.0
             self._starts += 1
             try:
-                process = WorkerProcess(self.spec, heartbeat_s=self._rules.heartbeat_s, on_message=self._told)
+                process = WorkerProcess(
+                    self.spec,
+                    heartbeat_s=self._rules.heartbeat_s,
+                    on_message=self._told,
+                    prepared=self._prepared,
+                )
             except OSError:
                 log.exception("worker_not_started", worker=self.id)
                 self._load_failed(describe(ModelLoadFailure("The worker process could not be started.")))
@@ -339,5 +349,5 @@ class Worker:
         free = self._health.ready and not self._ending and self._hands.have_room
         set_to(self._free, free)
         set_to(self._enlarger_free, not self._hands.only_enlarge)
-        set_to(self._idle, not self._hands.attempts)
+        set_to(self._idle, self._hands.are_empty)
         self._busy.tell(self._hands.device_busy, time.monotonic())

@@ -6,6 +6,7 @@ import threading
 from multiprocessing.connection import Connection
 
 from danqing.core.types import EncodedPicture
+from danqing.workers.framing import Frames
 from danqing.workers.messages import PreviewReady
 from danqing.workers.outbox import Outbox
 
@@ -36,7 +37,7 @@ def test_a_preview_is_dropped_while_the_pipe_is_full() -> None:
     ours, theirs = multiprocessing.Pipe(duplex=True)
     with ours, theirs:
         # Given a server that does not read
-        outbox = Outbox(theirs)
+        outbox = Outbox(theirs.fileno())
         unread = fill(theirs)
         # When a preview is sent
         sending = threading.Thread(target=outbox.send_preview, args=(PREVIEW,), daemon=True)
@@ -50,4 +51,4 @@ def test_a_preview_is_dropped_while_the_pipe_is_full() -> None:
         assert not ours.poll()
         outbox.send_preview(PREVIEW)
         assert ours.poll()
-        assert ours.recv() == PREVIEW
+        assert list(Frames().feed(os.read(ours.fileno(), 65536))) == [PREVIEW]

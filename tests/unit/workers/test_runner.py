@@ -1,6 +1,9 @@
 """The worker process as the server sees it through the pipe: which messages come, in which order, and how it ends."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +13,7 @@ from PIL import Image
 
 from danqing.core.images import ImageRef
 from danqing.core.types import ArtifactKind, JobFailure, Mode
+from danqing.http.server import event_loop_factory
 from danqing.workers.factory import ArtifactStoreFactory, SetupFactory
 from danqing.workers.messages import (
     DeviceFree,
@@ -366,3 +370,81 @@ async def test_a_batch_of_which_nothing_is_wanted_is_not_begun(tmp_path: Path) -
         worker.process.send(StopJob(job_id="a"))
         await until(lambda: worker.names.count("JobStopped") == 3, "three ends")
         assert Zoo(folder=tmp_path).batches() == [1]
+
+
+async def test_what_the_pipe_has_no_room_for_is_sent_in_order(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        await worker.until_said("WorkerReady")
+        # Given a worker that stands still
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        # When it is sent more than a pipe holds, with two stops at the end
+        worker.process.send(run("a", "waits at the gate"))
+        for job_id in ("b", "c"):
+            worker.process.send(run(job_id, "a tea pot " * 200_000))
+        for job_id in ("b", "a"):
+            worker.process.send(StopJob(job_id=job_id))
+        # Then nothing of it was waited for, and all of it comes in order once the worker goes on
+        os.kill(worker.process.pid, signal.SIGCONT)
+        await until(lambda: len([name for name in worker.names if name.startswith("Job")]) == 3, "three ends")
+        ends = [message for message in worker.said if isinstance(message, JobDone | JobStopped)]
+        assert {(type(end).__name__, end.job_id) for end in ends} == {
+            ("JobStopped", "a"),
+            ("JobStopped", "b"),
+            ("JobDone", "c"),
+        }
+
+
+async def test_a_worker_that_dies_with_much_unread_has_ended(tmp_path: Path) -> None:
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        await worker.until_said("WorkerReady")
+        # Given a worker that stands still and has more to read than a pipe holds
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        worker.process.send(run("a", "a tea pot " * 200_000))
+        worker.process.send(run("b"))
+        # When it is killed
+        worker.process.kill()
+        # Then its end is told, and sending and killing are fine afterwards
+        assert await worker.exit_status() == -signal.SIGKILL
+        worker.process.send(run("c"))
+        worker.process.kill()
+
+
+async def test_a_message_that_is_not_understood_keeps_no_other_from_being_heard(tmp_path: Path) -> None:
+    # Given a listener that fails at the first step
+    failures: list[BaseException | None] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context.get("exception")))
+    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+        hear = worker.process._on_message  # pyright: ignore[reportPrivateUsage]
+
+        def fail_once(message: FromWorker) -> None:
+            hear(message)
+            if worker.names[-1:] == ["StepDone"] and not failures:
+                raise RuntimeError("no")
+
+        worker.process._on_message = fail_once  # pyright: ignore[reportPrivateUsage]
+        # When a job is made
+        worker.process.send(run("a"))
+        # Then all of it is heard, and the failure is told
+        await worker.until_said("WorkerReady", *STEPS, "DeviceFree", "JobDone")
+        assert [str(failure) for failure in failures] == ["no"]
+
+
+def test_a_worker_that_dies_with_something_unread_is_known_to_have_ended_in_the_servers_loop(tmp_path: Path) -> None:
+    async def scenario() -> int | None:
+        async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+            await worker.until_said("WorkerReady")
+            assert worker.process.pid is not None
+            # Given a loop that does not look for a while, and meanwhile hearts beat
+            time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+            # When the worker dies before it has read what it was sent
+            os.kill(worker.process.pid, signal.SIGSTOP)
+            worker.process.send(run("a"))
+            os.kill(worker.process.pid, signal.SIGKILL)
+            time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+            # Then its end is known soon
+            return await worker.exit_status()
+
+    with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        assert runner.run(scenario()) == -signal.SIGKILL

@@ -1,0 +1,90 @@
+"""A worker's process that is started before its work is known, and imports meanwhile what takes seconds to import.
+
+Knows neither what it imports nor what it is to do: importing this module is to take no time itself.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+from danqing.parentage import die_with_parent
+
+Taken = tuple[multiprocessing.process.BaseProcess, "Connection[Any, Any]"]
+
+
+class PreparedProcess:
+    """For one worker. To be made in the thread in which `WorkerProcess` is made."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        """Starts it. modules: what it imports. Raises OSError when the system cannot."""
+        self._taken: Taken | None = started(_wait_for_work, tuple(modules), os.getpid(), name="danqing-prepared")
+        self.pid = self._taken[0].pid
+
+    def take(self) -> Taken | None:
+        """It, and this end of its pipe, of which the taker has to take care from now on; it waits for a function and
+        the further arguments of that, whose first one is its end of the pipe.
+
+        None where it was taken before, was closed, or has ended.
+        """
+        if self._taken is None or not self._taken[0].is_alive():
+            return None
+        taken, self._taken = self._taken, None
+        return taken
+
+    def close(self) -> None:
+        """Ends it, unless it was taken."""
+        if self._taken is not None:
+            process, pipe = self._taken
+            self._taken = None
+            pipe.close()
+            process.kill()
+            process.join()
+            process.close()
+
+
+def started(target: Callable[..., object], *arguments: object, name: str) -> Taken:
+    """A process that calls target with its end of a pipe and these arguments; and this end. Raises OSError.
+
+    It begins with SIGINT blocked: until it ignores it, Ctrl-C must not kill it.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours: Connection[Any, Any]
+    ours, theirs = context.Pipe(duplex=True)
+    process = context.Process(target=target, args=(theirs, *arguments), name=name, daemon=True)
+    try:
+        with _sigint_blocked():
+            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()  # so that the pipe ends when the process does
+    return process, ours
+
+
+def _wait_for_work(pipe: "Connection[Any, Any]", modules: Sequence[str], parent_pid: int) -> None:
+    """In the process. What cannot be imported ends it: whoever is started anew in its place will say why."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent_pid)
+    for module in modules:
+        import_module(module)
+    try:
+        work, *arguments = pipe.recv()
+    except EOFError:  # nobody needs it
+        return
+    work(pipe, *arguments)
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Generator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
