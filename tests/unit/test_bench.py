@@ -89,6 +89,19 @@ def test_a_busy_machine_is_told(bench: None) -> None:
     assert "Other programs took 1.5 cores" in text
 
 
+def test_a_section_has_its_own_plots(bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = module("page")
+    names = ("growth-sqlite.png", "growth_whole-sqlite.png", "submits.png")
+    for name in names:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(page, "PLOTS", tmp_path)
+    monkeypatch.setattr(page, "ROOT", tmp_path)
+
+    for benchmark, plot in zip(("growth", "growth_whole", "submits"), names, strict=True):
+        text = "\n".join(page.page([kept(benchmark, {})]))
+        assert [name for name in names if name in text] == [plot]
+
+
 def test_every_benchmark_has_its_file_and_can_be_measured(bench: None) -> None:
     """Read, not imported: some of them load every library that there is."""
     for benchmark in module("run").BENCHMARKS:

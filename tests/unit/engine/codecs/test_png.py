@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from isal import isal_zlib
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
-from danqing.engine.codecs.png import BAND_BYTES, PngText, encode_png
+from danqing.engine.codecs.png import PngText, encode_png
+from danqing.engine.codecs.row_filters import BAND_BYTES
 
 Picture = npt.NDArray[np.uint8]
 
@@ -52,6 +53,30 @@ def smooth(width: int, height: int, noise: float = 1.5) -> Picture:
     return np.clip(waves + np.random.default_rng(3).normal(0, noise, waves.shape), 0, 255).astype(np.uint8)
 
 
+def flat(width: int, height: int) -> Picture:
+    """Plain areas with soft edges."""
+    image = Image.new("RGB", (width, height), (38, 96, 224))
+    for i in range(1, 6):
+        box = (width * i // 9, height * i // 12, width * (i + 3) // 9, height * (i + 4) // 12)
+        image.paste((40 * i, 250 - 30 * i, 17 * i), box)
+    return np.array(image.filter(ImageFilter.GaussianBlur(1.5)))
+
+
+def ring(side: int, blur: float) -> Picture:
+    """As a mask is drawn: white on black, here with a soft rim."""
+    image = Image.new("RGB", (side, side))
+    ImageDraw.Draw(image).ellipse((side // 5, side // 8, side * 4 // 5, side * 7 // 8), fill="white")
+    return np.array(image.filter(ImageFilter.GaussianBlur(blur)))
+
+
+def page(width: int, height: int) -> Picture:
+    """Black writing on white."""
+    image = Image.new("RGB", (width, height), "white")
+    for y in range(10, height - 20, 18):
+        ImageDraw.Draw(image).text((10, y), "The quick brown fox jumps over the lazy dog. " * 9, fill="black")
+    return np.array(image)
+
+
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_any_pixels_come_back(rgb: Picture) -> None:
     content = encode_png(rgb, ())
@@ -69,8 +94,10 @@ def test_any_pixels_come_back(rgb: Picture) -> None:
         lambda: smooth(300, 200),
         lambda: np.asfortranarray(smooth(31, 17)),
         lambda: smooth(64, 64)[::2, 1::3],
+        lambda: np.concatenate((smooth(90, 70), flat(90, 900), smooth(90, 30))),
+        lambda: flat(1, 300),
     ],
-    ids=["black", "one row", "noise", "smooth", "other memory order", "a view"],
+    ids=["black", "one row", "noise", "smooth", "other memory order", "a view", "flat in the middle", "one column"],
 )
 def test_pictures_of_all_kinds_come_back(make: Callable[[], Picture]) -> None:
     rgb = make()
@@ -137,6 +164,24 @@ def test_texts_that_png_cannot_hold_are_refused(text: PngText) -> None:
 def test_other_arrays_are_refused(rgb: Picture) -> None:
     with pytest.raises(ValueError, match="uint8 RGB"):
         encode_png(rgb, ())
+
+
+@pytest.mark.parametrize(
+    "make, most",
+    [
+        (lambda: flat(1024, 1024), 1.25),
+        (lambda: ring(1024, 0), 1.25),
+        (lambda: ring(1024, 20), 1.25),
+        (lambda: page(1024, 1024), 1.25),
+        (lambda: smooth(1024, 1024), 1.25),
+        (lambda: np.random.default_rng(1).integers(0, 256, (512, 512, 3), np.uint8), 1.01),
+    ],
+    ids=["flat", "mask", "soft mask", "page", "photo", "noise"],
+)
+def test_a_file_is_not_much_larger_than_by_pillow(make: Callable[[], Picture], most: float) -> None:
+    rgb, file = make(), io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG")
+    assert len(encode_png(rgb, ())) < most * len(file.getvalue())
 
 
 def test_is_much_faster_than_pillow_and_not_much_larger() -> None:

@@ -6,6 +6,7 @@ though on few tokens: what it costs are calls more than arithmetic. Pictures are
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -17,6 +18,11 @@ class TextOnce:
     def __init__(self, transformer: Any) -> None:  # noqa: ANN401  diffusers is not typed
         self._transformer = transformer
         self._refiner = _RunOnce(cast(nn.ModuleList, transformer.context_refiner))
+
+    @cached_property
+    def dtype(self) -> Any:  # noqa: ANN401
+        """The transformer's. The pipeline asks in every step, and diffusers looks through all modules each time."""
+        return self._transformer.dtype
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._transformer, name)
