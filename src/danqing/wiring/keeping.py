@@ -58,8 +58,9 @@ def keeping_of(
     shared = settings.redis_url is not None or settings.broker_url is not None
     inputs = InputImages(artifacts, kept_s=SHARED_AFTER_S if shared else 0.0)
     per_owner = not keys_of(settings).let_anybody_in
+    quota = Quota(jobs_per_day=settings.daily_pictures, kept_bytes=_bytes(settings.quota_gb))
     quotas = Quotas(
-        Quota(jobs_per_day=settings.daily_pictures, kept_bytes=_bytes(settings.quota_gb)),
+        quota,
         days=(
             LocalDayCounts(kept=kept, now=utc_now, per_owner=per_owner)
             if link is None
@@ -69,7 +70,7 @@ def keeping_of(
         now=utc_now,
     )
     return Keeping(
-        admission=Admission(rates=_rates(settings, link), quotas=quotas, per_owner=per_owner),
+        admission=Admission(rates=_rates(settings, link), quotas=None if quota == Quota() else quotas, per_owner=per_owner),
         inputs=inputs,
         quotas=quotas,
         janitor=Janitor(
