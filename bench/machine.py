@@ -40,6 +40,7 @@ def machine() -> dict[str, object]:
     """Processor, memory, versions."""
     return {
         "processor": _processor(),
+        "loop_ms": _loop_ms(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "gpu": _gpu(),
@@ -47,6 +48,19 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name)) is not None},
     }
+
+
+def _loop_ms() -> float:
+    """Milliseconds of a million turns of a loop in Python: processors of one name differ, and so do those who share
+    one. Compare figures of different runs by it.
+    """
+    took: list[float] = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _turn in range(1_000_000):
+            pass
+        took.append(time.perf_counter() - began)
+    return round(1e3 * min(took), 1)
 
 
 def _processor() -> str:

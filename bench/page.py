@@ -24,6 +24,8 @@ figures again with
 Each benchmark starts Danqing and its peers itself, one after the other on the same cores, and every second round in the
 opposite order. A **ratio** says how many times better Danqing is, whichever way better is: above 1 it is ahead. Rates
 of a machine that does other things at the same time say little; ratios within one run, and processor time, say more.
+Milliseconds are those of the machine, which was not the same on each day: where it is told how long a million turns of
+a loop in Python took there, runs can be compared by that.
 
 The peers are in `bench/peers`: a FastAPI server with one thread and everything in memory, FastAPI + Celery + Redis, and
 LitServe. They keep what their kind keeps. Danqing syncs each job and each picture to disk before it tells anybody; none
@@ -70,9 +72,10 @@ def _section(kept: Mapping[str, Any]) -> Iterator[str]:
     found, machine = kept["found"], kept["machine"]
     yield f'<a id="{kept["benchmark"]}"></a>\n\n## {kept["what"]}\n'
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    pace = f", a million turns of a loop in {machine['loop_ms']:g} ms" if "loop_ms" in machine else ""
     yield (
         f"`bench/{kept['benchmark']}.py`, {kept['seconds']} s, on {kept['at'][:10]}: {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['memory_gb']} GB{gpu}, Python {machine['python']}."
+        f"{machine['cores']} cores, {machine['memory_gb']} GB{gpu}, Python {machine['python']}{pace}."
     )
     if kept["others_cores"] > BUSY_CORES:
         yield (
