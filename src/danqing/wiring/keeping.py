@@ -70,7 +70,9 @@ def keeping_of(
         now=utc_now,
     )
     return Keeping(
-        admission=Admission(rates=_rates(settings, link), quotas=None if quota == Quota() else quotas, per_owner=per_owner),
+        admission=Admission(
+            rates=_rates(settings, link), quotas=None if quota == Quota() else quotas, per_owner=per_owner
+        ),
         inputs=inputs,
         quotas=quotas,
         janitor=Janitor(
