@@ -40,6 +40,7 @@ async def test_the_janitor_sweeps_while_the_server_runs(tmp_path: Path) -> None:
         with pytest.raises(JobNotFound):
             while True:
                 await stores.jobs.get(job.id)
+                await asyncio.sleep(0.01)
     assert not (tmp_path / "outputs" / f"{job.id}.png").exists()
     await stores.close()
 
