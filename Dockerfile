@@ -3,7 +3,7 @@
 #   docker build -t danqing .                    # for NVIDIA GPUs; works without one, too
 #   docker build -t danqing --target cpu --build-arg TORCH_INDEX_URL=… .
 #                                                # a third of the size; docs/deployment.md tells which address
-#   docker run --gpus all -p 127.0.0.1:8000:8000 -v danqing-data:/data danqing
+#   docker run --init --gpus all -p 127.0.0.1:8000:8000 -v danqing-data:/data danqing
 #
 # What packages need is downloaded again only when pyproject.toml or constraints.txt has changed.
 

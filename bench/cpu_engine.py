@@ -1,11 +1,13 @@
 """Pictures a second of the sample model on the CPU: Danqing's server beside a plain diffusers loop, in one run.
 
 A round gives 1, 4 or 16 jobs at once, to each in turn: to the server over HTTP (it is timed from the first submit until
-the last picture is stored), and to a process that calls `ZImagePipeline` for one after another and saves PNG files, as
-a script does that somebody writes in an afternoon. Every job has a prompt of its own; with `same_prompt` all of a round
-have one. `enlarged` are pictures four times as large as the model makes them, for which the loop calls the same
-upscaler. Both compute with the same number of threads. The loop computes in float32, as diffusers does unless it is
-told otherwise; `same_format_ratio` is that to a second loop, in the number format that Danqing takes on this machine.
+the last picture is stored; the first job begins before the others are there), and to a process that calls
+`ZImagePipeline` for one after another and saves PNG files, as a script does that somebody writes in an afternoon. Every
+job has a prompt of its own; with `same_prompt` all of a round have one. `one_request` is OpenAI's `n`: one request for
+all of them, until it is answered. `enlarged` are pictures four times as large as the model makes them, for which the
+loop calls the same upscaler. The loop computes as diffusers does unless it is told otherwise: in float32, with as many
+threads as torch takes by itself, which is a thread a core. `same_format_ratio` is that to a second loop, in the number
+format that Danqing takes on this machine. Danqing leaves a core to what is not torch's.
 Of the rounds medians count, of ratios those within a round, and the order changes from round to round. Seconds of
 processor time (all processes of each) say what a machine that is busy with other things does not blur as much.
 
@@ -40,6 +42,13 @@ POLL_S = 0.01
 GOAL = 2.0  # times the loop's pictures a second, with many waiting
 GOAL_ALONE = 1.0
 WARM_UP_JOBS = 4
+NOTES = (
+    "By jobs that wait at once; the first begins before the others are there. *same prompt*: all have one, and else "
+    "each its own; *one request*: OpenAI's `n`; *enlarged*: four times, by the same upscaler in both.",
+    "The plain loop is diffusers as it comes, in float32, and its ratio is the one that goals are for. *same format "
+    "ratio* is to a second loop in the number format above, which leaves what batches, the prompt cache and finishing "
+    "beside the next batch give; *cpu ratio* compares processor time of all processes of each.",
+)
 DANQING, PLAIN, SAME_FORMAT = "danqing", "plain", "same_format"
 
 
@@ -51,11 +60,13 @@ class Load:
     goal: float
     side: int = SIDE
     same_prompt: bool = False
+    one_request: bool = False  # of the same prompt
 
     @property
     def name(self) -> str:
         """For figures."""
-        return f"{self.jobs}_waiting" + "_same_prompt" * self.same_prompt + "_enlarged" * (self.side > SIDE)
+        kind = "_one_request" if self.one_request else "_same_prompt" if self.same_prompt else ""
+        return f"{self.jobs}_waiting" + kind + "_enlarged" * (self.side > SIDE)
 
     def prompts(self, first: int) -> list[str]:
         """first: number of the first job; no two rounds have one in common."""
@@ -65,6 +76,7 @@ class Load:
 LOADS = (
     Load(jobs=1, goal=GOAL_ALONE),
     Load(jobs=4, goal=GOAL),
+    Load(jobs=4, goal=GOAL, same_prompt=True, one_request=True),
     Load(jobs=16, goal=GOAL),
     Load(jobs=16, goal=GOAL, same_prompt=True),
     Load(jobs=4, goal=GOAL_ALONE, side=ENLARGED_SIDE),
@@ -79,16 +91,16 @@ class Times:
     cpu_s: list[float] = field(default_factory=list)
 
 
-def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, float | str]:
+def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, object]:
     """Starts both and gives each load to them in turn: pictures a second of both, the ratio, its spread, its goal."""
     threads = threads or default_cpu_threads()
-    rounds = 2 if quick else 7
+    rounds = 3 if quick else 7
     dtype = str(choose_device("cpu", "auto").dtype).removeprefix("torch.")
     times = {(load.name, way): Times() for load in LOADS for way in (DANQING, PLAIN, SAME_FORMAT)}
     with (
         tempfile.TemporaryDirectory() as folder,
-        PlainLoop(threads, "float32") as loop,
-        PlainLoop(threads, dtype) as alike,
+        PlainLoop("float32") as loop,
+        PlainLoop(dtype) as alike,
         set_threads(threads),
         server(Path(folder)) as (url, _, _),
         httpx2.Client(base_url=url, trust_env=False, timeout=60) as client,
@@ -109,7 +121,7 @@ def measure(quick: bool = False, *, threads: int | None = None) -> dict[str, flo
                         times[load.name, way].taken_s.append(taken_s)
                         times[load.name, way].cpu_s.append(_cpu_s(processes) - before)
                 first += load.jobs
-    figures: dict[str, float | str] = {"threads": threads, "rounds": rounds, "number_format": dtype}
+    figures: dict[str, object] = {"threads": threads, "rounds": rounds, "number_format": dtype, "notes": [*NOTES]}
     for load in LOADS:
         danqing, plain, same = (times[load.name, way] for way in (DANQING, PLAIN, SAME_FORMAT))
         figures |= _figures(load, danqing, plain)
@@ -158,6 +170,8 @@ def set_threads(threads: int) -> Generator[None]:
 
 def served_s(client: httpx2.Client, load: Load, first: int) -> float:
     """From the first submit until all are stored."""
+    if load.one_request:
+        return _answered_s(client, load, first)
     body = {"width": load.side, "height": load.side, "num_inference_steps": STEPS}
     started = time.perf_counter()
     waiting = [
@@ -175,11 +189,22 @@ def served_s(client: httpx2.Client, load: Load, first: int) -> float:
     return time.perf_counter() - started
 
 
+def _answered_s(client: httpx2.Client, load: Load, first: int) -> float:
+    started = time.perf_counter()
+    size, (prompt, *_) = f"{load.side}x{load.side}", load.prompts(first)
+    body = {"prompt": prompt, "n": load.jobs, "size": size, "response_format": "url"}
+    answer = client.post("/v1/images/generations", json=body)
+    answer.raise_for_status()
+    if len(answer.json()["data"]) != load.jobs:
+        raise RuntimeError("not as many pictures as were asked for")
+    return time.perf_counter() - started
+
+
 class PlainLoop:
     """The loop, in a process of its own that loads the model once and then waits to be told what to make."""
 
-    def __init__(self, threads: int, dtype: str) -> None:
-        self._command = [sys.executable, __file__, "--loop", str(threads), "--dtype", dtype]
+    def __init__(self, dtype: str) -> None:
+        self._command = [sys.executable, __file__, "--loop", "--dtype", dtype]
 
     def __enter__(self) -> "PlainLoop":
         pipe = subprocess.PIPE
@@ -204,7 +229,7 @@ class PlainLoop:
         return float(answer)
 
 
-def run_loop(threads: int, dtype: str, tasks: IO[str]) -> None:
+def run_loop(dtype: str, tasks: IO[str]) -> None:
     """dtype: its name in torch. tasks: one a line, as `PlainLoop.seconds` writes them. Prints the seconds of each."""
     import numpy as np
     import torch
@@ -215,7 +240,6 @@ def run_loop(threads: int, dtype: str, tasks: IO[str]) -> None:
     from danqing.engine.upscale.building import build_upscaler
     from danqing.engine.upscale.choice import BUNDLED
 
-    torch.set_num_threads(threads)
     pipeline = ZImagePipeline.from_pretrained(Catalogue("sample").default().source, dtype=getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     upscaler = build_upscaler(BUNDLED, choose_device("cpu", "float32"), cpu_threads=1)
@@ -250,12 +274,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--threads", type=int, help="of both (as many as the server takes by itself)")
-    parser.add_argument("--loop", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help="of Danqing (as many as it takes by itself)")
+    parser.add_argument("--loop", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--dtype", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.loop:
-        run_loop(args.loop, args.dtype, sys.stdin)
+        run_loop(args.dtype, sys.stdin)
     else:
         print(json.dumps(measure(args.quick, threads=args.threads), indent=2))
 

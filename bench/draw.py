@@ -1,5 +1,6 @@
 """Draws what was found: ratios of each benchmark as bars, growth as lines. Needs matplotlib (`make bench` has it)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import matplotlib
 matplotlib.use("Agg")  # no display is needed
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from report import is_growth
 
 AHEAD, BEHIND, BOUND = "#2a6f6b", "#b5502f", "#777777"
-MOST_NAME_CHARS = 78
+LINE_CHARS = 60  # of a name beside its bar
 
 
 def drawn(kept: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -19,7 +21,7 @@ def drawn(kept: Mapping[str, Any], folder: Path) -> list[Path]:
     found = kept["found"]
     if bars := ratios(found):
         return [draw_ratios(kept["what"], bars, folder / f"{kept['benchmark']}.png")]
-    series = {name: costs for name, costs in found.items() if _is_growth(costs)}
+    series = {name: costs for name, costs in found.items() if is_growth(costs)}
     return [
         draw_growth(f"{kept['what']}: {name}", costs, folder / f"{kept['benchmark']}-{name}.png")
         for name, costs in series.items()
@@ -43,7 +45,7 @@ def ratios(found: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
 
 def draw_ratios(title: str, bars: Sequence[tuple[str, float, float | None]], file: Path) -> Path:
     """How many times better Danqing is; a line at 1, a mark at each goal."""
-    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.55 * len(bars)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.6 * len(bars)), layout="constrained")
     places = range(len(bars))
     axes.barh(places, [ratio for _, ratio, _ in bars], color=[AHEAD if ratio >= 1 else BEHIND for _, ratio, _ in bars])
     for place, (_, ratio, goal) in zip(places, bars, strict=True):
@@ -51,7 +53,7 @@ def draw_ratios(title: str, bars: Sequence[tuple[str, float, float | None]], fil
         if goal is not None and goal > 0:
             axes.plot([goal, goal], [place - 0.42, place + 0.42], color=BOUND, linewidth=2)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_yticks(places, [name[:MOST_NAME_CHARS] for name, _, _ in bars], fontsize=8)
+    axes.set_yticks(places, [_in_lines(name) for name, _, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.margins(x=0.12)
@@ -76,14 +78,8 @@ def draw_growth(title: str, costs: Mapping[str, Mapping[str, float]], file: Path
     return _saved(figure, file)
 
 
-def _is_growth(costs: object) -> bool:
-    """Whether it is operation, size, figure."""
-    if not isinstance(costs, Mapping) or not costs:
-        return False
-    return all(
-        isinstance(micros, Mapping) and micros and all(str(size).isdecimal() for size in micros)
-        for micros in costs.values()
-    )
+def _in_lines(name: str) -> str:
+    return "\n".join(part for line in name.split("\n") for part in textwrap.wrap(line, LINE_CHARS))
 
 
 def _saved(figure: Figure, file: Path) -> Path:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from comparison import AHEAD, Findings, Goal, over_rounds
+from comparison import Findings, Goal, over_rounds
 from PIL import Image, ImageFilter
 
 from danqing.engine.codecs.png import encode_png
@@ -61,6 +61,14 @@ def pillow_webp(rgb: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def quickest_webp(rgb: np.ndarray) -> bytes:
+    """libwebp's method 0 on the thumbnail that Pillow makes most quickly."""
+    buffer, image = io.BytesIO(), Image.fromarray(rgb)
+    image.thumbnail((PREVIEW_MAX_SIDE, PREVIEW_MAX_SIDE), Image.Resampling.NEAREST)
+    image.save(buffer, "WEBP", method=0)
+    return buffer.getvalue()
+
+
 def danqing_webp(rgb: np.ndarray) -> bytes:
     """A finished picture's preview."""
     return encode_webp(rgb, max_side=PREVIEW_MAX_SIDE).content
@@ -68,13 +76,14 @@ def danqing_webp(rgb: np.ndarray) -> bytes:
 
 def beside(
     found: Findings, what: str, rgb: np.ndarray, ours: Encode, theirs: Encode, *, rounds: int, goal: Goal
-) -> None:
-    """Both ways in turn, and how large the file is beside Pillow's."""
+) -> float:
+    """Both ways in turn, and how large the file is beside Pillow's. Pillow's milliseconds."""
     own, other = zip(*[(timed(ours, rgb), timed(theirs, rgb)) for _ in range(rounds)], strict=True)
     mine, pillows = (over_rounds([each[0] for each in some]) for some in (own, other))
     found.compare(what, mine, "Pillow's default", pillows, "ms", better="less", goal=goal)
     size = Goal(bound=MOST_BYTES, kind="at most")
     found.figure(f"{what}: bytes, of Pillow's", own[0][1] / other[0][1], "", goal=size)
+    return pillows.value
 
 
 def measure(quick: bool) -> dict[str, object]:
@@ -85,11 +94,16 @@ def measure(quick: bool) -> dict[str, object]:
         for name, rgb in scenes(side).items():
             what = f"PNG of {name}, {side}x{side}"
             beside(found, what, rgb, danqing_png, pillow_default, rounds=number, goal=bound)
-    for name, rgb in scenes(1024).items():
-        number = 1 if quick else 5
-        beside(found, f"WebP preview of {name}", rgb, danqing_webp, pillow_webp, rounds=number, goal=AHEAD)
+    for side, goal, rounds in ((1024, 10.0, 5), (4096, 20.0, 2)):
+        number, bound = 1 if quick else rounds, Goal(bound=goal, kind="at least")
+        for name, rgb in scenes(side).items():
+            what = f"WebP preview of {name}, {side}x{side}"
+            pillow_ms = beside(found, what, rgb, danqing_webp, pillow_webp, rounds=number, goal=bound)
+            most = pillow_ms / over_rounds([timed(quickest_webp, rgb)[0] for _ in range(number)]).value
+            found.figure(f"{what}: the most that libwebp can do, in times Pillow's default", most, "")
     found.notes.append(
-        "No encoder of WebP comes near ten times Pillow's, which is libwebp: its fastest way is 3.7 times."
+        "Pillow's WebP is libwebp, and so is ours: no setting of it comes near ten times its default, as the figures "
+        "of its quickest one show. Photos are photo-like pictures."
     )
     return found.as_dict()
 

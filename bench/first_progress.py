@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 from comparison import Findings, over_requests
-from services import CORES, Device, Opens, Service, danqing, home, in_turn, missing_peers, peers
+from services import CORES, THREAD, THREAD_KEEPS, Device, Opens, Service, danqing, home, in_turn, missing_peers, peers
 from wire import HttpClient, WebSocketClient
 
 DEVICE = Device(delay_s=0.04)
@@ -63,7 +63,8 @@ def measure(quick: bool) -> dict[str, object]:
     rounds, each = (1, 10) if quick else (2, 30)
     hears: dict[str, Callable[[Service, int], Awaitable[list[float]]]] = {
         "danqing": by_websocket,
-        "FastAPI + thread": by_websocket,
+        THREAD: by_websocket,
+        THREAD_KEEPS: by_websocket,
         "FastAPI + Celery + Redis": by_asking,
     }
     ways: dict[str, Opens] = {name: opens for name, opens in ({"danqing": danqing} | peers()).items() if name in hears}
@@ -78,7 +79,13 @@ def measure(quick: bool) -> dict[str, object]:
     finally:
         os.sched_setaffinity(0, cores)
     missing = [f"{name} was not measured: {why}" for name, why in missing_peers().items() if name in hears]
-    found = Findings(notes=[*missing, "LitServe tells nothing before the end."])
+    found = Findings(
+        notes=[
+            *missing,
+            "LitServe tells nothing before the end. Celery's state is asked for every 2 ms, for it tells nobody; the "
+            "others are heard over a WebSocket.",
+        ]
+    )
     own = over_requests(above.pop("danqing"))
     found.figure("submit to first progress, above the step", own, "ms")
     for name, values in above.items():

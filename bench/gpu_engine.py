@@ -7,6 +7,7 @@ another, for two do not fit; every round has a prompt of its own and the seed of
 same pictures. Plain diffusers is what its documentation shows: bfloat16, pictures as PIL, saved as PNG.
 
     python bench/gpu_engine.py [--part PART] [--model NAME] [--setting NAME] [--rounds N]      needs a CUDA device
+    python bench/gpu_engine.py --keep       adds to bench/results as it goes; then: python bench/page.py
     python bench/gpu_engine.py --tiny       in the shapes of the samples, on the CPU: to see that it runs, not to quote
 """
 
@@ -18,15 +19,20 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__" and "--tiny" in sys.argv:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling for a CPU takes a compiler, and minutes
 
 import numpy as np
 import torch
-from gpu_served import measure_served
+from gpu_kept import NOTES, Kept, nested
+from gpu_served import WAYS, Way, measure_served
 from gpu_stages import Pictures, danqing_pictures, plain_pictures
 from gpu_upscaler import measure_upscaler
 from random_models import FULL, random_weights, write_configs
@@ -40,8 +46,8 @@ from danqing.engine.spec import Attention, EngineSpec
 
 PEAK_FLOPS = 989e12  # of an H100 SXM in bfloat16, dense; H200 the same
 GOAL = 1.8  # times as quick as plain diffusers
-GOALS_MS = {"bf16": 820, "fp8": 620}  # HTTP in to PNG out, of Z-Image-Turbo on an H100
 STAGES = ("text", "denoise", "vae", "encode")
+RESULT = Path(__file__).parent / "results" / "gpu_engine.json"
 Figures = dict[str, float | str | None]
 
 
@@ -103,24 +109,53 @@ def tiny(case: Case) -> Case:
     return dataclasses.replace(case, side=64, steps=2 if case.steps < 30 else 3)
 
 
-def measure(
-    quick: bool = False,
+def measure(quick: bool = False) -> dict[str, object]:
+    """Tables by case; where there is no CUDA device, only that."""
+    figures = measured(rounds=1 if quick else None)
+    return figures if "left_out" in figures else as_tables(figures) | {"notes": [*NOTES]}
+
+
+def as_tables(figures: Mapping[str, Any]) -> dict[str, object]:
+    """See `nested`."""
+    cases = [case.name for case in (*CASES, *map(tiny, CASES))]
+    return nested(figures, cases, ["plain", *ALL_SETTINGS])
+
+
+def measured(
     *,
     is_tiny: bool = False,
     parts: Sequence[str] = PARTS,
     models: Sequence[str] = tuple(FULL),
     settings: Sequence[str] = ALL_SETTINGS,
     rounds: int | None = None,
+    keep: Callable[[str, Figures], None] = lambda part, figures: None,
 ) -> Figures:
-    """Figures by case, setting and stage, in milliseconds, GB and shares; where there is no CUDA device, only that."""
+    """Figures by case, setting and stage, in milliseconds, GB and shares; where there is no CUDA device, only that.
+
+    keep: is given what is new, after each part, with its name. One that fails does not take the others with it.
+    """
     if not is_tiny and not torch.cuda.is_available():
         return {"left_out": "there is no CUDA device"}
     device = torch.device("cpu" if is_tiny else "cuda")
     if is_tiny:
         torch.set_num_threads(default_cpu_threads())  # as the engine does
-    rounds = rounds or (1 if quick or is_tiny else 5)
+    rounds = rounds or (1 if is_tiny else 5)
     figures: Figures = {"device": "cpu" if is_tiny else torch.cuda.get_device_name(device), "rounds": rounds}
-    chosen = [setting for setting in SETTINGS if setting.name in settings]
+    chosen = [each for each in SETTINGS if each.name in settings]
+    for name, found in _parts(is_tiny, parts, models, chosen, device, rounds):
+        figures |= found
+        keep(name, {"device": figures["device"], "rounds": rounds} | found)
+    return figures
+
+
+def _parts(
+    is_tiny: bool,
+    parts: Sequence[str],
+    models: Sequence[str],
+    settings: Sequence[Setting],
+    device: torch.device,
+    rounds: int,
+) -> Iterator[tuple[str, Figures]]:
     for model in models:
         cases = [case for case in CASES if case.model == model]
         if is_tiny:
@@ -130,49 +165,81 @@ def measure(
             folder.mkdir()
             write_configs(model, folder, tiny=is_tiny)
             if "models" in parts:
-                figures |= _of_model(folder, cases, device, chosen, rounds)
+                yield from _of_model(folder, cases, device, settings, rounds)
             if "server" in parts and model == SERVED:
                 first = cases[0]
-                figures |= measure_served(folder, side=first.side, steps=first.steps, device=device, rounds=rounds)
-                figures |= {f"served_goal_{name}_ms": goal for name, goal in GOALS_MS.items()}
+                for way in WAYS[: 1 if is_tiny else None]:
+
+                    def served(way: Way = way, folder: Path = folder, first: Case = first) -> Figures:
+                        return measure_served(
+                            folder, way=way, side=first.side, steps=first.steps, device=device, rounds=rounds
+                        )
+
+                    yield _unless_it_fails(f"served_{way.name}", served)
     if "upscaler" in parts:
-        figures |= measure_upscaler(device, side=32 if is_tiny else 1024, blocks=2 if is_tiny else 23, rounds=rounds)
-    return figures
+        side, blocks = (32, 2) if is_tiny else (1024, 23)
+        yield _unless_it_fails("x4plus", lambda: measure_upscaler(device, side=side, blocks=blocks, rounds=rounds))
+
+
+def _unless_it_fails(name: str, find: Callable[[], Figures]) -> tuple[str, Figures]:
+    """With the name."""
+    try:
+        return name, find()
+    except EngineFailure as failure:
+        return name, {f"{name}_left_out": failure.public_message}
+    except Exception as error:  # whatever it is: the rest of an hour is not lost for it
+        traceback.print_exc()
+        return name, {f"{name}_left_out": f"it failed: {type(error).__name__}"}
 
 
 def _of_model(
     folder: Path, cases: Sequence[Case], device: torch.device, settings: Sequence[Setting], rounds: int
-) -> Figures:
-    figures: Figures = {}
-    plain = {case.name: each for case, each in zip(cases, plain_pictures(folder, cases, device, rounds), strict=True)}
-    for name, pictures in plain.items():
-        figures |= _figures(f"{name}_plain", pictures, pictures)
+) -> Iterator[tuple[str, Figures]]:
+    plain: dict[str, Pictures] = {}
+
+    def by_diffusers() -> Figures:
+        made = plain_pictures(folder, cases, device, rounds)
+        plain.update({case.name: each for case, each in zip(cases, made, strict=True)})
+        return {key: figure for name in plain for key, figure in _figures(f"{name}_plain", plain[name]).items()}
+
+    yield _unless_it_fails(f"{folder.name}_plain", by_diffusers)
     free(device)
     reference: dict[str, Pictures] = {}
-    best = dict.fromkeys(plain, float("inf"))
-    for setting in settings:
-        try:
-            made = _of_setting(folder, cases, device, setting, rounds)
-        except EngineFailure as failure:
-            figures[f"{folder.name}_{setting.name}_left_out"] = failure.public_message
-            continue
-        finally:
-            free(device)
+    totals: dict[str, dict[str, float]] = {case.name: {} for case in cases}  # seconds, by setting
+
+    def by_danqing(setting: Setting) -> Figures:
+        made = _of_setting(folder, cases, device, setting, rounds)
         if isinstance(made, str):
-            figures[f"{folder.name}_{setting.name}_left_out"] = made
-            continue
+            return {f"{folder.name}_{setting.name}_left_out": made}
+        figures: Figures = {}
         for name, pictures in made.items():
-            figures |= _figures(f"{name}_{setting.name}", pictures, plain[name])
-            best[name] = min(best[name], pictures.total_s)
+            figures |= _figures(f"{name}_{setting.name}", pictures, plain.get(name))
+            totals[name][setting.name] = pictures.total_s
             if setting.name == REFERENCE:
                 reference[name] = pictures
             elif name in reference:
                 figures |= _differences(f"{name}_{setting.name}", reference[name].rgb, pictures.rgb)
-    for name, seconds in best.items():
-        if seconds == float("inf"):
+        return figures
+
+    for setting in settings:
+        yield _unless_it_fails(f"{folder.name}_{setting.name}", partial(by_danqing, setting))
+        free(device)
+    yield f"{folder.name}_ratios", _ratios(plain, totals)
+
+
+def _ratios(plain: Mapping[str, Pictures], totals: Mapping[str, Mapping[str, float]]) -> Figures:
+    """Of each case that plain diffusers made. totals: seconds, by setting."""
+    figures: Figures = {}
+    for name, seconds in totals.items():
+        if not seconds or name not in plain:
             continue
-        figures[f"{name}_ratio"] = round(plain[name].total_s / seconds, 3)
+        best = min(seconds, key=lambda setting: seconds[setting])
+        figures[f"{name}_best_setting"] = best
+        figures[f"{name}_ratio"] = round(plain[name].total_s / seconds[best], 3)
         figures[f"{name}_goal_ratio"] = GOAL
+        for setting in (REFERENCE, f"{REFERENCE}_compiled"):  # with the numbers that plain diffusers has
+            if setting in seconds:
+                figures[f"{name}_{setting}_times_plain"] = round(plain[name].total_s / seconds[setting], 3)
     return figures
 
 
@@ -198,14 +265,17 @@ def _of_setting(
             engine.unload()
 
 
-def _figures(name: str, pictures: Pictures, plain: Pictures) -> Figures:
-    """plain: of the same case; it has counted what a run of the transformer multiplies."""
+def _figures(name: str, pictures: Pictures, plain: Pictures | None = None) -> Figures:
+    """plain: of the same case; it has counted what a run of the transformer multiplies. None: these are, or there are
+    none.
+    """
     medians = {stage: statistics.median(each) for stage, each in pictures.stages.items()}
-    done = plain.flops * pictures.forwards / medians["denoise"]
     figures: Figures = {f"{name}_{stage}_ms": round(1000 * medians[stage], 2) for stage in STAGES}
     figures[f"{name}_total_ms"] = round(1000 * pictures.total_s, 2)
-    figures[f"{name}_tflops"] = float(f"{done / 1e12:.4g}")
-    figures[f"{name}_share_of_peak"] = float(f"{done / PEAK_FLOPS:.4g}")
+    if flops := (plain or pictures).flops:
+        done = flops * pictures.forwards / medians["denoise"]
+        figures[f"{name}_tflops"] = float(f"{done / 1e12:.4g}")
+        figures[f"{name}_share_of_peak"] = float(f"{done / PEAK_FLOPS:.4g}")
     figures[f"{name}_weights_gb"] = pictures.weights_gb
     figures[f"{name}_peak_gb"] = pictures.peak_gb
     return figures
@@ -221,7 +291,7 @@ def _differences(name: str, one: Sequence[np.ndarray], other: Sequence[np.ndarra
 
         network = lpips.LPIPS(net="alex", verbose=False)
     except (ImportError, OSError):
-        return figures
+        return figures | {f"{name}_lpips": "left out: the package `lpips`, or its network, is not there"}
     with torch.inference_mode():
         pairs = [
             [torch.tensor(each).permute(2, 0, 1)[None] / 127.5 - 1 for each in pair]
@@ -249,14 +319,24 @@ def main() -> None:
     parser.add_argument("--model", choices=FULL, action="append", help="repeatable (all)")
     parser.add_argument("--setting", choices=ALL_SETTINGS, action="append", help="repeatable (all)")
     parser.add_argument("--rounds", type=int, help="pictures of each case (5)")
-    parser.add_argument("--out", type=Path, help="keep the figures there as well")
+    parser.add_argument("--out", type=Path, help="write the figures there as well")
+    parser.add_argument("--keep", type=Path, nargs="?", const=RESULT, help="a file like those in bench/results")
     args = parser.parse_args()
-    figures = measure(
+    said = time.monotonic()
+
+    def keep(part: str, found: Figures) -> None:
+        nonlocal said
+        began, said = said, time.monotonic()
+        if args.keep is not None:
+            Kept(args.keep, device=str(found["device"]), shown=as_tables).add(part, found, seconds=said - began)
+
+    figures = measured(
         is_tiny=args.tiny,
         parts=args.part or PARTS,
         models=args.model or tuple(FULL),
         settings=args.setting or ALL_SETTINGS,
         rounds=args.rounds,
+        keep=keep,
     )
     text = json.dumps(figures, indent=2)
     print(text)

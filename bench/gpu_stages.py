@@ -21,7 +21,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.engine_port import Engine, Unwatched
 from danqing.core.errors import DanqingError
 from danqing.core.images import ImageRef
-from danqing.core.types import ArtifactKind, GenerationRequest, Mode, RawPicture
+from danqing.core.types import ArtifactKind, GenerationRequest, Mode
 from danqing.engine.families.denoising import Denoising
 from danqing.engine.families.flux.model import Flux
 from danqing.engine.families.qwen_image.model import QwenImage
@@ -134,12 +134,13 @@ def plain_pictures(folder: Path, cases: Sequence[Asked], device: torch.device, r
 
 @contextmanager
 def _watched_pipeline(pipeline: Any, clock: StageClock) -> Generator[None]:  # noqa: ANN401
-    text, decode = pipeline.encode_prompt, pipeline.vae.decode
+    text, decode, to_pil = pipeline.encode_prompt, pipeline.vae.decode, pipeline.image_processor.postprocess
     pipeline.encode_prompt, pipeline.vae.decode = clock.timed("text", text), clock.timed("vae", decode)
+    pipeline.image_processor.postprocess = clock.timed("vae", to_pil)  # to bytes, as Danqing's decoding ends with them
     try:
         yield
     finally:
-        pipeline.encode_prompt, pipeline.vae.decode = text, decode
+        pipeline.encode_prompt, pipeline.vae.decode, pipeline.image_processor.postprocess = text, decode, to_pil
 
 
 def _called_with(pipeline: Any, case: Asked, number: int) -> dict[str, Any]:  # noqa: ANN401
@@ -191,9 +192,10 @@ def danqing_pictures(
                 (raw,) = engine.denoise([request], read_image=lambda _, png=png: png, observers=[Unwatched()])
                 if isinstance(raw, DanqingError):
                     raise raw
-                assert isinstance(raw, RawPicture)
+                assert raw is not None
+                computed = raw.computed()
                 before_png = clock.now()
-                finished = engine.finish(raw, request, read_image=lambda _, png=png: png)
+                finished = engine.finish(computed, request, read_image=lambda _, png=png: png)
                 engine.encode(finished, request, ArtifactKind.ORIGINAL)
                 ended = clock.now()
                 made.forwards = clock.calls["forward"]
@@ -229,7 +231,7 @@ def request_of(card: ModelCard, case: Asked, number: int) -> GenerationRequest:
 def _watched_families(clock: StageClock) -> Generator[None]:
     """Every family's text encoding and decoding, and the denoising in between, with its runs of the transformer."""
     families, run = (ZImage, Flux, QwenImage), Denoising.run
-    before = [(family, family.encode, family.decode) for family in families]
+    before = [(family, family.encode, family.decoding) for family in families]
 
     def counted(denoising: Any, prompts: Any) -> Any:  # noqa: ANN401
         transformer = denoising._model.parts.transformer
@@ -241,15 +243,18 @@ def _watched_families(clock: StageClock) -> Generator[None]:
         finally:
             hook.remove()
 
-    for family, encode, decode in before:
-        family.encode, family.decode = clock.timed("text", encode), clock.timed("vae", decode)
+    def timed(decoding: Any) -> Any:  # noqa: ANN401
+        return lambda *given: clock.timed("vae", decoding(*given))
+
+    for family, encode, decoding in before:
+        family.encode, family.decoding = clock.timed("text", encode), timed(decoding)
     Denoising.run = clock.timed("denoise", counted)
     try:
         yield
     finally:
         Denoising.run = run
-        for family, encode, decode in before:
-            family.encode, family.decode = encode, decode
+        for family, encode, decoding in before:
+            family.encode, family.decoding = encode, decoding
 
 
 def _add(made: Pictures, stages: dict[str, float], total: float, rgb: np.ndarray) -> None:

@@ -12,11 +12,9 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import math
-import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +31,7 @@ from growth_rows import (
     PostgresFiller,
     SqliteFiller,
 )
+from report import exponent
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batches import BatchFilter
@@ -311,15 +310,6 @@ def _postgres_databases() -> Iterator[Iterator[str]]:
     finally:
         for url in made:
             server.drop_database(url)
-
-
-def exponent(micros: Mapping[str, float]) -> float:
-    """Of n in the cost: the slope between logarithms, over the upper half of the sizes."""
-    points = [(math.log(int(size)), math.log(max(cost, 0.1))) for size, cost in micros.items()]
-    points = points[len(points) // 2 :]
-    middle = statistics.mean(x for x, _ in points)
-    spread = sum((x - middle) ** 2 for x, _ in points)
-    return sum((x - middle) * y for x, y in points) / spread if spread else 0.0
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 import os
 import platform
 import resource
+import subprocess
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,9 +43,11 @@ def machine() -> dict[str, object]:
     return {
         "processor": _processor(),
         "loop_ms": _loop_ms(),
+        "sync_ms": _sync_ms(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "gpu": _gpu(),
+        "commit": _commit(),
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name)) is not None},
@@ -61,6 +65,30 @@ def _loop_ms() -> float:
             pass
         took.append(time.perf_counter() - began)
     return round(1e3 * min(took), 1)
+
+
+def _sync_ms() -> float:
+    """Milliseconds until a page at the end of a file is on the disk of the servers' files, at best."""
+    took: list[float] = []
+    with tempfile.TemporaryFile(dir=os.environ.get("BENCH_HOME")) as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            file.flush()
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return round(1e3 * min(took), 2)
+
+
+def _commit() -> str | None:
+    """What is measured, with a plus where it was changed since."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=here, text=True).strip()
+        changes = subprocess.check_output(["git", "status", "--porcelain", "--", "../src"], cwd=here, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + "+" * bool(changes)
 
 
 def _processor() -> str:

@@ -1,7 +1,8 @@
 """What Danqing adds to a picture: HTTP submit to PNG in hand, beside the plain diffusers call in the same run.
 
-Each round makes the same request three ways, in turn: the bare pipeline call (`ZImagePipeline.__call__`, to a PIL
-picture, prompt encoded every time); the engine alone in this process; and the server from `POST
+Each round makes the same request three ways, in turn: the bare pipeline call (`ZImagePipeline.__call__`, prompt encoded
+every time, saved as PNG) in a process of its own, in Danqing's number format and with as many threads as torch takes by
+itself; the engine alone in this process, which remembers the prompt; and the server from `POST
 /v1/images/generations` until the PNG of its answer is there. The picture is of the model's native size, so no
 enlargement blurs the sum.
 """
@@ -13,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
-import torch
 from comparison import Findings, Goal, over_requests
-from diffusers import ZImagePipeline
+from cpu_engine import Load, PlainLoop
 from served import server
 
 from danqing.core.engine_port import Unwatched
@@ -62,14 +62,8 @@ def compared(rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each way, by round."""
     catalogue = Catalogue("sample")
     card = catalogue.default()
-    pipeline = ZImagePipeline.from_pretrained(card.source, dtype=choose_device("cpu", "auto").dtype)  # as Danqing does
-    pipeline.set_progress_bar_config(disable=True)
     engine = build_engine(EngineSpec(cards=(card,), device="cpu"))
     engine.load()
-
-    def plain(seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        pipeline(PROMPT, height=SIDE, width=SIDE, num_inference_steps=STEPS, guidance_scale=0, generator=generator)
 
     def alone(seed: int) -> None:
         draft = RequestDraft(prompt=PROMPT, width=SIDE, height=SIDE, num_inference_steps=STEPS, seed=seed)
@@ -79,12 +73,18 @@ def compared(rounds: int) -> dict[str, list[float]]:
         engine.encode(engine.finish(raw, request, read_image=no_image), request, ArtifactKind.ORIGINAL)
 
     times: dict[str, list[float]] = {"plain": [], "engine": [], "http": []}
+    load = Load(jobs=1, goal=1.0, side=SIDE)
     with (
         tempfile.TemporaryDirectory() as folder,
+        PlainLoop(str(choose_device("cpu", "auto").dtype).removeprefix("torch.")) as plain,
         server(Path(folder)) as (url, _, _),
         httpx2.Client(base_url=url, trust_env=False) as client,
     ):
-        ways = {"plain": plain, "engine": alone, "http": lambda seed: over_http(client, seed)}
+        ways: dict[str, Callable[[int], object]] = {
+            "plain": lambda seed: plain.seconds(load, seed),
+            "engine": alone,
+            "http": lambda seed: over_http(client, seed),
+        }
         for seed in range(3 + rounds):
             for name, make in ways.items():
                 took = timed(make, seed)
@@ -95,7 +95,9 @@ def compared(rounds: int) -> dict[str, list[float]]:
 
 def report(times: dict[str, list[float]]) -> Findings:
     """Differences are those of the same round."""
-    found = Findings()
+    found = Findings(
+        notes=["Plain diffusers encodes the prompt each time; the engine remembers the one of all rounds."]
+    )
     http = over_requests(times["http"])
     found.compare("a picture", http, "plain diffusers", over_requests(times["plain"]), "ms", better="less")
     found.compare("a picture", http, "the engine alone", over_requests(times["engine"]), "ms", better="less", goal=None)

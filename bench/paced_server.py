@@ -1,6 +1,7 @@
 """`danqing serve` with the same made-up device that the peers have: `python paced_server.py`, settings as ever.
 
-PEER_DELAY_S, PEER_STEPS and PEER_STEPS_NOTED_IN as in `peers/device.py`. Pictures are written by Danqing's own codec.
+PEER_DELAY_S, PEER_STEPS, PEER_SIDE and PEER_STEPS_NOTED_IN as in `peers/device.py`. Pictures are written by Danqing's
+own codec.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from danqing.workers.factory import EngineFactory
 
 
 class PacedEngine(FakeEngine):
-    """Flat pictures, each after its time."""
+    """The device's pictures, each after its time."""
 
     def denoise(
         self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]

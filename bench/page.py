@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import BUSY_CORES
-from report import LEFT_OUT, flat_goals, goal_of, values
+from report import FAILED, LEFT_OUT, exponent, flat_goals, goal_of, is_bound, is_growth, values
 from run import BENCHMARKS, RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -27,10 +27,49 @@ of a machine that does other things at the same time say little; ratios within o
 Milliseconds are those of the machine, which was not the same on each day: where it is told how long a million turns of
 a loop in Python took there, runs can be compared by that.
 
-The peers are in `bench/peers`: a FastAPI server with one thread and everything in memory, FastAPI + Celery + Redis, and
-LitServe. They keep what their kind keeps. Danqing syncs each job and each picture to disk before it tells anybody; none
-of them does, unless it is said so. The device of all of them is the same made-up one, so that only what is around it
-counts.
+The peers are in `bench/peers`: a FastAPI server with one thread and everything in memory, the same with its jobs in
+SQLite, FastAPI + Celery + Redis, and LitServe. They keep what their kind keeps. Danqing syncs each job and each picture
+to disk before it tells anybody; of them only the one with SQLite does, unless it is said so: written as one would for a
+single process, with a commit for each change while its event loop waits (with `synchronous=NORMAL`, which promises
+nothing across a power cut, it would be nearer to the one in memory). The device of all of them is the same made-up one,
+so that only what is around it counts.
+
+## What to expect, and which settings matter
+
+| you have | expect | settings |
+|---|---|---|
+| one device and a model | what the model takes for a picture, and a few milliseconds ([around_engine](#around_engine)); pictures are written beside the next one, so the device does not wait for that ([large_pictures](#large_pictures)) | `ENABLE_MODEL_COMPILE`, `DANQING_PRECISION`, `DANQING_ATTENTION`: [models.md](models.md#speed) |
+| many small pictures waiting | two to three times as many as one after the other ([cpu_engine](#cpu_engine)) | `DANQING_BATCH_PICTURES`; on a large GPU with a small model `DANQING_WORKERS_PER_DEVICE` |
+| only a processor | all cores but one compute; the last one finishes pictures | `DANQING_CPU_THREADS` |
+| many clients | one process answers hundreds of requests a second and more ([submits](#submits), [picture_fetches](#picture_fetches), [fan_out](#fan_out)); accepted means on the disk, whatever is set | more API processes: [scaling.md](scaling.md), [capacity.md](capacity.md) |
+| a long history | the same times with a million jobs as with ten ([growth](#growth)) | none; `DANQING_QUOTA_GB` costs what it counts |
+"""  # noqa: E501
+
+
+EXPONENT = "exponent"
+GROWTH = """Microseconds a call, the quickest of up to 40, by how many there are of what is in brackets. The exponent
+is that of n in the cost over the upper half of the sizes: 0 where it does not grow, 1 where ten times as many cost ten
+times as much; below 0.2 it is no more than a logarithm's. What grows with that is asked for seldom: `bytes kept` where
+`DANQING_QUOTA_GB` is set, once in half a minute for an owner and beside his submits, unless he keeps nearly all that
+he may; or is so much more work: `an event` to all who watch, a picture by its bytes.
+"""
+UNTRIED = """
+| on a GPU | goal | taken |
+|---|---|---|
+| Z-Image-Turbo 1024x1024 on an H100, HTTP in to PNG out, bfloat16 | at most 820 ms | no |
+| the same in fp8 | at most 620 ms | no |
+| the device's share of the time, four clients | at least 0.97 | no |
+| each model beside plain diffusers, its best setting | at least 1.8 times as quick | no |
+
+So these are defaults by what others have measured, not by us; `bench/gpu_engine.py` has a setting or a part for the
+first, the third and eager, compiled and channels-last Real-ESRGAN:
+
+- weights and numbers in bfloat16, the transformer's blocks not compiled (that takes minutes at each start, and again
+  for each size); fp8 and SDNQ only where they are asked for, SDNQ without its own multiplication
+- the autoencoder with channels last where it is compiled (where it is not, both ways are tried while the model loads)
+- attention is no such default: the kernels that are there are tried while the model loads
+- Real-ESRGAN in float16 with channels last, not compiled, in tiles of 512 pixels
+- batches of up to four pictures
 """
 
 
@@ -73,9 +112,11 @@ def _section(kept: Mapping[str, Any]) -> Iterator[str]:
     yield f'<a id="{kept["benchmark"]}"></a>\n\n## {kept["what"]}\n'
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     pace = f", a million turns of a loop in {machine['loop_ms']:g} ms" if "loop_ms" in machine else ""
+    pace += f", a page synced in {machine['sync_ms']:g} ms" if "sync_ms" in machine else ""
+    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     yield (
         f"`bench/{kept['benchmark']}.py`, {kept['seconds']} s, on {kept['at'][:10]}: {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['memory_gb']} GB{gpu}, Python {machine['python']}{pace}."
+        f"{machine['cores']} cores, {machine['memory_gb']} GB{gpu}, Python {machine['python']}{pace}{commit}."
     )
     if kept["others_cores"] > BUSY_CORES:
         yield (
@@ -83,6 +124,9 @@ def _section(kept: Mapping[str, Any]) -> Iterator[str]:
             "are rough, and times above the device's mean nothing."
         )
     yield ""
+    if FAILED in found:
+        yield f"**It could not be measured**: {found[FAILED]}\n"
+        return
     if "figures" in found:
         yield from _table(("", "value", "spread", "goal"), map(_figure_cells, found["figures"]))
     if "comparisons" in found:
@@ -90,9 +134,11 @@ def _section(kept: Mapping[str, Any]) -> Iterator[str]:
         yield from _table(titles, map(_pair_cells, found["comparisons"]))
     goals = flat_goals(found)
     flat = {name: value for name, value in found.items() if name not in ("figures", "comparisons", "notes")}
-    if single := {name: value for name, value in flat.items() if not isinstance(value, Mapping)}:
+    if single := {name: value for name, value in flat.items() if not (isinstance(value, Mapping) or is_bound(name))}:
         cells = ((name.replace("_", " "), str(value), goal_of(goals.get(name, {}))) for name, value in single.items())
         yield from _table(("", "value", "goal"), cells)
+    if any(map(is_growth, flat.values())):
+        yield GROWTH
     for name, value in flat.items():
         if isinstance(value, Mapping):
             yield from _nested(name, value)
@@ -127,8 +173,11 @@ def _nested(name: str, value: Mapping[str, Any]) -> Iterator[str]:
     yield f"{name}:\n"
     if rows and len(rows) == len(value):
         columns = list(dict.fromkeys(column for inner in rows.values() for column in inner))
-        cells = ((key, *(str(inner.get(column, "")) for column in columns)) for key, inner in rows.items())
-        yield from _table(("", *columns), cells)
+        cells = [(key, *(str(inner.get(column, "")) for column in columns)) for key, inner in rows.items()]
+        if is_growth(value):
+            columns = [*sorted(columns, key=int), EXPONENT]
+            cells = [(*row, f"{exponent(rows[row[0]]):.2f}") for row in cells]
+        yield from _table(("", *columns), iter(cells))
     else:
         yield from _table(("", "value"), ((key, str(inner)) for key, inner in value.items()))
 
@@ -151,6 +200,7 @@ def _not_measured(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if "gpu_engine" not in measured:
         yield "\nNothing here was measured on a GPU: none was at hand. `make bench ARGS=gpu_engine` does it where one"
         yield "is, and `python bench/gpu_engine.py` has options."
+        yield UNTRIED
 
 
 def kept_results(folder: Path) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ import structlog
 import torch
 
 from danqing.core.capabilities import ModelCard, Precision
-from danqing.core.engine_port import Engine, Unwatched
+from danqing.core.engine_port import Denoised, Engine, Unwatched
 from danqing.core.errors import EngineFailure
 from danqing.core.images import ImageRef
 from danqing.core.resolve import resolve
@@ -63,10 +63,10 @@ class Loaded:
         request = resolve(draft, self._card)
         started = time.perf_counter()
         (raw,) = self.engine.denoise([request], read_image=no_image, observers=[Unwatched()])
-        seconds = time.perf_counter() - started
-        if not isinstance(raw, RawPicture):
+        if not isinstance(raw, Denoised):
             raise RuntimeError(f"no picture: {raw}")
-        return seconds, raw
+        made = raw.computed()
+        return time.perf_counter() - started, made
 
     def close(self) -> None:
         """Gives the memory back."""

@@ -1,11 +1,15 @@
 """Findings as lines for people: a pair side by side with its ratio, its spread, its goal."""
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 LEFT_OUT = "left_out"  # why a benchmark found nothing here
+FAILED = "failed"  # why it could not be measured
 _OF_FINDINGS = ("figures", "comparisons", "notes")
 _GOAL, _RATIO = "_goal_ratio", "_ratio"
+_MOST, _LEAST = "_goal_most", "_goal_least"
 
 
 def told(findings: Mapping[str, Any]) -> Iterator[str]:
@@ -35,15 +39,42 @@ def goal_of(told: Mapping[str, Any]) -> str:
 
 
 def flat_goals(findings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of benchmarks that give single figures: by the name of a ratio that has a goal, which `X_goal_ratio` is of
-    `X_ratio`.
+    """Of benchmarks that give single figures: by the name of a figure that has a goal, which `X_goal_ratio` is of
+    `X_ratio`, and `X_goal_most` and `X_goal_least` are of `X`.
     """
     goals: dict[str, dict[str, Any]] = {}
     for name, bound in findings.items():
-        ratio = name.removesuffix(_GOAL) + _RATIO
-        if name.endswith(_GOAL) and ratio in findings:
-            goals[ratio] = {"goal": {"kind": "at least", "bound": bound, "met": findings[ratio] >= bound}}
+        for ending, kind, of in ((_GOAL, "at least", _RATIO), (_MOST, "at most", ""), (_LEAST, "at least", "")):
+            figure = name.removesuffix(ending) + of
+            if name.endswith(ending) and figure in findings:
+                value = findings[figure]
+                met = value <= bound if kind == "at most" else value >= bound
+                goals[figure] = {"goal": {"kind": kind, "bound": bound, "met": met}}
     return goals
+
+
+def is_bound(name: str) -> bool:
+    """Whether a single figure is a goal's, and no finding."""
+    return name.endswith((_GOAL, _MOST, _LEAST))
+
+
+def is_growth(costs: object) -> bool:
+    """Whether it is operation, size, figure."""
+    if not isinstance(costs, Mapping) or not costs:
+        return False
+    return all(
+        isinstance(micros, Mapping) and micros and all(str(size).isdecimal() for size in micros)
+        for micros in costs.values()
+    )
+
+
+def exponent(micros: Mapping[str, float]) -> float:
+    """Of n in the cost: the slope between logarithms, over the upper half of the sizes."""
+    points = sorted((math.log(int(size)), math.log(max(cost, 0.1))) for size, cost in micros.items())
+    points = points[len(points) // 2 :]
+    middle = statistics.mean(x for x, _ in points)
+    spread = sum((x - middle) ** 2 for x, _ in points)
+    return sum((x - middle) * y for x, y in points) / spread if spread else 0.0
 
 
 def values(parts: Mapping[str, float]) -> str:

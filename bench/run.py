@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import BUSY_CORES, OthersMeter, machine
-from report import LEFT_OUT, told
+from report import FAILED, LEFT_OUT, told
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -38,12 +38,13 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(module="overhead", what="A picture over HTTP beside the plain pipeline, sample model", usual=True),
-    Benchmark(module="around_engine", what="What a service adds to its device, beside three peers", usual=True),
-    Benchmark(module="submits", what="Submits a second, beside three peers", usual=True),
-    Benchmark(module="first_progress", what="From submit to the first progress, beside two peers", usual=True),
-    Benchmark(module="fan_out", what="Events to 1,000 sockets, beside a peer", usual=True),
-    Benchmark(module="picture_fetches", what="Pictures fetched a second, beside two peers", usual=True),
+    Benchmark(module="around_engine", what="What a service adds to its device, beside peers", usual=True),
+    Benchmark(module="submits", what="Submits a second, beside peers", usual=True),
+    Benchmark(module="first_progress", what="From submit to the first progress, beside peers", usual=True),
+    Benchmark(module="fan_out", what="Events to 1,000 sockets, beside peers", usual=True),
+    Benchmark(module="picture_fetches", what="Pictures fetched a second, beside peers", usual=True),
     Benchmark(module="encoding", what="PNG and WebP beside Pillow's defaults", usual=True),
+    Benchmark(module="large_pictures", what="What large pictures cost others, beside peers", usual=True),
     Benchmark(module="startup", what="Start-up and memory beside a bare process", usual=True),
     Benchmark(module="cpu_engine", what="The engine on the CPU beside a diffusers loop", usual=True, abridged=True),
     Benchmark(module="gpu_engine", what="The engine on a GPU beside plain diffusers", usual=True, limit_s=7200),
@@ -59,13 +60,14 @@ BENCHMARKS = (
     Benchmark(module="previews", what="What a preview after every step adds to it"),
     Benchmark(module="precision", what="Each precision beside the native one", limit_s=1200),
     Benchmark(module="step_cache", what="Step cache beside none"),
+    Benchmark(module="cpu_attention", what="Attention on a CPU in bfloat16"),
     Benchmark(module="vae_format", what="Autoencoder, channels last or not"),
     Benchmark(module="soak", what="Ten thousand jobs: does anything grow?", limit_s=3600),
 )
 
 
 def run(benchmark: Benchmark, *, quick: bool) -> dict[str, Any]:
-    """What it found, or under `failed` why it found nothing."""
+    """What it found, or under FAILED why it found nothing."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "found.json")
         command = [sys.executable, __file__, "--one", benchmark.module, str(out), *(["--quick"] if quick else [])]
@@ -74,10 +76,10 @@ def run(benchmark: Benchmark, *, quick: bool) -> dict[str, Any]:
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=benchmark.limit_s
             )
         except subprocess.TimeoutExpired:
-            return {"failed": f"it took longer than {benchmark.limit_s:g} s"}
+            return {FAILED: f"it took longer than {benchmark.limit_s:g} s"}
         if ended.returncode or not out.exists():
             lines = ended.stderr.strip().splitlines() or [f"it ended with status {ended.returncode}"]
-            return {"failed": lines[-1]}
+            return {FAILED: lines[-1]}
         return json.loads(out.read_text())
 
 
@@ -96,27 +98,31 @@ def run_all(benchmarks: list[Benchmark], *, quick: bool, results: Path | None) -
             found = run(benchmark, quick=quick or benchmark.abridged)
         busy = f"; other programs took {others.cores:.1f} cores" if others.cores > BUSY_CORES else ""
         print(f"\n{benchmark.module}: {benchmark.what} ({others.seconds:.0f} s{busy})", flush=True)
-        if "failed" in found:
-            failed += 1
-            print(f"  could not be measured here: {found['failed']}", flush=True)
-            continue
         if LEFT_OUT in found:
             print(f"  not measured here: {found[LEFT_OUT]}", flush=True)
             continue
-        print("\n".join(told(found)), flush=True)
+        if FAILED in found:  # kept too: what was found before is not of this code
+            failed += 1
+            print(f"  could not be measured here: {found[FAILED]}", flush=True)
+        else:
+            print("\n".join(told(found)), flush=True)
         if results is not None:
             kept = {
-                "benchmark": benchmark.module,
-                "what": benchmark.what,
-                "at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(others.seconds),
                 "others_cores": round(others.cores, 2),
                 "machine": here,
                 "found": found,
             }
-            results.mkdir(parents=True, exist_ok=True)
-            (results / f"{benchmark.module}.json").write_text(json.dumps(kept, indent=1) + "\n")
+            keep(results / f"{benchmark.module}.json", benchmark, kept)
     return failed
+
+
+def keep(file: Path, benchmark: Benchmark, kept: dict[str, Any]) -> None:
+    """kept: what the page is written of beside the benchmark and the time."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    whole = {"benchmark": benchmark.module, "what": benchmark.what, "at": at, **kept}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def main() -> None:

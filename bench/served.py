@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 
 READY_DEADLINE_S = 180.0
 START_DEADLINE_S = 120.0
+END_S = 4.0  # for a server to end by itself: nothing that it does then counts
 
 
 def free_port() -> int:
@@ -26,18 +28,24 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], folder: Path, *, ends_on: int = signal.SIGTERM, **variables: str) -> Generator[None]:
-    """A process, ended afterwards by that signal."""
+    """A process, ended afterwards by that signal, and with it all that it started: what stays would be measured too."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log)
     try:
         yield
     finally:
+        below: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(ends_on)
         try:
-            process.wait(10)
+            process.wait(END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for left in below:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def answered(url: str, good: Callable[[httpx2.Response], bool]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,10 +17,11 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """steps: of a picture, which take delay_s together. noted_in: a file for when each ended."""
+    """steps: of a picture, which take delay_s together. side: of it, in pixels. noted_in: when each ended."""
 
     delay_s: float
     steps: int = 4
+    side: int = 64
     noted_in: Path | None = None
 
     def variables(self, folder: Path) -> dict[str, str]:
@@ -27,6 +29,7 @@ class Device:
         found = {
             "PEER_DELAY_S": str(self.delay_s),
             "PEER_STEPS": str(self.steps),
+            "PEER_SIDE": str(self.side),
             "PEER_FOLDER": str(folder),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         }
@@ -35,11 +38,10 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """url: of a running one. web: the process that answers HTTP. waits_at: answers a POST with the picture."""
+    """url: of a running one. waits_at: answers a POST with the picture."""
 
     name: str
     url: str
-    web: int
     waits_at: str
 
     @property
@@ -48,8 +50,13 @@ class Service:
         return int(self.url.rpartition(":")[2])
 
     def memory_mb(self) -> float:
-        """Of the process that answers HTTP, without what it shares with others."""
-        return psutil.Process(self.web).memory_full_info().uss / 1e6
+        """Of the processes that answer HTTP; of what several processes share, each has its part."""
+        total = 0.0
+        for process in psutil.Process().children(recursive=True):
+            if any(each.laddr.port == self.port for each in process.net_connections("tcp") if each.status == LISTEN):
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", memory.uss)
+        return total / 1e6
 
     def busy_s(self) -> float:
         """Processor time so far of everything that was started for it, and runs."""
@@ -60,16 +67,10 @@ class Service:
         return total
 
 
+THREAD, THREAD_KEEPS = "FastAPI + thread", "FastAPI + thread + SQLite"
+LISTEN = psutil.CONN_LISTEN
 CORES = 2  # that services and load share, whatever the machine has
 Opens = Callable[[Path, Device], AbstractContextManager[Service]]
-
-
-def _process(of: str) -> int:
-    """Of the process that this one has started whose command has these words."""
-    for process in psutil.Process().children(recursive=True):
-        if of in " ".join(process.cmdline()):
-            return process.pid
-    raise RuntimeError(f"no process {of}")
 
 
 def _is_there(answer: object) -> bool:
@@ -100,20 +101,19 @@ def danqing(folder: Path, device: Device) -> Generator[Service]:
     with running([sys.executable, str(HERE / "paced_server.py")], folder, **settings):
         url = f"http://127.0.0.1:{port}"
         answered(f"{url}/readyz", _is_there)
-        yield Service(name="danqing", url=url, web=_process("paced_server.py"), waits_at="/v1/images/generations")
+        yield Service(name="danqing", url=url, waits_at="/v1/images/generations")
 
 
 @contextmanager
-def fastapi_thread(folder: Path, device: Device) -> Generator[Service]:
-    """One process with everything in memory."""
+def fastapi_thread(folder: Path, device: Device, *, keeps: bool = False) -> Generator[Service]:
+    """One process with everything in memory. keeps: jobs in SQLite, and they and pictures synced to disk."""
     port = free_port()
     command = ["uvicorn", "peers.threads:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
-    with running([sys.executable, "-m", *command], folder, **device.variables(folder)):
+    variables = device.variables(folder) | ({"PEER_KEEPS": "1"} if keeps else {})
+    with running([sys.executable, "-m", *command], folder, **variables):
         url = f"http://127.0.0.1:{port}"
         answered(f"{url}/openapi.json", _is_there)
-        yield Service(
-            name="FastAPI + thread", url=url, web=_process("peers.threads:app"), waits_at="/api/generate-and-wait"
-        )
+        yield Service(name=THREAD_KEEPS if keeps else THREAD, url=url, waits_at="/api/generate-and-wait")
 
 
 @contextmanager
@@ -132,12 +132,7 @@ def fastapi_celery(folder: Path, device: Device, *, redis_options: tuple[str, ..
         stack.enter_context(running([sys.executable, "-m", *uvicorn], folder, **variables))
         url = f"http://127.0.0.1:{port}"
         answered(f"{url}/openapi.json", _is_there)
-        yield Service(
-            name="FastAPI + Celery + Redis",
-            url=url,
-            web=_process("peers.celery_queue:app"),
-            waits_at="/v1/images/generate-and-wait",
-        )
+        yield Service(name="FastAPI + Celery + Redis", url=url, waits_at="/v1/images/generate-and-wait")
 
 
 def redis_server() -> str:
@@ -154,16 +149,7 @@ def litserve(folder: Path, device: Device) -> Generator[Service]:
     with running([sys.executable, "-m", "peers.lit", str(port)], folder, **device.variables(folder)):
         url = f"http://127.0.0.1:{port}"
         answered(f"{url}/health", _is_there)
-        yield Service(name="LitServe", url=url, web=_web_of_litserve(), waits_at="/predict")
-
-
-def _web_of_litserve() -> int:
-    """It answers HTTP in a child of the first process, which listens."""
-    first = psutil.Process(_process("peers.lit"))
-    for process in (first, *first.children(recursive=True)):
-        if any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp")):
-            return process.pid
-    return first.pid
+        yield Service(name="LitServe", url=url, waits_at="/predict")
 
 
 def missing_peers() -> dict[str, str]:
@@ -180,7 +166,8 @@ def missing_peers() -> dict[str, str]:
 def peers() -> dict[str, Opens]:
     """Those that can run here."""
     every: dict[str, Opens] = {
-        "FastAPI + thread": fastapi_thread,
+        THREAD: fastapi_thread,
+        THREAD_KEEPS: partial(fastapi_thread, keeps=True),
         "FastAPI + Celery + Redis": fastapi_celery,
         "LitServe": litserve,
     }

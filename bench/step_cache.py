@@ -20,7 +20,7 @@ import structlog
 from PIL import Image, ImageDraw
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.engine_port import Engine, Unwatched
+from danqing.core.engine_port import Denoised, Engine, Unwatched
 from danqing.core.images import ImageRef
 from danqing.core.types import GenerationRequest, Mode, RawPicture
 from danqing.engine.build import build_engine
@@ -65,10 +65,10 @@ def picture(engine: Engine, request: GenerationRequest) -> tuple[float, RawPictu
     """Seconds, and what was made."""
     started = time.perf_counter()
     (raw,) = engine.denoise([request], read_image=lambda ref: begun_with(ref.width), observers=[Unwatched()])
-    seconds = time.perf_counter() - started
-    if not isinstance(raw, RawPicture):
+    if not isinstance(raw, Denoised):
         raise RuntimeError(f"no picture: {raw}")
-    return seconds, raw
+    made = raw.computed()
+    return time.perf_counter() - started, made
 
 
 def cut_short(pictures: Sequence[RawPicture]) -> tuple[int, int]:

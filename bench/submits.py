@@ -1,5 +1,5 @@
 """Accepted submits a second over HTTP, 64 clients, on two cores: Danqing beside the same code without group commit,
-beside a plain FastAPI + Celery + Redis service and one that keeps all in memory, in turn in one run.
+beside a plain FastAPI + Celery + Redis service and servers with a thread, in memory or with SQLite, in turn in one run.
 
 Beside the rate stands the processor time that a submit cost, all processes of the service together: other programs on
 the machine take part in the rates, and hardly in that.
@@ -21,14 +21,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
-from comparison import Findings, over_rounds
+from comparison import AHEAD, Findings, over_rounds
 from served import answered, free_port, running
-from services import CORES, Device, Service, fastapi_celery, fastapi_thread, missing_peers
+from services import CORES, THREAD, THREAD_KEEPS, Device, Service, fastapi_celery, fastapi_thread, home, missing_peers
 
 CLIENTS = 64
 PATH, PATH_IN_LOOP = "/v1/images/generate", "/v1/images/generate-in-the-loop"
 PATH_OF_THREAD = "/api/generate"
 WARM_UP_S = 1.0
+OURSELVES = "Danqing without group commit"
 HERE = Path(__file__).parent
 HELD_S = 36_000.0
 
@@ -141,7 +142,8 @@ def peers() -> dict[str, tuple[Callable[[Path], AbstractContextManager[Service]]
     """Each with the path that it is loaded at. Their device never ends its first picture."""
     held = Device(delay_s=HELD_S)
     found: dict[str, tuple[Callable[[Path], AbstractContextManager[Service]], str]] = {
-        "FastAPI + thread, in memory": (lambda folder: fastapi_thread(folder, held), PATH_OF_THREAD)
+        f"{THREAD}, in memory": (lambda folder: fastapi_thread(folder, held), PATH_OF_THREAD),
+        THREAD_KEEPS: (lambda folder: fastapi_thread(folder, held, keeps=True), PATH_OF_THREAD),
     }
     if "FastAPI + Celery + Redis" not in missing_peers():
         aof = ("--appendonly", "yes", "--appendfsync", "always")
@@ -161,19 +163,19 @@ def peers() -> dict[str, tuple[Callable[[Path], AbstractContextManager[Service]]
 
 def measure(quick: bool) -> dict[str, object]:
     """See `compared`."""
-    return compared(1, 2.0) if quick else compared(2, 3.0)
+    return compared(1, 2.0, on=home()) if quick else compared(3, 3.0, on=home())
 
 
-def compared(rounds: int, seconds: float, *, home: str | None = None) -> dict[str, object]:
+def compared(rounds: int, seconds: float, *, on: str | None = None) -> dict[str, object]:
     """Submits a second of each way, and the processor time of one.
 
-    home: where the servers keep their files; it decides on what disk is synced to.
+    on: where the servers keep their files; it decides on what disk is synced to.
     """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(cores)[:CORES]))  # the servers inherit it
     ways: dict[str, tuple[Callable[[Path], AbstractContextManager[int | Service]], str]] = {
         "danqing": (danqing, PATH),
-        "Danqing without group commit": (lambda folder: danqing(folder, "--no-group-commit"), PATH),
+        OURSELVES: (lambda folder: danqing(folder, "--no-group-commit"), PATH),
         **peers(),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -182,7 +184,7 @@ def compared(rounds: int, seconds: float, *, home: str | None = None) -> dict[st
         for number in range(rounds):
             # Every second round goes the other way round, so that a machine that gets slower or faster favours nobody.
             for name, (way, path) in list(ways.items())[:: -1 if number % 2 else 1]:
-                with tempfile.TemporaryDirectory(dir=home) as folder, way(Path(folder)) as running_way:
+                with tempfile.TemporaryDirectory(dir=on) as folder, way(Path(folder)) as running_way:
                     port = running_way if isinstance(running_way, int) else running_way.port
                     rate, cost = submits_per_second(port, seconds, path)
                     rates[name].append(rate)
@@ -190,12 +192,16 @@ def compared(rounds: int, seconds: float, *, home: str | None = None) -> dict[st
     finally:
         os.sched_setaffinity(0, cores)
     found = Findings(notes=[f"{name} was not measured: {why}" for name, why in missing_peers().items()])
-    found.notes.append(f"{CLIENTS} clients. Only Danqing and appendfsync always promise anything across a power cut.")
+    found.notes.append(
+        f"{CLIENTS} clients. Only Danqing, SQLite and appendfsync always promise anything across a power cut."
+    )
+    found.notes.append("LitServe has no submit: a request waits for its picture, and is gone with its connection.")
     for name in list(ways)[1:]:
         own, theirs = over_rounds(rates["danqing"]), over_rounds(rates[name])
-        found.compare("submits accepted", own, name, theirs, "submits/s", better="more")
+        goal = None if name == OURSELVES else AHEAD
+        found.compare("submits accepted", own, name, theirs, "submits/s", better="more", goal=goal)
         own, theirs = over_rounds(costs["danqing"]), over_rounds(costs[name])
-        found.compare("processor time of a submit", own, name, theirs, "ms", better="less", goal=None)
+        found.compare("processor time of a submit", own, name, theirs, "ms", better="less", goal=goal)
     return found.as_dict()
 
 
@@ -207,4 +213,4 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--home", help="a folder on the disk to be measured")
     options = parser.parse_args()
-    print("\n".join(told(compared(options.rounds, options.seconds, home=options.home))))
+    print("\n".join(told(compared(options.rounds, options.seconds, on=options.home))))

@@ -1,7 +1,8 @@
 """A FastAPI server with one thread for the device and everything in memory, as seeds 000 and 001 describe theirs.
 
-`uvicorn peers.threads:app`. Nothing survives the process; a picture is a file in PEER_FOLDER. HTTP as in seed 000,
-WebSocket as in seed 001: equal parameters give the same job, and who created it is told all that happens to it.
+`uvicorn peers.threads:app`. Nothing survives the process, unless PEER_KEEPS is set (`peers/kept.py`); a picture is a
+file in PEER_FOLDER. HTTP as in seed 000, WebSocket as in seed 001: equal parameters give the same job, and who created
+it is told all that happens to it.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 
 from peers import device
+from peers.kept import Kept
 
 FOLDER = Path(os.environ.get("PEER_FOLDER", "."))
 
@@ -48,12 +50,16 @@ class Job:
 
 jobs: dict[str, Job] = {}
 waiting: Queue[Job | None] = Queue()
+kept = Kept(FOLDER) if os.environ.get("PEER_KEEPS") else None
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """The device's thread runs as long as the server."""
     loop = asyncio.get_running_loop()
+    for job_id, request in kept.unfinished() if kept is not None else ():
+        jobs[job_id] = Job(job_id, GenerateRequest.model_validate_json(request))
+        waiting.put(jobs[job_id])
     thread = threading.Thread(target=work, args=(loop,), daemon=True)
     thread.start()
     yield
@@ -73,7 +79,10 @@ def work(loop: asyncio.AbstractEventLoop) -> None:
             tell(loop, job, progress=progress)
 
         picture = device.make(job.request.seed, on_step)
-        picture.save(FOLDER / f"{job.id}.png")
+        if kept is not None:
+            kept.completed(job.id, picture)
+        else:
+            picture.save(FOLDER / f"{job.id}.png")
         tell(loop, job, status="completed")
 
 
@@ -103,6 +112,8 @@ async def broadcast(job: Job, status: str, progress: dict[str, Any] | None) -> N
 def accept(job_id: str, request: GenerateRequest) -> Job:
     """A new job, or the one that is there already."""
     if job_id not in jobs:
+        if kept is not None:
+            kept.accepted(job_id, request.model_dump_json())
         jobs[job_id] = Job(job_id, request)
         waiting.put(jobs[job_id])
     return jobs[job_id]

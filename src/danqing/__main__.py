@@ -2,12 +2,23 @@
 cost nothing there.
 """
 
+import signal
+from types import FrameType
+
 
 def main() -> None:
-    """See `cli/main.py`."""
+    """See `cli/main.py`. SIGTERM ends it from the first moment on, also as the first process of a container, which the
+    system does not end by a signal for which there is no handler.
+    """
+    signal.signal(signal.SIGTERM, _end)
     from danqing.cli.main import main as run
 
     run()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Until a server takes the signal itself."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import sys
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from danqing import collector
 from danqing.config import Settings, load_settings
-from danqing.http.server import Stop, first_of, open_unless_stopped, spare_the_collector
+from danqing.http.server import Stop, first_of, open_unless_stopped
 from danqing.http.uvicorn_log import quieten_refusals
 from danqing.logs import configure_logging
 from danqing.wiring import StartWait, build_managed_app, build_starting_app, log_style, open_runtime
@@ -118,7 +119,7 @@ class LateApp:
                     return
                 # Seconds of work; probes are answered meanwhile.
                 starting.become(await asyncio.to_thread(build_managed_app, runtime, self._dialect))
-                spare_the_collector()
+                collector.spare()
                 opened.set()
                 await stop.gracefully.wait()
                 await runtime.drain()

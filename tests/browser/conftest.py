@@ -5,7 +5,6 @@ Without a browser these tests are skipped; where CI=true they fail instead.
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,13 +55,6 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def free_port() -> int:
-    """One that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def shared_server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A zoo, for the tests of one module."""
@@ -75,8 +67,9 @@ def shared_server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def server(browser: Browser, tmp_path: Path) -> Iterator[Server]:
     """A zoo of the test's own, on a port that stays the same."""
-    with a_server(tmp_path, DANQING_PORT=str(free_port())) as server:
+    with a_server(tmp_path) as server:
         server.start_ready()
+        server.settings["DANQING_PORT"] = server.url.rpartition(":")[2]
         yield server
 
 

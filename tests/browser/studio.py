@@ -1,6 +1,7 @@
 """The studio page as a person uses it."""
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -59,6 +60,7 @@ class Studio:
         if count > 1:
             self.page.locator("#count").fill(str(count))
             self.page.locator("#count").press("Tab")
+        self.page.locator(".stage[data-batch], .stage.empty").first.wait_for()  # the history has been read
         before = self.page.locator(".stage[data-batch]").first
         known = before.get_attribute("data-batch") if before.count() else None
         self.prompt.press("Control+Enter")
@@ -69,8 +71,9 @@ class Studio:
         self.prompt.fill(prompt)
         for name in ("width", "height"):
             field = self.page.locator(f"input[name={name}]")
-            field.fill("64")
-            field.press("Tab")
+            while field.input_value() != "64":  # or the page was drawn anew in between
+                field.fill("64")
+                field.press("Tab")
 
     def choose(self, mode: str) -> None:
         """A mode, by its name in the API."""
@@ -84,7 +87,8 @@ class Studio:
         chooser.value.set_files(files)  # type: ignore[arg-type]
 
     def drop(self, content: bytes, *, on: str = "main", media_type: str = "image/png") -> None:
-        """A file from outside the browser."""
+        """A file from outside the browser, once the page has drawn its form."""
+        self.page.locator("select[name=model]").wait_for()
         self.page.locator(on).first.evaluate(
             """(target, {bytes, type}) => {
                 const transfer = new DataTransfer();
@@ -94,6 +98,14 @@ class Studio:
             }""",
             {"bytes": list(content), "type": media_type},
         )
+
+    def wait_until(self, come: Callable[[], bool]) -> None:
+        """Looks again and again, while the page goes on."""
+        for _ in range(PATIENCE_MS // 100):
+            if come():
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("it never came")
 
     def api(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """What the server itself tells."""

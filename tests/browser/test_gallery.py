@@ -80,12 +80,12 @@ def test_a_key_pressed_before_the_gallery_was_read_is_not_lost(studio: Studio) -
     page.route(re.compile(r"/studio/batches(\?|$)"), lambda route: held.append(route))
     page.reload()
     expect(studio.viewer.locator(".said")).to_have_text("the earlier")
+    studio.wait_until(lambda: bool(held))
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(200)
     expect(studio.viewer.locator(".said")).to_have_text("the earlier")
     page.unroute_all()  # and lets those go that are held
     expect(studio.viewer.locator(".said")).to_have_text("the later")
-    assert held
 
 
 def test_settings_are_reused_and_copied_as_programs(studio: Studio) -> None:
@@ -157,8 +157,7 @@ def test_an_answer_to_what_was_looked_for_before_does_not_come_in_between(own_st
     )
     page.get_by_role("link", name="Machine").click()
     page.get_by_role("link", name="Gallery", exact=True).click()
-    page.wait_for_timeout(300)
-    assert held
+    studio.wait_until(lambda: bool(held))
     # When something is looked for before its answer comes
     page.get_by_role("searchbox").fill("heron")
     expect(page.locator(".cell")).to_have_count(1)
@@ -337,6 +336,25 @@ def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None
     page.keyboard.down("Delete")
     page.keyboard.up("Delete")
     expect(studio.viewer.locator(".said")).to_have_text("the first")
+
+
+def test_a_key_pressed_right_after_opening_a_picture_is_the_viewers(own_studio: Studio) -> None:
+    studio, page = own_studio, own_studio.page
+    made(studio, "the first", "the second", "the third")
+    page.goto(f"{studio.url}/#/gallery")
+    # When a key comes before the browser has drawn again
+    page.get_by_role("button", name="Picture: the second").evaluate(
+        """async (tile) => {
+          tile.focus();
+          tile.click();
+          for (let turn = 0; turn < 20; turn += 1) await null;
+          const press = new KeyboardEvent("keydown", { key: "Delete", bubbles: true, cancelable: true });
+          document.activeElement.dispatchEvent(press);
+        }"""
+    )
+    # Then the viewer, not the gallery behind it, deletes it and shows the next
+    expect(studio.viewer.locator(".said")).to_have_text("the first")
+    expect(page.locator(".cell")).to_have_count(2)
 
 
 def test_a_note_is_seen_and_used_while_the_viewer_is_open(own_studio: Studio) -> None:

@@ -11,6 +11,14 @@ from playwright.sync_api import CDPSession, expect
 from danqing.engine.edges import canny
 from tests.browser.studio import Studio, a_png
 
+MASK_IS_KEPT = """() => new Promise((done) => {
+  const opening = indexedDB.open("danqing", 1);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("form").objectStore("form").get("pictures");
+    reading.onsuccess = () => { opening.result.close(); done(Boolean(reading.result?.mask)); };
+  };
+})"""
+
 
 def a_ring() -> bytes:
     file, image = io.BytesIO(), Image.new("RGB", (96, 80), (240, 240, 240))
@@ -62,11 +70,17 @@ def test_a_picture_and_its_mask_outlive_a_reload(studio: Studio) -> None:
     studio.write("a leaf")
     make = studio.page.get_by_role("button", name="Make", exact=True)
     expect(make).to_be_enabled()
+    studio.page.wait_for_function(MASK_IS_KEPT)
     studio.page.reload()
     expect(studio.page.locator(".mask-picture img")).to_be_visible()
     expect(make).to_be_enabled()
-    painted = canvas.evaluate("c => c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]")
-    assert painted == 255
+    painted = "c => c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]"
+    studio.wait_until(lambda: canvas.evaluate(painted) == 255)
+    # And all of it can be taken away
+    clear = studio.page.get_by_role("button", name="Clear")
+    expect(clear).to_be_enabled()
+    clear.click()
+    expect(make).to_be_disabled()
 
 
 def test_a_mask_is_painted_with_the_keyboard(studio: Studio) -> None:

@@ -10,8 +10,6 @@ from tests.browser.conftest import opened
 from tests.browser.studio import Studio
 from tests.e2e.servers import Server
 
-WAIT_MS = 15_000
-
 
 def points(studio: Studio, chart: str) -> int:
     """Of the chart's line."""
@@ -22,7 +20,7 @@ def points(studio: Studio, chart: str) -> int:
 def test_the_charts_begin_with_what_the_server_remembers(studio: Studio) -> None:
     # Given a server that has been watching itself for a while
     known = 0
-    for _ in range(60):
+    for _ in range(160):
         known = len(studio.api("/studio/machine")["samples"])
         if known >= 3:
             break
@@ -37,8 +35,7 @@ def test_the_charts_begin_with_what_the_server_remembers(studio: Studio) -> None
     assert points(studio, "Processor") >= known
     assert points(studio, "Queue") >= known
     # And from then on only what is new is asked for
-    studio.page.wait_for_timeout(2500)
-    assert len(asked) >= 2
+    studio.wait_until(lambda: len(asked) >= 2)
     assert "since=" not in asked[0]
     assert all("since=" in url for url in asked[1:])
 
@@ -57,7 +54,7 @@ def test_several_hosts_behind_one_address_are_each_shown_by_themselves(studio: S
     studio.page.route("**/studio/machine*", balanced)
     studio.open("machine")
     hosts = studio.page.locator("section.hosts")
-    expect(hosts).to_have_count(2, timeout=WAIT_MS)
+    expect(hosts).to_have_count(2)
     for name, percent, samples in (("host-0", "10%", 40), ("host-1", "90%", 50)):
         section = studio.page.get_by_role("region", name=f"Host: {name}")
         expect(section.get_by_role("heading", name=name)).to_be_visible()
@@ -65,13 +62,12 @@ def test_several_hosts_behind_one_address_are_each_shown_by_themselves(studio: S
         # All that the host remembers, and nothing of the other's
         line = section.locator(".figure", has_text="Processor").locator("polyline")
         expect(line).to_have_count(1)
-        expect(line).to_have_attribute("points", re.compile(rf"^(\S+ ){{{samples - 1}}}\S+$"), timeout=WAIT_MS)
+        expect(line).to_have_attribute("points", re.compile(rf"^(\S+ ){{{samples - 1}}}\S+$"))
         heights = {point.split(",")[1] for point in (line.get_attribute("points") or "").split()}
         assert len(heights) == 1
     # The second one was not known when it first answered: all was asked for again, and since then only what is new
     assert sent[0] is None
-    studio.page.wait_for_timeout(5000)
-    assert sent[-1] is not None
+    studio.wait_until(lambda: sent[-1] is not None)
 
 
 def told(template: dict[str, Any], host: int, since: str | None) -> dict[str, Any]:
@@ -98,8 +94,7 @@ def test_an_older_server_that_remembers_nothing_is_asked_again(studio: Studio) -
     studio.page.route("**/studio/machine*", older)
     studio.open("machine")
     expect(studio.page.locator(".worker").first).to_be_visible()
-    studio.page.wait_for_timeout(3000)
-    assert len(asked) >= 2
+    studio.wait_until(lambda: len(asked) >= 2)
 
 
 def test_the_day_on_which_a_key_was_used_is_the_servers(browser: Browser, shared_server: Server) -> None:

@@ -67,7 +67,7 @@ def test_a_full_queue_says_so_and_keeps_what_was_typed(studio: Studio, shared_se
         studio.page.locator("#count").fill("16")
         studio.page.locator("#count").press("Tab")
         studio.prompt.press("Control+Enter")
-        studio.page.get_by_role("button", name="Make 16").wait_for()
+        expect(studio.page.get_by_role("button", name="Make 16")).to_be_enabled()  # once it was sent
     expect(studio.toast).to_contain_text("The queue is full")
     expect(studio.prompt).to_have_value("a plain one")
     shared_server.zoo.open_gate("gate")

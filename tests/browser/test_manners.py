@@ -136,6 +136,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(phone: Studio) -> N
 
 def test_a_picture_is_made_with_the_keyboard_alone(studio: Studio) -> None:
     page = studio.page
+    page.locator("select[name=model]").wait_for()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")

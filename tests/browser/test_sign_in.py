@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.axe import violations
-from tests.browser.conftest import free_port, opened
+from tests.browser.conftest import opened
 from tests.browser.studio import Studio, a_png
 from tests.e2e.servers import a_server
 
@@ -154,12 +154,14 @@ def test_who_is_signed_out_in_mid_work_goes_on_where_he_was(browser: "Browser", 
 
 
 def test_who_signs_in_while_the_server_is_away_is_let_in_when_it_is_back(browser: "Browser", tmp_path: Path) -> None:
-    with a_server(tmp_path, DANQING_API_KEY=KEY, DANQING_PORT=str(free_port())) as server:
+    with a_server(tmp_path, DANQING_API_KEY=KEY) as server:
         server.start()
+        server.settings["DANQING_PORT"] = server.url.rpartition(":")[2]
         for studio in opened(browser, server.url, expects_failures=True):
             page = studio.page
             page.get_by_role("button", name="语言：中文").click()
             page.get_by_role("button", name="Language: English").click()
+            page.get_by_label("Key").wait_for()  # before that it does not know that one is needed
             server.kill_everything()
             page.get_by_label("Key").fill(KEY)
             page.get_by_role("button", name="Sign in").click()

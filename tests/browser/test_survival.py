@@ -122,10 +122,11 @@ def test_a_model_that_was_still_loading_is_looked_at_again(own_studio: Studio) -
         told["models"] = [{**model, "loaded": False} for model in told["models"]]
         route.fulfill(json=told)
 
-    page.route("**/studio/models", loading, times=1)
+    page.route("**/studio/models", loading)
     page.reload()
     model = page.locator("select[name=model] option").first
     expect(model).to_contain_text("(loading)")
+    page.unroute("**/studio/models")
     expect(model).not_to_contain_text("(loading)")
 
 

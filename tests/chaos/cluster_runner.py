@@ -122,7 +122,7 @@ class ClusterChaos:
         assert server.process is not None
         server.process.wait(DEADLINE_S)
         died = time.monotonic()
-        if psutil.wait_procs(below, timeout=10)[1]:
+        if psutil.wait_procs(below, timeout=60)[1]:
             self.report.wrong.append(f"a worker outlived its {point.victim.value}")
         server.start()
         self._until_ready(point.victim, died)

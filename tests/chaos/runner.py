@@ -138,7 +138,7 @@ class Chaos:
         self._server.process.wait(DEADLINE_S)
         died = time.monotonic()
         self.report.strikes[point] += 1
-        if psutil.wait_procs(workers, timeout=10)[1]:
+        if psutil.wait_procs(workers, timeout=60)[1]:
             self.report.wrong.append("a worker outlived its server")
         self._start()
         self.report.recovered(Victim.SERVER, died)

@@ -69,7 +69,7 @@ class LoraContract:
         orders = [Order(request=dataclasses.replace(request, seed=seed)) for seed in seeds]
         made = adapter.make(orders, SIZE, watchers=[Unwatched()] * len(orders), spare_memory=False)
         assert all(isinstance(picture, MadePicture) for picture in made)
-        return [picture.rgb.tobytes() for picture in made if picture is not None]
+        return [picture.decoded().rgb.tobytes() for picture in made if picture is not None]
 
     @pytest.fixture(scope="class")
     @classmethod

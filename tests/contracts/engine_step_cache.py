@@ -94,7 +94,7 @@ class StepCacheContract:
     ) -> MadePicture | None:
         order = Order(request=request)
         (made,) = adapter.make([order], SIZE, watchers=[watcher or Unwatched()], spare_memory=False)
-        return made
+        return made and made.decoded()
 
     def rgb(self, adapter: PipelinedAdapter, request: GenerationRequest) -> Pixels:
         made = self.make(adapter, request)

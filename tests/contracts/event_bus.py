@@ -13,7 +13,7 @@ from danqing.core.states import JobState
 from danqing.core.types import EncodedPicture, Job, Progress, Stage
 from tests.fakes.domain import a_job
 
-SOON_S = 10.0
+SOON_S = 60.0
 
 
 def step(job: Job, number: int) -> ProgressMade:
@@ -72,6 +72,18 @@ class EventBusContract:
             # Then both are told all of it
             assert await told(one, 4) == happened
             assert await told(other, 4) == happened
+
+    async def test_who_waits_for_states_is_told_of_nothing_else(self, bus: EventBus) -> None:
+        # Given somebody who watches everything, and somebody who waits for states
+        job = a_job()
+        happened = [step(job, 1), preview(job, 1), changed(job, JobState.GENERATED), step(job, 2)]
+        happened.append(changed(job, JobState.COMPLETED))
+        async with bus.watch(job.id) as one, bus.watch(job.id, only_states=True) as other:
+            for event in happened:
+                bus.publish(event)
+            # Then each hears what he came for, in order
+            assert await told(one, 5) == happened
+            assert await told(other, 2) == [happened[2], happened[4]]
 
     async def test_a_watcher_that_waits_is_woken(self, bus: EventBus) -> None:
         job = a_job()

@@ -11,7 +11,7 @@ from danqing.workers.claims import TakingQueue
 from tests.fakes.domain import LOST, a_job, a_request, later
 
 MODELS = ("tiny",)
-SOON_S = 10.0
+SOON_S = 60.0
 
 
 def numbered(

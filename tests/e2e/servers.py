@@ -100,10 +100,10 @@ class Server:
         self.start()
         until(lambda: self.health() == {"status": "healthy", "model_loaded": True}, "a loaded model")
 
-    def health(self) -> dict[str, Any] | None:
-        """The data of `/health`; None if it does not answer at once."""
+    def health(self, *, timeout_s: float = 2) -> dict[str, Any] | None:
+        """The data of `/health`; None if it does not answer in time."""
         try:
-            return requests.get(f"{self.url}/health", timeout=2).json()["data"]
+            return requests.get(f"{self.url}/health", timeout=timeout_s).json()["data"]
         except requests.RequestException:
             return None
 
@@ -122,6 +122,11 @@ class Server:
         """Waits until the job is in this state."""
         until(lambda: self.task(task_id)["status"] == status, f"job {status}")
         return self.task(task_id)
+
+    def has_begun(self, task_id: str) -> bool:
+        """Whether a step is done, or all of them."""
+        told = self.task(task_id)
+        return (told.get("progress") or 0) > 0 or told["status"] == "completed"
 
     def picture(self, task_id: str) -> bytes:
         """The picture of a completed job."""
@@ -173,7 +178,7 @@ class HealthWatch:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            if self._server.health() is None:
+            if self._server.health(timeout_s=20) is None:  # longer than a busy machine stands still
                 self.silent = True
             self.answers += 1
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.dialects.zimage import seed_document as zimage
 from tests.e2e.cluster import InTurn, a_cluster
 from tests.e2e.documented_examples import NODE, run_curl, run_node, run_python
 from tests.e2e.servers import Server, a_server
+from tests.services.s3 import free_ports
 
 SERVE = ("-m", "danqing", "serve", "--model", "sample", "--log-format", "json")
 WORK = ("-m", "danqing", "worker", "--model", "sample", "--log-format", "json")
@@ -88,7 +88,7 @@ def test_genserve_curl(server: Server, folder: Path, number: int) -> None:
             assert answer["success"] is True
             checked(base64.b64decode(answer["image_base64"]))
         else:
-            assert answer["concurrent_manager"]["alive_processes"] == 1
+            assert answer["concurrent_manager"]["alive_processes"] >= 1  # of several nodes each has one
 
 
 def test_genserve_keeps_what_the_mask_keeps(server: Server, folder: Path) -> None:
@@ -160,7 +160,9 @@ def test_each_dialect_has_a_port_of_its_own_when_asked(tmp_path: Path) -> None:
     # Given free ports for all five
     names = ("turbo", "live", "genserve", "zimage", "openai")
     with a_server(
-        tmp_path, command=SERVE, DANQING_LISTEN=",".join(f"{name}={free_port()}" for name in names)
+        tmp_path,
+        command=SERVE,
+        DANQING_LISTEN=",".join(f"{name}={port}" for name, port in zip(names, free_ports(len(names)), strict=True)),
     ) as server:
         server.start()
         ports = dict(part.split("=") for part in server.settings["DANQING_LISTEN"].split(","))
@@ -181,9 +183,3 @@ def test_each_dialect_has_a_port_of_its_own_when_asked(tmp_path: Path) -> None:
         assert requests.get(f"http://127.0.0.1:{ports['openai']}/health", timeout=9).json()["status"] == "healthy"
         # And all speak on the shared one
         assert all(requests.get(f"{server.url}{path}", timeout=9).status_code == 200 for path in own.values())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

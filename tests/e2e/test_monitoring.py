@@ -32,13 +32,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         first = server.submit("a red house")
         server.wait_for(first, "completed")
-        long = server.submit("a tower", num_inference_steps=50)
-        until(lambda: (server.task(long).get("progress") or 0) != 0, "a step")
-        for pid in server.worker_pids():
-            os.kill(pid, signal.SIGKILL)
+        while "danqing_attempts_failed_total{" not in requests.get(f"{server.url}/metrics", timeout=10).text:
+            long = server.submit("a tower", num_inference_steps=50)
+            until(lambda long=long: server.has_begun(long), "a step")
+            for pid in server.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+            server.wait_for(long, "completed")
         wanted = {"prompt": "p", "model": "nobodys", "size": "64x64"}
         assert requests.post(f"{server.url}/v1/images/generations", json=wanted, timeout=30).status_code in (400, 404)
-        server.wait_for(long, "completed")
         yield server
     finally:
         server.terminate()
@@ -225,13 +226,19 @@ def test_an_edit_leaves_the_lines_of_seed_004_and_its_id_leads_to_its_job(server
         r"Processing image edit request: prompt='a beautiful landscape', n=1$",
         r"Image edit completed in \d+\.\d\ds, generated 1 image\(s\)$",
     ):
-        assert re.search(start + text, server.log, re.MULTILINE), text
+        until_logged(server, start + text)
     # And the job can be found by the request
-    accepted = re.search(r"job_accepted job_id=(\S+) .*request_id=my-request-1$", server.log, re.MULTILINE)
-    assert accepted is not None
-    assert re.search(rf"job_completed job_id={accepted[1]} attempt=1 ", server.log)
-    assert re.search(
-        r"http_request method=POST route=/v1/images/edits status=200 ms=[\d.]+ request_id=my-request-1$",
-        server.log,
-        re.MULTILINE,
+    (accepted,) = until_logged(server, r"job_accepted job_id=(\S+) .*request_id=my-request-1$").groups()
+    until_logged(server, rf"job_completed job_id={accepted} attempt=1 ")
+    # A request is written down after its answer has gone
+    until_logged(
+        server, r"http_request method=POST route=/v1/images/edits status=200 ms=[\d.]+ request_id=my-request-1$"
     )
+
+
+def until_logged(server: Server, pattern: str) -> re.Match[str]:
+    """What the pattern finds in the server's log, waiting for it."""
+    until(lambda: re.search(pattern, server.log, re.MULTILINE) is not None, f"{pattern} in the log")
+    found = re.search(pattern, server.log, re.MULTILINE)
+    assert found is not None
+    return found

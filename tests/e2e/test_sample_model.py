@@ -96,7 +96,7 @@ def freeze_in_mid_job(server: Server) -> tuple[str, psutil.Process]:
     worker = psutil.Process(pid)
     for _ in range(10):
         task_id = server.submit("a red apple", side=128, num_inference_steps=50)
-        until(lambda task_id=task_id: server.task(task_id).get("progress", 0) > 0, "a job on its way")
+        until(lambda task_id=task_id: server.has_begun(task_id), "a job on its way")
         worker.suspend()
         until(lambda: worker.status() == psutil.STATUS_STOPPED, "a worker that stands still")
         if server.task(task_id)["status"] == "processing":

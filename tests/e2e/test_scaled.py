@@ -181,7 +181,10 @@ def test_nothing_is_lost_when_the_broker_forgets_everything(cluster: Cluster) ->
     cluster.zoo.open_gate("gate")
     # Then all are made
     finished(api, [running, *waiting])
-    assert node.has_logged("messages_sent_again") or '"messages_sent_again"' in api.log
+    until(
+        lambda: node.has_logged("messages_sent_again") or '"messages_sent_again"' in api.log,
+        "messages that are sent again",
+    )
 
 
 def test_a_node_sends_also_for_jobs_of_models_that_it_does_not_make(cluster: Cluster) -> None:
@@ -300,14 +303,18 @@ def test_celerys_own_programs_see_nodes_and_tasks(cluster: Cluster) -> None:
         api.wait_for(running, "processing")
         waiting = api.submit("another one")
         # Then Flower knows the node, and the task by the job's id
-        until(lambda: "danqing@box" in flower.get("workers"), "Flower to know the node")
-        until(lambda: flower.get("tasks").get(task_id_of(running), {}).get("state") == "STARTED", "the task in Flower")
-        assert flower.get("tasks")[task_id_of(running)]["name"] == "danqing.make_picture"
+        until(lambda: "danqing@box" in (flower.get("workers") or {}), "Flower to know the node")
+        task = {"state": "STARTED", "name": "danqing.make_picture"}
+        until(
+            lambda: task.items() <= (flower.get("tasks") or {}).get(task_id_of(running), {}).items(),
+            "the task in Flower",
+        )
         # And so do Celery's commands
-        active = celery(cluster, "inspect", "active", "--json")
+        box = ("--timeout", "30", "--destination", "danqing@box")
+        active = celery(cluster, "inspect", *box, "active", "--json")
         assert task_id_of(running) in active
         # When the one that waits is revoked there, then its job is cancelled
-        celery(cluster, "control", "revoke", task_id_of(waiting))
+        celery(cluster, "control", *box, "revoke", task_id_of(waiting))
         cluster.zoo.open_gate("gate")
         finished(api, [running])
         until(lambda: state_of(cluster, waiting) == "cancelled", "a job that is cancelled")

@@ -100,8 +100,15 @@ def test_figures_and_traces_of_one_job_in_two_processes(tmp_path: Path) -> None:
                 ),
                 "the API process to know the node",
             )
-            page = requests.get(f"{metrics_url(node)}/metrics", timeout=10).content
-            assert value(page, "danqing_pictures_total", model="sample", kind="original") == 1
+
+            def nodes_page() -> bytes:
+                return requests.get(f"{metrics_url(node)}/metrics", timeout=10).content
+
+            until(
+                lambda: value(nodes_page(), "danqing_pictures_total", model="sample", kind="original") == 1,
+                "a picture that is counted",
+            )
+            page = nodes_page()
             assert value(page, "danqing_worker_ready", worker="cpu") == 1
             assert (value(page, "danqing_store_seconds_count", operation="write") or 0) > 0
             assert "danqing_queue_jobs" not in families(page)

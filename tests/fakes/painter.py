@@ -70,6 +70,9 @@ class Painter:
         self.failure: DanqingError | None = None
         self.is_patient = False
 
+    def offer(self, job: Job) -> bool:
+        return False
+
     async def publish(self, job: Job) -> None:
         if self._automatic:
             task = asyncio.create_task(self._paint(job.id))

@@ -9,16 +9,28 @@ from danqing.core.types import Job, PoolStatus, WorkerState, WorkerStatus
 
 
 class RecordingQueue:
-    """A JobQueue without workers: `ids` are waiting, in the order of arrival."""
+    """A JobQueue without workers: `ids` are waiting, in the order of arrival.
+
+    takes_offers: whether somebody waits, so that jobs are `offered`; `withdrawn` are those that were so.
+    """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.takes_offers = False
+        self.offered: list[str] = []
+        self.withdrawn: list[str] = []
+
+    def offer(self, job: Job) -> bool:
+        if self.takes_offers:
+            self.offered.append(job.id)
+        return self.takes_offers
 
     async def publish(self, job: Job) -> None:
         if job.id not in self.ids:
             self.ids.append(job.id)
 
     async def withdraw(self, job_id: str) -> None:
+        self.withdrawn.append(job_id)
         if job_id in self.ids:
             self.ids.remove(job_id)
 

@@ -56,6 +56,8 @@ def test_every_family_beside_plain_diffusers_stage_by_stage(tmp_path: Path) -> N
             look_at_stages(made, case, "bf16")
             ratio = number(made, f"{case}_plain_total_ms") / number(made, f"{case}_bf16_total_ms")
             assert number(made, f"{case}_ratio") == pytest.approx(ratio, 0.01)
+            assert number(made, f"{case}_bf16_times_plain") == number(made, f"{case}_ratio")
+            assert made[f"{case}_best_setting"] == "bf16"
         # What cannot be here is said, not left to be guessed
         assert "needs an NVIDIA GPU" in str(made[f"{model}_fp8_left_out"])
         assert made[f"{model}_attention_cudnn_left_out"] == "there is no CUDA device"
@@ -73,9 +75,10 @@ def test_eight_bits_are_seen_in_the_numbers_and_hardly_in_the_picture(tmp_path: 
 
 def test_the_server_and_the_upscaler(tmp_path: Path) -> None:
     made = figures(tmp_path, "--part", "server", "--part", "upscaler", "--model", "z-image-turbo")
-    assert 0 < number(made, "served_engine_busy_share") <= 1
-    assert number(made, "served_alone_p50_ms") > 0
-    assert number(made, "served_pictures_per_s") > 0
+    assert 0 < number(made, "served_bf16_engine_call_share") <= 1
+    assert number(made, "served_bf16_alone_p50_ms") > 0
+    assert number(made, "served_bf16_alone_p50_ms_goal_most") == 820
+    assert number(made, "served_bf16_pictures_per_s") > 0
     assert number(made, "x4plus_32_eager_ms") > 0
     assert number(made, "x4plus_32_channels_last_ratio") > 0
 
@@ -87,3 +90,19 @@ def test_without_a_gpu_nothing_is_pretended(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert json.loads(ran.stdout[ran.stdout.index("{") :]) == {"left_out": "there is no CUDA device"}
+
+
+def test_what_is_kept_is_added_to_part_by_part(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    before = {"device": "cpu", "of_another_part_ms": 1.5, "x4plus_left_out": "it failed: RuntimeError"}
+    kept.write_text(json.dumps({"seconds": 100, "flat": before}))
+    figures(tmp_path, "--part", "upscaler", "--keep", str(kept))
+    record = json.loads(kept.read_text())
+    assert record["seconds"] > 100
+    assert record["found"]["of_another_part_ms"] == 1.5
+    assert record["found"]["x4plus_32_eager_ms"] > 0
+    assert "x4plus_left_out" not in record["found"]
+    # Of another device nothing is mixed in
+    kept.write_text(json.dumps({"seconds": 100, "flat": before | {"device": "NVIDIA H100"}}))
+    figures(tmp_path, "--part", "upscaler", "--keep", str(kept))
+    assert "of_another_part_ms" not in json.loads(kept.read_text())["found"]

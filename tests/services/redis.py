@@ -79,7 +79,7 @@ class RedisServer:
 
     def run(self, *command: str) -> bytes:
         """The raw reply to one command."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             return self._said(connection, *command)
 
     def _said(self, connection: socket.socket, *command: str) -> bytes:

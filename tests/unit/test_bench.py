@@ -2,6 +2,8 @@
 
 import ast
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -61,12 +63,22 @@ def test_percentiles_are_of_the_values_themselves(bench: None) -> None:
 
 def test_lines_show_a_pair_with_its_goal_and_single_figures_with_theirs(bench: None) -> None:
     told = module("report").told
-    lines = "\n".join([*told(found_by_pairs(bench)), *told({"one_waiting_ratio": 1.5, "one_waiting_goal_ratio": 2.0})])
+    lines = "\n".join(
+        [
+            *told(found_by_pairs(bench)),
+            *told(
+                {"one_waiting_ratio": 1.5, "one_waiting_goal_ratio": 2.0, "late_ms": 9, "late_ms_goal_most": 10}
+                | {"share": 0.9, "share_goal_least": 0.97}
+            ),
+        ]
+    )
 
     assert "taken, ms (less is better)\n    danqing min 1, median 2, max 3\n    a peer min 4, median 6, max 8" in lines
     assert "ratio 3 [goal: at least 1: met]" in lines
     assert "ratio 0.3333 [goal: at least 1: missed]" in lines
     assert "1.5 [goal: at least 2: missed]" in lines
+    assert "9 [goal: at most 10: met]" in lines
+    assert "0.9 [goal: at least 0.97: missed]" in lines
 
 
 def test_the_page_counts_goals_and_names_what_was_missed_and_what_was_not_measured(bench: None) -> None:
@@ -78,9 +90,9 @@ def test_the_page_counts_goals_and_names_what_was_missed_and_what_was_not_measur
         "2 of 3 are met. Those that are not:\n\n- done, beside a peer: 0.3333, at least 1 ([submits](#submits))" in text
     )
     assert "| taken, ms | min 1, median 2, max 3 | a peer | min 4, median 6, max 8 | **3** | at least 1: met |" in text
-    assert "|  | 10 | 100 |\n|---|---|---|\n| submit | 1.0 | 2.0 |" in text
+    assert "|  | 10 | 100 | exponent |\n|---|---|---|---|\n| submit | 1.0 | 2.0 | 0.00 |" in text
     assert "Nothing here was measured on a GPU" in text
-    assert "Submits a second, beside three peers: by" not in text
+    assert "Submits a second, beside peers: by" not in text
 
 
 def test_a_busy_machine_is_told(bench: None) -> None:
@@ -126,10 +138,32 @@ def test_one_that_fails_does_not_break_the_rest(
     chosen = [run.Benchmark(module=name, what="made up") for name in names]
     # When all are run
     failed = run.run_all(chosen, quick=True, results=tmp_path / "results")
-    # Then each is told, and only what was found is kept
+    # Then each is told, and what was found is kept, or that it could not be
     told = capsys.readouterr().out
     assert failed == 1
     assert "could not be measured here: RuntimeError: no such thing here" in told
     assert "not measured here: there is no such device" in told
-    assert [file.name for file in (tmp_path / "results").iterdir()] == ["made_up_well.json"]
-    assert json.loads((tmp_path / "results" / "made_up_well.json").read_text())["found"] == {"a_figure": 7}
+    kept = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "results").iterdir()}
+    assert {name: each["found"] for name, each in kept.items()} == {
+        "made_up_broken": {"failed": "RuntimeError: no such thing here"},
+        "made_up_well": {"a_figure": 7},
+    }
+    text = "\n".join(module("page").page([kept["made_up_broken"]]))
+    assert "**It could not be measured**: RuntimeError: no such thing here" in text
+
+
+def test_the_peer_that_keeps_its_jobs_has_them_after_it_was_killed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from PIL import Image; from peers.kept import Kept\n"
+        "kept = Kept(Path(sys.argv[1]))\n"
+        "print(kept.unfinished(), flush=True)\n"
+        "for job in 'ab': kept.accepted(job + sys.argv[2], '{}')\n"
+        "kept.completed('a' + sys.argv[2], Image.new('RGB', (8, 8)))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    first = subprocess.run([*command, "1"], cwd=BENCH, capture_output=True, text=True)
+    assert (first.returncode, first.stdout) == (-9, "[]\n"), first.stderr
+    again = subprocess.run([*command, "2"], cwd=BENCH, capture_output=True, text=True)
+    assert again.stdout == "[('b1', '{}')]\n"
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a1.png", "a2.png"]

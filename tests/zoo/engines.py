@@ -21,6 +21,7 @@ from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, Gener
 STEPS = 4
 PARTS = 3
 LATER = ", later"  # at the end of a prompt: in the last step instead of the second
+ONCE_OPEN = ", once the gate is open"  # the same: its first step waits for that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ class ZooEngine:
             case "dies once":
                 if self._zoo.first_time("load"):
                     _kill_self()
-            case "dies four times":
-                if any(self._zoo.first_time(f"load-{number}") for number in range(4)):
+            case "dies until the gate is open":
+                if not self._zoo.is_open("gate"):
                     _kill_self()
             case "dies but once":
                 if not self._zoo.first_time("load"):
@@ -139,6 +140,8 @@ class ZooEngine:
         for step in range(1, STEPS + 1):
             if observer.stopped():
                 return None
+            if step == 1 and request.prompt.endswith(ONCE_OPEN):
+                _wait(lambda: self._zoo.is_open("gate") or observer.stopped())
             if step == 2 and request.prompt.startswith("waits for a watcher"):
                 _wait(observer.wants_preview)
             if step == 3 and request.prompt == "waits for a watcher, then at the gate":
@@ -152,7 +155,7 @@ class ZooEngine:
             time.sleep(self._zoo.step_s)
             _tell_step(step, observer, request.prompt)
             yield
-        if request.prompt == "makes every step twice":
+        if request.prompt.removesuffix(ONCE_OPEN) == "makes every step twice":
             for step in range(1, STEPS + 1):
                 _tell_step(step, observer, request.prompt)
         return RawPicture(width=1, height=1, rgb=bytes(colour), adjustments=("made in a zoo",))

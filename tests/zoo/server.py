@@ -25,9 +25,9 @@ class Run(Protocol):
 # The rules as they are, with times that fit steps of no time at all.
 PATIENCE = {
     "heartbeat_s": 0.2,
-    "heartbeat_timeout_s": 2.0,
+    "heartbeat_timeout_s": 4.0,
     "check_s": 0.2,
-    "step_timeout_s": 2.0,
+    "step_timeout_s": 4.0,
     "max_backoff_s": 0.5,
 }
 

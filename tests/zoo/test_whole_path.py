@@ -110,14 +110,18 @@ def test_a_misbehaving_engine_is_survived_and_told(server: Server, name: str) ->
         assert server.picture(bad).startswith(PNG)
     else:
         assert server.task(bad)["error_message"]
+
     # And a worker is there, and every process that was lost is counted
-    until(lambda: workers(server)["alive_processes"] == 1, "a worker again")
+    def counted() -> bool:  # where workers are elsewhere, once their node has told
+        return workers(server)["total_restarts"] - restarts >= animal.lost_processes
+
+    until(lambda: workers(server)["alive_processes"] == 1 and counted(), "a worker again, after so many lost ones")
     assert workers(server)["total_restarts"] - restarts == animal.lost_processes
     assert workers(server)["dead_processes"] == 0
 
 
 def test_an_engine_that_dies_while_it_loads_is_told_and_tried_again(tmp_path: Path) -> None:
-    with a_server(tmp_path, command=("-m", "tests.zoo.server", str(tmp_path), "dies four times")) as server:
+    with a_server(tmp_path, command=("-m", "tests.zoo.server", str(tmp_path), "dies until the gate is open")) as server:
         # Given processes that die while they load, one after the other
         server.start()
         until(lambda: requests.get(f"{server.url}/status", timeout=10).json()["status"] == "failed", "broken")
@@ -127,6 +131,7 @@ def test_an_engine_that_dies_while_it_loads_is_told_and_tried_again(tmp_path: Pa
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
         # And once one of them can load, pictures are made
+        server.zoo.open_gate("gate")
         until(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200, "a loaded model")
         assert server.picture(server.wait_for(server.submit("a plain one"), "completed")["task_id"]).startswith(PNG)
-        assert workers(server)["total_restarts"] == 4
+        assert workers(server)["total_restarts"] >= 3

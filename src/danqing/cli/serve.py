@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from danqing import __version__
+from danqing import __version__, collector
 from danqing.cli.options import DataDir, ModelPrecision, Models, UserError, served, settings_from
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def serve(
 
 def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -> None:
     """Runs until a signal ends it. engine: another than the settings describe. Raises UserError, DanqingError."""
-    with _prepared_worker(settings, engine) as prepared:
+    with _prepared_worker(settings, engine) as prepared, collector.paused():
         _run(settings, engine, prepared)
 
 
@@ -164,14 +164,13 @@ async def _serve_opened(
     import structlog
 
     from danqing.cli.server_file import RunningServer, announced
-    from danqing.http.server import spare_the_collector
     from danqing.wiring import build_apps
 
     settings = runtime.settings
     built = await asyncio.to_thread(build_apps, runtime, opened)  # seconds of work, and probes are to be answered
     for one, app in built.items():
         apps[one].become(app)
-    spare_the_collector()
+    collector.spare()
     _print_summary(runtime, opened)
     if open_to_all:
         log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from danqing import __version__
+from danqing import __version__, collector
 from danqing.cli.options import DataDir, ModelPrecision, Models, UserError, served, settings_from
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run_worker(settings: "Settings", *, engine: "EngineFactory | None" = None) -
 
     configure_logging(log_style(settings))
     try:
-        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        with collector.paused(), asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             return runner.run(_work(settings, engine))
     except (InvalidSettings, CannotListen) as exc:
         raise UserError(str(exc)) from exc
@@ -76,6 +76,7 @@ async def _work(settings: "Settings", engine: "EngineFactory | None") -> bool:
         async with open_unless_stopped(stop, open_node(settings, engine=engine)) as node:
             if node is None:
                 return False
+            collector.spare()
             _print_summary(node, settings)
             await first_of(stop.gracefully.wait(), node.asked_to_drain.wait())
             await _drain(node, stop, settings)

@@ -149,10 +149,10 @@ class Settings(SharedParts):
     ] = "auto"
     """Number format of the weights: bfloat16, float16, float32; auto: bfloat16 where the device multiplies it."""
 
-    attention: Annotated[Literal["auto", "native", "cudnn", "flash", "flash3"], Variable(read_by="wiring: engine")] = (
-        "auto"
-    )
-    """Attention kernel: native, cudnn are PyTorch's; flash, flash3 need packages; auto is the quickest, as measured."""
+    attention: Annotated[
+        Literal["auto", "native", "cudnn", "flash", "flash3", "matmul"], Variable(read_by="wiring: engine")
+    ] = "auto"
+    """Attention kernel: native, cudnn (PyTorch's), flash, flash3 (packages), matmul (CPUs); auto: the quickest."""
 
     cuda_available: Annotated[bool, Variable(aliases=("CUDA_AVAILABLE",), read_by="wiring: devices")] = True
     """Whether GPUs may be used, if there are any."""

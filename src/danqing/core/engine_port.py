@@ -5,7 +5,14 @@ from typing import Protocol
 
 from danqing.core.errors import DanqingError
 from danqing.core.images import ImageRef
-from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, RawPicture
+from danqing.core.types import (
+    ArtifactKind,
+    DeviceStatus,
+    EncodedPicture,
+    GenerationRequest,
+    LatentPicture,
+    RawPicture,
+)
 
 
 class Observer(Protocol):
@@ -47,7 +54,8 @@ class Unwatched:
 
 
 ReadImage = Callable[[ImageRef], bytes]  # the PNG of an input image; raises ArtifactNotFound
-Outcome = RawPicture | DanqingError | None  # of one request: None once its observer has stopped it
+Denoised = RawPicture | LatentPicture
+Outcome = Denoised | DanqingError | None  # of one request: None once its observer has stopped it
 
 
 class Engine(Protocol):
@@ -70,7 +78,8 @@ class Engine(Protocol):
     def denoise(
         self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
     ) -> Sequence[Outcome]:
-        """Of each request the picture at the size the model makes (`sizes.plan_size`), or why there is none.
+        """Of each request the picture at the size the model makes (`sizes.plan_size`), computed or to be computed when
+        it is finished; or why there is none.
 
         requests: at least one, all of the same `batching.batch_key`. observers: one a request, told of its picture
         alone. What is wrong with one request does not touch the others. The same request gives the same bytes when it
@@ -78,8 +87,10 @@ class Engine(Protocol):
         """
         ...
 
-    def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
-        """Enlarges and crops to exactly the size requested; where a mask keeps something, it is kept to the pixel."""
+    def finish(self, raw: Denoised, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+        """Computes it if that is still to be done, enlarges and crops it to exactly the size requested; where a mask
+        keeps something, it is kept to the pixel.
+        """
         ...
 
     def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:

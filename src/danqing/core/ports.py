@@ -205,7 +205,15 @@ class Subscriptions(Protocol):
 
 
 class JobQueue(Protocol):
-    """Carries job ids to workers; may deliver an id twice, or one that has ended: the claim decides."""
+    """Carries job ids to workers; may deliver an id twice, of a job that has ended, or was never stored: the claim
+    decides.
+    """
+
+    def offer(self, job: Job) -> bool:
+        """Gives a job that is about to be stored to somebody who waits for work, if there is one: he claims it while it
+        is being stored. True: he is to be told, whatever becomes of it, by `publish` or `withdraw`.
+        """
+        ...
 
     async def publish(self, job: Job) -> None:
         """Makes the pending job known to workers. Idempotent."""
@@ -241,8 +249,8 @@ class EventBus(Protocol):
         """Never blocks. A slow watcher loses progress first, states never."""
         ...
 
-    def watch(self, job_id: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events of one job from the moment the context is entered."""
+    def watch(self, job_id: str, *, only_states: bool = False) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Events of one job from the moment the context is entered. only_states: nothing but `StateChanged`."""
         ...
 
     async def progress(self, job_id: str) -> Progress | None:

@@ -1,18 +1,22 @@
 """How much an owner may have: pictures a day, and bytes kept."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Protocol
 
-from danqing.core.errors import QuotaExceeded
+from danqing.core.errors import QuotaExceeded, StorageFailure
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.sentences import says
 
 DAY = timedelta(days=1)
 KEPT_FOR = timedelta(seconds=30)  # how old a figure of kept bytes may be: to add it up takes a while
+FAR_FROM_FULL = 0.9  # of the quota: who keeps less need not wait until an older figure is added up anew
+REMEMBERED_FOR = timedelta(minutes=10)  # and so old may that one be
 ROOM_RETRY_S = 3600  # room comes when pictures are removed, and nobody knows when that is
 
 
@@ -97,6 +101,7 @@ class Quotas:
         self._sizes = sizes
         self._now = now
         self._bytes: dict[str | None, tuple[datetime, int]] = {}  # when it was added up, and what it was
+        self._adding_up: dict[str | None, asyncio.Task[None]] = {}
 
     async def load(self) -> None:
         """What was accepted before the server started counts too. Raises StorageFailure."""
@@ -121,8 +126,27 @@ class Quotas:
         if most is None:
             return
         now = self._now()
-        self._bytes = {name: entry for name, entry in self._bytes.items() if timedelta() <= now - entry[0] < KEPT_FOR}
-        if owner not in self._bytes:
-            self._bytes[owner] = now, await self._sizes.of(owner)
-        if self._bytes[owner][1] >= most:
+        self._bytes = {
+            name: entry for name, entry in self._bytes.items() if timedelta() <= now - entry[0] < REMEMBERED_FOR
+        }
+        at, kept = self._bytes.get(owner, (now, 0))
+        if owner not in self._bytes or (now - at >= KEPT_FOR and kept >= FAR_FROM_FULL * most):
+            kept = await self._add_up(owner)
+        elif now - at >= KEPT_FOR and owner not in self._adding_up:
+            self._adding_up[owner] = asyncio.create_task(self._add_up_meanwhile(owner), name="quota")
+        if kept >= most:
             raise QuotaExceeded(says("room_is_full", most=f"{most / 1e9:g}"), retry_after_s=ROOM_RETRY_S)
+
+    async def _add_up(self, owner: str | None) -> int:
+        now = self._now()
+        kept = await self._sizes.of(owner)
+        self._bytes[owner] = now, kept
+        return kept
+
+    async def _add_up_meanwhile(self, owner: str | None) -> None:
+        """Whoever submits next waits for it only if this has failed for a while."""
+        try:
+            with suppress(StorageFailure):  # logged
+                await self._add_up(owner)
+        finally:
+            del self._adding_up[owner]

@@ -198,7 +198,7 @@ class Reception:
             self._admission.of(new) as admitted,
             self._inputs.taken_over([image for order in orders for image in order.draft.staged]) as inputs,
         ):
-            jobs = await self._stored(orders, new, join, key)
+            jobs = await self._stored_and_offered(orders, new, join, key)
             inputs.keep()
             admitted.keep(jobs)
         for own, job in zip(new, jobs, strict=True):
@@ -210,6 +210,21 @@ class Reception:
             else:  # an equal one, accepted since the look at the store, or the first of its key
                 self._witness.joined(job, "equal" if key is None else "repeated")
         return jobs
+
+    async def _stored_and_offered(
+        self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None
+    ) -> list[Job]:
+        """A worker that has nothing else to do claims the job while it is being stored."""
+        if len(new) > 1 or not self._queue.offer(new[0]):  # of several, those are made together that come together
+            return await self._stored(orders, new, join, key)
+        offered = new[0].id
+        stored: list[Job] = []
+        try:
+            stored = await self._stored(orders, new, join, key)
+        finally:
+            if not any(job.id == offered for job in stored):
+                await self._queue.withdraw(offered)
+        return stored
 
     async def _stored(
         self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None

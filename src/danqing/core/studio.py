@@ -210,13 +210,14 @@ class Studio:
 
     @asynccontextmanager
     async def watch(
-        self, job_id: str, *, caller: Caller = LOCAL, previews: bool = False
+        self, job_id: str, *, caller: Caller = LOCAL, previews: bool = False, only_states: bool = False
     ) -> AsyncGenerator[AsyncIterator[Event]]:
         """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound.
 
         previews: have them made from now on; without, some may come all the same, because somebody else wants them.
+        only_states: neither previews nor progress.
         """
-        async with self._events.watch(job_id) as events:
+        async with self._events.watch(job_id, only_states=only_states) as events:
             now = await self._seen(job_id, caller)
             if previews and not now.state.is_final:
                 await self._pool.send_previews(job_id)
@@ -224,7 +225,7 @@ class Studio:
 
     async def wait(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Returns the job when it has ended. Raises JobNotFound."""
-        async with self.watch(job_id, caller=caller) as events:
+        async with self.watch(job_id, caller=caller, only_states=True) as events:
             latest: Job | None = None
             async for event in events:
                 if isinstance(event, StateChanged):

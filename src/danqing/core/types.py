@@ -3,7 +3,7 @@
 Everything here is frozen. A request is resolved once (`resolve.py`) and never changes afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -240,6 +240,25 @@ class RawPicture:
     height: int
     rgb: bytes
     adjustments: tuple[str, ...] = ()
+
+    def computed(self) -> "RawPicture":
+        """Itself; see `LatentPicture`."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentPicture:
+    """A `RawPicture` to be, which is computed by whoever asks for it, in his thread.
+
+    compute: its adjustments are these and perhaps others. May raise EngineFailure, or a library's error.
+    """
+
+    compute: Callable[[], RawPicture]
+    adjustments: tuple[str, ...] = ()
+
+    def computed(self) -> RawPicture:
+        """Raises as `compute` does."""
+        return self.compute()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Knows diffusers' names for kernels, and nothing of pipelines.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import torch
@@ -17,12 +17,20 @@ from diffusers.models.attention_dispatch import (
 from torch import Tensor
 
 from danqing.core.errors import ModelLoadFailure
+from danqing.engine import matmul_attention
 from danqing.engine.device import Device
 from danqing.engine.spec import Attention
 
 NATIVE = "native"
 # diffusers' names. The first is taken where others are hardly quicker, so that chance does not decide between two.
-KERNELS: Mapping[Attention, str] = {"flash3": "_flash_3", "flash": "flash", "cudnn": "_native_cudnn", "native": NATIVE}
+KERNELS: Mapping[Attention, str] = {
+    "flash3": "_flash_3",
+    "flash": "flash",
+    "cudnn": "_native_cudnn",
+    "matmul": matmul_attention.NAME.value,
+    "native": NATIVE,
+}
+TAKE_MASKS = (NATIVE, KERNELS["matmul"])
 NEEDS = {
     "flash3": "flash_attn_interface",
     "flash": "flash_attn of version 2.6.3 or newer",
@@ -32,6 +40,9 @@ HOPPER = (9, 0)  # compute capability that FlashAttention 3 is written for
 AMPERE = (8, 0)  # the least for the others
 HARDLY = 1.05  # times as slow
 WARM_UPS, ROUNDS, CALLS = 3, 3, 10
+# On a CPU of as many tokens whatever the model's: for few it makes no difference that could be measured in a moment,
+# and for the most it takes long.
+CPU_CALLS, CPU_TOKENS = 1, 512
 FEW = (2, 37)  # pictures and tokens: a kernel that is quick for many need not know so odd a number
 MOST_DIFFERENCE = 0.02  # on average, beside what PyTorch's own makes; half-precision numbers are rounded to 0.004
 
@@ -57,54 +68,66 @@ class AttentionChoice:
         device: Device,
         wanted: Attention,
         *,
+        compiled: bool = False,
         is_usable: Callable[[str], bool] | None = None,
         run: Kernel | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """is_usable: whether what a kernel, by diffusers' name, needs is installed. run: computes with one of them.
+        """compiled: the models' blocks are, for which `matmul` is nothing: it goes by the number of tokens.
 
+        is_usable: whether what a kernel, by diffusers' name, needs is installed. run: computes with one of them.
         clock: seconds, read while the device has nothing to do.
         """
         self._device = device
         self._wanted: Attention = wanted
+        self._compiled = compiled
         self._is_usable = is_usable or _is_installed
         self._run = run or _run
         self._clock = clock
         self._chosen: dict[AttentionShape, str] = {}
+        if not device.is_cuda:
+            matmul_attention.register()
 
-    def kernel_for(self, shape: AttentionShape) -> str | None:
-        """diffusers' name; None where there is nothing to choose, as on a CPU: PyTorch's own is used then.
+    def kernel_for(self, shape: AttentionShape) -> str:
+        """diffusers' name; PyTorch's own where there is nothing to choose, as in float32.
 
-        Blocking, up to a second for a shape that was not asked for before. Raises ModelLoadFailure for one that was
-        chosen by hand and is not here.
+        Blocking, up to a second or two for a shape that was not asked for before. Raises ModelLoadFailure for one that
+        was chosen by hand and is not here.
         """
         if self._wanted != "auto":
             return self._by_hand(self._wanted)
         candidates = self._candidates()
         if candidates == [NATIVE]:
-            return None
+            return NATIVE
+        if not self._device.is_cuda:
+            shape = replace(shape, tokens=CPU_TOKENS)
         if shape not in self._chosen:
             self._chosen[shape] = self._quickest(candidates, shape)
         return self._chosen[shape]
 
-    def _by_hand(self, wanted: Attention) -> str | None:
+    def _by_hand(self, wanted: Attention) -> str:
         kernel = KERNELS[wanted]
-        if not self._device.is_cuda:
-            if kernel != NATIVE:
-                log.warning("attention_has_no_effect", attention=wanted, device=str(self._device.torch_device))
-            return None
-        if kernel != NATIVE and not self._is_usable(kernel):
+        if kernel != NATIVE and (wanted == "matmul") is self._device.is_cuda:
+            log.warning("attention_has_no_effect", attention=wanted, device=str(self._device.torch_device))
+            kernel = NATIVE
+        if kernel == NATIVE:
+            return kernel
+        if not self._is_usable(kernel):
             raise ModelLoadFailure(f"Attention {wanted} needs {NEEDS[wanted]}, which is not installed, or damaged.")
         return kernel
 
     def _candidates(self) -> list[str]:
         """In the order of preference, PyTorch's own last."""
-        if not self._device.is_cuda or self._device.dtype not in (torch.bfloat16, torch.float16):
+        if self._device.dtype not in (torch.bfloat16, torch.float16):
             return [NATIVE]
+        if not self._device.is_cuda:
+            return [NATIVE] if self._compiled else [KERNELS["matmul"], NATIVE]
         capability = torch.cuda.get_device_capability(self._device.torch_device)
         can_run = {"flash3": capability == HOPPER, "flash": capability >= AMPERE, "cudnn": capability >= AMPERE}
         return [
-            kernel for name, kernel in KERNELS.items() if name == NATIVE or (can_run[name] and self._is_usable(kernel))
+            kernel
+            for name, kernel in KERNELS.items()
+            if name == "native" or (can_run.get(name, False) and self._is_usable(kernel))
         ]
 
     def _quickest(self, candidates: Sequence[str], shape: AttentionShape) -> str:
@@ -129,17 +152,18 @@ class AttentionChoice:
 
     def _measure(self, candidates: Sequence[str], shape: AttentionShape) -> dict[str, float]:
         """Seconds of each that computes the right thing, in turns, so that what else the device does bears on all."""
-        usual, few = (self._random(count, tokens, shape) for count, tokens in ((1, shape.tokens), FEW))
+        calls = CALLS if self._device.is_cuda else CPU_CALLS
+        usual, few = (self._random(*given, shape) for given in ((1, shape.tokens), FEW))
         usable = [kernel for kernel in candidates if self._agrees(kernel, few) and self._agrees(kernel, usual)]
         seconds = dict.fromkeys(usable, float("inf"))
         for _ in range(ROUNDS):
             for kernel in usable:
                 self._synchronise()
                 began = self._clock()
-                for _ in range(CALLS):
+                for _ in range(calls):
                     self._run(kernel, *usual)
                 self._synchronise()
-                seconds[kernel] = min(seconds[kernel], (self._clock() - began) / CALLS)
+                seconds[kernel] = min(seconds[kernel], (self._clock() - began) / calls)
         return seconds
 
     def _random(self, pictures: int, tokens: int, shape: AttentionShape) -> Given:
@@ -175,6 +199,8 @@ class AttentionChoice:
 
 
 def _is_installed(kernel: str) -> bool:
+    if kernel == KERNELS["matmul"]:
+        return True
     if kernel == KERNELS["cudnn"]:
         return torch.backends.cudnn.is_available()
     try:

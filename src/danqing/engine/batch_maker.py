@@ -11,9 +11,9 @@ import structlog
 from danqing.core.engine_port import Outcome
 from danqing.core.errors import EngineFailure, OutOfMemory, TooLargeForDevice
 from danqing.core.sentences import says
-from danqing.core.types import GenerationRequest
+from danqing.core.types import GenerationRequest, LatentPicture, RawPicture
 from danqing.engine.device import Device, is_out_of_memory
-from danqing.engine.families.adapter import MadePicture, ModelMemory, Order, StepWatcher
+from danqing.engine.families.adapter import MadePicture, ModelMemory, Order, StepWatcher, UndecodedPicture
 from danqing.engine.library_errors import translated
 from danqing.engine.memory_plan import Call, Peaks, Size, Way, foreseen_bytes, largest_batch, largest_size
 from danqing.engine.picture import raw_picture
@@ -21,6 +21,7 @@ from danqing.engine.residency import Residency
 from danqing.engine.resident_model import ResidentModel
 
 log = structlog.get_logger(__name__)
+Made = MadePicture | UndecodedPicture
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class BatchMaker:
 
     def _run(
         self, model: ResidentModel, batch: Sequence[Pending], size: Size, *, tiled: bool
-    ) -> tuple[Sequence[MadePicture | None], int | None]:
+    ) -> tuple[Sequence[Made | None], int | None]:
         with self._device.measured() as use:
             made = model.adapter.make(
                 [pending.order for pending in batch],
@@ -125,8 +126,8 @@ class BatchMaker:
 
     def _make_offloaded(
         self, model: ResidentModel, batch: Sequence[Pending], size: Size
-    ) -> tuple[Sequence[MadePicture | None], int | None]:
-        made: tuple[Sequence[MadePicture | None], int | None] | None = None
+    ) -> tuple[Sequence[Made | None], int | None]:
+        made: tuple[Sequence[Made | None], int | None] | None = None
         self._residency.make_host_room(model.card.id, model.adapter.memory().held)
         try:
             with model.adapter.offloaded():
@@ -158,7 +159,7 @@ class BatchMaker:
         return model.adapter.memory().ways(host_free_bytes=self._residency.host_room_bytes(model.card.id))
 
     def _needed(self, model: ResidentModel, weights: ModelMemory, call: Call) -> int:
-        """Bytes of the device: the model's weights, as far as they are there at once, and its work."""
+        """Bytes of the device: the model's weights, as far as they are there at once, its work, and that beside it."""
 
         def estimate(each: Call) -> int:
             size, tiled = (each.width, each.height), each.way is not Way.PLAIN
@@ -168,7 +169,7 @@ class BatchMaker:
             )
 
         there = weights.running if call.way is not Way.OFFLOADED else weights.leanest or 0
-        return there + foreseen_bytes(self._peaks, call, estimate)
+        return there + foreseen_bytes(self._peaks, call, estimate) + self._device.side_work.expected_bytes
 
     def _call(self, model: ResidentModel, request: GenerationRequest, size: Size, pictures: int, way: Way) -> Call:
         card = model.card
@@ -193,7 +194,15 @@ class BatchMaker:
         return TooLargeForDevice(says("fits_smaller", **asked, largest=f"{largest[0]}x{largest[1]}"))
 
 
-def _outcome(made: MadePicture | None, order: Order) -> Outcome:
+def _outcome(made: Made | None, order: Order) -> Outcome:
     if made is None:
         return None
-    return raw_picture(made.rgb, (*(order.start.adjustments if order.start else ()), *made.adjustments))
+    of_input = order.start.adjustments if order.start else ()
+
+    def raw() -> RawPicture:
+        decoded = made.decoded()
+        return raw_picture(decoded.rgb, (*of_input, *decoded.adjustments))
+
+    if isinstance(made, MadePicture):
+        return raw()
+    return LatentPicture(compute=raw, adjustments=(*of_input, *made.adjustments))

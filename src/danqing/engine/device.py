@@ -13,6 +13,7 @@ import torch
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import DeviceStatus
+from danqing.engine.freed_memory import return_freed_memory
 from danqing.engine.host_memory import host_memory
 from danqing.engine.spec import Dtype
 
@@ -36,6 +37,7 @@ class SideWork:
         self._lock = threading.Lock()
         self._begun = 0
         self._ended = 0
+        self._expected: dict[object, int] = {}
 
     @contextmanager
     def going_on(self) -> Generator[None]:
@@ -47,6 +49,22 @@ class SideWork:
         finally:
             with self._lock:
                 self._ended += 1
+
+    def expect(self, size_bytes: int) -> Callable[[], None]:
+        """That some is coming, or going on, which takes so much memory; until what is returned is called."""
+        key = object()
+        with self._lock:
+            self._expected[key] = size_bytes
+
+        def ended() -> None:
+            self._expected.pop(key, None)  # without the lock: the garbage collector may call it anywhere
+
+        return ended
+
+    @property
+    def expected_bytes(self) -> int:
+        """Of the largest that is expected: they come one after the other."""
+        return max(tuple(self._expected.values()), default=0)
 
     def since_now(self) -> Callable[[], bool]:
         """A question to be asked later: whether there was any in between."""
@@ -140,6 +158,8 @@ class Device:
         gc.collect()
         if self.is_cuda:
             torch.cuda.empty_cache()
+        else:
+            return_freed_memory()
 
 
 def choose_device(name: str, dtype: Dtype, *, memory_bytes: int | None = None) -> Device:
@@ -200,8 +220,12 @@ def default_cpu_threads() -> int:
     The one is for the server and for finishing pictures: threads that compute in step wait for the slowest, so a
     single busy core makes all of them slow (five times as slow, measured on two cores with other work).
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, available_cores() - 1)
+
+
+def available_cores() -> int:
+    """That this process may use; at least one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import transformers.utils.logging
 
 from danqing import __version__
 from danqing.core.adjustments import foreseen_adjustments
-from danqing.core.engine_port import Observer, Outcome, ReadImage
+from danqing.core.engine_port import Denoised, Observer, Outcome, ReadImage
 from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, UnknownModel
 from danqing.core.sizes import SizePlan, plan_size
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, Mode, RawPicture
@@ -22,9 +22,10 @@ from danqing.engine.batch_maker import BatchMaker, Pending
 from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
 from danqing.engine.codecs.request_texts import request_texts
 from danqing.engine.codecs.small import encode_webp
-from danqing.engine.device import Device, default_cpu_threads
+from danqing.engine.device import Device, available_cores, default_cpu_threads
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.registry import FamilyRegistry
+from danqing.engine.freed_memory import keep_freed_memory
 from danqing.engine.host_memory import host_memory
 from danqing.engine.input_pictures import control_picture, reference_pictures, shown_input, start_picture, whole_input
 from danqing.engine.library_errors import translated
@@ -72,15 +73,19 @@ class ResidentEngine:
         transformers.utils.logging.disable_progress_bar()
         # Else tqdm makes a lock between processes, which is left over when this one ends, and Python complains.
         tqdm.tqdm.set_lock(threading.RLock())  # pyright: ignore[reportUnknownMemberType]
-        if not self._device.is_cuda:
-            torch.set_num_threads(self._spec.cpu_threads or default_cpu_threads())
+        cpu_threads = None if self._device.is_cuda else self._spec.cpu_threads or default_cpu_threads()
+        if cpu_threads is not None:
+            torch.set_num_threads(cpu_threads)
+            keep_freed_memory()
         options = AdapterOptions(
             device=self._device,
             compile=self._spec.compile,
             cpu_offload=self._spec.cpu_offload,
-            attention=AttentionChoice(self._device, self._spec.attention),
+            attention=AttentionChoice(self._device, self._spec.attention, compiled=self._spec.compile),
             prompts=self._prompts,
             loras=LoraPool(LoraFiles(self._spec.lora_folder), self._device, max_bytes=self._spec.lora_pool_bytes),
+            # On the core beside that; with more of them it would take longer, and perhaps nobody waits for those.
+            decode_later=cpu_threads == 1 and available_cores() > 1,
         )
         self._device.enforce_limit()
         self._models = {
@@ -170,21 +175,22 @@ class ResidentEngine:
             else (),
         )
 
-    def finish(self, raw: RawPicture, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
+    def finish(self, raw: Denoised, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
         """See `Engine`. At strength 0 it is the input itself, which so does not pass through the model's size."""
         plan = self._plan(request)
-        if (raw.width, raw.height) != plan.native:
-            raise EngineFailure("The model made a picture of another size than planned.")
         with translated("finish", request.model, EngineFailure()):
             shown = None
             if request.mask is not None or request.strength == 0:
                 shown = shown_input(request, plan.final, read_image=read_image)
             if shown is not None and request.strength == 0:
                 return raw_picture(shown.rgb, raw.adjustments)
-            final = finish_picture(pixels_of(raw), plan, self._upscaler)
+            made = raw.computed()
+            if (made.width, made.height) != plan.native:
+                raise EngineFailure("The model made a picture of another size than planned.")
+            final = finish_picture(pixels_of(made), plan, self._upscaler)
             if shown is not None and shown.mask is not None:
                 final = keep_masked(final, shown.rgb, shown.mask)
-        return raw_picture(final, (*raw.adjustments, *(self._upscaler.traits.adjustments if plan.enlarge else ())))
+        return raw_picture(final, (*made.adjustments, *(self._upscaler.traits.adjustments if plan.enlarge else ())))
 
     def to_enlarge(self, request: GenerationRequest, *, read_image: ReadImage) -> RawPicture:
         """See `Engine`."""

@@ -8,7 +8,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.engine.upscale.choice import BUNDLED
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-Attention = Literal["auto", "native", "cudnn", "flash", "flash3"]
+Attention = Literal["auto", "native", "cudnn", "flash", "flash3", "matmul"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class EngineSpec:
     part that is running, or of a part that is larger than the device, the layer; slower, in far less memory.
     memory_bytes: that may be used of each device; None: all of it. peaks_file: where it is kept how much memory
     pictures took; None: nowhere.
-    attention: "native" is PyTorch's own, "cudnn" its cuDNN kernel; "flash" and "flash3" need packages; "auto" takes the
-    quickest, measured for each model as it is loaded.
+    attention: "native" is PyTorch's own, "cudnn" its cuDNN kernel; "flash" and "flash3" need packages; "matmul" is for
+    CPUs, see `matmul_attention`; "auto" takes the quickest, measured for each model as it is loaded.
     cpu_threads: threads that models on the CPU compute with; None is a core less than there are, at least one.
     upscaler: see `find_upscaler`. upscale_threads: that ncnn runs it with on a CPU; on one its results do not depend on
     the machine.

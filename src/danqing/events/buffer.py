@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 
-from danqing.core.events import Event, PreviewMade, ProgressMade
+from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 
 SIZE = 64
 _KINDS: dict[type[PreviewMade | ProgressMade], str] = {PreviewMade: "preview", ProgressMade: "progress"}
@@ -13,12 +13,14 @@ _KINDS: dict[type[PreviewMade | ProgressMade], str] = {PreviewMade: "preview", P
 class EventBuffer:
     """Of one job, for one reader. For one event loop."""
 
-    def __init__(self, size: int = SIZE, dropped: Counter[str] | None = None) -> None:
+    def __init__(self, size: int = SIZE, dropped: Counter[str] | None = None, *, only_states: bool = False) -> None:
         """size: events held for a reader that does not read; above it, previews are dropped, and then progress, oldest
         first. Of previews only the newest is held for a slow reader: one that fell a quarter of the size behind and has
-        not read everything since. dropped: counts what was, by kind.
+        not read everything since. dropped: counts what was, by kind. only_states: it takes nothing else, so that each
+        step does not wake who only waits for the end.
         """
         self._size = size
+        self._only_states = only_states
         self._dropped = Counter[str]() if dropped is None else dropped
         self._events: deque[Event] = deque()
         self._slow = False  # it fell behind, and has not caught up since
@@ -27,6 +29,8 @@ class EventBuffer:
 
     def put(self, event: Event) -> None:
         """Never waits."""
+        if self._only_states and not isinstance(event, StateChanged):
+            return
         self._slow = self._slow or len(self._events) >= self._size // 4
         if self._slow and isinstance(event, PreviewMade):
             while self._dropped_oldest(PreviewMade):

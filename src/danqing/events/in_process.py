@@ -33,9 +33,9 @@ class InProcessEventBus:
         return self._board.latest(job_id)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
-        """Events of one job from the moment the context is entered. The iterator ends when the bus is closed."""
-        buffer = self._watchers.enter(job_id)
+    async def watch(self, job_id: str, *, only_states: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:
+        """See the port. The iterator ends when the bus is closed."""
+        buffer = self._watchers.enter(job_id, only_states=only_states)
         try:
             yield buffer.read()
         finally:

@@ -89,9 +89,9 @@ class RedisEventBus:
         self._outgoing.put(event)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
-        """Events of one job from the moment the context is entered. The iterator ends when the bus is closed."""
-        buffer = self._watchers.enter(job_id)
+    async def watch(self, job_id: str, *, only_states: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:
+        """See the port. The iterator ends when the bus is closed."""
+        buffer = self._watchers.enter(job_id, only_states=only_states)
         try:
             await self._hearing.listen(channel_of(job_id), wait_s=self._subscribe_wait_s)
             yield buffer.read()

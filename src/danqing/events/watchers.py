@@ -30,9 +30,9 @@ class Watchers:
         """The jobs that somebody watches just now."""
         return self._buffers.keys()
 
-    def enter(self, job_id: str) -> EventBuffer:
+    def enter(self, job_id: str, *, only_states: bool = False) -> EventBuffer:
         """A new watcher of that job, and what he is told from now on. After `close` he is told nothing."""
-        buffer = EventBuffer(self._buffer_size, self.dropped)
+        buffer = EventBuffer(self._buffer_size, self.dropped, only_states=only_states)
         if self._closed:
             buffer.close()
         self._buffers.setdefault(job_id, []).append(buffer)

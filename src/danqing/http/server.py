@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import gc
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -42,15 +41,6 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:  # there is none for Windows
         return asyncio.new_event_loop
     return uvloop.new_event_loop
-
-
-def spare_the_collector() -> None:
-    """After the start: what it has made stays, and the garbage collector is not to look through it again and again.
-
-    A quarter of the time that a submit takes went there.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class StartingApp:
         """dialects: of the port; alone: it speaks only its one."""
         self._desk = ErrorDesk(dialects=tuple(dialects), alone=alone)
         self._waiting = waiting
+        self._probes = () if alone else _PROBES
         self._there = asyncio.Event()
         self._app: ASGIApp | None = None
         self._interim = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -56,7 +57,7 @@ class StartingApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
-        if self._app is None and route_path(scope) not in _PROBES:
+        if self._app is None and route_path(scope) not in self._probes:
             await self._until_there_or_waiting()
         if self._app is not None:
             await self._app(scope, receive, send)

@@ -26,14 +26,21 @@ async def wait_for_jobs(
 
     Raises RequestTimeout, or ClientGone. Whether it returns or raises, it has left the jobs (`Studio.leave`).
     """
-    waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
     try:
-        ended = await while_connected(request, asyncio.gather(*waits), timeout_s=timeout_s)
+        ended = await while_connected(request, _ended(studio, jobs, caller), timeout_s=timeout_s)
         await leave_all(studio, ended, caller=caller)
         return ended
     except BaseException:
         await asyncio.shield(leave_all(studio, jobs, caller=caller))
         raise
+
+
+async def _ended(studio: Studio, jobs: Sequence[Job], caller: Caller) -> list[Job]:
+    if len(jobs) == 1:  # as most requests have, which need not change tasks for it
+        return [await studio.wait(jobs[0].id, caller=caller)]
+    waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
+    try:
+        return await asyncio.gather(*waits)
     finally:
         for task in waits:
             task.cancel()
@@ -43,21 +50,32 @@ async def wait_for_jobs(
 async def while_connected(request: Request, work: Awaitable[T], *, timeout_s: float) -> T:
     """What work returns or raises. The request's body must have been read.
 
-    Raises RequestTimeout, or ClientGone, and in any case that it does not return has cancelled work, which has ended.
+    Raises RequestTimeout, or ClientGone: work was cancelled then, and has ended, or was about to.
     """
-    doing = asyncio.ensure_future(work)
+    loop, limit = asyncio.get_running_loop(), asyncio.timeout(timeout_s)
+
+    def give_up(_: object) -> None:
+        if limit.when() is not None and not limit.expired():
+            limit.reschedule(loop.time())
+
     gone = asyncio.create_task(_until_gone(request))
     try:
-        await asyncio.wait((doing, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise ClientGone if gone.done() else RequestTimeout
-        return doing.result()
+        async with limit:
+            gone.add_done_callback(give_up)
+            try:
+                return await work
+            finally:
+                if not limit.expired():
+                    limit.reschedule(None)
+    except TimeoutError as exc:
+        if not limit.expired():  # it is the work's own
+            raise
+        raise (ClientGone if gone.done() else RequestTimeout) from exc
     finally:
         gone.cancel()
-        doing.cancel()
-        await asyncio.wait((gone, doing))
-        if not doing.cancelled():
-            doing.exception()  # seen: a gather that was cancelled has one, and asyncio would log it as forgotten
+        await asyncio.wait((gone,))
+        if not gone.cancelled():
+            gone.exception()  # seen: else asyncio would log it as forgotten
 
 
 async def leave_all(studio: Studio, jobs: Sequence[Job], *, caller: Caller) -> None:

@@ -66,6 +66,10 @@ class CeleryPublisher:
             oldest = self._sending or next(iter(self._waiting.values()), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.since
 
+    def offer(self, job: Job) -> bool:
+        """To nobody: who would take it cannot see what is being stored."""
+        return False
+
     async def publish(self, job: Job) -> None:
         """Has it sent soon; does not wait."""
         self.send(job.request.model, job.id)

@@ -153,6 +153,18 @@ class CeleryTaking:
 
     # The dispatcher's end
 
+    def offer(self, job: Job) -> bool:
+        """To nobody; see `CeleryPublisher`."""
+        return False
+
+    def came_back(self, job_id: str) -> bool:
+        """None was offered."""
+        return False
+
+    def is_refused(self, job_id: str) -> bool:
+        """Likewise."""
+        return False
+
     async def publish(self, job: Job) -> None:
         """Has a message sent, or, if the job was taken on account of one and not claimed, sends that one back."""
         for taker, held in self._held.items():

@@ -27,9 +27,20 @@ class _Waiting(NamedTuple):
 
 
 class _Taker(NamedTuple):
+    """woken: with a job that was offered; or with None, to look what waits."""
+
     models: Collection[str]
     warm: Collection[str]
-    woken: asyncio.Future[None]
+    woken: asyncio.Future[str | None]
+
+
+@dataclass
+class _Offer:
+    """stored: the job, once it is. is_refused: it never will be. is_back: nobody has taken it after all."""
+
+    stored: Job | None = None
+    is_refused: bool = False
+    is_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +48,12 @@ class QueueRules:
     """max_running_of_owner: of an owner's jobs that are taken and not done, at most; None: as many as are taken.
 
     max_passes: how often in a row jobs of a model may be passed over for the sake of one that a taker has at hand.
+    offers: whether `offer` gives jobs away: where a claim waits for a job that is being stored.
     """
 
     max_running_of_owner: int | None = None
     max_passes: int = 4
+    offers: bool = True
 
 
 class EmbeddedQueue:
@@ -57,6 +70,7 @@ class EmbeddedQueue:
         self._running: Counter[str] = Counter()  # by owner
         self._passed: Counter[str] = Counter()  # by model
         self._takers: deque[_Taker] = deque()
+        self._offers: dict[str, _Offer] = {}  # by job id, until both sides have told what became of it
         self._coming = 0  # takers that were woken and have not looked yet
         self._arrivals = itertools.count()
 
@@ -68,10 +82,44 @@ class EmbeddedQueue:
         """How many wait, by model; models of which none waits are left out."""
         return self._ages.all()
 
+    def offer(self, job: Job) -> bool:
+        """See the port: to a taker of its model that waits, for whom nothing else does then."""
+        if not self._rules.offers or self._coming or self._is_held(job.owner) or job.id in self._offers:
+            return False
+        if (taker := self._waiting_taker(job.request.model)) is None:
+            return False
+        self._takers.remove(taker)
+        self._offers[job.id] = _Offer()
+        self._count_taken(job.id, job.owner)
+        taker.woken.set_result(job.id)
+        return True
+
     async def publish(self, job: Job) -> None:
         """Makes the pending job known to takers of its model. Publishing a waiting job again changes nothing."""
-        if job.id in self._waiting:
-            return
+        offer = self._offers.get(job.id)
+        if offer is not None and not offer.is_back and offer.stored is None:
+            offer.stored = job
+        elif job.id not in self._waiting:
+            self._enter(job)
+
+    def came_back(self, job_id: str) -> bool:
+        """See `TakingQueue`."""
+        if (offer := self._offers.get(job_id)) is None:
+            return False
+        if offer.stored is not None:
+            self._enter(offer.stored)
+        elif offer.is_refused:
+            del self._offers[job_id]
+        else:
+            offer.is_back = True
+            self._count_off(job_id)
+        return True
+
+    def is_refused(self, job_id: str) -> bool:
+        """See `TakingQueue`."""
+        return (offer := self._offers.get(job_id)) is not None and offer.is_refused
+
+    def _enter(self, job: Job) -> None:
         self.done(job.id)
         model, turn, sequence = job.request.model, job.turn, job.sequence
         if is_suspect(job):
@@ -89,6 +137,12 @@ class EmbeddedQueue:
 
     async def withdraw(self, job_id: str) -> None:
         """Forgets a job that nobody has taken; unknown ids are fine."""
+        offer = self._offers.get(job_id)
+        if offer is not None and offer.stored is None and not offer.is_back:
+            offer.is_refused = True
+            self._count_off(job_id)
+        else:  # who runs it is done with it once it is dropped
+            self._offers.pop(job_id, None)
         self._remove(job_id)
 
     def _remove(self, job_id: str) -> None:
@@ -109,15 +163,19 @@ class EmbeddedQueue:
             looking = _Taker(models, warm, asyncio.get_running_loop().create_future())
             self._takers.append(looking)
             try:
-                await looking.woken
-                self._coming -= 1
+                job_id = await looking.woken
             except asyncio.CancelledError:
                 if looking in self._takers:
                     self._takers.remove(looking)
+                elif (offered := looking.woken.result()) is not None:
+                    self.came_back(offered)
                 else:  # woken and cancelled at once: somebody else must look instead
                     self._coming -= 1
                     self._wake_for(models)
                 raise
+            if job_id is not None:
+                return job_id
+            self._coming -= 1
         return job_id
 
     async def take_like(self, job: Job, most: int) -> Sequence[str]:
@@ -139,6 +197,10 @@ class EmbeddedQueue:
 
     def done(self, job_id: str, *, taker: str = "") -> None:
         """The job was taken and is off its taker's hands, however that came: its owner may have another one made."""
+        self._offers.pop(job_id, None)
+        self._count_off(job_id)
+
+    def _count_off(self, job_id: str) -> None:
         owner = self._owner_of.pop(job_id, None)
         if owner is None:
             return
@@ -152,8 +214,9 @@ class EmbeddedQueue:
                 self._wake_one(model)
 
     def missed(self, job_id: str, *, taker: str = "") -> None:
-        """As `done`: whoever has it is not of this queue."""
-        self.done(job_id)
+        """As `done`: whoever has it is not of this queue. One that was offered is published once more."""
+        if not self.came_back(job_id):
+            self.done(job_id)
 
     async def settled(self, job: Job) -> None:
         """Does nothing: `done` has counted it."""
@@ -177,10 +240,13 @@ class EmbeddedQueue:
 
     def _taken(self, entry: Entry) -> str:
         self._remove(entry.job_id)
-        if self._rules.max_running_of_owner is not None:
-            self._owner_of[entry.job_id] = entry.owner
-            self._running[entry.owner] += 1
+        self._count_taken(entry.job_id, entry.owner)
         return entry.job_id
+
+    def _count_taken(self, job_id: str, owner: str) -> None:
+        if self._rules.max_running_of_owner is not None:
+            self._owner_of[job_id] = owner
+            self._running[owner] += 1
 
     def _wake_for(self, models: Collection[str]) -> None:
         for model in models:
@@ -188,9 +254,11 @@ class EmbeddedQueue:
                 self._wake_one(model)
 
     def _wake_one(self, model: str) -> None:
-        able = [taker for taker in self._takers if model in taker.models and not taker.woken.done()]
-        taker = next((taker for taker in able if model in taker.warm), able[0] if able else None)
-        if taker is not None:
+        if (taker := self._waiting_taker(model)) is not None:
             self._takers.remove(taker)
             taker.woken.set_result(None)
             self._coming += 1
+
+    def _waiting_taker(self, model: str) -> _Taker | None:
+        able = [taker for taker in self._takers if model in taker.models and not taker.woken.done()]
+        return next((taker for taker in able if model in taker.warm), able[0] if able else None)

@@ -1,8 +1,9 @@
-"""Group commit: one thread owns the one writing connection; calls that wait when a transaction begins share it.
+"""Group commit: one thread owns the one writing connection; calls that wait before a transaction is committed share it.
 
 Knows SQLite's settings and threads; knows nothing of jobs.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -49,6 +50,7 @@ class GroupCommitWriter:
         self._driver: sqlite3.Connection = _driver_of(connection)
         self._durable: bool | None = None  # not known before it is first set
         self._calls: SimpleQueue[_AnyCall | None] = SimpleQueue()
+        self._left_over: _AnyCall | None = None  # taken out of it, for the next transaction
         self._gate = Lock()  # no call may come after the None that ends the thread
         self._closed = False
         self._thread = Thread(target=self._run, name="store-writer", daemon=True)
@@ -78,30 +80,33 @@ class GroupCommitWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            self._run_batch([call for call in batch if call.answer.set_running_or_notify_cancel()])
+        while (first := self._left_over or self._calls.get()) is not None:
+            self._left_over = None
+            batch = [first] if first.answer.set_running_or_notify_cancel() else []
+            self._run_batch([*batch, *self._waiting(MAX_CALLS_PER_TRANSACTION - 1)])
         try:
             self._connection.close()
         except Exception as exc:  # shutdown goes on
             log.error("store_close_failed", reason=str(exc))
 
-    def _next_batch(self) -> list[_AnyCall] | None:
-        first = self._calls.get()
-        if first is None:
-            return None
-        batch = [first]
-        try:
-            while len(batch) < MAX_CALLS_PER_TRANSACTION:
-                following = self._calls.get_nowait()
-                if following is None:
+    def _waiting(self, most: int, *, durable: bool = True) -> list[_AnyCall]:
+        """The next calls, without waiting for any. durable: whether there may be such among them."""
+        calls: list[_AnyCall] = []
+        with contextlib.suppress(Empty):
+            while len(calls) < most:
+                call = self._calls.get_nowait()
+                if call is None:
                     self._calls.put(None)
                     break
-                batch.append(following)
-        except Empty:
-            pass
-        return batch
+                if call.durable and not durable:
+                    self._left_over = call
+                    break
+                if call.answer.set_running_or_notify_cancel():
+                    calls.append(call)
+        return calls
 
     def _run_batch(self, batch: list[_AnyCall]) -> None:
+        """batch: afterwards with the calls that came meanwhile, and shared its transaction."""
         if not batch:
             return
         try:
@@ -142,13 +147,20 @@ class GroupCommitWriter:
             return self._each_for_itself(batch)
 
     def _all_or_none(self, batch: list[_AnyCall]) -> _Done:
-        """The usual case, in which none fails. Raises _OneFailed if one does that shares the transaction."""
+        """The usual case, in which none fails; with those that come meanwhile, so that they need not wait for a sync.
+
+        Raises _OneFailed if one does that shares the transaction.
+        """
+        done: _Done = []
         try:
-            return [(call, call.work(self._connection)) for call in batch]
+            while waiting := batch[len(done) :]:
+                done += [(call, call.work(self._connection)) for call in waiting]
+                batch += self._waiting(MAX_CALLS_PER_TRANSACTION - len(batch), durable=bool(self._durable))
         except Exception as exc:
             if len(batch) == 1:
                 raise
             raise _OneFailed from exc
+        return done
 
     def _each_for_itself(self, batch: list[_AnyCall]) -> _Done:
         """A savepoint each costs as much as a statement, so they are left to the case in which one has failed."""

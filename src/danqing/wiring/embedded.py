@@ -140,5 +140,9 @@ async def open_embedded(
 
 
 def _queue(settings: Settings) -> EmbeddedQueue:
-    rules = QueueRules(max_running_of_owner=settings.max_running_per_owner, max_passes=settings.model_passes)
+    rules = QueueRules(
+        max_running_of_owner=settings.max_running_per_owner,
+        max_passes=settings.model_passes,
+        offers=settings.database_url is None,  # PostgreSQL finds nothing that is not stored yet
+    )
     return EmbeddedQueue(rules)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 
+from danqing import collector
 from danqing.core.errors import StorageAway
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class StartWait:
                 if self.most_s is not None and now() - began >= self.most_s:
                     raise
                 self.begun.set()
+                collector.go_on()  # each try leaves cycles, and there may be many
                 if said_at is None or now() - said_at >= self.said_every_s:
                     said_at = now()
                     waited_s = round(said_at - began, 1)

@@ -39,7 +39,19 @@ class TakingQueue(JobQueue, Protocol):
         ...
 
     def missed(self, job_id: str, *, taker: str = "") -> None:
-        """A job that was taken could not be claimed by this taker: somebody else has it, or it has ended."""
+        """A job that was taken could not be claimed by this taker: somebody else has it, it has ended, or it was never
+        stored. One that was offered is delivered once more if it may be there after all.
+        """
+        ...
+
+    def came_back(self, job_id: str) -> bool:
+        """A job that was offered, and taken, is for others: the queue knows it, or will once it is stored. False where
+        it was not offered.
+        """
+        ...
+
+    def is_refused(self, job_id: str) -> bool:
+        """Whether a job that was offered, and taken, will never be stored."""
         ...
 
     async def settled(self, job: Job) -> None:
@@ -120,12 +132,14 @@ class Claims:
     async def _put_back(self, job_id: str, worker: Worker) -> None:
         if self._claiming is not None:  # nothing needs to be known of the job, which this version may be unable to read
             self._claiming.send_back(worker.id)
-        else:
+        elif not self._queue.came_back(job_id):
             await self._settlement.publish_again(job_id)
 
     async def _claim_more(self, worker: Worker, first: Job) -> list[Job]:
         rule = worker.spec.batches
         most = 0 if rule is None else rule.largest(first.request) - 1
+        if most:
+            await asyncio.sleep(0)  # what was stored with the same commit is published now
         ids = await self._queue.take_like(first, most) if most else ()
         claims: list[Awaitable[Job | None]] = []
         for job_id in ids:
@@ -141,10 +155,13 @@ class Claims:
         async def claim() -> Job | None:
             nonlocal tries
             tries += 1
+            if tries > 1 and self._queue.is_refused(job_id):  # as what was to be stored with it, and failed, is then
+                return None
             return await at.claim(job_id, worker.id, now)
 
         job = await self._settlement.until_stored(claim)
-        if job is None and tries > 1 and at is self._store:  # what was answered with an error may have been done
+        was_asked_again = job is None and tries > 1 and at is self._store
+        if was_asked_again and not self._queue.is_refused(job_id):  # what was answered with an error may have been done
             job = await self._found_claimed(job_id, worker, now)
         if job is None:
             self._queue.missed(job_id, taker=worker.id)

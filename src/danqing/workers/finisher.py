@@ -2,8 +2,8 @@
 
 import time
 
-from danqing.core.engine_port import Engine, ReadImage
-from danqing.core.types import ArtifactKind, RawPicture
+from danqing.core.engine_port import Denoised, Engine, ReadImage
+from danqing.core.types import ArtifactKind
 from danqing.workers.enlarger import Enlarger
 from danqing.workers.inbox import Inbox
 from danqing.workers.making import Making
@@ -28,7 +28,7 @@ class Finisher:
         """Starts the thread."""
         self._thread.start()
 
-    def add(self, making: Making, raw: RawPicture) -> None:
+    def add(self, making: Making, raw: Denoised) -> None:
         """Takes over a picture; does not wait."""
         self._thread.add(making, lambda: self._finish(making, raw))
 
@@ -36,7 +36,7 @@ class Finisher:
         """Returns when every picture added is finished, or handed on to the enlarger."""
         self._thread.close()
 
-    def _finish(self, making: Making, raw: RawPicture) -> None:
+    def _finish(self, making: Making, raw: Denoised) -> None:
         request, started = making.job.request, time.monotonic()
         making.go_on()
         picture = self._engine.finish(raw, request, read_image=self._read_image)

@@ -1,6 +1,7 @@
 """Messages over a stream of bytes between the server and its own worker processes: how long each is, then it, pickled.
 
-As `multiprocessing` does it, but for ends that are read where the bytes come, and must not wait for the rest.
+As `multiprocessing` writes it, up to 2 GiB; but for ends that are read where the bytes come, and must not wait for the
+rest.
 """
 
 import pickle

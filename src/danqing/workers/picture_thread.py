@@ -61,3 +61,4 @@ class PictureThread:
                 if making.failed(error):
                     self._poisoned = True
                     self._inbox.end()
+            del item, making, work  # while it waits for the next one, nothing of this one is to be kept

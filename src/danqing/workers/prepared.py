@@ -6,15 +6,18 @@ Knows neither what it imports nor what it is to do: importing this module is to 
 import contextlib
 import multiprocessing
 import multiprocessing.process
+import multiprocessing.resource_tracker
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from danqing import collector
 from danqing.parentage import die_with_parent
 
+END_S = 5.0  # for a killed process to be gone
 Taken = tuple[multiprocessing.process.BaseProcess, "Connection[Any, Any]"]
 
 
@@ -23,14 +26,12 @@ class PreparedProcess:
 
     def __init__(self, modules: Sequence[str]) -> None:
         """Starts it. modules: what it imports. Raises OSError when the system cannot."""
-        self._taken: Taken | None = started(_wait_for_work, tuple(modules), os.getpid(), name="danqing-prepared")
+        self._taken: Taken | None = started(modules, name="danqing-prepared")
         self.pid = self._taken[0].pid
 
     def take(self) -> Taken | None:
-        """It, and this end of its pipe, of which the taker has to take care from now on; it waits for a function and
-        the further arguments of that, whose first one is its end of the pipe.
-
-        None where it was taken before, was closed, or has ended.
+        """It, and this end of its pipe, of which the taker has to take care from now on; it waits for its work, as all
+        that are `started`. None where it was taken before, was closed, or has ended.
         """
         if self._taken is None or not self._taken[0].is_alive():
             return None
@@ -44,19 +45,26 @@ class PreparedProcess:
             self._taken = None
             pipe.close()
             process.kill()
-            process.join()
-            process.close()
+            process.join(END_S)
+            if process.exitcode is None:  # it hangs in the kernel
+                forget(process)
+            else:
+                process.close()
 
 
-def started(target: Callable[..., object], *arguments: object, name: str) -> Taken:
-    """A process that calls target with its end of a pipe and these arguments; and this end. Raises OSError.
+def started(modules: Sequence[str] = (), *, name: str) -> Taken:
+    """A process that imports these and waits for its work; and this end of its pipe. Raises OSError.
 
+    Its work is a tuple that comes through the pipe: a function, and the further arguments of that, whose first one is
+    its end of the pipe. Not more is given here than a pipe has room for, so that nobody waits until it is read.
     It begins with SIGINT blocked: until it ignores it, Ctrl-C must not kill it.
     """
     context = multiprocessing.get_context("spawn")
+    multiprocessing.resource_tracker.ensure_running()  # which, when it starts, lets SIGINT through again
     ours: Connection[Any, Any]
     ours, theirs = context.Pipe(duplex=True)
-    process = context.Process(target=target, args=(theirs, *arguments), name=name, daemon=True)
+    arguments = (theirs, tuple(modules), os.getpid())
+    process = context.Process(target=_wait_for_work, args=arguments, name=name, daemon=True)
     try:
         with _sigint_blocked():
             process.start()
@@ -68,12 +76,22 @@ def started(target: Callable[..., object], *arguments: object, name: str) -> Tak
     return process, ours
 
 
+def forget(process: multiprocessing.process.BaseProcess) -> None:
+    """The interpreter does not wait for it when it exits; there is no public way to forget a child."""
+    getattr(multiprocessing.process, "_children", set[object]()).discard(process)
+
+
 def _wait_for_work(pipe: "Connection[Any, Any]", modules: Sequence[str], parent_pid: int) -> None:
     """In the process. What cannot be imported ends it: whoever is started anew in its place will say why."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent_pid)
-    for module in modules:
-        import_module(module)
+    try:
+        with collector.paused():
+            for module in modules:
+                import_module(module)
+            collector.keep_apart()
+    except Exception:
+        return
     try:
         work, *arguments = pipe.recv()
     except EOFError:  # nobody needs it

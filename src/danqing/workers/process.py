@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import multiprocessing.process
 import os
 import select
 import socket
@@ -14,7 +13,7 @@ import structlog
 
 from danqing.workers.framing import Frames, framed
 from danqing.workers.messages import FromWorker, ToWorker
-from danqing.workers.prepared import PreparedProcess, Taken, started
+from danqing.workers.prepared import PreparedProcess, forget, started
 from danqing.workers.runner import run_worker
 from danqing.workers.spec import WorkerSpec
 
@@ -39,13 +38,14 @@ class WorkerProcess:
         on_message: Callable[[FromWorker], None],
         prepared: PreparedProcess | None = None,
     ) -> None:
-        """Starts the process, or takes the prepared one if that is there; raises OSError when the system cannot."""
+        """Starts the process, or takes the prepared one if that is there, and gives it its work; raises OSError if the
+        system cannot.
+        """
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self.ended: asyncio.Future[int | None] = self._loop.create_future()  # its exit status; negative: a signal
-        self._process, ours = _prepared(prepared, spec, heartbeat_s) or started(
-            run_worker, spec, heartbeat_s, name=f"danqing-{spec.id}"
-        )
+        taken = None if prepared is None else prepared.take()
+        self._process, ours = taken or started(name=f"danqing-{spec.id}")
         try:
             self._pipe = socket.socket(fileno=os.dup(ours.fileno()))
         except OSError:
@@ -73,10 +73,13 @@ class WorkerProcess:
         except OSError:
             self._unsent.put(None)  # the thread ends the process
             raise
+        self._send(framed((run_worker, spec, heartbeat_s)))  # which is read as `multiprocessing` would have sent it
 
     def send(self, message: ToWorker) -> None:
         """Never blocks. What is sent to a process that has ended is lost."""
-        data = framed(message)
+        self._send(framed(message))
+
+    def _send(self, data: bytes) -> None:
         with self._send_lock:
             if not self._left:
                 try:
@@ -110,8 +113,7 @@ class WorkerProcess:
     def abandon(self) -> None:
         """Takes the process for ended, whatever the system says; from now on nothing is heard of it."""
         self._set_ended(None)
-        # Else the interpreter waits for it when the server exits; there is no public way to forget a child.
-        getattr(multiprocessing.process, "_children", set[object]()).discard(self._process)
+        forget(self._process)
 
     def _read(self) -> None:
         """The pipe has something to read, or has ended. All is read: of a process that died with something unread
@@ -165,30 +167,22 @@ class WorkerProcess:
     def _bury(self) -> None:
         with self._kill_lock:
             self._pipe_ended = True
-        self._process.kill()
-        self._process.join()
-        exit_status = self._process.exitcode
-        self._process.close()
-        with self._send_lock:  # its number may be another file's at once
-            self._pipe.close()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
-            self._loop.call_soon_threadsafe(self._set_ended, exit_status)
+        exit_status: int | None = None
+        try:
+            self._process.kill()
+            self._process.join()
+            exit_status = self._process.exitcode
+            self._process.close()
+        except (
+            ValueError
+        ):  # who starts a process asks for the ends of all others, and has not written this one down yet
+            log.warning("worker_end_unknown", worker=self._worker, pid=self.pid)
+        finally:
+            with self._send_lock:  # its number may be another file's at once
+                self._pipe.close()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+                self._loop.call_soon_threadsafe(self._set_ended, exit_status)
 
     def _set_ended(self, exit_status: int | None) -> None:
         if not self.ended.done():
             self.ended.set_result(exit_status)
-
-
-def _prepared(prepared: PreparedProcess | None, spec: WorkerSpec, heartbeat_s: float) -> Taken | None:
-    """The prepared process at its work; None if there is none."""
-    if prepared is None or (taken := prepared.take()) is None:
-        return None
-    process, ours = taken
-    try:
-        ours.send((run_worker, spec, heartbeat_s))
-    except OSError:  # it ended just now
-        ours.close()
-        process.kill()  # what it is doing still may take long
-        process.join()
-        return None
-    return taken

@@ -1,5 +1,6 @@
 """The worker process: one engine, one batch of jobs on the device at a time. Knows nothing of the store of jobs."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,10 +13,11 @@ from types import FrameType
 
 import structlog
 
-from danqing.core.engine_port import Engine, Outcome
+from danqing import collector
+from danqing.core.engine_port import Denoised, Engine, Outcome
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.ports import ArtifactStore
-from danqing.core.types import EncodedPicture, Mode, RawPicture
+from danqing.core.types import EncodedPicture, Mode
 from danqing.parentage import die_with_parent
 from danqing.workers.enlarger import Enlarger
 from danqing.workers.failures import describe, poisons_process
@@ -44,7 +46,7 @@ log = structlog.get_logger(__name__)
 def run_worker(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, heartbeat_s: float) -> None:
     """The whole life of a worker process; does not return.
 
-    Exit status 0 after a Shutdown message or SIGTERM, when the jobs already given are done; otherwise 1.
+    Exit status 0 after a Shutdown message or, from here on, SIGTERM, when the jobs already given are done; otherwise 1.
     """
     code = 1
     try:
@@ -73,14 +75,17 @@ def _serve(connection: "Connection[FromWorker, ToWorker]", spec: WorkerSpec, hea
     signal.signal(signal.SIGTERM, on_sigterm)
     inbox.start()
     started = time.monotonic()
-    try:
-        engine, artifacts = spec.engine.build(), spec.artifacts.build()
-        engine.load()
-    except Exception as error:
-        log.exception("model_load_failed", worker=spec.id)
-        outbox.send(LoadFailed(failure=describe(error, otherwise=ModelLoadFailure)))
-        return 1
-    outbox.send(WorkerReady(models=spec.models, device=engine.device(), load_s=time.monotonic() - started))
+    with collector.paused():
+        try:
+            engine, artifacts = spec.engine.build(), spec.artifacts.build()
+            collector.keep_apart()  # the modules that were imported; what is loaded may go again
+            engine.load()
+        except Exception as error:
+            log.exception("model_load_failed", worker=spec.id)
+            outbox.send(LoadFailed(failure=describe(error, otherwise=ModelLoadFailure)))
+            return 1
+        outbox.send(WorkerReady(models=spec.models, device=engine.device(), load_s=time.monotonic() - started))
+        gc.collect()  # what loading left over: now, when hardly anybody waits
     threading.Thread(target=_beat, args=(engine, outbox, heartbeat_s), name="heartbeat", daemon=True).start()
     return _Runner(engine=engine, artifacts=artifacts, inbox=inbox, outbox=outbox).serve()
 
@@ -166,7 +171,7 @@ class _Runner:
                     log.error("stopped_attempt_failed", job_id=job.job_id, attempt=job.attempt, exc_info=outcome)
                     poisoned = poisons_process(outcome) or poisoned
                 continue
-            if isinstance(outcome, RawPicture):
+            if isinstance(outcome, Denoised):
                 self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
                 self._finisher.add(self._making(job, denoise_s=denoise_s), outcome)
             else:

@@ -11,7 +11,7 @@ class WorkerSpec:
     """id: stable over restarts, shown in status and kept with attempts. device: its name in the log ("cuda:0", "cpu").
 
     models: ids of the models that the engine makes pictures with. batches: which jobs it makes together; None: none.
-    setup: run first in the process (logging, say).
+    setup: run before anything else of it in the process (logging, say).
     """
 
     id: str

@@ -187,7 +187,7 @@ async def test_the_bodies_are_in_the_openapi_document(tmp_path: Path) -> None:
 
 async def test_one_who_waits_too_long_for_his_picture_to_be_checked_is_told_so(tmp_path: Path) -> None:
     house = a_house(tmp_path)
-    options = replace(house.services.options, request_timeout_s=0.2)
+    options = replace(house.services.options, request_timeout_s=1.0)
     house.services = replace(house.services, intake=WaitingIntake(house.artifacts), options=options)
 
     async with house.client(genserve()) as client:

@@ -35,7 +35,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("way", ["JSON", "form"])
 async def test_who_waits_too_long_is_answered_408_and_his_job_is_cancelled(tmp_path: Path, way: str) -> None:
     # Given a server on which nothing is made
-    house = a_house(tmp_path, automatic=False, options=DialectOptions(request_timeout_s=0.05))
+    house = a_house(tmp_path, automatic=False, options=DialectOptions(request_timeout_s=1.0))
 
     async with house.client(genserve()) as client:
         if way == "JSON":

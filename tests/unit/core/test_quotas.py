@@ -1,5 +1,6 @@
 """How much an owner may have in a day, and keep."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.errors import QuotaExceeded
+from danqing.core.errors import QuotaExceeded, StorageFailure
 from danqing.core.keeping import KeptBytes
-from danqing.core.quotas import DAY, KEPT_FOR, LocalDayCounts, Quota, Quotas
+from danqing.core.quotas import DAY, KEPT_FOR, REMEMBERED_FOR, LocalDayCounts, Quota, Quotas
 from danqing.core.types import Job
 from tests.fakes.domain import NOW
 
@@ -24,12 +25,18 @@ class Kept:
         self.bytes: dict[str | None, int] = {}
         self.inputs: frozenset[str] = frozenset()
         self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.fails = False
 
     async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         return [each for each in self.accepted if each[1] > moment]
 
     async def artifact_bytes(self, owner: str | None) -> int:
         self.asked += 1
+        await self.answers.wait()
+        if self.fails:
+            raise StorageFailure
         return self.bytes.get(owner, 0)
 
     async def input_names(self, owner: str | None) -> frozenset[str]:
@@ -152,6 +159,44 @@ async def test_bytes_that_are_kept(tmp_path: Path) -> None:
     with pytest.raises(QuotaExceeded, match=r"all the room that you may have: 2 GB"):
         await day.quotas.take("ann", 1)
     await day.quotas.take("bob", 1)
+
+
+async def test_who_is_far_from_full_waits_once_until_it_is_added_up(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(kept_bytes=1000))
+    day.kept.bytes["ann"] = 800
+    await day.quotas.take("ann", 1)
+    # Given a store that takes its time, and an older figure
+    day.kept.answers.clear()
+    day.kept.bytes["ann"] = 1000
+    day.now += KEPT_FOR
+    # When he submits several times, then he does not wait, and it is added up once
+    for _ in range(3):
+        async with asyncio.timeout(0):
+            await day.quotas.take("ann", 1)
+    await asyncio.sleep(0)
+    assert day.kept.asked == 2
+    # And once it is, it counts
+    day.kept.answers.set()
+    await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "quota"])
+    with pytest.raises(QuotaExceeded):
+        await day.quotas.take("ann", 1)
+    assert day.kept.asked == 2
+
+
+async def test_a_store_that_fails_meanwhile_is_asked_again(tmp_path: Path) -> None:
+    day = Day(tmp_path, Quota(kept_bytes=1000))
+    await day.quotas.take("ann", 1)
+    day.now += KEPT_FOR
+    day.kept.fails = True
+    for _ in range(2):
+        await day.quotas.take("ann", 1)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert day.kept.asked == 3
+    # And an old figure is worth nothing
+    day.now += REMEMBERED_FOR
+    with pytest.raises(StorageFailure):
+        await day.quotas.take("ann", 1)
 
 
 async def test_without_limits_nobody_is_asked(tmp_path: Path) -> None:

@@ -156,6 +156,39 @@ async def test_a_submitted_job_is_stored_queued_and_complete(house: House) -> No
     assert job.adjustments == ("made at 128x128 and enlarged by Real-ESRGAN to 1024x1024",)
 
 
+async def test_a_job_is_offered_while_it_is_stored_and_told_what_became_of_it(house: House) -> None:
+    # Given somebody who waits for work
+    house.queue.takes_offers = True
+    house.store.go_on.clear()
+    # When a job comes, then it is offered before it is stored, and published once it is
+    submit = asyncio.create_task(house.submit(DRAFT, join=Join.UNDER_WAY))
+    await house.store.adding.wait()
+    assert len(house.queue.offered) == 1
+    assert house.queue.ids == []
+    house.store.go_on.set()
+    job = await submit
+    assert house.queue.offered == house.queue.ids == [job.id]
+    # And an equal one, one that is refused, and one that cannot be stored, are withdrawn
+    assert await house.submit(DRAFT, join=Join.UNDER_WAY) == job
+    house.store.failing = True
+    with pytest.raises(StorageFailure):
+        await house.submit(DRAFT)
+    house.store.failing = False
+    house.studio = house.made_studio(Limits(max_queue_size=1))
+    with pytest.raises(QueueFull):
+        await house.submit(DRAFT)
+    assert len(house.queue.offered) == 4
+    assert house.queue.withdrawn == house.queue.offered[1:]
+    assert house.queue.ids == [job.id]
+
+
+async def test_jobs_that_come_together_are_not_torn_apart(house: House) -> None:
+    house.queue.takes_offers = True
+    jobs = await house.studio.submit_all([Order(draft=DRAFT), Order(draft=DRAFT)])
+    assert house.queue.offered == []
+    assert house.queue.ids == [job.id for job in jobs]
+
+
 async def test_a_size_that_the_model_makes_is_no_adjustment(house: House) -> None:
     job = await house.submit(replace(DRAFT, width=160, height=96))
     assert job.adjustments == ()

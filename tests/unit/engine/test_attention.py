@@ -102,19 +102,38 @@ def test_flash_attention_3_is_for_hopper() -> None:
 @pytest.mark.parametrize("capability", [TURING], indirect=True)
 def test_on_an_old_gpu_nothing_is_measured() -> None:
     bench = Bench({})
-    assert bench.choice().kernel_for(SHAPE) is None
+    assert bench.choice().kernel_for(SHAPE) == "native"
     assert bench.calls == 0
 
 
 @pytest.mark.parametrize(
     "device",
-    [choose_device("cpu", "auto"), choose_device("cpu", "bfloat16"), dataclasses.replace(GPU, dtype=torch.float32)],
-    ids=["cpu", "half precision on a cpu", "float32 on a gpu"],
+    [choose_device("cpu", "float32"), dataclasses.replace(GPU, dtype=torch.float32)],
+    ids=["on a cpu", "on a gpu"],
 )
-def test_where_there_is_no_choice_nothing_is_measured(device: Device) -> None:
+def test_in_float32_nothing_is_measured(device: Device) -> None:
     bench = Bench({})
-    assert bench.choice(device=device).kernel_for(SHAPE) is None
+    assert bench.choice(device=device).kernel_for(SHAPE) == "native"
     assert bench.calls == 0
+
+
+def test_for_compiled_models_on_a_cpu_nothing_is_measured() -> None:
+    choice = AttentionChoice(choose_device("cpu", "bfloat16"), "auto", compiled=True)
+    with structlog.testing.capture_logs() as logs:
+        assert choice.kernel_for(SHAPE) == "native"
+    assert logs == []
+
+
+@pytest.mark.parametrize(("milliseconds", "expected"), [(1, "_native_math"), (3, "native")])
+def test_on_a_cpu_in_half_precision_it_is_the_quickest_of_two(milliseconds: float, expected: str) -> None:
+    bench = Bench({"_native_math": milliseconds, "native": 2})
+    choice = bench.choice(device=choose_device("cpu", "bfloat16"))
+    with structlog.testing.capture_logs() as logs:
+        assert choice.kernel_for(SHAPE) == choice.kernel_for(dataclasses.replace(SHAPE, tokens=4096)) == expected
+    assert [line["tokens"] for line in logs if line["event"] == "attention_measured"] == [512]
+    # Measured, once, on as many tokens as show the difference and take no time
+    assert bench.shapes == {(1, 512, 2, 8), (2, 37, 2, 8)}
+    assert bench.calls < 20
 
 
 def refuses(_: Tensor) -> Tensor:
@@ -172,11 +191,17 @@ def test_what_is_chosen_by_hand_and_is_not_here_is_named(wanted: Attention, need
         Bench({}).choice(wanted, installed=()).kernel_for(SHAPE)
 
 
-def test_on_a_cpu_a_gpus_choice_does_no_harm() -> None:
+def test_a_choice_for_the_other_kind_of_device_does_no_harm() -> None:
+    cpu = choose_device("cpu", "auto")
     with structlog.testing.capture_logs() as logs:
-        assert Bench({}).choice("flash3", device=choose_device("cpu", "auto")).kernel_for(SHAPE) is None
-        assert Bench({}).choice("native", device=choose_device("cpu", "auto")).kernel_for(SHAPE) is None
-    assert [line["event"] for line in logs] == ["attention_has_no_effect"]
+        assert Bench({}).choice("flash3", device=cpu).kernel_for(SHAPE) == "native"
+        assert Bench({}).choice("matmul").kernel_for(SHAPE) == "native"
+        assert Bench({}).choice("native", device=cpu).kernel_for(SHAPE) == "native"
+        assert AttentionChoice(cpu, "matmul").kernel_for(SHAPE) == "_native_math"
+    assert [(line["event"], line["attention"]) for line in logs] == [
+        ("attention_has_no_effect", "flash3"),
+        ("attention_has_no_effect", "matmul"),
+    ]
 
 
 def test_what_is_really_installed_here_is_found_out() -> None:

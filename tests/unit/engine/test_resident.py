@@ -3,12 +3,15 @@
 import gc
 import io
 import json
+import os
 import shutil
 import weakref
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -16,8 +19,8 @@ from diffusers.models.transformers.transformer_z_image import ZImageTransformer2
 from PIL import Image
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.errors import EngineFailure, ModelLoadFailure, OutOfMemory
-from danqing.core.types import Mode, RawPicture
+from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, OutOfMemory
+from danqing.core.types import LatentPicture, Mode, RawPicture
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.resident import ResidentEngine
@@ -27,8 +30,11 @@ from tests.contracts.engine import (
     Album,
     EngineContract,
     Watcher,
+    computed,
     denoise,
+    make,
     original,
+    pixels,
     request_for,
     starting,
 )
@@ -151,7 +157,13 @@ def failing_decode(failures: int, error: Callable[[], Exception]) -> tuple[Calla
     return broken, tiled
 
 
-@pytest.mark.parametrize(
+@pytest.fixture(scope="module")
+def of_many_cores(card: ModelCard) -> Generator[ResidentEngine]:
+    """One that decodes with all of them, before the next batch."""
+    yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=2))
+
+
+NO_MEMORY = pytest.mark.parametrize(
     "error",
     [
         lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -159,8 +171,11 @@ def failing_decode(failures: int, error: Callable[[], Exception]) -> tuple[Calla
         MemoryError,
     ],
 )
+
+
+@NO_MEMORY
 def test_out_of_memory_is_tried_again_with_less(
-    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+    of_many_cores: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
 ) -> None:
     # Given a device whose memory runs out once, while a picture larger than one tile is decoded
     request = request_for(card, width=160, height=160)
@@ -168,14 +183,115 @@ def test_out_of_memory_is_tried_again_with_less(
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     # When the picture is made
     watcher = Watcher()
-    raw = denoise(engine, request, watcher=watcher)
+    raw = denoise(of_many_cores, request, watcher=watcher)
     # Then it comes, in tiles, which is said, and the steps of the second try are counted from 1
     assert tiled == [False, True]
     assert raw.adjustments == ("decoded in tiles for lack of memory",)
     assert [step for step, _ in watcher.steps] == [1, 2, 3, 4] * 2
     # And the next one is made in the ordinary way
-    assert denoise(engine, request).adjustments == ()
+    assert denoise(of_many_cores, request).adjustments == ()
     assert tiled == [False, True, False]
+
+
+@NO_MEMORY
+def test_what_is_decoded_later_is_tried_again_by_itself(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+) -> None:
+    # Given an engine that decodes beside the next batch, and memory that runs out then
+    request = request_for(card, width=160, height=160)
+    undisturbed = make(engine, request)
+    broken, tiled = failing_decode(1, error)
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    watcher = Watcher()
+    (raw,) = engine.denoise([request], read_image=Album().read, observers=[watcher])
+    assert isinstance(raw, LatentPicture)
+    assert (tiled, raw.adjustments) == ([], ())
+    # When it is finished, after another one was begun that is decoded in the ordinary way
+    (other,) = engine.denoise([request], read_image=Album().read, observers=[Watcher()])
+    finished = engine.finish(raw, request, read_image=Album().read)
+    # Then its steps are not made again, and it says how it was decoded; the other one is as ever
+    assert tiled == [False, True]
+    assert finished.adjustments == ("decoded in tiles for lack of memory",)
+    assert [step for step, _ in watcher.steps] == [1, 2, 3, 4]
+    assert other is not None
+    assert not isinstance(other, DanqingError)
+    assert engine.finish(other, request, read_image=Album().read) == undisturbed
+    assert tiled == [False, True, False]
+
+
+def test_of_a_model_that_is_gone_a_waiting_picture_keeps_its_autoencoder_only(card: ModelCard) -> None:
+    # Given a picture that is not decoded yet
+    for engine in loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1)):
+        request = request_for(card)
+        expected = make(engine, request)
+        (waiting,) = engine.denoise([request], read_image=Album().read, observers=[Watcher()])
+        assert isinstance(waiting, LatentPicture)
+        parts = cast(Any, engine)._models[card.id].adapter._model.parts
+        transformer, vae = weakref.ref(parts.transformer), weakref.ref(parts.vae.decoder)
+        del parts
+        # When its model is unloaded
+        engine.unload()
+        gc.collect()
+        # Then the rest is gone, and the picture is finished
+        assert transformer() is None
+        assert vae() is not None
+        assert engine.finish(waiting, request, read_image=Album().read) == expected
+        del waiting
+        gc.collect()
+        assert vae() is None
+
+
+def test_memory_for_what_is_decoded_later_is_not_given_to_others(engine: ResidentEngine, card: ModelCard) -> None:
+    # Given two pictures that wait, of which the second is the larger
+    side_work = cast(Any, engine)._device.side_work
+    album = Album()
+    waiting = [
+        engine.denoise([request_for(card, width=side, height=side)], read_image=album.read, observers=[Watcher()])[0]
+        for side in (64, 160)
+    ]
+    needed = side_work.expected_bytes
+    assert needed > 0
+    # When the small one is decoded, the large one goes on to count; when that is dropped, nothing does
+    computed(waiting[0])
+    assert side_work.expected_bytes == needed
+    waiting.clear()
+    gc.collect()
+    assert side_work.expected_bytes == 0
+
+
+def test_with_one_core_pictures_are_decoded_at_once(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    for engine in loaded(EngineSpec(cards=(card,), device="cpu")):
+        (made,) = engine.denoise([request_for(card)], read_image=Album().read, observers=[Watcher()])
+        assert isinstance(made, RawPicture)
+
+
+def test_a_picture_of_another_size_than_planned_is_refused_however_late(
+    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = cast(Callable[..., Any], AutoencoderKL.decode)
+    monkeypatch.setattr(
+        AutoencoderKL, "decode", lambda self, latents, return_dict: decode(self, latents[..., 1:], return_dict)
+    )
+    with pytest.raises(EngineFailure, match="another size"):
+        make(engine, request_for(card))
+
+
+def test_decoding_beside_the_next_batch_makes_the_same_picture(
+    engine: ResidentEngine, of_many_cores: ResidentEngine, card: ModelCard
+) -> None:
+    request = request_for(card, num_inference_steps=2)
+    waiting = [engine.denoise([request], read_image=Album().read, observers=[Watcher()])[0] for _ in range(3)]
+    assert all(isinstance(raw, LatentPicture) for raw in waiting)
+    # When three are decoded in other threads while the fourth is denoised
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(computed, raw) for raw in waiting]
+        fourth = denoise(engine, request)
+    # Then all are the one that is decoded at once
+    (inline,) = of_many_cores.denoise([request], read_image=Album().read, observers=[Watcher()])
+    assert isinstance(inline, RawPicture)
+    assert all(future.result() == fourth for future in futures)
+    assert np.abs(pixels(fourth).astype(int) - pixels(inline)).max() <= 1
 
 
 def test_a_preview_without_memory_is_left_out(
@@ -192,24 +308,26 @@ def test_a_preview_without_memory_is_left_out(
     assert len(watcher.steps) == 4
 
 
+@pytest.mark.parametrize("which", ["engine", "of_many_cores"])
 def test_out_of_memory_twice_is_an_error_of_its_own(
-    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, which: str, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, tiled = failing_decode(2, lambda: torch.OutOfMemoryError("CUDA out of memory"))
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     with pytest.raises(OutOfMemory) as caught:
-        denoise(engine, request_for(card))
+        make(request.getfixturevalue(which), request_for(card))
     assert "CUDA" not in caught.value.public_message
     assert len(tiled) == 2
 
 
+@pytest.mark.parametrize("which", ["engine", "of_many_cores"])
 def test_library_errors_are_translated_and_not_told(
-    engine: ResidentEngine, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, which: str, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, tiled = failing_decode(1, lambda: RuntimeError("CUDA error: an illegal memory access was encountered"))
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     with pytest.raises(EngineFailure) as caught:
-        denoise(engine, request_for(card))
+        make(request.getfixturevalue(which), request_for(card))
     # The message is general; the cause is kept for the worker, which has to know that the device is lost
     assert "CUDA" not in caught.value.public_message
     assert "CUDA error" in str(caught.value.__cause__)

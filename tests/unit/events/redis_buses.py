@@ -56,10 +56,10 @@ class TwoProcesses:
         self.publisher.publish(event)
 
     @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def watch(self, job_id: str, *, only_states: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:
         """What was published before is with Redis before."""
         assert await self.publisher.flushed(wait_s=SOON_S)
-        async with self.watcher.watch(job_id) as events:
+        async with self.watcher.watch(job_id, only_states=only_states) as events:
             yield events
 
     async def progress(self, job_id: str) -> Progress | None:

@@ -19,7 +19,7 @@ from danqing.http.exchange import Exchange
 from danqing.http.picture_links import PictureLinks
 from danqing.http.pictures import PictureResponse, picture_response, read_picture, viewer_of
 from danqing.http.server import Stop
-from tests.unit.http.serving import serving
+from tests.unit.http.serving import DEADLINE_S, serving
 
 CONTENT = bytes(range(256)) * 12_000  # about three of the chunks that are read at a time
 
@@ -202,7 +202,7 @@ async def test_half_a_picture_is_never_taken_for_a_whole_one() -> None:
 
     # When a client fetches it over a real connection
     stop = Stop()
-    async with serving(app, stop=stop) as (listeners, _), httpx2.AsyncClient() as client:
+    async with serving(app, stop=stop) as (listeners, _), httpx2.AsyncClient(timeout=DEADLINE_S) as client:
         # Then the connection breaks off before all is there that was announced
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.get(listeners[0].url)

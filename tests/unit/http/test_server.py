@@ -21,7 +21,7 @@ def saying(text: str) -> ASGIApp:
 
 
 async def get(url: str) -> str:
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
         return (await client.get(url)).text
 
 

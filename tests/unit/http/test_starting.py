@@ -14,7 +14,7 @@ from danqing.http.dialect import Dialect, DialectOptions
 from danqing.http.server import Stop, open_unless_stopped
 from danqing.http.starting import StartingApp
 from danqing.wiring.apps import DIALECTS, build_dialects
-from tests.unit.http.serving import serving
+from tests.unit.http.serving import DEADLINE_S, serving
 
 PATHS = {
     "turbo": "/api/status",
@@ -35,7 +35,7 @@ def starting_app(*dialects: Dialect, alone: bool = False, waiting: asyncio.Event
 async def port_of(app: StartingApp) -> AsyncIterator[httpx2.AsyncClient]:
     stop = Stop()
     async with serving(app, stop=stop) as ((listener,), _):
-        async with httpx2.AsyncClient(base_url=listener.url) as client:
+        async with httpx2.AsyncClient(base_url=listener.url, timeout=DEADLINE_S) as client:
             yield client
         stop.request()
 
@@ -70,6 +70,16 @@ async def test_while_it_waits_for_something_each_dialect_says_so(name: str, alon
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.headers["content-type"] == "application/json"
         assert answer.json()
+
+
+async def test_a_port_of_its_own_has_no_probes_of_the_house() -> None:
+    app = starting_app(DIALECTS["turbo"](), alone=True, waiting=asyncio.Event())
+    async with port_of(app) as client:
+        asking = asyncio.create_task(client.get("/livez"))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        app.become(PlainTextResponse("from the server"))
+        assert (await asking).text == "from the server"
 
 
 async def test_the_seeds_probes_tell_life_from_readiness() -> None:

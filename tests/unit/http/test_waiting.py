@@ -113,7 +113,7 @@ async def test_who_hangs_up_has_his_jobs_cancelled_and_no_fault_is_logged(tmp_pa
     with structlog.testing.capture_logs() as lines:
         async with port(house) as url:
             # Given a client that waits for two pictures
-            async with httpx2.AsyncClient() as client:
+            async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
                 asked = asyncio.create_task(client.post(f"{url}/make", params={"n": 2}, content=b"body"))
                 await until_counts(house, JobState.PENDING, 2)
 
@@ -133,7 +133,7 @@ async def test_who_hangs_up_has_his_jobs_cancelled_and_no_fault_is_logged(tmp_pa
 async def hanging_up(url: str, house: House, **headers: str) -> AsyncIterator[None]:
     """A client that waits for one picture, always the same; it hangs up at the end, and the server has noticed."""
     with structlog.testing.capture_logs() as lines:
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
             asked = asyncio.create_task(client.post(f"{url}/make", params={"n": 1, "seed": 1}, headers=headers))
             async with asyncio.timeout(DEADLINE_S):
                 while not await house.store.unfinished():  # noqa: ASYNC110 - a store tells nobody
@@ -324,3 +324,32 @@ async def test_work_that_is_done_is_answered_and_so_is_its_failure() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await while_connected(request, fail(), timeout_s=600)
+
+
+@pytest.mark.parametrize("result", ["done", TimeoutError("its own")])
+async def test_what_work_gives_at_the_last_moment_is_not_lost(result: str | TimeoutError) -> None:
+    gone, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    async def work() -> str:
+        gone.set()  # the client leaves, and the time is over, just when it is done
+        until = loop.time() + 0.01
+        while loop.time() < until:
+            pass
+        if isinstance(result, TimeoutError):
+            raise result
+        return result
+
+    asking = while_connected(a_connection(gone), work(), timeout_s=0.01)
+    if isinstance(result, TimeoutError):
+        with pytest.raises(TimeoutError, match="its own"):
+            await asking
+    else:
+        assert await asking == result
+
+
+async def test_a_connection_that_breaks_counts_as_gone() -> None:
+    async def receive() -> dict[str, object]:
+        raise ConnectionError
+
+    with pytest.raises(ClientGone):
+        await while_connected(Request({"type": "http", "headers": []}, receive), Work().do(), timeout_s=600)

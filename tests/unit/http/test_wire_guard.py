@@ -132,7 +132,7 @@ async def test_who_says_nothing_whole_is_not_waited_for(beginning: bytes, monkey
 
 
 async def test_neither_is_the_next_head_on_the_same_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GuardedHttp, "head_timeout_s", 0.5)
+    monkeypatch.setattr(GuardedHttp, "head_timeout_s", 2.0)
     async with connected() as (reader, writer):
         writer.write(HEAD + b"Content-Length: 3\r\n\r\nabc")
         answer = await reader.readuntil(b"\r\n\r\n3")
@@ -144,10 +144,10 @@ async def test_neither_is_the_next_head_on_the_same_connection(monkeypatch: pyte
 
 
 async def test_a_request_that_takes_long_is_not_given_up_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GuardedHttp, "head_timeout_s", 0.2)
+    monkeypatch.setattr(GuardedHttp, "head_timeout_s", 1.0)
     async with connected() as (reader, writer):
         writer.write(HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\na")
-        await asyncio.sleep(0.3)  # longer than a head may take
+        await asyncio.sleep(1.2)  # longer than a head may take
         writer.write(b"bc")
 
         assert (await asyncio.wait_for(reader.read(), DEADLINE_S)).endswith(b"\r\n\r\n3")

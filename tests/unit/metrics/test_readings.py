@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import pytest
 import structlog
 
 from danqing.core.errors import StorageFailure
@@ -89,7 +90,7 @@ async def test_depth_and_age_are_told_of_every_model_on_offer_also_of_those_with
 
 async def test_many_who_ask_at_once_ask_the_store_once() -> None:
     store = Store()
-    panel = a_panel(store)
+    panel = a_panel(store, fresh_s=3600.0)
     await asyncio.gather(*(panel.page() for _ in range(20)))
     await panel.page()
     assert store.asked == 1
@@ -99,7 +100,7 @@ async def test_a_store_that_does_not_answer_holds_nobody_up() -> None:
     # Given a store that does not answer
     store = Store()
     store.answers.clear()
-    panel = a_panel(store, patience_s=0.0, first_patience_s=0.0)
+    panel = a_panel(store, fresh_s=3600.0, patience_s=0.0, first_patience_s=0.0)
     panel.jobs.refused("queue_full", 1)
     # When it is asked for
     await panel.page()
@@ -170,7 +171,10 @@ async def test_a_store_that_counts_ended_jobs_for_long_tells_all_the_same_what_w
     panel.close()
 
 
-async def test_counting_that_fails_is_a_failure_of_its_own_and_is_not_begun_again_at_once() -> None:
+async def test_counting_that_fails_is_a_failure_of_its_own_and_is_not_begun_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("danqing.metrics.readings.PART_OF_TIME", 10**6)  # however long a machine stands still
     # Given a store that takes a while, and fails
     store = Store()
     store.counting_fails = True

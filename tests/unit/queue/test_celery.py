@@ -64,6 +64,15 @@ class CeleryHouse:
         assert await asyncio.to_thread(self.feed.join, END_S)
         await asyncio.to_thread(self.publisher.close, within_s=SOON_S)
 
+    def offer(self, job: Job) -> bool:
+        return self.taking.offer(job)
+
+    def came_back(self, job_id: str) -> bool:
+        return self.taking.came_back(job_id)
+
+    def is_refused(self, job_id: str) -> bool:
+        return self.taking.is_refused(job_id)
+
     async def publish(self, job: Job) -> None:
         self.line.put(job)
         await self.taking.publish(job)

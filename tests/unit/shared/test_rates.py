@@ -29,7 +29,9 @@ async def test_two_processes_take_from_one_bucket(
     await one.give_back("ann", 6)
     await other.take("ann", 6)
     # What is held of an owner goes once his bucket is full
-    assert redis_server.run("TTL", bucket_key("ann")) in (b":6\r\n", b":5\r\n")
+    left_s = int(redis_server.run("TTL", bucket_key("ann"))[1:])
+    assert left_s != -1  # never; -2: it has gone already
+    assert left_s <= 6
 
 
 async def test_while_redis_is_away_each_process_has_its_own(link: RedisLink, redis_server: RedisServer) -> None:

@@ -48,19 +48,34 @@ class Bench:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, the writer's thread is busy with a first call (number 0), so that others queue up behind it."""
+        """Inside, the writer's thread has just committed a first call (number 0), so that others queue up behind it."""
         started, go = threading.Event(), threading.Event()
 
-        def work(connection: Connection) -> int:
+        def hold(number: int) -> None:
+            self.committed.append(number)
             started.set()
             assert go.wait(WAIT_S)
-            return self.insert(0)(connection)
 
-        first = self.submit(work, durable=True)
+        first = self.writer.submit(self.insert(0), durable=True, on_commit=hold)
         assert started.wait(WAIT_S)
         yield
         go.set()
         assert first.result(WAIT_S) == 0
+
+    @contextlib.contextmanager
+    def at_work(self, *, durable: bool) -> Iterator[Future[int]]:
+        """Inside, a first call (number 1) is being run, so that others come while its transaction is written."""
+        running, go = threading.Event(), threading.Event()
+
+        def work(connection: Connection) -> int:
+            running.set()
+            assert go.wait(WAIT_S)
+            return self.insert(1)(connection)
+
+        first = self.submit(work, durable=durable)
+        assert running.wait(WAIT_S)
+        yield first
+        go.set()
 
     def stored(self) -> set[int]:
         """What another connection sees."""
@@ -88,6 +103,49 @@ def test_waiting_calls_share_one_commit(bench: Bench) -> None:
     assert bench.count("COMMIT") == 2
     assert bench.stored() == set(range(51))
     assert bench.committed == list(range(51))
+
+
+@pytest.mark.parametrize("is_first_durable", [True, False])
+@pytest.mark.parametrize("is_later_durable", [True, False])
+def test_what_comes_while_a_transaction_is_written_shares_it(
+    bench: Bench, is_first_durable: bool, is_later_durable: bool
+) -> None:
+    # Given a call that is just being run when another one comes
+    with bench.at_work(durable=is_first_durable) as first:
+        later = [bench.submit(bench.insert(n), durable=is_later_durable) for n in (2, 3)]
+    # Then all are answered in order, with one commit; but what is promised is not left to one that is not synced
+    assert [call.result(WAIT_S) for call in (first, *later)] == [1, 2, 3]
+    assert bench.stored() == {1, 2, 3}
+    assert bench.committed == [1, 2, 3]
+    assert bench.count("COMMIT") == (2 if is_later_durable and not is_first_durable else 1)
+
+
+def test_closing_runs_what_was_left_for_the_next_transaction(bench: Bench) -> None:
+    # Given a call that is not synced, and promises that come while it is run
+    with bench.at_work(durable=False):
+        later = [bench.submit(bench.insert(n), durable=True) for n in (2, 3, 4)]
+        assert later[0].cancel()
+        closer = threading.Thread(target=bench.writer.close)
+        closer.start()
+    closer.join(WAIT_S)
+    assert [call.result(0) for call in later[1:]] == [3, 4]
+    assert bench.stored() == {1, 3, 4}
+
+
+def test_a_transaction_takes_only_so_many_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("danqing.store.writer.MAX_CALLS_PER_TRANSACTION", 4)
+    with bench.at_work(durable=True):
+        later = [bench.submit(bench.insert(n), durable=True) for n in range(2, 10)]
+    assert [call.result(WAIT_S) for call in later] == list(range(2, 10))
+    assert bench.count("COMMIT") == 3
+
+
+def test_a_latecomer_that_fails_takes_no_other_with_it(bench: Bench) -> None:
+    with bench.at_work(durable=True) as first:
+        twice, after = bench.submit(bench.insert(1), durable=True), bench.submit(bench.insert(2), durable=True)
+    assert (first.result(WAIT_S), after.result(WAIT_S)) == (1, 2)
+    assert isinstance(twice.exception(WAIT_S), StorageFailure)
+    assert bench.stored() == {1, 2}
 
 
 def test_results_of_any_kind_are_told_to_whom_it_concerns(bench: Bench) -> None:

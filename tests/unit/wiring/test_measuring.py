@@ -112,9 +112,9 @@ async def test_a_port_of_its_own_is_open_while_the_server_runs(
     wanted = settings(tmp_path, metrics_port=0)
     async with open_runtime(wanted, engine=zoo_engine(tmp_path)):
         (url,) = re.findall(r"url=(http://127\.0\.0\.1:\d+)", _plain(capsys.readouterr().out))
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
             assert b"danqing_build_info" in (await client.get(f"{url}/metrics")).content
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
         with pytest.raises(httpx2.ConnectError):
             await client.get(f"{url}/metrics")
 
@@ -137,7 +137,7 @@ async def test_a_server_that_takes_over_gets_the_port_once_the_one_before_it_is_
     before, after = Measuring.of(wanted, ["before"]), Measuring.of(wanted, ["after"])
 
     async def whose() -> str:
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=DEADLINE_S) as client:
             page = (await client.get(f"http://127.0.0.1:{port}/metrics")).content
         return "before" if b'model="before"' in page else "after"
 

@@ -1,11 +1,13 @@
 """A start that waits for a part that is away, and for how long."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
 import structlog
 
+from danqing import collector
 from danqing.core.errors import StorageAway, StorageFailure
 from danqing.wiring.start_wait import StartWait
 
@@ -65,3 +67,11 @@ async def test_a_wait_can_be_cancelled() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_while_it_waits_cycles_are_looked_for_though_the_start_had_paused_that() -> None:
+    with collector.paused():
+        await StartWait(retry_s=0).until_there("database", there_after(0))
+        assert not gc.isenabled()
+        await StartWait(retry_s=0).until_there("database", there_after(1))
+        assert gc.isenabled()

@@ -9,7 +9,8 @@ from pathlib import Path
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.workers.settlement import JobRules
-from tests.zoo.house import FAST, JOB_RULES, House, a_house, until
+from tests.zoo.engines import STEPS
+from tests.zoo.house import FAST, JOB_RULES, House, a_house, until, until_progress
 
 LONG_AHEAD = replace(FAST, ahead_s=3600.0)  # as soon as anything can be told, which is after one job
 
@@ -80,7 +81,7 @@ async def test_a_job_that_is_cancelled_while_it_is_next_is_not_made(tmp_path: Pa
 
 
 async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_path: Path) -> None:
-    rules = replace(JOB_RULES, task_timeout_s=2.0)
+    rules = replace(JOB_RULES, task_timeout_s=6.0)
     async with two_in_hand(tmp_path, "hangs, later", job_rules=rules) as (house, first, after):
         await until_claimed(house, after)
         # When the one on the device is overdue, and its process is ended for it
@@ -94,7 +95,7 @@ async def test_the_time_of_a_job_counts_from_when_the_device_turns_to_it(tmp_pat
 
 
 async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path: Path) -> None:
-    rules = replace(JOB_RULES, task_timeout_s=2.0)
+    rules = replace(JOB_RULES, task_timeout_s=6.0)
     async with a_house(tmp_path, worker_rules=LONG_AHEAD, job_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
         first, after = await house.submit("waits at the gate, later"), await house.submit("hangs")
@@ -106,7 +107,7 @@ async def test_a_next_job_that_hangs_is_overdue_once_its_time_has_begun(tmp_path
 
 
 async def test_a_next_job_that_is_stuck_before_its_first_step_costs_the_process(tmp_path: Path) -> None:
-    rules = replace(LONG_AHEAD, task_timeout_s=2.0, overdue_grace_s=0.5)
+    rules = replace(LONG_AHEAD, task_timeout_s=6.0, overdue_grace_s=0.5)
     async with a_house(tmp_path, worker_rules=rules) as house:
         await house.ended(await house.submit("a tea pot"))
         first, after = await house.submit("waits at the gate, later"), await house.submit("freezes before a step")
@@ -178,7 +179,7 @@ async def test_a_forecast_that_does_not_come_true_is_taken_back(tmp_path: Path) 
     async with a_house(tmp_path, worker_rules=replace(FAST, ahead_s=0.01)) as house:
         await house.ended(await house.submit("a tea pot"))
         first = await house.submit("waits at the gate, later")
-        await house.under_way(first)
+        await until_progress(house.studio, first.id, lambda made: made.step == STEPS - 1)
         await asyncio.sleep(0.5)  # by then it should have been done for long
         after = await house.submit("a second tea pot")
         await asyncio.sleep(0.3)

@@ -31,7 +31,8 @@ async def test_a_cancelled_job_that_is_not_dropped_costs_its_worker_the_process(
 
 
 async def test_a_cancelled_job_that_is_dropped_in_time_costs_nobody_anything(tmp_path: Path) -> None:
-    async with a_house(tmp_path, job_rules=SOON) as house:
+    in_time = replace(SOON, cancel_deadline_s=2.0)
+    async with a_house(tmp_path, job_rules=in_time) as house:
         # Given a job that heeds a stop, cancelled
         job, pid = await house.submit("waits at the gate"), house.worker().pid
         await house.under_way(job)
@@ -39,7 +40,7 @@ async def test_a_cancelled_job_that_is_dropped_in_time_costs_nobody_anything(tmp
         # When another one runs until long after the deadline
         other = await house.submit("waits at the gate")
         await house.under_way(other)
-        await asyncio.sleep(SOON.cancel_deadline_s + 4 * FAST.check_s)  # a wrong verdict would come by now
+        await asyncio.sleep(in_time.cancel_deadline_s + 4 * FAST.check_s)  # a wrong verdict would come by now
         house.zoo.open_gate("gate")
         # Then the same process has made it
         assert len((await house.ended(other)).attempts) == 1

@@ -1,16 +1,19 @@
 """A process that waits for its work: it is there once, and gone where nobody needs it."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
 
-from danqing.workers.prepared import PreparedProcess
+from danqing.workers.prepared import PreparedProcess, started
 from danqing.workers.process import WorkerProcess
 from tests.zoo.engines import Zoo
 from tests.zoo.house import a_spec, until
@@ -109,3 +112,50 @@ def test_it_is_started_by_a_program_that_costs_it_nothing() -> None:
     heavy = ("typer", "structlog", "pydantic")
     script = f"import sys, danqing.__main__, danqing.workers.prepared; sys.exit(any(n in sys.modules for n in {heavy}))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_its_first_process_begins_with_ctrl_c_blocked() -> None:
+    """Also where the resource tracker of `multiprocessing` does not run yet, which lets it through again."""
+    script = (
+        "import psutil, danqing.workers.prepared as p\n"
+        "if __name__ == '__main__':\n"
+        "    process, pipe = p.started(name='x')\n"
+        "    status = open(f'/proc/{process.pid}/status').read()\n"
+        "    blocked = int(status.split('SigBlk:')[1].split()[0], 16)\n"
+        "    process.kill()\n"
+        "    print(blocked >> 1 & 1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_one_that_cannot_import_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    process, pipe = started(["danqing.no_such_module"], name="x")
+    process.join()
+    pipe.close()
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_work_that_is_larger_than_a_pipe_keeps_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a process that reads nothing, and a worker whose description has megabytes
+    prepared = PreparedProcess([LEAST])
+    assert prepared.pid is not None
+    os.kill(prepared.pid, signal.SIGSTOP)
+    spec = replace(a_spec(tmp_path, Zoo(folder=tmp_path)), models=tuple(f"{n:0100d}" for n in range(50_000)))
+    # When it is given that work, then the loop goes on
+    async with asyncio.timeout(10):
+        process = WorkerProcess(spec, heartbeat_s=1.0, on_message=lambda _: None, prepared=prepared)
+        await asyncio.sleep(0.1)
+        # And its end is seen
+        process.kill()
+        assert await process.ended == -9
+
+
+def test_the_command_is_ended_by_sigterm_from_the_first_moment() -> None:
+    """Also as the first process of a container: by a handler, for the system ends such a process by no signal."""
+    script = (
+        "import os, signal, danqing.cli.main as c, danqing.__main__ as m\n"
+        "c.main = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "m.main()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 128 + signal.SIGTERM

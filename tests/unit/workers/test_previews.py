@@ -23,7 +23,8 @@ async def test_previews_are_made_for_those_who_want_them(tmp_path: Path) -> None
             asyncio.create_task(house.history(job, previews=wanted))
             for job, wanted in zip(jobs, (True, False, True), strict=True)
         ]
-        await until(lambda: house.supervisor.wants_previews(jobs[2].id), "the last watcher")
+        wanting = (jobs[0].id, jobs[2].id)
+        await until(lambda: all(map(house.supervisor.wants_previews, wanting)), "the watchers")
         # When they are made
         house.zoo.open_gate("gate")
         wanted, not_wanted, twice = await asyncio.gather(*watching)

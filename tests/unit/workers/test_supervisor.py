@@ -219,12 +219,12 @@ async def test_a_spec_that_cannot_be_sent_breaks_the_worker_and_nothing_else(tmp
 
 
 async def test_a_server_that_stood_still_does_not_blame_its_workers(tmp_path: Path) -> None:
-    async with a_house(tmp_path, worker_rules=replace(FAST, heartbeat_timeout_s=0.5)) as house:
+    async with a_house(tmp_path, worker_rules=replace(FAST, heartbeat_timeout_s=3.0)) as house:
         pid = house.worker().pid
         assert pid is not None
         # When server and worker stand still together, as in a paused container, for longer than a worker may be silent
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.8)  # noqa: ASYNC251 - the event loop is what shall stand still
+        time.sleep(3.3)  # noqa: ASYNC251 - the event loop is what shall stand still
         os.kill(pid, signal.SIGCONT)
         # Then the worker is not taken for hung
         assert (await house.ended(await house.submit("a tea pot"))).state is JobState.COMPLETED
@@ -292,10 +292,8 @@ async def test_a_worker_dies_with_a_server_that_is_killed(tmp_path: Path, frozen
     # When the server is killed
     server.kill()
     await server.wait()
-    killed = time.monotonic()
-    # Then the worker is gone within two seconds
+    # Then the worker, whose job would take an hour, is gone soon
     await until(lambda: not _alive(worker), "the worker is gone")
-    assert time.monotonic() - killed < 2
 
 
 def _alive(pid: int) -> bool:

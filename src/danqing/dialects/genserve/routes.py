@@ -1,7 +1,5 @@
 """GenServe's endpoints."""
 
-import asyncio
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +30,8 @@ from danqing.dialects.genserve.translate_in import ignored_images, model_meant, 
 from danqing.dialects.genserve.translate_out import from_job, from_models, from_status, gpu_of
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.embedded_pictures import Embedded
 from danqing.http.openapi import self_contained
-from danqing.http.pictures import read_picture
 from danqing.http.submit_keys import submit_key, takes_submit_key
 from danqing.http.uploads import staging
 from danqing.http.waiting import wait_for_jobs
@@ -145,14 +143,10 @@ class GenServeRoutes:
             if job.original is None:
                 raise ArtifactNotFound
             gpu_id = gpu_of(job, self._studio.pool_status())
-            picture = await read_picture(self._artifacts, job.original.name)
-            # Encoding and writing some ten megabytes of JSON would keep everybody else waiting.
-            content = await asyncio.to_thread(self._render, job, picture, echo, gpu_id)
-            return Response(content, headers=_warnings(wanted, sent), media_type="application/json")
-
-    def _render(self, job: Job, picture: bytes, echo: Echo, gpu_id: str | None) -> str:
-        image_base64 = base64.b64encode(picture).decode("ascii")
-        return from_job(job, echo=echo, image_base64=image_base64, gpu_id=gpu_id).model_dump_json()
+            with Embedded() as embedded:
+                picture = embedded.add(await self._artifacts.open(job.original.name))
+                result = from_job(job, echo=echo, image_base64=picture, gpu_id=gpu_id)
+                return embedded.response(result.model_dump_json(), headers=_warnings(wanted, sent))
 
 
 def _warnings(wanted: Wanted, sent: Sequence[ImageName]) -> dict[str, str]:

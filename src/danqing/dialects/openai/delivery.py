@@ -14,6 +14,7 @@ from danqing.dialects.openai.pictures import STORED_AS, converted
 from danqing.dialects.openai.schemas import OutputFormat, Picture
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of
+from danqing.http.embedded_pictures import Embedded, Source
 from danqing.http.picture_links import PictureLinks
 from danqing.http.pictures import read_picture
 
@@ -21,9 +22,18 @@ _SMALL_BYTES = 256 * 1024  # to change threads twice takes longer than these tak
 
 
 async def handed_over(
-    artifacts: ArtifactStore, links: PictureLinks, jobs: Sequence[Job], delivery: Delivery, *, base_url: str
+    artifacts: ArtifactStore,
+    links: PictureLinks,
+    jobs: Sequence[Job],
+    delivery: Delivery,
+    *,
+    base_url: str,
+    embedded: Embedded,
 ) -> list[Picture]:
-    """jobs: ended. base_url: of this server, with a slash at its end. Raises GenerationFailed if one has no picture."""
+    """jobs: ended. base_url: of this server, with a slash at its end. embedded: gets what is to be sent as base64.
+
+    Raises GenerationFailed if one has no picture, ArtifactNotFound, StorageFailure.
+    """
     failed = next((job for job in jobs if job.state is not JobState.COMPLETED), None)
     if failed is not None:
         raise failure_of(failed)
@@ -31,11 +41,17 @@ async def handed_over(
         Picture(url=_url(links, job, delivery, base_url), adjustments=adjustments_of(job))
         if delivery.as_url
         else Picture(
-            b64_json=await picture_base64(artifacts, job, delivery.output_format, delivery.compression),
+            b64_json=embedded.add(await _source(artifacts, job, delivery)),
             adjustments=adjustments_of(job),
         )
         for job in jobs
     ]
+
+
+async def _source(artifacts: ArtifactStore, job: Job, delivery: Delivery) -> Source:
+    if delivery.output_format == STORED_AS and job.original is not None:
+        return await artifacts.open(job.original.name)
+    return await picture_bytes(artifacts, job, delivery.output_format, delivery.compression)
 
 
 async def picture_base64(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> str:

@@ -20,6 +20,7 @@ from danqing.dialects.openai.translate_in import Delivery, orders_of
 from danqing.dialects.openai.translate_out import size_of, usage_of
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.embedded_pictures import Embedded
 from danqing.http.waiting import wait_for_jobs
 
 Kind = Literal["image_generation", "image_edit", "image_variation"]
@@ -78,23 +79,29 @@ class Maker:
             timeout_s=services.options.request_timeout_s,
         )
         base_url = services.options.public_url or str(request.base_url)
-        pictures = await handed_over(services.artifacts, services.links, ended, commission.delivery, base_url=base_url)
-        seconds = time.monotonic() - commission.began
-        answer = ImagesAnswer(
-            created=int(time.time()),
-            data=pictures,
-            background="opaque",
-            output_format=commission.delivery.output_format,
-            quality=commission.delivery.quality,
-            size=size_of(ended[0]),
-            usage=usage_of(ended, input_images=commission.input_images, seconds=seconds),
-        )
+        with Embedded() as embedded:
+            pictures = await handed_over(
+                services.artifacts,
+                services.links,
+                ended,
+                commission.delivery,
+                base_url=base_url,
+                embedded=embedded,
+            )
+            seconds = time.monotonic() - commission.began
+            answer = ImagesAnswer(
+                created=int(time.time()),
+                data=pictures,
+                background="opaque",
+                output_format=commission.delivery.output_format,
+                quality=commission.delivery.quality,
+                size=size_of(ended[0]),
+                usage=usage_of(ended, input_images=commission.input_images, seconds=seconds),
+            )
+            text = answer.model_dump_json(exclude_none=True)
+            response = embedded.response(text, headers=_warning_header(commission.warnings))
         _log.info(f"{commission.kind}_completed", seconds=round(seconds, 2), generated=len(ended))
-        return Response(
-            answer.model_dump_json(exclude_none=True),
-            media_type="application/json",
-            headers=_warning_header(commission.warnings),
-        )
+        return response
 
     def _stream(self, request: Request, commission: Commission, partial_images: int, jobs: Sequence[Job]) -> Response:
         plan = StreamPlan(

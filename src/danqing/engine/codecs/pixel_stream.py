@@ -4,7 +4,7 @@ igzip is several times as fast, but makes of long runs twice as many bytes as ne
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -43,10 +43,10 @@ class PixelStream:
             else:
                 self._add_filtered(each)
 
-    def end(self) -> bytes:
-        """The whole stream."""
+    def end(self) -> Sequence[bytes]:
+        """The whole stream, in parts: together they are nearly as large as the file, and are not to be copied twice."""
         self._flush()
-        return b"".join((*self._parts, LAST_BLOCK, struct.pack(">I", self._check)))
+        return (*self._parts, LAST_BLOCK, struct.pack(">I", self._check))
 
     def _add_filtered(self, rows: FilteredRows) -> None:
         flat = rows.cost <= FLAT
@@ -62,7 +62,8 @@ class PixelStream:
         rest = count
         for rows in (MANY_ROWS, REPEATED_ROWS):
             times, rest = divmod(rest, rows)
-            self._parts.append(self._repeated(rows) * times)
+            if times:
+                self._parts.append(self._repeated(rows) * times)
         self._check = _check_of_repeated(self._check, count, self._line)
 
     def _repeated(self, count: int) -> bytes:

@@ -42,20 +42,23 @@ def encode_png(rgb: npt.NDArray[np.uint8], texts: Iterable[PngText]) -> bytes:
     return b"".join(
         (
             SIGNATURE,
-            _chunk(b"IHDR", header),
-            *(_text_chunk(text) for text in texts),
-            _chunk(b"IDAT", pixels.end()),
-            _chunk(b"IEND", b""),
+            *_chunk(b"IHDR", header),
+            *(part for text in texts for part in _text_chunk(text)),
+            *_chunk(b"IDAT", *pixels.end()),
+            *_chunk(b"IEND"),
         )
     )
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    check = isal_zlib.crc32(content, isal_zlib.crc32(kind))  # pyright: ignore[reportUnknownMemberType]
-    return b"".join((struct.pack(">I", len(content)), kind, content, struct.pack(">I", check)))
+def _chunk(kind: bytes, *content: bytes) -> Iterable[bytes]:
+    """In parts. content: likewise."""
+    check = 0
+    for part in (kind, *content):
+        check = isal_zlib.crc32(part, check)  # pyright: ignore[reportUnknownMemberType]
+    return struct.pack(">I", sum(map(len, content))), kind, *content, struct.pack(">I", check)
 
 
-def _text_chunk(text: PngText) -> bytes:
+def _text_chunk(text: PngText) -> Iterable[bytes]:
     if not 1 <= len(text.keyword) <= 79 or "\0" in text.keyword + text.text:
         raise ValueError("a PNG text needs a keyword of 1 to 79 characters and no NUL")
     name = text.keyword.encode("latin-1") + b"\0"

@@ -66,7 +66,7 @@ def _band(rows: Bytes, above: Bytes, buffer: Bytes) -> Iterator[FilteredRows | R
 
 
 def _same(rows: Bytes, above: Bytes) -> npt.NDArray[np.bool_]:
-    """Whether a row is as the one above it: (h,). False, too, where only few in a row are."""
+    """Whether a row is as the one above it: (h,). False, too, where only few in a row begin alike."""
     same = np.empty(len(rows), np.bool_)
     same[0] = np.array_equal(rows[0], above[0])
     same[1:] = (rows[1:, :PEEK_BYTES] == rows[:-1, :PEEK_BYTES]).all(1)

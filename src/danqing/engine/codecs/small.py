@@ -9,6 +9,7 @@ from PIL import Image
 from danqing.core.types import EncodedPicture
 
 QUALITY = 80  # of 100
+REDUCING_GAP = 2.0  # how many times too large a picture may be made by averaging, before LANCZOS; as Pillow's thumbnail
 WEBP_METHOD = 2  # 0 to 6; from here on a little smaller for much more time
 
 
@@ -32,4 +33,4 @@ def _shrunk(rgb: npt.NDArray[np.uint8], max_side: int) -> Image.Image:
     if shrink >= 1:
         return image
     width, height = (max(1, round(side * shrink)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)

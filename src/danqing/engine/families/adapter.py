@@ -20,7 +20,10 @@ from danqing.engine.prompt_cache import PromptCache
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions:
-    """Where and how the model runs. attention: None is PyTorch's own. loras: of all models; None: there are none."""
+    """Where and how the model runs. attention: None is PyTorch's own. loras: of all models; None: there are none.
+
+    decode_later: pictures may be decoded while the next ones are denoised, by another thread than calls `make`.
+    """
 
     device: Device
     compile: bool
@@ -28,6 +31,7 @@ class AdapterOptions:
     attention: AttentionChoice | None
     prompts: PromptCache
     loras: LoraPool | None = None
+    decode_later: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,25 @@ class MadePicture:
 
     rgb: npt.NDArray[np.uint8]
     adjustments: tuple[str, ...] = ()
+
+    def decoded(self) -> "MadePicture":
+        """Itself; see `UndecodedPicture`."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndecodedPicture:
+    """A `MadePicture` to be. decode: makes it, in any thread; raises what `FamilyAdapter.make` would.
+
+    adjustments: that are known already.
+    """
+
+    decode: Callable[[], MadePicture]
+    adjustments: tuple[str, ...] = ()
+
+    def decoded(self) -> MadePicture:
+        """Raises as `decode` does."""
+        return self.decode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +147,7 @@ class FamilyAdapter(Protocol):
         *,
         watchers: Sequence[StepWatcher],
         spare_memory: bool,
-    ) -> Sequence[MadePicture | None]:
+    ) -> Sequence[MadePicture | UndecodedPicture | None]:
         """One picture an order, at `size` (width, height), which the model makes; None where its watcher stopped it.
 
         orders: at least one; those of a batch differ in nothing but prompts, seeds and the contents of their pictures.

@@ -1,6 +1,6 @@
 """What the pipelined adapter asks of a family: its code around the parts of one checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,10 +59,13 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def decode(self, latents: Tensor, size: Size) -> Pixels:
-        """latents: (1, …) of one picture. Raises EngineFailure if the model made no numbers."""
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
+        """What makes the pixels with an autoencoder that is given to it, and holds no part of the model itself.
+
+        latents: (1, …) of one picture. The call raises EngineFailure if the model made no numbers.
+        """
         ...
 
     def preview(self, latents: Tensor, size: Size) -> Pixels:
-        """What `decode` would show, made quickly: of the same shape but of any size. Arguments and errors as there."""
+        """What `decoding` would show, made quickly: of its shape but of any size. Arguments and errors as there."""
         ...

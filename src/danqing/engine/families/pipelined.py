@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import structlog
 import torch
+from torch import Tensor
 
+from danqing import collector
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.sentences import says
@@ -24,8 +26,10 @@ from danqing.engine.families.adapter import (
     ModelMemory,
     Order,
     StepWatcher,
+    UndecodedPicture,
     Unwatched,
 )
+from danqing.engine.families.decoding import decoded, serves_threads, undecoded
 from danqing.engine.families.denoising import Denoising
 from danqing.engine.families.flow import steps_taken
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
@@ -79,6 +83,8 @@ class PipelinedAdapter:
             whole=self.placement() is Placement.WHOLE,
             compiled=self._options.compile,
         )
+        if self._options.compile:
+            collector.go_on()  # it takes minutes, and makes cycles by the thousand
         self._warm_up()
         if self._options.compile:
             self._warm_up_batches()
@@ -91,7 +97,9 @@ class PipelinedAdapter:
         for way in ways:
             try:
                 with self.offloaded() if way is Way.OFFLOADED else nullcontext():
-                    self.make([order], size, watchers=[Unwatched()], spare_memory=way is not Way.PLAIN)
+                    (made,) = self.make([order], size, watchers=[Unwatched()], spare_memory=way is not Way.PLAIN)
+                    if made is not None:
+                        made.decoded()
             except (RuntimeError, MemoryError) as exc:
                 if not is_out_of_memory(exc) or way is ways[-1]:
                     raise
@@ -182,8 +190,9 @@ class PipelinedAdapter:
     def working_bytes(self, size: Size, pictures: int, *, guided: bool, tiled: bool, offloaded: bool) -> int:
         """See `FamilyAdapter`."""
         work, memory = estimate_work(self._loaded().parts, size, pictures, guided=guided, tiled=tiled), self.memory()
-        by_parts = offloaded or (memory.running and not memory.held)
-        return work.beside_largest(memory.parts) if by_parts else work.most
+        if offloaded or (memory.running and not memory.held):
+            return work.beside_largest(memory.parts)
+        return work.most
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:
@@ -192,7 +201,7 @@ class PipelinedAdapter:
 
     def make(
         self, orders: Sequence[Order], size: Size, *, watchers: Sequence[StepWatcher], spare_memory: bool
-    ) -> Sequence[MadePicture | None]:
+    ) -> Sequence[MadePicture | UndecodedPicture | None]:
         """See `FamilyAdapter`."""
         model = self._loaded()
         if all(watcher.stopped() for watcher in watchers):
@@ -212,11 +221,18 @@ class PipelinedAdapter:
                 latents = denoising.run(prompts)
             of_all = (*denoising.adjustments, *not_used, *in_tiles)
             return [
-                None
-                if of_one is None
-                else MadePicture(rgb=model.decode(of_one, size), adjustments=(*adjustments, *of_all))
+                None if of_one is None else self._picture(of_one, size, (*adjustments, *of_all), later=not spare_memory)
                 for of_one, adjustments in zip(latents, prompts.adjustments, strict=True)
             ]
+
+    def _picture(
+        self, latents: Tensor, size: Size, adjustments: tuple[str, ...], *, later: bool
+    ) -> MadePicture | UndecodedPicture:
+        model, options = self._loaded(), self._options
+        if later and options.decode_later and not options.compile and serves_threads(model.parts.vae):
+            work = estimate_work(model.parts, size, 1, guided=False, tiled=False).decoding
+            return undecoded(model, latents, size, adjustments, ended=options.device.side_work.expect(work))
+        return decoded(model, latents, size, adjustments)
 
     def _step_cache(self, request: GenerationRequest) -> tuple[StepCache | None, tuple[str, ...]]:
         """The one that is asked for; or none, and why that is so.
@@ -240,7 +256,7 @@ class PipelinedAdapter:
         return plan_size(rules, 1, 1).native
 
 
-def _unchanged(orders: Sequence[Order]) -> list[MadePicture | None] | None:
+def _unchanged(orders: Sequence[Order]) -> list[MadePicture | UndecodedPicture | None] | None:
     """The pictures begun with, where the request leaves all of them as they are, for which pipelines do not run."""
     request = orders[0].request
     starts = [order.start for order in orders if order.start is not None]

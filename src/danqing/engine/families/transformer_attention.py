@@ -1,16 +1,22 @@
 """A loaded transformer's attention: on which shape it is measured, and with which kernel it is computed."""
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.sizes import plan_size
-from danqing.engine.attention import NATIVE, AttentionShape
+from danqing.engine.attention import NATIVE, TAKE_MASKS, AttentionShape
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.working_memory import PATCH
 
 # diffusers is not typed: a pipeline and its parts are Any.
+
+# At every choice of a kernel it warns that it may change how one is chosen; which version there is, we know.
+logging.getLogger("diffusers.models.modeling_utils").addFilter(
+    lambda record: not record.getMessage().startswith("Attention backends are an experimental feature")
+)
 
 
 def kernel_of(parts: Any, card: ModelCard, options: AdapterOptions) -> str | None:  # noqa: ANN401
@@ -32,15 +38,15 @@ def set_for_masks(network: Any, parts: Any, card: ModelCard, options: AdapterOpt
 
     Left alone it would have the kernel that diffusers was told of last, for whichever model.
     """
-    if kernel_of(parts, card, options) is not None:
-        network.set_attention_backend(NATIVE)
+    if (kernel := kernel_of(parts, card, options)) is not None:
+        network.set_attention_backend(kernel if kernel in TAKE_MASKS else NATIVE)
 
 
 @contextmanager
 def with_masks(parts: Any, card: ModelCard, options: AdapterOptions) -> Generator[None]:  # noqa: ANN401
     """Inside, the pipeline's transformer may be given masks, which flash kernels do not take."""
     kernel = kernel_of(parts, card, options)
-    if kernel in (None, NATIVE):
+    if kernel is None or kernel in TAKE_MASKS:
         yield
         return
     parts.transformer.set_attention_backend(NATIVE)

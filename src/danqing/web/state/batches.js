@@ -51,7 +51,9 @@ export function jobOf(id) {
 export function learn(told) {
   const { batches, removing } = now();
   for (const batch of told) {
-    const jobs = batch.jobs.filter((job) => !removing.has(job.id));
+    const over = new Map(batches.get(batch.id)?.jobs.filter(isOver).map((job) => [job.id, job]));
+    const newest = batch.jobs.map((job) => (isOver(job) ? job : (over.get(job.id) ?? job))); // an answer may be late
+    const jobs = newest.filter((job) => !removing.has(job.id));
     if (jobs.length) batches.set(batch.id, { ...batch, jobs });
   }
   change({ batches: new Map(batches) });

@@ -23,6 +23,7 @@ export const EMPTY_GALLERY = {
 };
 
 let asked = 0;
+let puts = 0; // batches of this page so far
 
 /**
  * Begins again with the newest.
@@ -68,6 +69,7 @@ export function note(error) {
  * @param {string} batchId
  */
 export function put(batchId) {
+  puts += 1;
   const { gallery } = now();
   const ids = [batchId, ...gallery.ids.filter((id) => id !== batchId)];
   change({ gallery: { ...gallery, ids, next: gallery.next === null ? null : gallery.next + 1 } });
@@ -78,10 +80,12 @@ export function put(batchId) {
  */
 export async function refresh() {
   const { gallery } = now();
+  const before = puts;
   if (!gallery.known) return show(gallery.filter);
   try {
     const page = await api.batches(gallery.filter, 0, PAGE);
     if (now().gallery.filter !== gallery.filter) return; // something else is looked for by now
+    if (puts !== before) return refresh(); // the answer may be of before
     learn(page.batches);
     const known = new Set(gallery.ids);
     const fresh = page.batches.map((batch) => batch.id);

@@ -6,7 +6,7 @@ import { fetched } from "../lib/later.js";
 import { pictureOf } from "../lib/pictures.js";
 import { choose, fill, modelMeant, modesOnOffer, mostInputs, reuse } from "./form.js";
 import { go } from "./routes.js";
-import { change, listen, now } from "./store.js";
+import { change, listen, now, until } from "./store.js";
 import { say, sayWhy } from "./toasts.js";
 
 /** @typedef {import("./types.js").InputPicture} InputPicture */
@@ -18,7 +18,8 @@ export async function rememberInputs() {
   if (kept && now().inputs.length === 0) {
     const inputs = await Promise.all(kept.inputs.map(pictureOf)).catch(() => []);
     const control = kept.control ? await pictureOf(kept.control).catch(() => null) : null;
-    change({ inputs, mask: inputs.length ? kept.mask : null, control });
+    // One that was added meanwhile is the newer one.
+    if (now().inputs.length === 0) change({ inputs, mask: inputs.length ? kept.mask : null, control });
   }
   let known = now();
   listen(() => {
@@ -65,6 +66,7 @@ export async function setControl(blobs) {
 export async function takeIn(blobs) {
   const [blob] = blobs;
   if (!blob) return;
+  await until(({ models }) => models); // which say what they take
   const told = blobs.length === 1 ? await settingsIn(blob) : null;
   go("make");
   if (told) {
@@ -102,20 +104,38 @@ export async function asInput(blobs) {
   await addInputs(blobs);
 }
 
+let reused = 0;
+
 /**
- * The form as the job was asked for, its pictures included.
+ * The form as the job was asked for, its pictures included. Of two the newest counts, whichever is there last.
  * @param {Job} job
  */
 export async function reuseJob(job) {
+  const mine = ++reused;
   reuse(job.request);
   go("make");
   const { input_images: images, mask, control_image: control } = job.inputs;
-  const inputs = await Promise.all(images.map(async (image) => pictureOf(await api.picture(image.url))));
-  change({
-    inputs,
-    mask: mask ? await api.picture(mask.url) : null,
-    control: control && !now().form.preprocess ? await pictureOf(await api.picture(control.url)) : null,
-  });
+  const [inputs, painted, lines] = await Promise.all([
+    Promise.all(images.map(async (image) => pictureOf(await api.picture(image.url)))),
+    mask ? api.picture(mask.url) : null,
+    control && !now().form.preprocess ? api.picture(control.url).then(pictureOf) : null,
+  ]);
+  if (mine === reused) change({ inputs, mask: painted, control: lines });
+}
+
+let painting = Promise.resolve();
+
+/**
+ * The mask is being made; the newest is the last one to be ready.
+ * @param {Promise<void>} work
+ */
+export function paints(work) {
+  painting = work.catch(sayWhy);
+}
+
+/** Waits until the mask is what was painted. */
+export function painted() {
+  return painting;
 }
 
 /** @param {Blob[]} blobs */

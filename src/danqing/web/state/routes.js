@@ -12,6 +12,7 @@ export function routeOf(/** @type {string} */ hash) {
 /** @param {"make" | "gallery" | "machine"} view */
 export function go(view) {
   location.hash = `#/${view}`;
+  change({ route: { view, jobId: null } }); // the next key may come before the browser tells of it
 }
 
 /**
@@ -33,8 +34,7 @@ export function open(jobId) {
 }
 
 export function close() {
-  const { view } = now().route;
-  location.hash = `#/${view}`;
+  go(now().route.view);
 }
 
 export function watchAddress() {

@@ -1,6 +1,7 @@
 // Whom the page talks to: finds the server and what it has, again whenever it is lost; signs in and out.
 import { Refused } from "../lib/api.js";
 import * as api from "../lib/api.js";
+import { keepKey } from "../lib/kept.js";
 import { keepPictures } from "../lib/kept_pictures.js";
 import { pause } from "./batches.js";
 import { EMPTY_FORM, modelMeant } from "./form.js";
@@ -44,7 +45,9 @@ async function enter() {
 async function answers() {
   try {
     const { models, upscaler, caller } = await api.models();
-    change({ models, upscaler, caller, signIn: "no", connection: "fine" });
+    // The same ones again draw nothing anew: who types a number would lose it.
+    const isSame = JSON.stringify(models) === JSON.stringify(now().models);
+    change({ models: isSame ? now().models : models, upscaler, caller, signIn: "no", connection: "fine" });
     clearTimeout(timer);
     if (models.some((model) => !model.loaded)) timer = setTimeout(() => void answers(), LOADING_MS);
     return true;
@@ -70,7 +73,7 @@ export function signIn(key, stay) {
 
 /** Leaves nothing of the person in this browser. What is typed into the sign-in is typed after the page was loaded anew. */
 export async function signOut() {
-  api.signIn("", false);
+  keepKey("", false); // this page has it until it is gone, and does not ask for one meanwhile
   change({ form: EMPTY_FORM, inputs: [], mask: null, control: null });
   await keepPictures({ inputs: [], mask: null, control: null });
   close();

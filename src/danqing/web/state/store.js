@@ -91,3 +91,20 @@ export function useStore(pick) {
 export function listen(listener) {
   listeners.add(listener);
 }
+
+/**
+ * Waits until it is so.
+ * @param {(state: State) => unknown} isSo
+ * @returns {Promise<void>}
+ */
+export function until(isSo) {
+  return new Promise((done) => {
+    const look = () => {
+      if (!isSo(state)) return;
+      listeners.delete(look);
+      done();
+    };
+    listeners.add(look);
+    look();
+  });
+}

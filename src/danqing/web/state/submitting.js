@@ -4,6 +4,7 @@ import { t } from "../lib/i18n.js";
 import { send } from "./batches.js";
 import { bodyOf, missing, modelMeant, mostInputs, wantedOf } from "./form.js";
 import { put } from "./gallery.js";
+import { painted } from "./inputs.js";
 import { change, now } from "./store.js";
 import { sayWhy } from "./toasts.js";
 
@@ -11,17 +12,18 @@ import { sayWhy } from "./toasts.js";
 
 /** Sends what the form says; what is missing is said there. */
 export async function makeForm() {
-  const { form, models, inputs, mask, control, submitting } = now();
+  const { form, models, inputs, control, submitting } = now();
   const model = modelMeant(form, models);
   if (submitting || missing() || !model) return;
   const lines = form.preprocess ? (inputs[0]?.blob ?? null) : (control?.blob ?? null);
-  await make(async () =>
-    bodyOf(wantedOf(form, model), {
+  await make(async () => {
+    await painted();
+    return bodyOf(wantedOf(form, model), {
       inputs: inputs.slice(0, mostInputs(form.mode, model)).map((picture) => picture.blob),
-      mask: form.mode === "fill" ? mask : null,
+      mask: form.mode === "fill" ? now().mask : null,
       control: form.mode === "controlnet" ? lines : null,
-    }),
-  );
+    });
+  });
 }
 
 /**

@@ -119,6 +119,15 @@ def test_a_large_picture_comes_back_and_takes_no_second_room() -> None:
     assert np.array_equal(decoded(content), rgb)
 
 
+def test_a_picture_that_cannot_be_made_smaller_is_held_twice_while_its_file_is_put_together() -> None:
+    rgb = np.random.default_rng(5).integers(0, 256, (1500, 1500, 3), np.uint8)
+    tracemalloc.start()
+    content = encode_png(rgb, ())
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2.2 * len(content) + 2 * BAND_BYTES
+
+
 @pytest.mark.parametrize("transpose", [False, True])
 def test_each_row_gets_the_filter_that_fits_it(transpose: bool) -> None:
     # Given stripes along one direction, different in every line across it

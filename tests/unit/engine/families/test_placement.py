@@ -180,7 +180,7 @@ def make(adapter: PipelinedAdapter, card: ModelCard, control: Pixels | None = No
     order = Order(request=request, control=control)
     (made,) = adapter.make([order], SIZE, watchers=[Unwatched()], spare_memory=False)
     assert made is not None
-    return made.rgb.tobytes()
+    return made.decoded().rgb.tobytes()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.services.cutting_proxy import Cut, CuttingProxy
 from tests.services.postgres import PostgresServer
 
 # Locks and statements are waited for far longer than callers wait.
-SHORT = Patience(call_s=0.5, lock_s=600.0, statement_s=600.0, queue_s=600.0, doubt_s=600.0)
+SHORT = Patience(call_s=3.0, lock_s=600.0, statement_s=600.0, queue_s=600.0, doubt_s=600.0)
 PATIENT = Patience(queue_s=600.0, call_s=600.0)
 
 
@@ -118,7 +118,7 @@ async def test_a_claim_under_way_is_waited_for(
     claim = asyncio.ensure_future(stores.jobs.claim(job.id, "w", later()))
     assert await asyncio.to_thread(asked.wait)
     # When that takes far longer than other callers wait, then it is not given up
-    await asyncio.wait((claim,), timeout=4 * SHORT.call_s)
+    await asyncio.wait((claim,), timeout=2 * SHORT.call_s)
     assert not claim.done()
     # And the worker has the job in the end
     answers.set()

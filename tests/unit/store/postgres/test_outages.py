@@ -23,7 +23,7 @@ from tests.services.postgres import PostgresServer
 from tests.unit.store.postgres.asking import ask
 
 SOON_S = 60.0  # on a machine that is busy with other things
-BRIEF = Patience(connect_s=2, reconnect_s=0.5, doubt_s=30.0, queue_s=2.0)
+BRIEF = Patience(connect_s=5, reconnect_s=5.0, doubt_s=30.0, queue_s=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ async def test_a_commit_that_stays_in_doubt_is_told_as_a_failure(
 ) -> None:
     # Given stores that try for a short while only, and a server that dies as it commits
     address = url.replace(f":{server.port}/", f":{proxy.port}/")
-    patience = Patience(connect_s=2, reconnect_s=0.1, doubt_s=0.2)
+    patience = Patience(connect_s=10, reconnect_s=0.1, doubt_s=0.2)
     stores = await asyncio.to_thread(PostgresStores.open, address, patience=patience)
     proxy.on_cut = server.kill
     proxy.cut = Cut.AFTER

@@ -16,6 +16,7 @@ from danqing.store.postgres import PostgresStores
 from tests.contracts.job_store import generated, processing
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, an_original, later
 from tests.unit.store.postgres.asking import ask
+from tests.zoo.house import until
 
 WAIT_S = 30.0
 
@@ -69,7 +70,8 @@ async def test_closing_finishes_the_calls_under_way(url: str) -> None:
     await first.close()
     added = await asyncio.gather(*adds)
     assert {job_id for (job_id,) in ask(url, "SELECT id FROM jobs")} == {job.id for job in added}
-    assert ask(url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'danqing'") == []
+    left = "SELECT pid FROM pg_stat_activity WHERE application_name = 'danqing' AND datname = current_database()"
+    await until(lambda: ask(url, left) == [], "connections that are gone")
 
 
 async def test_a_cancelled_caller_leaves_the_store_working(stores: PostgresStores) -> None:

@@ -1,6 +1,6 @@
 """FLUX on one device: what the pipelined adapter asks of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -77,9 +77,10 @@ class Flux:
             inputs["controlnet_conditioning_scale"] = self._conditioning_scale(orders[0])
         return pipeline, inputs
 
-    def decode(self, latents: Tensor, size: Size) -> Pixels:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
         """latents: (1, tokens, 4 * channels)."""
-        return decode(self.parts.vae, self._as_image(latents, size))
+        image = self._as_image(latents, size)
+        return lambda vae: decode(vae, image)
 
     def preview(self, latents: Tensor, size: Size) -> Pixels:
         """latents: (1, tokens, 4 * channels)."""

@@ -1,7 +1,7 @@
 """Qwen-Image, and Qwen-Image-Edit, on one device: what the pipelined adapter asks of it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -80,9 +80,10 @@ class QwenImage:
         """See `LoadedModel`."""
         return pipeline_for(self.parts, orders, self._references)
 
-    def decode(self, latents: Tensor, size: Size) -> Pixels:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
         """latents: packed."""
-        return decode(self.parts.vae, unpacked(self.parts.vae, latents, size))
+        image = unpacked(self.parts.vae, latents, size)
+        return lambda vae: decode(vae, image)
 
     def preview(self, latents: Tensor, size: Size) -> Pixels:
         """latents: packed."""

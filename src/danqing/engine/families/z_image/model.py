@@ -1,7 +1,7 @@
 """Z-Image on one device: what the pipelined adapter asks of it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,9 +70,9 @@ class ZImage:
         companion = self._card.companion(Mode.CONTROLNET)
         return pipeline_for(self.parts, orders, conditioning_scale=companion.conditioning_scale if companion else None)
 
-    def decode(self, latents: Tensor, size: Size) -> Pixels:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
         """latents: (1, channels, h, w)."""
-        return decode(self.parts.vae, latents)
+        return lambda vae: decode(vae, latents)
 
     def preview(self, latents: Tensor, size: Size) -> Pixels:
         """latents: (1, channels, h, w)."""

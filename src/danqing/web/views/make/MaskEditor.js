@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { maskOf, paint, paintedOf } from "../../lib/mask.js";
-import { setInputs } from "../../state/inputs.js";
+import { paints, setInputs } from "../../state/inputs.js";
 import { change, now } from "../../state/store.js";
 import { EnlargeButton } from "../EnlargeButton.js";
 import { Icon } from "../Icon.js";
@@ -25,6 +25,7 @@ export function MaskEditor({ picture }) {
   const drawn = useRef(/** @type {{pointerId: number, line: Line} | null} */ (null)); // by the pointer that is down
   const asked = useRef(0); // masks, of which the newest counts, whichever is ready last
   const [count, setCount] = useState(0);
+  const [hasBase, setHasBase] = useState(false);
   const [erase, setErase] = useState(false);
   const [size, setSize] = useState(12); // hundredths of the picture's shorter side
   const [cursor, setCursor] = useState(/** @type {[number, number] | null} */ (null));
@@ -33,9 +34,16 @@ export function MaskEditor({ picture }) {
   useEffect(() => {
     // A mask that came with a reused job is where painting begins.
     const given = now().mask;
-    if (given) void paintedOf(given).then((painted) => ((base.current = painted), redraw()));
+    if (given) void paintedOf(given).then(begin);
   }, []);
 
+  /** @param {HTMLCanvasElement} painted */
+  const begin = (painted) => {
+    base.current = painted;
+    setHasBase(true);
+    redraw();
+    if (strokes.current.length) paints(done()); // made without it
+  };
   const redraw = () => {
     const context = canvas.current?.getContext("2d");
     if (context) paint(context, strokes.current, base.current);
@@ -51,7 +59,7 @@ export function MaskEditor({ picture }) {
   const add = (stroke) => {
     strokes.current.push(stroke);
     redraw();
-    void done();
+    paints(done());
   };
   /**
    * @param {PointerEvent} event
@@ -86,7 +94,7 @@ export function MaskEditor({ picture }) {
   const up = (event) => {
     if (drawn.current?.pointerId !== event.pointerId) return;
     drawn.current = null;
-    void done();
+    paints(done());
   };
   /** @param {KeyboardEvent} event */
   const key = (event) => {
@@ -136,9 +144,9 @@ export function MaskEditor({ picture }) {
       <button type="button" class="round small" aria-pressed=${!erase ? "true" : "false"} title=${t("brush")} aria-label=${t("brush")} onClick=${() => setErase(false)}><${Icon} name="brush" /></button>
       <button type="button" class="round small" aria-pressed=${erase ? "true" : "false"} title=${t("eraser")} aria-label=${t("eraser")} onClick=${() => setErase(true)}><${Icon} name="eraser" /></button>
       <input type="range" min="2" max="50" value=${size} aria-label=${t("brushSize")} title=${t("brushSize")} onInput=${(/** @type {any} */ event) => setSize(Number(event.target.value))} />
-      <button type="button" class="round small" title=${t("undo")} aria-label=${t("undo")} disabled=${count === 0} onClick=${() => (strokes.current.pop(), redraw(), void done())}><${Icon} name="undo" /></button>
+      <button type="button" class="round small" title=${t("undo")} aria-label=${t("undo")} disabled=${count === 0} onClick=${() => (strokes.current.pop(), redraw(), paints(done()))}><${Icon} name="undo" /></button>
       <button type="button" class="round small" title=${t("invert")} aria-label=${t("invert")} onClick=${() => add("invert")}><${Icon} name="invert" /></button>
-      <button type="button" class="round small" title=${t("clear")} aria-label=${t("clear")} disabled=${count === 0 && !base.current} onClick=${() => ((strokes.current = []), (base.current = null), redraw(), void done())}><${Icon} name="remove" /></button>
+      <button type="button" class="round small" title=${t("clear")} aria-label=${t("clear")} disabled=${count === 0 && !hasBase} onClick=${() => ((strokes.current = []), (base.current = null), setHasBase(false), redraw(), paints(done()))}><${Icon} name="remove" /></button>
     </div>
     <small>${t("maskOf")}</small>
   </div>`;

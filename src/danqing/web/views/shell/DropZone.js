@@ -1,5 +1,5 @@
 // Pictures dropped or pasted anywhere on the page.
-import { html, useEffect, useState } from "../../lib/html.js";
+import { html, useLayoutEffect, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { filesIn } from "../../lib/pictures.js";
 import { takeIn } from "../../state/inputs.js";
@@ -7,7 +7,8 @@ import { say } from "../../state/toasts.js";
 
 export function DropZone() {
   const [over, setOver] = useState(false);
-  useEffect(() => {
+  // At once: what is dropped before would be opened by the browser instead.
+  useLayoutEffect(() => {
     let depth = 0;
     /** @param {DragEvent} event */
     const enter = (event) => {

@@ -1,7 +1,7 @@
 // One picture, as large as the window lets it be or pixel by pixel, with everything that can be done with it.
 import { Refused } from "../../lib/api.js";
 import * as api from "../../lib/api.js";
-import { classes, html, useEffect, useRef, useState } from "../../lib/html.js";
+import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "../../lib/html.js";
 import { t } from "../../lib/i18n.js";
 import { jobOf, learnJob } from "../../state/batches.js";
 import { more, note, removeSoon } from "../../state/gallery.js";
@@ -30,7 +30,8 @@ export function Viewer({ jobId }) {
   const asked = useRef(0); // steps asked for before the gallery was read, as after a reload
   const job = jobOf(jobId);
 
-  useEffect(() => {
+  // Before the next key can come: it would be the gallery's behind it.
+  useLayoutEffect(() => {
     const shown = /** @type {HTMLDialogElement} */ (dialog.current);
     shown.showModal();
     return () => shown.close();
@@ -43,10 +44,14 @@ export function Viewer({ jobId }) {
   }, [jobId]);
   useEffect(() => {
     if (connection === "lost" || jobOf(jobId)) return;
+    let left = false;
     api.job(jobId).then(
-      (told) => (learnJob(told), setGone(!jobOf(jobId))),
-      (error) => (error instanceof Refused && error.status === 404 ? setGone(true) : note(error)),
+      (told) => (learnJob(told), left || setGone(!jobOf(jobId))),
+      (error) => (error instanceof Refused && error.status === 404 ? left || setGone(true) : note(error)),
     );
+    return () => {
+      left = true;
+    };
   }, [jobId, connection]);
 
   const order = orderOfJobs();

@@ -67,7 +67,7 @@ def filling(filling_card: ModelCard) -> PipelinedAdapter:
 
 def make_all(adapter: PipelinedAdapter, orders: list[Order]) -> list[MadePicture]:
     made = adapter.make(orders, SIZE, watchers=[Unwatched()] * len(orders), spare_memory=False)
-    return [each for each in made if each is not None]
+    return [each.decoded() for each in made if each is not None]
 
 
 def make(adapter: PipelinedAdapter, request: GenerationRequest, **given: Any) -> MadePicture:  # noqa: ANN401

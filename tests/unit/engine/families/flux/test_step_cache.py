@@ -86,4 +86,4 @@ def test_a_model_whose_layers_come_one_by_one_goes_without_and_says_so(
     (made,) = adapter.make([order], SIZE, watchers=[Unwatched()], spare_memory=False)
     assert made is not None
     assert made.adjustments == (pipelined.NO_STEP_CACHE,)
-    assert np.array_equal(made.rgb, plain)
+    assert np.array_equal(made.decoded().rgb, plain)

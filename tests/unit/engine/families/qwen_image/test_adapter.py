@@ -204,7 +204,7 @@ def test_what_is_dark_in_a_mask_keeps_its_latents(plus_folder: Path, monkeypatch
     adapter, begin = load(card), start(mask=True)
     model: Any = adapter._model
     ended: list[torch.Tensor] = []
-    monkeypatch.setattr(model, "decode", lambda latents, size: ended.append(latents) or begin.rgb)
+    monkeypatch.setattr(model, "decoding", lambda latents, size: ended.append(latents) or (lambda vae: begin.rgb))
     make_one(adapter, Order(request=edit_request(card, mode=Mode.FILL, strength=1.0), start=begin))
     # Then they are the picture's own where the mask is dark, and others where it is white
     pixels = torch.tensor(begin.rgb).permute(2, 0, 1)[None] / 127.5 - 1  # (1, 3, H, W)

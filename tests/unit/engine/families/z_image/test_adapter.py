@@ -22,8 +22,10 @@ from transformers import Qwen3Model
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.types import GenerationRequest
+from danqing.engine.attention import NATIVE
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
+from danqing.engine.families import transformer_attention
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, Unwatched
 from danqing.engine.families.flow import foreseen, steps_taken
 from danqing.engine.families.pipelined import PipelinedAdapter
@@ -59,7 +61,7 @@ def make(adapter: PipelinedAdapter, request: GenerationRequest, start: InputPict
     orders = [Order(request=request, start=start)]
     (made,) = adapter.make(orders, SIZE, watchers=[Unwatched()], spare_memory=False)
     assert made is not None
-    return made
+    return made.decoded()
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +263,8 @@ def test_a_prompt_longer_than_the_model_reads_is_cut_and_said(card: ModelCard, e
 def test_attention_that_takes_no_mask_is_left_out_where_guidance_needs_one(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an adapter told to use a kernel of its own choice
+    # Given an adapter told to use a kernel of its own choice, which takes no masks
+    monkeypatch.setattr(transformer_attention, "TAKE_MASKS", (NATIVE,))
     adapter = load(card, attention=SimpleNamespace(kernel_for=lambda shape: "_native_math"))
     chosen: list[str] = []
     monkeypatch.setattr(ZImageTransformer2DModel, "set_attention_backend", lambda self, name: chosen.append(name))
@@ -306,8 +309,8 @@ def test_pictures_of_a_batch_are_those_made_alone(card: ModelCard, kind: str, gu
     for made, order in zip(together, orders, strict=True):
         assert made is not None
         alone = make(adapter, order.request, order.start)
-        assert np.abs(made.rgb.astype(int) - alone.rgb).max() <= 1
-    assert len({made.rgb.tobytes() for made in together if made}) == 3
+        assert np.abs(made.decoded().rgb.astype(int) - alone.rgb).max() <= 1
+    assert len({made.decoded().rgb.tobytes() for made in together if made}) == 3
 
 
 def test_one_of_a_batch_that_is_stopped_leaves_the_others_alone(card: ModelCard) -> None:
@@ -322,7 +325,7 @@ def test_one_of_a_batch_that_is_stopped_leaves_the_others_alone(card: ModelCard)
     # Then it hears of no further step and gets no picture, and the other is whole
     assert made[0] is None
     assert made[1] is not None
-    assert np.abs(made[1].rgb.astype(int) - make(adapter, orders[1].request).rgb).max() <= 1
+    assert np.abs(made[1].decoded().rgb.astype(int) - make(adapter, orders[1].request).rgb).max() <= 1
     assert ([step for step, _ in first.steps], [step for step, _ in second.steps]) == ([1, 2], [1, 2, 3, 4])
 
 

@@ -22,8 +22,10 @@ from safetensors.torch import load_file, save_file
 from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import Mode
+from danqing.engine.attention import NATIVE
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
+from danqing.engine.families import transformer_attention
 from danqing.engine.families.adapter import AdapterOptions, Order, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image import controlnets
@@ -65,7 +67,7 @@ def made(
     order = Order(request=request, start=start, control=control)
     (picture,) = adapter.make([order], SIZE, watchers=[Unwatched()], spare_memory=False)
     assert picture is not None
-    return picture.rgb
+    return picture.decoded().rgb
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,7 @@ def test_the_network_comes_with_the_first_request_stays_and_goes_with_the_model(
 
 
 def test_flash_attention_which_takes_no_mask_is_left_out(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer_attention, "TAKE_MASKS", (NATIVE,))
     adapter = load(card, attention=SimpleNamespace(kernel_for=lambda shape: "_native_math"))
     chosen: list[str] = []
     monkeypatch.setattr(ZImageTransformer2DModel, "set_attention_backend", lambda self, name: chosen.append(name))

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.engine_port import Outcome
+from danqing.core.engine_port import Denoised, Outcome
 from danqing.core.errors import LoraFailure
 from danqing.core.types import Lora, RawPicture
 from danqing.engine.build import build_engine
@@ -66,9 +66,10 @@ def test_the_engine_has_them_from_its_folder(tiny_folder: Path, tmp_path: Path) 
     engine.load()
 
     # When pictures are asked for with the one, with the other, and with none before and after
-    def outcome(*loras: Lora) -> Outcome:
+    def outcome(*loras: Lora) -> RawPicture | Outcome:
         request = request_for(card, num_inference_steps=1, loras=loras)
-        return engine.denoise([request], read_image=Album().read, observers=[Watcher()])[0]
+        (made,) = engine.denoise([request], read_image=Album().read, observers=[Watcher()])
+        return made.computed() if isinstance(made, Denoised) else made
 
     plain, inked, broken, after = outcome(), outcome(Lora(name="ink")), outcome(Lora(name="broken")), outcome()
 

@@ -54,7 +54,7 @@ class House:
         self.runs = 0
         orders = [Order(request=request) for request in requests]
         made = self.adapter.make(orders, SIZE, watchers=[Unwatched()] * len(orders), spare_memory=False)
-        return [each.rgb for each in made if each is not None]
+        return [each.decoded().rgb for each in made if each is not None]
 
 
 @pytest.fixture(scope="module")
