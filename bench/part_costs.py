@@ -135,10 +135,9 @@ def celery_messages(folder: Path, url: str, messages: int) -> tuple[Cost, Cost]:
             celery_noop.noop.delay(f"00000000-0000-0000-0000-{number:012}")
     variables = {"CELERY_NOOP_BROKER": url, "PYTHONPATH": str(HERE)}
     worker = ["celery", "-A", "celery_noop:celery", "worker", "-P", "threads", "-c", "1", "-l", "warning"]
-    with redis.Redis.from_url(url) as client, running([sys.executable, "-m", *worker], folder, **variables):
+    with redis.Redis.from_url(url) as client, running([sys.executable, "-m", *worker], folder, **variables) as process:
         while int(client.llen("celery")) > messages - messages // 10:
             time.sleep(0.01)
-        (process,) = [one for one in psutil.Process().children() if "celery_noop:celery" in " ".join(one.cmdline())]
         before = int(client.llen("celery"))
         with Meter(broker) as part, Meter(partial(busy_s, process.pid)) as worker_meter:
             while int(client.llen("celery")) > messages // 10:

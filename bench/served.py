@@ -26,13 +26,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def child(of: psutil.Process, word: str) -> psutil.Process:
+    """The process that it started with this word in its command; those that have ended have none any more."""
+    for one in of.children():
+        with suppress(psutil.NoSuchProcess):
+            if word in " ".join(one.cmdline()):
+                return one
+    raise RuntimeError(f"nothing with {word} runs below process {of.pid}")
+
+
 @contextmanager
-def running(command: list[str], folder: Path, *, ends_on: int = signal.SIGTERM, **variables: str) -> Generator[None]:
+def running(
+    command: list[str], folder: Path, *, ends_on: int = signal.SIGTERM, **variables: str
+) -> Generator[psutil.Process]:
     """A process, ended afterwards by that signal, and with it all that it started: what stays would be measured too."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log)
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         below: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from served import answered, free_port, running
+from served import answered, child, free_port, running
 
 CLIENTS = 8
 POLL_S = 0.02
@@ -40,17 +40,6 @@ def note(process: psutil.Process, jobs: int) -> Note:
     with process.oneshot():
         files = process.num_fds() - len(process.net_connections("tcp"))
         return Note(jobs, process.memory_info().rss / 1e6, files, process.num_threads())
-
-
-def processes(home: Path) -> tuple[psutil.Process, psutil.Process]:
-    """The server of this data dir, and its worker."""
-    server = next(
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "fake_server.py" in " ".join(child.cmdline()) and child.environ().get("DANQING_DATA_DIR") == str(home)
-    )
-    worker = next(child for child in server.children() if "spawn_main" in " ".join(child.cmdline()))
-    return server, worker
 
 
 async def one_job(client: httpx2.AsyncClient, number: int) -> None:
@@ -91,18 +80,18 @@ def growth(notes: Sequence[Note]) -> Note:
 
 def soak(jobs: int, home: Path, *, say: Callable[[str], None] = lambda line: None) -> dict[str, list[Note]]:
     """Notes of the server and of its worker, at each tenth of the jobs. home: a folder for the data dir."""
-    port, data_dir = free_port(), home / "data"
+    port = free_port()
     settings = {
         "DANQING_PORT": str(port),
-        "DANQING_DATA_DIR": str(data_dir),
+        "DANQING_DATA_DIR": str(home / "data"),
         "DANQING_LOG_LEVEL": "warning",
         "CUDA_AVAILABLE": "false",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
     }
     url, noted = f"http://127.0.0.1:{port}", dict[str, list[Note]]()
-    with running([sys.executable, str(HERE / "fake_server.py")], home, **settings):
+    with running([sys.executable, str(HERE / "fake_server.py")], home, **settings) as server:
         answered(f"{url}/readyz", lambda answer: answer.status_code == 200)
-        both = dict(zip(("server", "worker"), processes(data_dir), strict=True))
+        both = {"server": server, "worker": child(server, "spawn_main")}
         for tenth in range(NOTES):
             asyncio.run(jobs_in_turn(url, jobs * tenth // NOTES, jobs * (tenth + 1) // NOTES))
             for name, process in both.items():

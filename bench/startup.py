@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import psutil
 from comparison import Findings, Spread, over_rounds
-from served import server
+from served import child, server
 
 from danqing.engine.catalogue import Catalogue
 
@@ -47,13 +47,6 @@ def memory_mb(process: psutil.Process) -> float:
     return process.memory_full_info().uss / 1e6
 
 
-def of_server() -> tuple[psutil.Process, psutil.Process]:
-    """The process that answers HTTP, and the one that has the model."""
-    (api,) = [child for child in psutil.Process().children() if "danqing" in child.cmdline()]
-    (worker,) = [child for child in api.children() if "spawn_main" in " ".join(child.cmdline())]
-    return api, worker
-
-
 def measure(quick: bool) -> dict[str, object]:
     """Each round a bare process, then a server."""
     source, source_of_edits = (card.source for card in Catalogue("sample").cards())
@@ -83,7 +76,8 @@ def measure(quick: bool) -> dict[str, object]:
             with server(Path(folder)) as (url, answered_s, ready_s):
                 picture(url, SIDE)
                 took["picture"].append(time.perf_counter() - started)
-                api, worker = of_server()
+                api = child(psutil.Process(), "-m danqing serve")
+                worker = child(api, "spawn_main")
                 took["worker_mb"].append(memory_mb(worker))
                 picture(url, 1024)
                 took["large"].append(time.perf_counter() - started)

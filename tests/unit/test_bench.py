@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -150,6 +152,20 @@ def test_one_that_fails_does_not_break_the_rest(
     }
     text = "\n".join(module("page").page([kept["made_up_broken"]]))
     assert "**It could not be measured**: RuntimeError: no such thing here" in text
+
+
+def test_a_process_is_found_beside_those_that_have_ended(bench: None, tmp_path: Path) -> None:
+    # Given one that has ended and whose end nobody has asked for
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        served = module("served")
+        with served.running([sys.executable, "-c", "import time; time.sleep(600)  # this one"], tmp_path) as started:
+            # When the other is looked for, then it is found
+            assert served.child(psutil.Process(), "this one") == started
+
+        # And what does not run is not
+        with pytest.raises(RuntimeError, match="nothing with this one runs"):
+            served.child(psutil.Process(), "this one")
 
 
 def test_the_peer_that_keeps_its_jobs_has_them_after_it_was_killed(tmp_path: Path) -> None:
