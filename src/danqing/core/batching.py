@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable
+from operator import attrgetter
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.sizes import plan_size
@@ -10,16 +11,13 @@ from danqing.core.types import GenerationRequest
 # What may differ between pictures that are made together; of their input images only the contents may.
 OF_EACH_ALONE = frozenset({"prompt", "negative_prompt", "seed", "further", "input_images", "mask", "control_image"})
 
+_of_all = attrgetter(*sorted({field.name for field in dataclasses.fields(GenerationRequest)} - OF_EACH_ALONE))
+
 
 def batch_key(request: GenerationRequest) -> Hashable:
     """Equal for requests that can be made together."""
-    shared = [
-        (field.name, getattr(request, field.name))
-        for field in dataclasses.fields(request)
-        if field.name not in OF_EACH_ALONE
-    ]
     inputs = tuple(image.size for image in request.input_images)
-    return (*shared, inputs, request.mask is None, request.control_image is None)
+    return _of_all(request), inputs, request.mask is None, request.control_image is None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

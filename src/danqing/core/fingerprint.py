@@ -9,6 +9,8 @@ from danqing.core.types import GenerationRequest
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(GenerationRequest)}
 
+_CANONICAL = json.JSONEncoder(default=vars, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
 
 def fingerprint(request: GenerationRequest, *, owner: str = "", secret: bytes = b"") -> str:
     """SHA-256 over the canonical request, 64 hex digits; keyed by secret and owner when a secret is given.
@@ -17,7 +19,7 @@ def fingerprint(request: GenerationRequest, *, owner: str = "", secret: bytes = 
     have their default are left out, so that a field which a later version adds changes no fingerprint.
     """
     said = {name: value for name, value in vars(request).items() if value != _DEFAULTS[name]}
-    canonical = json.dumps(said, default=vars, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    canonical = _CANONICAL.encode(said)
     if secret:
         return hmac.new(secret, f"{owner}\0{canonical}".encode(), hashlib.sha256).hexdigest()
     return hashlib.sha256(canonical.encode()).hexdigest()

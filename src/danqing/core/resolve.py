@@ -1,5 +1,6 @@
 """Turns what a client said into a complete request, or says what is wrong with it. Pure, but for the dice."""
 
+import re
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,7 @@ MAX_LORAS = 8  # of one picture
 MAX_LORA_SCALE = 4.0  # and as much below 0
 MAX_LORA_NAME = 255  # characters
 SHOWN_LORAS = 50  # names told to who asked for one that there is not
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 HAS_STRENGTH = frozenset({Mode.IMG2IMG, Mode.FILL, Mode.CONTROLNET, Mode.EDIT})  # begins with an image, or may
 
 
@@ -204,7 +206,7 @@ def _within(name: str, value: int | None, default: int, allowed: Range) -> int:
 def _check_text(name: str, text: str, max_chars: int) -> None:
     if len(text) > max_chars:
         raise ParameterOutOfRange(says("most_chars", parameter=name, most=max_chars), parameter=name)
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _HALF_PAIR.search(text):
         # JSON can carry half a surrogate pair, which no encoding can store.
         raise InvalidRequest(says("not_unicode", parameter=name), parameter=name)
     if "\0" in text:  # which not every database can store

@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
 from danqing.core.sentences import says
+
+_REMEMBERED = 256  # plans; most requests ask for the same few sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def plan_size(rules: SizeRules, width: int, height: int) -> SizePlan:
     """The plan for a picture of exactly width x height pixels; both positive."""
     match rules:

@@ -12,6 +12,7 @@ from danqing.core.errors import DanqingError
 from danqing.http.body_limit import BodyLimit
 from danqing.http.branch import Branch
 from danqing.http.dialect import Dialect, Services
+from danqing.http.direct import DirectCalls, Part
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange, ExchangeWitness
@@ -78,8 +79,10 @@ def _build(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # else each request looks for who might listen
         form_limits=FORM_LIMITS,
     )
+    parts = list[Part]()
     for dialect in dialects:
         app.include_router(Branch(dialect.build_router(services), covers=dialect.covers))
+        parts.append(Part(routes=app.routes[-1:], covers=dialect.covers))
     if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
         app.include_router(
             HealthRoutes(pool=services.studio.pool_status, options=services.options, parts=health).router()
@@ -100,6 +103,7 @@ def _build(
         return is_below(path, HOUSE_OPEN_PATHS) or (dialect is not None and is_below(path, dialect.open_paths))
 
     app.is_open = is_open if gate.keys.enabled else None
+    app.add_middleware(DirectCalls, parts=parts)
     app.add_middleware(BodyLimit, limit_for=body_limit, budget=services.bodies)
     app.add_middleware(Gate, parts=gate, is_open=is_open, answer_error=desk.answer)
     app.add_middleware(Exchange, answer_error=desk.answer, witnesses=watching.exchanges)

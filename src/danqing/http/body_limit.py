@@ -15,6 +15,7 @@ from danqing.http.errors import BodyTooLarge
 from danqing.http.route_path import route_path
 
 GRACE_S = 30.0  # that any body may take, and that one may stay silent, or be behind
+WHOLE_BODY = "danqing.whole_body"  # an ASGI extension: whether all of the body is here, to be received at once
 MIN_BYTES_PER_S = 8 * 1024  # of what takes longer
 
 
@@ -51,6 +52,8 @@ class BodyLimit:
             raise BodyTooLarge(limit)
         total, is_whole, refused, left_s = 0, False, list[Exception](), self._grace_s
 
+        is_here = scope.get("extensions", {}).get(WHOLE_BODY, _never)
+
         async def receive_counted() -> Message:
             """A library may take what is raised here for something else: it is remembered."""
             nonlocal total, is_whole, left_s
@@ -58,7 +61,7 @@ class BodyLimit:
                 return await receive()
             try:
                 asked = self._now()
-                message = await _in_time(receive, left_s)
+                message = await (receive() if is_here() else _in_time(receive, left_s))
                 came = len(message.get("body", b""))
                 # What came early counts for no more than the grace, so that who stops is not waited for long.
                 left_s = min(left_s - (self._now() - asked) + came / MIN_BYTES_PER_S, self._grace_s)
@@ -85,6 +88,10 @@ class BodyLimit:
                 if refused and exc is not refused[0]:
                     raise refused[0] from exc
                 raise
+
+
+def _never() -> bool:
+    return False
 
 
 async def _in_time(receive: Receive, left_s: float) -> Message:

@@ -4,8 +4,8 @@ The id is the client's `X-Request-ID`, if it has one that fits into a log, and e
 """
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, cast
 
@@ -176,7 +176,7 @@ class _Reply:
 def request_id_of(headers: Headers) -> str:
     """The client's, if it gave exactly one that is short and has nothing in it that a log would have to escape."""
     given = headers.getlist("x-request-id")
-    return given[0] if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else uuid.uuid4().hex
+    return given[0] if len(given) == 1 and _SANE_ID.fullmatch(given[0]) else secrets.token_hex(16)
 
 
 def _route_of(scope: Scope) -> str | None:

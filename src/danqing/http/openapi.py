@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from fastapi import FastAPI
 from pydantic import JsonValue
+
+from danqing.http.bare import BareFastAPI
 
 _NULL = "\0null"
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -15,7 +16,7 @@ _SCHEMES = {
 }
 
 
-class ExactFastAPI(FastAPI):
+class ExactFastAPI(BareFastAPI):
     """Whole bounds are integers, where FastAPI writes each as a float, 64.0 for 64. A bound that a float cannot hold
     (2**63 - 1) is lost before; say `lt=2**63`. Examples may hold null: see `example`.
 

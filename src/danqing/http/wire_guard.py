@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.protocol import State
 
+from danqing.http.body_limit import WHOLE_BODY
 from danqing.http.frames import EXTENSION
 
 MAX_HEAD_BYTES = 64 * 1024  # of a request's line, headers and trailers
@@ -148,6 +149,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.scope["extensions"] = {WHOLE_BODY: lambda: not cycle.more_body}  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
 
     @property

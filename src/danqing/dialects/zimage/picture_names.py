@@ -30,7 +30,7 @@ class Shelf:
 
 def task_id_of(job: Job) -> str:
     """The job's id without its dashes."""
-    return uuid.UUID(job.id).hex
+    return job.id.replace("-", "")
 
 
 def job_id_of(task_id: str) -> str | None:
