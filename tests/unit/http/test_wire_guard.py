@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from danqing.http import server
+from danqing.http.body_limit import WHOLE_BODY
 from danqing.http.frames import frame_writer, text_frame
 from danqing.http.server import Stop
 from danqing.http.wire_guard import (
@@ -84,6 +85,35 @@ async def told(pieces: AsyncIterator[bytes] | list[bytes]) -> bytes:
             return await asyncio.wait_for(reader.read(), DEADLINE_S)
         except ConnectionError:  # closed while this was still talking
             return b"HTTP/1.1 431 "
+
+
+async def test_an_app_knows_whether_the_whole_body_is_there() -> None:
+    # Given an app that looks before it receives, and after
+    seen: list[bool] = []
+
+    async def looking(scope: Scope, receive: Receive, send: Send) -> None:
+        is_there = scope["extensions"][WHOLE_BODY]
+        seen.append(is_there())
+        body = await Request(scope, receive).body()
+        seen.append(is_there())
+        await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+    stop = Stop()
+    async with serving(looking, stop=stop) as ((listener,), _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        # When one body comes with its head, and another one later
+        writer.write(HEAD + b"Content-Length: 4\r\n\r\nbody")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n4"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
+        assert seen == [True, True]
+        writer.write(HEAD + b"Content-Length: 4\r\n\r\nbo")
+        while len(seen) < 3:  # noqa: ASYNC110 - it is not told
+            await asyncio.sleep(0.01)
+        writer.write(b"dy")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n4"), DEADLINE_S)
+        writer.close()
+        stop.request()
+    # Then it knew
+    assert seen == [True, True, False, True]
 
 
 async def endless(start: bytes, piece: bytes) -> AsyncIterator[bytes]:
