@@ -1,4 +1,4 @@
-"""FastAPI without those of its layers around each request that do nothing here."""
+"""FastAPI without the outer ones of its layers, of which the house has its own: for faults, telemetry and sizes."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class BareFastAPI(FastAPI):
-    """Its middleware must answer what nobody handles (`Exchange`) and limit bodies (`BodyLimit`). It has no lifespan,
-    no root path of its own and no telemetry.
+    """Its middleware must answer what nobody handles (`Exchange`), for which no handler is to be added here, and limit
+    bodies (`BodyLimit`). It has no lifespan, no root path of its own and no telemetry.
     """
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -1,8 +1,7 @@
 """How much of all requests' bodies is in memory at once, and of each owner's."""
 
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
+from typing import Self
 
 from danqing.core.errors import TooBusy
 
@@ -15,12 +14,20 @@ FREE_BYTES = 64 * 1024  # of each body; the small ones get through however much 
 
 
 class Held:
-    """What one request holds. Made by `BodyBudget.held`."""
+    """What one request holds, until it is left as a context. Made by `BodyBudget.held`."""
 
     def __init__(self, budget: "BodyBudget", owner: str) -> None:
         self._budget = budget
         self._owner = owner
         self._counted = 0
+
+    def __enter__(self) -> Self:
+        """See above."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Releases it."""
+        self.release()
 
     def grow_to(self, received_bytes: int) -> None:
         """So much of the body has come. Raises TooBusy if there is no room for it."""
@@ -31,8 +38,9 @@ class Held:
 
     def release(self) -> None:
         """Nothing of it is needed any more."""
-        self._budget.give_back(self._counted, self._owner)
-        self._counted = 0
+        if self._counted:
+            self._budget.give_back(self._counted, self._owner)
+            self._counted = 0
 
 
 class BodyBudget:
@@ -49,14 +57,9 @@ class BodyBudget:
         """As of now, without what is free."""
         return self._held_bytes
 
-    @contextmanager
-    def held(self, owner: str = "") -> Generator[Held]:
+    def held(self, owner: str = "") -> Held:
         """For the time of one request. owner: empty for nobody known."""
-        held = Held(self, owner)
-        try:
-            yield held
-        finally:
-            held.release()
+        return Held(self, owner)
 
     def take(self, more: int, owner: str) -> None:
         """Raises TooBusy."""

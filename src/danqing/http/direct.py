@@ -9,12 +9,14 @@ that is refused, so that the words are the same, and the description of all of t
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from re import Pattern
 from typing import Any, cast, get_type_hints
 
 from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.models import Dependant
+from fastapi.params import Body
 from fastapi.routing import RouteContext, iter_route_contexts, serialize_response
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -25,49 +27,50 @@ from danqing.http.route_path import route_path
 _JSON = "application/json"
 
 
-class _NoShortWay(Exception):
-    """For this request, nothing of which is done yet. body: it has been read."""
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__()
-        self.body = body
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Way:
-    """To one route. request, body: the names of its parameters; None: it has no such. model: of the body. told: how an
-    answer that is no response is written.
+    """To one route. texts: the parameters that its path has. request: the name of the one that is the request; None:
+    there is none. body: the field of the one that is the body. writing: how an answer that is no response is written.
     """
 
     route: RouteContext
     endpoint: Callable[..., Awaitable[object]]
+    texts: Sequence[str]
     request: str | None
-    body: str | None
-    model: type[BaseModel]
-    told: Mapping[str, Any]  # Any: as FastAPI has them
+    body: Any  # FastAPI's ModelField, which it does not export; None: there is none
+    writing: Mapping[str, Any]  # of `serialize_response`
 
-    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises what the route raises; _NoShortWay."""
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """Answers, or returns the body of a request that is not to be answered here, with nothing done.
+
+        Raises what the route raises.
+        """
         request = Request(scope, receive, send)
-        values: dict[str, object] = dict(scope["path_params"])
+        values: dict[str, object] = {name: scope["path_params"][name] for name in self.texts}
         if self.body is not None:
-            values[self.body] = self._read(request, await request.body())
+            body = await request.body()
+            values[self.body.name] = wire = self._read(request, body)
+            if wire is None:
+                return body
         if self.request is not None:
             values[self.request] = request
         answer = await self.endpoint(**values)
-        response = answer if isinstance(answer, Response) else await self._told(answer)
+        response = answer if isinstance(answer, Response) else await self._written(answer)
         await response(scope, receive, send)
+        return None
 
-    def _read(self, request: Request, body: bytes) -> BaseModel:
-        if request.headers.get("content-type") != _JSON:  # it may say that in other words: FastAPI knows them
-            raise _NoShortWay(body)
+    def _read(self, request: Request, body: bytes) -> object | None:
+        """None for what FastAPI is to refuse, or to understand."""
+        if request.headers.get("content-type") != _JSON:  # it may say that in other words
+            return None
         try:
-            return self.model.model_validate(json.loads(body))
-        except (ValueError, RecursionError) as exc:
-            raise _NoShortWay(body) from exc
+            wire, errors = self.body.validate(json.loads(body), {}, loc=("body",))
+        except (ValueError, RecursionError):
+            return None
+        return None if errors else wire
 
-    async def _told(self, answer: object) -> Response:
-        return Response(await serialize_response(response_content=answer, **self.told), media_type=_JSON)
+    async def _written(self, answer: object) -> Response:
+        return Response(await serialize_response(response_content=answer, **self.writing), media_type=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """A route, in the order in which they are looked through. methods: None: all. way: None: there is no short one."""
+    """A route, in the order in which they are looked through. methods: none: all. way: None: there is no short one."""
 
     path: Pattern[str]
-    methods: frozenset[str] | None
+    methods: frozenset[str]
     covers: Callable[[str], bool]
     way: _Way | None
 
@@ -104,16 +107,15 @@ class DirectCalls:
         if way is None:
             await self._app(scope, receive, send)
             return
-        try:
-            await way.run(scope, receive, send)
-        except _NoShortWay as without:
-            await self._app(scope, _again(without.body, receive), send)
+        body = await way.run(scope, receive, send)
+        if body is not None:
+            await self._app(scope, _again(body, receive), send)
 
     def _find(self, scope: Scope) -> _Way | None:
-        """The way to the route of a request, which is noted as FastAPI does; None if there is no short one."""
+        """The way to the route of a request, which is noted in the scope; None if there is no short one."""
         path, method = route_path(scope), scope["method"]
         for entry in self._entries.get(_first_part(path), ()):
-            if entry.methods is not None and method not in entry.methods:
+            if entry.methods and method not in entry.methods:
                 continue
             match = entry.path.match(path)
             if match is None or not entry.covers(path):
@@ -145,33 +147,34 @@ def _entries_of(part: Part) -> Iterator[tuple[str, _Entry]]:
         first = _first_part(cast(str, route.path))
         if "{" in first:
             raise ValueError("The first part of a route's path must be a text.")
-        methods = None if route.methods is None else frozenset(route.methods)
+        methods = frozenset(route.methods or ())
         yield first, _Entry(path=route.path_regex, methods=methods, covers=part.covers, way=_way_to(route))
 
 
 def _way_to(route: RouteContext) -> _Way | None:
     """None if the route takes anything that is not known here, or says itself what becomes of its answer."""
-    if route.endpoint is None or not hasattr(route, "response_field") or route.dependencies or route.status_code:
+    needs: Dependant | None = getattr(route, "dependant", None)
+    if needs is None or not iscoroutinefunction(needs.call) or route.status_code or route.max_body_size is not None:
         return None
-    takes = get_type_hints(route.endpoint, include_extras=True)
-    gives = takes.pop("return", None)
+    others = (
+        *(needs.dependencies, needs.query_params, needs.header_params, needs.cookie_params),
+        *(needs.http_connection_param_name, needs.response_param_name, needs.websocket_param_name),
+        *(needs.background_tasks_param_name, needs.security_scopes_param_name),
+    )
+    texts, bodies = needs.path_params, needs.body_params
+    if any(others) or not all(map(_is_any_text, texts)) or len(bodies) > 1 or not all(map(_is_whole_json, bodies)):
+        return None
+    gives = get_type_hints(needs.call).get("return")
     is_response = isinstance(gives, type) and issubclass(gives, Response)
     if not is_response and (route.response_field is None or not isinstance(route.response_class, DefaultPlaceholder)):
         return None
-    texts = {name for name in route.path_regex.groupindex if takes.get(name) is str}
-    requests = [name for name, kind in takes.items() if kind is Request]
-    bodies = [name for name, kind in takes.items() if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    if len(texts) < len(route.path_regex.groupindex) or len(requests) > 1 or len(bodies) > 1:
-        return None
-    if len(texts) + len(requests) + len(bodies) < len(takes):
-        return None
     return _Way(
         route=route,
-        endpoint=cast("Callable[..., Awaitable[object]]", route.endpoint),
-        request=requests[0] if requests else None,
+        endpoint=needs.call,
+        texts=[field.name for field in texts],
+        request=needs.request_param_name,
         body=bodies[0] if bodies else None,
-        model=takes[bodies[0]] if bodies else BaseModel,
-        told={
+        writing={
             "field": route.response_field,
             "include": route.response_model_include,
             "exclude": route.response_model_exclude,
@@ -182,3 +185,12 @@ def _way_to(route: RouteContext) -> _Way | None:
             "dump_json": True,
         },
     )
+
+
+def _is_any_text(field: Any) -> bool:  # noqa: ANN401 - see `_Way.body`
+    info = field.field_info
+    return info.annotation is str and not info.metadata and field.alias == field.name
+
+
+def _is_whole_json(field: Any) -> bool:  # noqa: ANN401 - see `_Way.body`
+    return type(field.field_info) is Body and not field.field_info.embed

@@ -4,6 +4,8 @@ What is refused here has reached no app, so it is told in plain text, or not at 
 """
 
 import asyncio
+import weakref
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn._types import ASGI3Application
@@ -149,7 +151,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.scope["extensions"] = {WHOLE_BODY: lambda: not cycle.more_body}  # type: ignore[typeddict-item]
+        cycle.scope["extensions"] = {WHOLE_BODY: _whole_body_of(cycle)}  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -202,6 +204,12 @@ class GuardedHttp(HttpToolsProtocol):
         if self._unread_look is not None:
             self._unread_look.cancel()
             self._unread_look = None
+
+
+def _whole_body_of(cycle: RequestResponseCycle) -> Callable[[], bool]:
+    """Does not keep the cycle, which keeps this: each request would wait for a collection of garbage."""
+    kept = weakref.ref(cycle)
+    return lambda: (running := kept()) is not None and not running.more_body
 
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):

@@ -1,8 +1,6 @@
 """How long the database takes, counted."""
 
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -14,31 +12,35 @@ class StoreMetrics:
     """Callable from any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._seconds = Histogram(
+        seconds = Histogram(
             "danqing_store_seconds",
             "How long reads and writes of the database take, waiting for their turn and the commit included.",
             ("operation",),
             buckets=STORE_BUCKETS_S,
             registry=registry,
         )
-        self._failures = Counter(
+        failures = Counter(
             "danqing_store_failures_total",
             "Reads and writes that the database failed.",
             ("operation",),
             registry=registry,
         )
-        for operation in ("read", "write"):
-            self._seconds.labels(operation)
-            self._failures.labels(operation)
+        self._of = {each: (seconds.labels(each), failures.labels(each)) for each in ("read", "write")}
 
-    @contextmanager
-    def timed(self, operation: Literal["read", "write"]) -> Generator[None]:
+    def timed(self, operation: Literal["read", "write"]) -> "_Timed":
         """Around a call."""
-        began = time.perf_counter()
-        try:
-            yield
-        except Exception:
-            self._failures.labels(operation).inc()
-            raise
-        finally:
-            self._seconds.labels(operation).observe(time.perf_counter() - began)
+        return _Timed(*self._of[operation])
+
+
+class _Timed:
+    def __init__(self, seconds: Histogram, failures: Counter) -> None:
+        self._seconds = seconds
+        self._failures = failures
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._seconds.observe(time.perf_counter() - self._began)
+        if kind is not None and issubclass(kind, Exception):
+            self._failures.inc()

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter, Body, FastAPI, Query
+from fastapi import APIRouter, Body, FastAPI, Form, Query
+from fastapi import Path as PathParameter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -67,6 +68,22 @@ async def made_elsewhere() -> Told:
     return Told(words="made", side=1)
 
 
+async def plain(limit=5) -> Response:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    return PlainTextResponse(str(limit))
+
+
+def sync() -> Response:
+    return PlainTextResponse("sync")
+
+
+async def short(name: Annotated[str, PathParameter(max_length=3)]) -> Response:
+    return PlainTextResponse(name)
+
+
+async def form(words: Annotated[str, Form()]) -> Response:
+    return PlainTextResponse(words)
+
+
 async def broken() -> Response:
     raise ZeroDivisionError
 
@@ -87,6 +104,11 @@ def a_router() -> APIRouter:
     add("/a/asked", asked, methods=["GET"])
     add("/a/bare", bare, methods=["POST"])
     add("/a/new", made_elsewhere, methods=["POST"], status_code=201)
+    add("/a/plain", plain, methods=["GET"])
+    add("/a/sync", sync, methods=["GET"])
+    add("/a/short/{name}", short, methods=["GET"])
+    add("/a/form", form, methods=["POST"])
+    add("/a/sized", made, methods=["POST"], max_body_size=3)
     add("/a/broken", broken, methods=["GET"])
     add("/a/{rest:path}", deep, methods=["DELETE"])
     router.add_api_websocket_route("/a/ws", ws)
@@ -124,11 +146,17 @@ SHORT = [
     ("POST", "/a/made", GOOD, JSON),
     ("POST", "/a/told", GOOD, JSON),
     ("GET", "/a/things/one%20cat", b"", {}),
+    ("GET", "/a/things/7/all/of/it", b"", {}),
     ("GET", "/a/nothing", b"", {}),
     ("DELETE", "/a/nothing", b"", {}),
 ]
 LONG = [
-    ("GET", "/a/things/7/all/of/it", b"", {}),  # the route takes one of the two texts
+    ("GET", "/a/plain?limit=9", b"", {}),
+    ("GET", "/a/sync", b"", {}),
+    ("GET", "/a/short/catalogue", b"", {}),
+    ("GET", "/a/short/cat", b"", {}),
+    ("POST", "/a/form", b"words=a+cat", {"content-type": "application/x-www-form-urlencoded"}),
+    ("POST", "/a/sized", GOOD, JSON),
     ("POST", "/a/made", GOOD, {"content-type": "application/json; charset=utf-8"}),
     ("POST", "/a/made", GOOD, {"content-type": "application/vnd.cat+json"}),
     ("POST", "/a/made", GOOD, {"content-type": "text/plain"}),
@@ -178,6 +206,20 @@ async def test_a_route_is_noted_and_its_errors_are_left_to_others() -> None:
         await ask(outer, "GET", "/a/broken")
 
     assert (routes, noted.paths) == (["/a/things/{thing_id}", "/a/broken"], [])
+
+
+async def test_a_fault_on_the_long_way_is_told_as_it_is() -> None:
+    direct, noted = both(a_router())
+    noted.app = raising
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        await ask(direct, "POST", "/a/made", content=b"no json", headers=JSON)
+
+    assert raised.value.__context__ is None
+
+
+async def raising(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise ZeroDivisionError
 
 
 async def test_a_mounted_app_has_them_below_its_own_path() -> None:

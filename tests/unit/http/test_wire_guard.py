@@ -1,8 +1,10 @@
 """What a connection may not do, over real sockets: endless heads, silence, floods, answers that nobody reads."""
 
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,8 +12,9 @@ import pytest
 import websockets
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from danqing.http import server
 from danqing.http.body_limit import WHOLE_BODY
@@ -114,6 +117,29 @@ async def test_an_app_knows_whether_the_whole_body_is_there() -> None:
         stop.request()
     # Then it knew
     assert seen == [True, True, False, True]
+
+
+async def test_a_request_that_was_answered_is_kept_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server without a collector of garbage
+    begun: list[weakref.ref[RequestResponseCycle]] = []
+    begin = GuardedHttp._start_asgi_task
+
+    def noted(self: GuardedHttp, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        begun.append(weakref.ref(cycle))
+        begin(self, cycle, app)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GuardedHttp, "_start_asgi_task", noted)
+    gc.disable()
+    try:
+        async with connected() as (reader, writer):
+            # When a connection has its second request
+            for _ in range(2):
+                writer.write(HEAD + b"Content-Length: 4\r\n\r\nbody")
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n4"), DEADLINE_S)
+            # Then nothing is left of the first one
+            assert [cycle() is None for cycle in begun] == [True, False]
+    finally:
+        gc.enable()
 
 
 async def endless(start: bytes, piece: bytes) -> AsyncIterator[bytes]:
