@@ -274,9 +274,11 @@ class JobQueueContract:
         # And one that is done twice, or was never taken, counts for nothing
         for job_id in ("job-5", "job-2", "job-4", "nobody"):
             queue.done(job_id)
-        assert not (await waiting_take(queue)).done()
-        queue.done("job-3")
-        assert await asyncio.wait_for(last, SOON_S) == "job-4"
+        other = await waiting_take(queue)
+        assert not other.done()
+        queue.done("job-3")  # one of the two may just be looking what a message is about
+        got, _ = await asyncio.wait((last, other), timeout=SOON_S, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result() for task in got] == ["job-4"]
 
     async def test_a_job_that_comes_for_an_owner_who_has_enough_waits(self) -> None:
         # Given an owner who has all that he may have, and somebody who looks for work
