@@ -19,9 +19,10 @@ import requests
 from danqing.blobs.s3 import S3ArtifactStore
 from tests.chaos.records import PostgresRecords
 from tests.e2e.servers import DEADLINE_S, Server, until
+from tests.services.ports import free_ports
 from tests.services.postgres import PostgresServer, running_postgres
 from tests.services.redis import RedisServer
-from tests.services.s3 import S3Server, free_ports
+from tests.services.s3 import S3Server
 from tests.zoo.engines import Zoo
 
 LEASE_S = 2.0

@@ -21,7 +21,7 @@ from tests.dialects.zimage import seed_document as zimage
 from tests.e2e.cluster import InTurn, a_cluster
 from tests.e2e.documented_examples import NODE, run_curl, run_node, run_python
 from tests.e2e.servers import Server, a_server
-from tests.services.s3 import free_ports
+from tests.services.ports import free_ports
 
 SERVE = ("-m", "danqing", "serve", "--model", "sample", "--log-format", "json")
 WORK = ("-m", "danqing", "worker", "--model", "sample", "--log-format", "json")

@@ -17,8 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.cluster import Cluster, a_cluster, a_small_cluster, is_ready
 from tests.e2e.servers import DEADLINE_S, PNG, Server, until
+from tests.services.ports import free_ports
 from tests.services.redis import RedisServer
-from tests.services.s3 import free_ports
 
 JOB = "0d7a4e0e-3c3f-4f5e-9a6b-6d7f2b1c8e90"  # that nobody has
 PROMPT = {"prompt": "a tea pot", "width": 64, "height": 64}

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from PIL import Image
 
 from danqing.asgi import STARTUP_FAILURE
 from tests.e2e.servers import DEADLINE_S, clean_environment, until
+from tests.services.ports import free_port
 from tests.services.postgres import PostgresServer
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
 
@@ -170,8 +170,3 @@ def test_the_seeds_own_settings_on_a_bare_machine_say_what_is_missing(tmp_path: 
     told = next(line for line in log.read_text().splitlines() if "model_needs_attention" in line)
     for part in ("not downloaded", "no GPU", advice):
         assert part in told
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

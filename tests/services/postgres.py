@@ -14,7 +14,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import psutil
 import psycopg
 
 from danqing.store.postgres import PostgresStores
+from tests.services.ports import free_port
 
 USER = "danqing"
 TEMPLATE = "danqing_template"
@@ -53,7 +53,7 @@ class PostgresServer:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._has_template = False
-        self.port = _free_port()
+        self.port = free_port()
         if os.geteuid() == 0:
             os.chown(self._folder, NOBODY, NOBODY)
         self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", USER, "-D", self._data)
@@ -103,10 +103,12 @@ class PostgresServer:
         """SIGKILL to each of its processes at once; `start` may follow."""
         if self._process is not None and self._process.poll() is None:
             server = psutil.Process(self._process.pid)
-            for one in (server, *server.children(recursive=True)):
+            below = server.children(recursive=True)
+            for one in (server, *below):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             self._process.wait(START_S)
+            psutil.wait_procs(below, timeout=START_S)  # while one is left, no server can start in their place
 
     def freeze(self) -> None:
         """From now on nobody who connects is answered; those who are connected still are."""
@@ -202,9 +204,3 @@ def _die_with_parent() -> None:
     """The kernel asks PostgreSQL to end, with all its processes, when the thread that started it is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

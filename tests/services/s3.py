@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -21,6 +20,7 @@ import httpx2
 from danqing.blobs.s3 import S3ArtifactStore
 from danqing.blobs.s3_place import S3Patience, S3Place
 from danqing.core.errors import StorageFailure
+from tests.services.ports import free_ports
 
 BUCKET, REGION = "pictures", "us-east-1"
 KEY, SECRET = "danqing-test", "the secret of danqing-test"
@@ -186,18 +186,6 @@ def remove_what_the_dead_left() -> None:
         starter = folder.name.removeprefix(FOLDERS).partition("-")[0]
         if starter.isdecimal() and not Path("/proc", starter).exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_ports(count: int) -> Iterable[int]:
-    """So many ports of this machine that nobody has just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _die_with_us() -> None:

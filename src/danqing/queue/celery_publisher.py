@@ -57,7 +57,8 @@ class CeleryPublisher:
     @property
     def waiting(self) -> int:
         """Ids that are still to be sent."""
-        return len(self._waiting) + (self._sending is not None)
+        with self._changed:
+            return len(self._waiting) + (self._sending is not None)
 
     @property
     def waiting_s(self) -> float:

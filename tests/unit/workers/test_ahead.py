@@ -9,7 +9,7 @@ from pathlib import Path
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.workers.settlement import JobRules
-from tests.zoo.engines import STEPS
+from tests.zoo.engines import STEPS, Zoo
 from tests.zoo.house import FAST, JOB_RULES, House, a_house, until, until_progress
 
 LONG_AHEAD = replace(FAST, ahead_s=3600.0)  # as soon as anything can be told, which is after one job
@@ -176,7 +176,9 @@ async def test_a_stop_makes_the_next_job_too_if_there_is_time(tmp_path: Path) ->
 
 
 async def test_a_forecast_that_does_not_come_true_is_taken_back(tmp_path: Path) -> None:
-    async with a_house(tmp_path, worker_rules=replace(FAST, ahead_s=0.01)) as house:
+    # Steps that take a while, for from them it is foreseen how long the rest of a picture takes
+    zoo = Zoo(folder=tmp_path, step_s=0.02)
+    async with a_house(tmp_path, zoo=zoo, worker_rules=replace(FAST, ahead_s=0.01)) as house:
         await house.ended(await house.submit("a tea pot"))
         first = await house.submit("waits at the gate, later")
         await until_progress(house.studio, first.id, lambda made: made.step == STEPS - 1)

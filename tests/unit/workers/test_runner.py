@@ -297,7 +297,9 @@ async def test_what_was_stored_and_not_told_is_told_at_the_end(tmp_path: Path) -
 
 
 async def test_previews_are_sent_where_they_are_wanted(tmp_path: Path) -> None:
-    async with talk(a_spec(tmp_path, Zoo(folder=tmp_path))) as worker:
+    # Given a worker that waits for as long as it takes until the pipe has room for a preview
+    setup = SetupFactory(target="tests.zoo.setups:wait_for_room", argument=60.0)
+    async with talk(replace(a_spec(tmp_path, Zoo(folder=tmp_path)), setup=setup)) as worker:
         # When a job is run with previews that no pipe holds at once, one without, and one that gets a watcher later
         worker.process.send(run("a", "large previews", previews=True))
         worker.process.send(run("b"))

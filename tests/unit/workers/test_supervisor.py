@@ -300,5 +300,5 @@ def _alive(pid: int) -> bool:
     """False also for a process that has ended and was not waited for (nobody may do that for an orphan here)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

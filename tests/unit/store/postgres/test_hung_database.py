@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -82,7 +83,8 @@ async def test_who_gives_up_a_commit_is_told_of_the_doubt(
 ) -> None:
     # Given a server that stores a job, and whose answer does not come
     address = url.replace(f":{server.port}/", f":{proxy.port}/")
-    stores = await asyncio.to_thread(PostgresStores.open, address, patience=SHORT)
+    patience = replace(SHORT, call_s=15.0)  # by then the commit has begun, else there is no doubt
+    stores = await asyncio.to_thread(PostgresStores.open, address, patience=patience)
     answers = threading.Event()
 
     def hold() -> None:

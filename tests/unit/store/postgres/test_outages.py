@@ -238,16 +238,27 @@ async def test_a_deadlock_is_tried_again(stores: PostgresStores) -> None:
     engine, tries = stores.database.engine, 0
     with engine.connect() as stranger:
         transaction = stranger.begin()
+        stranger.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")  # so that it is ours that gives way
         stranger.exec_driver_sql("UPDATE jobs SET priority = 1 WHERE id = %s", (second.id,))
+        its_pid = stranger.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         met = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def waits(pid: int) -> bool:
+            with engine.connect() as looking:
+                its = looking.exec_driver_sql("SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted", (pid,))
+                return bool(its.all())
 
         def work(connection: Connection) -> int:
             nonlocal tries
             tries += 1
-            connection.exec_driver_sql("SET LOCAL deadlock_timeout = '10ms'")  # so that it is ours that gives way
+            connection.exec_driver_sql("SET LOCAL deadlock_timeout = '10ms'")
             connection.exec_driver_sql("UPDATE jobs SET priority = 2 WHERE id = %s", (first.id,))
             loop.call_soon_threadsafe(met.set)
+            deadline = time.monotonic() + SOON_S
+            while tries == 1 and not waits(its_pid):  # who waits last looks for a circle, and only once
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             connection.exec_driver_sql("UPDATE jobs SET priority = 2 WHERE id = %s", (second.id,))
             return tries
 
