@@ -37,8 +37,11 @@ class Note:
 
 def note(process: psutil.Process, jobs: int) -> Note:
     """As of now."""
+    open_before = -1
+    while (connections := len(process.net_connections("tcp"))) != open_before:  # else some went while they were counted
+        open_before, files = connections, process.num_fds() - connections
+        time.sleep(0.01)
     with process.oneshot():
-        files = process.num_fds() - len(process.net_connections("tcp"))
         return Note(jobs, process.memory_info().rss / 1e6, files, process.num_threads())
 
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.browser.studio import PATIENCE_MS, Studio
 from tests.e2e.servers import Server, a_server
+from tests.services.ports import free_port
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -67,9 +68,8 @@ def shared_server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def server(browser: Browser, tmp_path: Path) -> Iterator[Server]:
     """A zoo of the test's own, on a port that stays the same."""
-    with a_server(tmp_path) as server:
+    with a_server(tmp_path, DANQING_PORT=str(free_port()), DANQING_MAX_QUEUE_SIZE="200") as server:
         server.start_ready()
-        server.settings["DANQING_PORT"] = server.url.rpartition(":")[2]
         yield server
 
 
@@ -88,7 +88,12 @@ def own_studio(browser: Browser, server: Server) -> Iterator[Studio]:
 
 def opened(browser: Browser, url: str, *, expects_failures: bool = False, **options: object) -> Iterator[Studio]:
     """The page; afterwards it must not have complained, nor have asked another machine."""
-    wanted: dict[str, object] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
+    wanted: dict[str, object] = {
+        "viewport": {"width": 1280, "height": 800},
+        "locale": "en-GB",
+        "reduced_motion": "reduce",
+        **options,
+    }
     context = browser.new_context(**wanted)  # type: ignore[arg-type]
     studio = Studio(context.new_page(), url)
     studio.expects_failures = expects_failures

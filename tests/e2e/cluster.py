@@ -25,7 +25,7 @@ from tests.services.redis import RedisServer
 from tests.services.s3 import S3Server
 from tests.zoo.engines import Zoo
 
-LEASE_S = 2.0
+LEASE_S = 4.0  # a machine may stand still for a while without losing one
 PREFIX = "cluster"
 
 

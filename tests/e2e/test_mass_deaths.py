@@ -57,11 +57,13 @@ def test_two_hundred_nodes_die_at_once(tmp_path: Path) -> None:
         def completed() -> int:
             return len(ask(cluster, "SELECT FROM jobs WHERE state = 'completed'"))
 
-        # Then it makes every job, in one more attempt each
+        # Then it makes every job, in another attempt each
         while (before := completed()) < len(jobs):
             until(lambda before=before: completed() > before, "the next picture")
-        attempts = ask(cluster, "SELECT count(*), min(failure_code) FROM attempts GROUP BY job_id")
-        assert sorted(attempts) == [(2, "server_restarted")] * len(jobs)
+        attempts = ask(cluster, "SELECT count(*), min(failure_code), max(failure_code) FROM attempts GROUP BY job_id")
+        assert len(attempts) == len(jobs)
+        for count, *codes in attempts:  # one more where the other node stood still for longer than its lease
+            assert (count in (2, 3), codes) == (True, ["server_restarted"] * 2)
         # And nothing of the dead is left but what they were
         assert ask(cluster, "SELECT DISTINCT state FROM jobs") == [("completed",)]
         assert all(api.picture(job_id).startswith(PNG) for job_id in jobs[:: NODES // 10])

@@ -1,6 +1,7 @@
 """The real engine on a tiny random model, started every way that the documents name."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def test_a_picture_from_the_command_line_with_and_without_a_server(tmp_path: Pat
     assert server.returncode == 0
     # And it has ended without a complaint, from Python or from us
     assert "Warning" not in (tmp_path / "log").read_text()
-    assert '"level": "warning"' not in (tmp_path / "log").read_text()
+    warned = [line for line in (tmp_path / "log").read_text().splitlines() if '"level": "warning"' in line]
+    assert {json.loads(line)["event"] for line in warned} <= {"server_was_stalled"}  # by a machine that stood still
 
 
 UVICORN = ("uvicorn", "--factory", "danqing.asgi:turbo", "--port", "{port}")

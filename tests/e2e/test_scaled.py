@@ -1,12 +1,13 @@
 """API processes and nodes in real processes over real servers: what happens when parts of them are killed."""
 
 import asyncio
+import itertools
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from danqing.store.postgres import PostgresStores
 from tests.e2e.cluster import Cluster, a_small_cluster
 from tests.e2e.servers import DEADLINE_S, PNG, Server, clean_environment, until
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
+from tests.services.ports import free_port
 from tests.services.rabbitmq import empty_queues, rabbitmq_url
 
 CELERY = [sys.executable, "-m", "celery", "--app", "danqing.celery_app"]
@@ -34,10 +36,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def attempts_of(cluster: Cluster, job_id: str) -> list[tuple[str, str | None]]:
-    """By which node each attempt was, and with which code it failed."""
+    """By which node each attempt was, and with which code it failed. Of a node's attempts in a row the last one: a
+    machine that stands still for longer than a lease costs one more.
+    """
     sql = "SELECT worker, failure_code FROM attempts WHERE job_id = %s ORDER BY number"
     with psycopg.connect(cluster.database_url) as connection:
-        return [(worker.rpartition("/")[0], code) for worker, code in connection.execute(sql, [job_id])]
+        found = [(worker.rpartition("/")[0], code) for worker, code in connection.execute(sql, [job_id])]
+    return [list(of_node)[-1] for _, of_node in itertools.groupby(found, key=itemgetter(0))]
 
 
 def finished(api: Server, task_ids: list[str]) -> None:
@@ -330,10 +335,8 @@ class Flower:
     """Celery's page, started as an operator would."""
 
     def __init__(self, cluster: Cluster) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._url = f"http://127.0.0.1:{probe.getsockname()[1]}/api"
-        port = self._url.split(":")[2].split("/")[0]
+        port = free_port()
+        self._url = f"http://127.0.0.1:{port}/api"
         with (cluster.folder / "flower.log").open("w") as log:
             self._process = subprocess.Popen(
                 [*CELERY, "flower", "--address=127.0.0.1", f"--port={port}"],
