@@ -12,7 +12,7 @@ from danqing.core.errors import DanqingError
 from danqing.http.body_limit import BodyLimit
 from danqing.http.branch import Branch
 from danqing.http.dialect import Dialect, Services
-from danqing.http.direct import DirectCalls, Part
+from danqing.http.direct import DirectCalls
 from danqing.http.docs_page import DocsPage
 from danqing.http.errors import ErrorDesk
 from danqing.http.exchange import Exchange, ExchangeWitness
@@ -79,10 +79,9 @@ def _build(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # else each request looks for who might listen
         form_limits=FORM_LIMITS,
     )
-    parts = list[Part]()
-    for dialect in dialects:
-        app.include_router(Branch(dialect.build_router(services), covers=dialect.covers))
-        parts.append(Part(routes=app.routes[-1:], covers=dialect.covers))
+    parts = [Branch(dialect.build_router(services), covers=dialect.covers) for dialect in dialects]
+    for part in parts:
+        app.include_router(part)
     if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
         app.include_router(
             HealthRoutes(pool=services.studio.pool_status, options=services.options, parts=health).router()

@@ -19,8 +19,8 @@ class Branch(APIRouter):
     def __init__(self, router: APIRouter, *, covers: Callable[[str], bool]) -> None:
         super().__init__()
         self.routes.extend(router.routes)
-        self._covers = covers
+        self.covers = covers
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """See `APIRouter`."""
-        return super().matches(scope) if self._covers(route_path(scope)) else (Match.NONE, {})
+        return super().matches(scope) if self.covers(route_path(scope)) else (Match.NONE, {})

@@ -19,9 +19,10 @@ from fastapi.params import Body
 from fastapi.routing import RouteContext, iter_route_contexts, serialize_response
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from danqing.http.branch import Branch
 from danqing.http.route_path import route_path
 
 _JSON = "application/json"
@@ -74,14 +75,6 @@ class _Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Of an app's routes. covers: whether they are looked through for a path."""
-
-    routes: Sequence[BaseRoute]
-    covers: Callable[[str], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Entry:
     """A route, in the order in which they are looked through. methods: none: all. way: None: there is no short one."""
 
@@ -92,9 +85,9 @@ class _Entry:
 
 
 class DirectCalls:
-    """ASGI middleware, the innermost one. parts: the first of the app's routes, in their order."""
+    """ASGI middleware, the innermost one. parts: the first that the app includes, as they are and in their order."""
 
-    def __init__(self, app: ASGIApp, *, parts: Sequence[Part]) -> None:
+    def __init__(self, app: ASGIApp, *, parts: Sequence[Branch]) -> None:
         self._app = app
         self._entries: dict[str, list[_Entry]] = {}  # by the first part of the path
         for part in parts:
@@ -140,7 +133,7 @@ def _first_part(path: str) -> str:
     return path[1:].partition("/")[0]
 
 
-def _entries_of(part: Part) -> Iterator[tuple[str, _Entry]]:
+def _entries_of(part: Branch) -> Iterator[tuple[str, _Entry]]:
     for route in iter_route_contexts(part.routes):
         if isinstance(route.original_route, WebSocketRoute):
             continue

@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from danqing.http.direct import DirectCalls, Part
+from danqing.http.branch import Branch
+from danqing.http.direct import DirectCalls
 from danqing.wiring.apps import DIALECTS
 from tests.dialects.house import House
 
@@ -129,10 +130,11 @@ class Noted:
 
 def both(router: APIRouter) -> tuple[ASGIApp, Noted]:
     """The short way, and the app behind it."""
+    part = Branch(router, covers=lambda path: path.startswith("/a"))
     app = FastAPI()
-    app.include_router(router)
+    app.include_router(part)
     noted = Noted(app)
-    return DirectCalls(noted, parts=[Part(routes=app.routes[-1:], covers=lambda path: path.startswith("/a"))]), noted
+    return DirectCalls(noted, parts=[part]), noted
 
 
 async def ask(app: ASGIApp, method: str, path: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2's
@@ -231,10 +233,8 @@ async def test_a_mounted_app_has_them_below_its_own_path() -> None:
 
 
 async def test_a_path_that_is_not_covered_is_fastapis_to_answer() -> None:
-    app = FastAPI()
-    app.include_router(a_router())
-    noted = Noted(app)
-    direct = DirectCalls(noted, parts=[Part(routes=app.routes[-1:], covers=lambda path: False)])
+    noted = Noted(FastAPI())
+    direct = DirectCalls(noted, parts=[Branch(a_router(), covers=lambda path: False)])
 
     await ask(direct, "GET", "/a/nothing")
 
@@ -261,9 +261,7 @@ async def test_what_comes_after_a_body_that_was_read_is_heard() -> None:
         raise AssertionError
 
     # When a body comes that it does not take
-    described = FastAPI()
-    described.include_router(a_router())
-    direct = DirectCalls(app, parts=[Part(routes=described.routes[-1:], covers=lambda path: True)])
+    direct = DirectCalls(app, parts=[Branch(a_router(), covers=lambda path: True)])
     headers = [(b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/a/made", "headers": headers, "query_string": b""}
     await direct(scope, receive, send)
@@ -273,11 +271,11 @@ async def test_what_comes_after_a_body_that_was_read_is_heard() -> None:
 
 
 def test_the_first_part_of_a_path_is_known() -> None:
-    app = FastAPI()
-    app.add_api_route("/{anything}", nothing)
+    router = APIRouter()
+    router.add_api_route("/{anything}", nothing)
 
     with pytest.raises(ValueError, match="first part"):
-        DirectCalls(app, parts=[Part(routes=app.routes[-1:], covers=lambda path: True)])
+        DirectCalls(FastAPI(), parts=[Branch(router, covers=lambda path: True)])
 
 
 async def test_clients_that_poll_go_the_short_way(tmp_path: Path) -> None:
