@@ -10,7 +10,6 @@ from danqing.core.types import GenerationRequest
 
 # What may differ between pictures that are made together; of their input images only the contents may.
 OF_EACH_ALONE = frozenset({"prompt", "negative_prompt", "seed", "further", "input_images", "mask", "control_image"})
-
 _of_all = attrgetter(*sorted({field.name for field in dataclasses.fields(GenerationRequest)} - OF_EACH_ALONE))
 
 

@@ -8,7 +8,6 @@ import json
 from danqing.core.types import GenerationRequest
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(GenerationRequest)}
-
 _CANONICAL = json.JSONEncoder(default=vars, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

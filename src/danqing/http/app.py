@@ -76,7 +76,6 @@ def _build(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # else each request looks for who might listen
         form_limits=FORM_LIMITS,
     )
     parts = [Branch(dialect.build_router(services), covers=dialect.covers) for dialect in dialects]

@@ -15,8 +15,8 @@ from danqing.http.errors import BodyTooLarge
 from danqing.http.route_path import route_path
 
 GRACE_S = 30.0  # that any body may take, and that one may stay silent, or be behind
-WHOLE_BODY = "danqing.whole_body"  # an ASGI extension: whether all of the body is here, to be received at once
 MIN_BYTES_PER_S = 8 * 1024  # of what takes longer
+WHOLE_BODY = "danqing.whole_body"  # an ASGI extension: whether all of the body is here, to be received at once
 
 
 class BodyLimit:
@@ -51,7 +51,6 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge(limit)
         total, is_whole, refused, left_s = 0, False, list[Exception](), self._grace_s
-
         is_here = scope.get("extensions", {}).get(WHOLE_BODY, _never)
 
         async def receive_counted() -> Message:
