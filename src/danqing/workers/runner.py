@@ -101,7 +101,7 @@ class _JobObserver:
 
     def step_done(self, step: int, total_steps: int) -> None:
         job = self._job
-        self._outbox.send(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
+        self._outbox.send_soon(StepDone(job_id=job.job_id, attempt=job.attempt, step=step, total_steps=total_steps))
 
     def stopped(self) -> bool:
         """The server hears at once that the job is dropped, though others of its batch may go on."""
@@ -172,7 +172,7 @@ class _Runner:
                     poisoned = poisons_process(outcome) or poisoned
                 continue
             if isinstance(outcome, Denoised):
-                self._outbox.send(DeviceFree(job_id=job.job_id, attempt=job.attempt))
+                self._outbox.send_soon(DeviceFree(job_id=job.job_id, attempt=job.attempt))
                 self._finisher.add(self._making(job, denoise_s=denoise_s), outcome)
             else:
                 self._inbox.ended(job.job_id)
