@@ -39,7 +39,9 @@ class Outbox:
             self._write(self._waiting() + framed(message))
 
     def send_soon(self, message: StepDone | DeviceFree) -> None:
-        """Does not wait for it. It goes before what is sent after it; more of its job must be sent."""
+        """Does not wait for it. It goes before what is sent after it; a process that ends with nothing sent after it may
+        take it along.
+        """
         self._soon.append(message)
         self._wakes.put(None)
 
