@@ -39,7 +39,7 @@ class Outbox:
             self._write(self._waiting() + framed(message))
 
     def send_soon(self, message: StepDone | DeviceFree) -> None:
-        """Does not wait for it. It goes before what is sent after it; if nothing was, a process that ends may lose it."""
+        """Does not wait. It goes before what is sent after it; if nothing was, a process that ends may lose it."""
         self._soon.append(message)
         self._wakes.put(None)
 
