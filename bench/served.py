@@ -16,6 +16,7 @@ import psutil
 
 READY_DEADLINE_S = 180.0
 START_DEADLINE_S = 120.0
+CHILD_DEADLINE_S = 20.0
 END_S = 4.0  # for a server to end by itself: nothing that it does then counts
 
 
@@ -26,13 +27,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def child(of: psutil.Process, word: str) -> psutil.Process:
-    """The process that it started with this word in its command; those that have ended have none any more."""
-    for one in of.children():
-        with suppress(psutil.NoSuchProcess):
-            if word in " ".join(one.cmdline()):
-                return one
-    raise RuntimeError(f"nothing with {word} runs below process {of.pid}")
+def child(of: psutil.Process, word: str, *, within_s: float = CHILD_DEADLINE_S) -> psutil.Process:
+    """The process that it started with this word in its command.
+
+    Those that have ended have none any more, and one that starts just now has none yet: it is looked for until then.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        for one in of.children():
+            with suppress(psutil.NoSuchProcess):
+                if word in " ".join(one.cmdline()):
+                    return one
+        if time.monotonic() >= deadline:
+            raise RuntimeError(f"nothing with {word} runs below process {of.pid}")
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -165,7 +165,7 @@ def test_a_process_is_found_beside_those_that_have_ended(bench: None, tmp_path: 
 
         # And what does not run is not
         with pytest.raises(RuntimeError, match="nothing with this one runs"):
-            served.child(psutil.Process(), "this one")
+            served.child(psutil.Process(), "this one", within_s=0.05)
 
 
 def test_the_peer_that_keeps_its_jobs_has_them_after_it_was_killed(tmp_path: Path) -> None:
