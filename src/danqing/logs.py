@@ -61,12 +61,11 @@ def configure_logging(style: LogStyle) -> None:
     logging.getLogger("danqing").setLevel(style.level.upper())
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(style.level),
         cache_logger_on_first_use=True,
     )
 

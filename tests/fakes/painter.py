@@ -96,6 +96,10 @@ class Painter:
         )
         return PoolStatus(workers=(worker,))
 
+    def takes_jobs(self, *, when_loaded: bool) -> bool:
+        status = self.status()
+        return status.accepts_jobs or (when_loaded and status.is_coming_up)
+
     async def _paint(self, job_id: str) -> None:
         await self.begin.wait()
         while self.is_patient and job_id not in self.previews_wanted:  # noqa: ASYNC110 - it is not told

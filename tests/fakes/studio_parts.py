@@ -47,6 +47,10 @@ class StillPool:
         worker = WorkerStatus(id="w1", state=self.state, pid=1, restarts=0, models=("tiny",))
         return PoolStatus(workers=(worker,))
 
+    def takes_jobs(self, *, when_loaded: bool) -> bool:
+        status = self.status()
+        return status.accepts_jobs or (when_loaded and status.is_coming_up)
+
     async def stop_job(self, job_id: str) -> None:
         self.stopped.append(job_id)
 

@@ -1,7 +1,7 @@
 """Whether an owner may have more made just now: the one place in front of the store that asks rates and quotas."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import structlog
 
@@ -40,12 +40,12 @@ class Admission:
         """Whether anything is asked for a new job."""
         return self._rates is not None or self._quotas is not None
 
-    @asynccontextmanager
-    async def of(self, jobs: Sequence[Job]) -> AsyncGenerator[Admitted]:
+    def of(self, jobs: Sequence[Job]) -> AbstractAsyncContextManager[Admitted]:
         """For new jobs of one owner, at least one. Raises RateLimited, QuotaExceeded or StorageFailure."""
-        if not self.has_limits:
-            yield Admitted()
-            return
+        return self._of(jobs) if self.has_limits else nullcontext(Admitted())
+
+    @asynccontextmanager
+    async def _of(self, jobs: Sequence[Job]) -> AsyncGenerator[Admitted]:
         owner = jobs[0].owner if self._per_owner else None
         costs = {job.id: cost_of(job.request) for job in jobs}
         try:

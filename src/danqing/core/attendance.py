@@ -1,7 +1,7 @@
 """Who waits for the jobs of which nobody is told before they have ended: once all have left, nobody wants them."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 _REMEMBERED = 1000  # abandoned jobs; one is of interest for the moment that its cancel takes
@@ -59,8 +59,11 @@ class LocalAttendance:
         """See the Protocol; so for all below."""
         return self._waiting.get(job_id, 0)
 
+    def of_new(self, job_ids: Sequence[str]) -> AbstractAsyncContextManager[None]:
+        return self._of_new(job_ids) if job_ids else nullcontext()
+
     @asynccontextmanager
-    async def of_new(self, job_ids: Sequence[str]) -> AsyncGenerator[None]:
+    async def _of_new(self, job_ids: Sequence[str]) -> AsyncGenerator[None]:
         for job_id in job_ids:
             self._waiting[job_id] = 1
         try:

@@ -231,6 +231,13 @@ class WorkerPool(Protocol):
         """As of now; does not wait."""
         ...
 
+    def takes_jobs(self, *, when_loaded: bool) -> bool:
+        """Whether what is accepted now will be made: `PoolStatus.accepts_jobs`; with when_loaded `is_coming_up` does.
+
+        For each submit, which needs to know no more.
+        """
+        ...
+
     async def stop_job(self, job_id: str) -> None:
         """Makes the worker that runs this job drop it before its next step; unknown ids are fine."""
         ...

@@ -187,8 +187,7 @@ class Reception:
         )
 
     def _check_ready(self, *, waits: bool) -> None:
-        pool = self._pool.status()
-        if not (pool.accepts_jobs or (waits and pool.is_coming_up)):
+        if not self._pool.takes_jobs(when_loaded=waits):
             raise ModelNotReady
 
     async def _accept(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -56,18 +56,18 @@ class InputImages:
         self._names: dict[str, _Name] = {}
         self._removing: dict[str, asyncio.Event] = {}  # set when it is known whether the picture is still there
 
-    @asynccontextmanager
-    async def taken_over(self, images: Sequence[StagedImage]) -> AsyncGenerator[TakenOver]:
+    def taken_over(self, images: Sequence[StagedImage]) -> AbstractAsyncContextManager[TakenOver]:
         """Inside, the pictures are stored. Afterwards those are removed again that came with it and nobody kept; with
         kept_s, `reconcile` does that later.
 
         Raises StorageFailure, Unavailable where the place does not answer, or ArtifactNotFound for a staged file that
         is gone.
         """
+        return self._taken_over(images) if images else nullcontext(TakenOver())
+
+    @asynccontextmanager
+    async def _taken_over(self, images: Sequence[StagedImage]) -> AsyncGenerator[TakenOver]:
         result = TakenOver()
-        if not images:
-            yield result
-            return
         names = list(dict.fromkeys(ref_of(image).name for image in images))
         while removing := next((self._removing[name] for name in names if name in self._removing), None):
             await removing.wait()

@@ -323,6 +323,10 @@ class WorkerState(StrEnum):
     BROKEN = "broken"  # its models could not be loaded several times in a row; it is tried again now and then
 
 
+# Loaded, or only away for a restart: what is accepted now will be made.
+ACCEPTING = (WorkerState.READY, WorkerState.BUSY, WorkerState.RESTARTING)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
     """One worker as the supervisor sees it. restarts counts processes after the first.
@@ -360,8 +364,8 @@ class PoolStatus:
 
     @property
     def accepts_jobs(self) -> bool:
-        """Loaded, or only away for a restart: what is accepted now will be made."""
-        return self.elsewhere or self.model_loaded or any(w.state is WorkerState.RESTARTING for w in self.workers)
+        """Whether what is accepted now will be made."""
+        return self.elsewhere or any(w.state in ACCEPTING for w in self.workers)
 
     @property
     def is_ready(self) -> bool:

@@ -18,6 +18,7 @@ from websockets.protocol import State
 
 from danqing.http.body_limit import WHOLE_BODY
 from danqing.http.frames import EXTENSION
+from danqing.http.one_piece import OnePiece
 
 MAX_HEAD_BYTES = 64 * 1024  # of a request's line, headers and trailers
 MAX_HEADERS = 128
@@ -66,6 +67,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._too_many = False
         self._head_due: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None  # `cycle` is the latest, which may wait for this one
+        self._answer: OnePiece | None = None  # its
         self._unread_look: asyncio.TimerHandle | None = None
         self._unread_bytes = 0  # when it last went down
         self._looks_in_vain = 0
@@ -131,6 +133,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self._answer is not None:
+            self._answer.flush()
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
             self.flow.pause_reading()
@@ -151,6 +155,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._answer = OnePiece(self.transport, self.loop)
+        cycle.transport = self._answer
         cycle.scope["extensions"] = {WHOLE_BODY: _whole_body_of(cycle)}  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
 

@@ -35,6 +35,10 @@ class RemotePool:
         """As of a moment ago. Workers are called "node/worker", for each machine has its own w1, and its own cuda:0."""
         return self._status
 
+    def takes_jobs(self, *, when_loaded: bool) -> bool:
+        """See the port."""
+        return self._status.accepts_jobs or (when_loaded and self._status.is_coming_up)
+
     async def stop_job(self, job_id: str) -> None:
         """Soon, where a node hears of it; at its next beat, where it does not."""
         await self._stop_job(job_id)

@@ -7,6 +7,11 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 BUSY_TIMEOUT_MS = 5_000  # for locks of other programs (a backup, say); the server itself never competes for one
 
+# Jobs have random ids, so each writes to other pages of the indexes. With SQLite's own 2 MB and 1,000 pages those are
+# read and written again and again.
+CACHE_KIB = 32 * 1024  # at most; of the connection that writes
+CHECKPOINT_PAGES = 4_000  # of 4 KiB, in the log before they are copied into the file
+
 
 def open_writing(path: Path) -> Connection:
     """The one connection of the one process that may write or checkpoint; creates the file where there is none.
@@ -35,6 +40,8 @@ def _engine(path: Path, *, mode: str, begin: str) -> Engine:
             driver.execute("PRAGMA journal_mode = WAL")
             driver.execute("PRAGMA synchronous = FULL")
             driver.execute("PRAGMA foreign_keys = ON")
+            driver.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
+            driver.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         return driver
 
     # hide_parameters: error texts are logged, and prompts are among the parameters.

@@ -4,17 +4,17 @@ On SQLite, where a statement takes microseconds, they go to the driver as SQLAlc
 so one costs a fifth. Elsewhere, where it goes over a network, they are executed as all others are.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Delete, Dialect, Executable, SelectBase, UpdateBase
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from danqing.store.rows import Row
 
+T = TypeVar("T")
 Given = Mapping[str, object]
 _Processor = Callable[[Any], object]  # Any: a value of one type, or what the driver has for it
 _Values = tuple[object, ...]
@@ -43,8 +43,7 @@ class Prepared:
             row = connection.execute(self.statement, dict(values)).first()
             return None if row is None else tuple(row)
         found = self._for(connection, values)
-        with found.executed(driver, values) as cursor:
-            row = cursor.fetchone()
+        row = found.executed(driver, values, sqlite3.Cursor.fetchone)
         return None if row is None else found.read(row)
 
     def scalar(self, connection: Connection, values: Given) -> Any:  # noqa: ANN401 - as SQLAlchemy's
@@ -57,16 +56,14 @@ class Prepared:
         if (driver := _driver_of(connection)) is None:
             return connection.execute(self.statement, dict(values)).mappings().all()
         found = self._for(connection, values)
-        with found.executed(driver, values) as cursor:
-            read = cursor.fetchall()
+        read = found.executed(driver, values, sqlite3.Cursor.fetchall)
         return [dict(zip(found.names, found.read(row), strict=True)) for row in read]
 
     def changed(self, connection: Connection, values: Given) -> int:
         """How many rows it has added, changed or removed."""
         if (driver := _driver_of(connection)) is None:
             return connection.execute(self.statement, dict(values)).rowcount
-        with self._for(connection, values).executed(driver, values) as cursor:
-            return cursor.rowcount
+        return self._for(connection, values).executed(driver, values, _rowcount)
 
     def _for(self, connection: Connection, values: Given) -> "_Compiled":
         given = frozenset(values)
@@ -111,16 +108,18 @@ class _Compiled:
             processors=[(at, reader) for at, reader in enumerate(readers) if reader is not None],
         )
 
-    @contextlib.contextmanager
-    def executed(self, driver: sqlite3.Connection, values: Given) -> Generator[sqlite3.Cursor]:
-        """Closed on leaving: what it holds of the database may be more than was fetched."""
+    def executed(self, driver: sqlite3.Connection, values: Given, fetched: Callable[[sqlite3.Cursor], T]) -> T:
+        """What is fetched. The cursor is closed then: what it holds of the database may be more."""
         parameters = [
             fixed if name is None else values[name] if processor is None else processor(values[name])
             for name, fixed, processor in self.given
         ]
         try:
-            with contextlib.closing(driver.execute(self.text, parameters)) as cursor:
-                yield cursor
+            cursor = driver.execute(self.text, parameters)
+            try:
+                return fetched(cursor)
+            finally:
+                cursor.close()
         except sqlite3.Error as exc:
             kind = next(theirs for ours, theirs in _KINDS if isinstance(exc, ours))
             raise kind(self.text, None, exc, hide_parameters=True) from exc
@@ -132,6 +131,10 @@ class _Compiled:
         for at, processor in self.processors:
             values[at] = processor(values[at])
         return tuple(values)
+
+
+def _rowcount(cursor: sqlite3.Cursor) -> int:
+    return cursor.rowcount
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from danqing.core.errors import StorageFailure
+from danqing.store.answers import LoopAnswer, LoopAnswers
 from danqing.store.connections import open_reading, open_writing
 from danqing.store.durable import sync_directory
 from danqing.store.migration import migrate
@@ -28,6 +29,7 @@ class SqliteDatabase:
 
     def __init__(self, *, writing: Connection, reading: Connection) -> None:
         self._writer = GroupCommitWriter(writing)
+        self._answers: LoopAnswers | None = None  # of the event loop that asks
         self._reading = reading
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
 
@@ -83,7 +85,12 @@ class SqliteDatabase:
         proof: Callable[[Connection], T | None] | None = None,
     ) -> T:
         """As `submit`, and waits for the commit."""
-        return await asyncio.wrap_future(self.submit(work, durable=durable, on_commit=on_commit))
+        loop = asyncio.get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = LoopAnswers(loop)
+        answer = LoopAnswer[T](self._answers)
+        self._writer.queue(work, answer, durable=durable, on_commit=on_commit)
+        return await answer.future
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What a function reads, all of it from one state of the database, the newest. Raises StorageFailure."""

@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection
 
 from danqing.core.errors import StorageFailure
+from danqing.store.answers import Answer
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ class _Call(Generic[T]):
     work: Callable[[Connection], T]
     durable: bool
     on_commit: Callable[[T], None] | None
-    answer: Future[T] = field(default_factory=Future[T])
+    answer: Answer[T]
 
 
 class _OneFailed(Exception):
@@ -59,17 +60,29 @@ class GroupCommitWriter:
     def submit(
         self, work: Callable[[Connection], T], *, durable: bool, on_commit: Callable[[T], None] | None = None
     ) -> Future[T]:
-        """Queues a call. The future gives its result after the commit, or StorageFailure; cancelled in time, it is
+        """As `queue`; returns what is answered."""
+        answer = Future[T]()
+        self.queue(work, answer, durable=durable, on_commit=on_commit)
+        return answer
+
+    def queue(
+        self,
+        work: Callable[[Connection], T],
+        answer: Answer[T],
+        *,
+        durable: bool,
+        on_commit: Callable[[T], None] | None = None,
+    ) -> None:
+        """Queues a call. The answer is its result after the commit, or StorageFailure; cancelled in time, it is
         not run. work: may be run twice, with all that the first run wrote rolled back. durable: the commit has reached
         the medium before the result is given. on_commit: told the result after the commit and before any caller of that
         transaction is answered, in the writer's thread. Callable from any thread.
         """
-        call = _Call(work=work, durable=durable, on_commit=on_commit)
+        call = _Call(work=work, durable=durable, on_commit=on_commit, answer=answer)
         with self._gate:
             if self._closed:
                 raise StorageFailure("The store is closed.")
             self._calls.put(call)
-        return call.answer
 
     def close(self) -> None:
         """Runs what is queued, then closes the connection. Blocking; a second time it does nothing."""

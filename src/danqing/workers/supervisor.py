@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from danqing.core.types import PoolStatus
+from danqing.core.types import ACCEPTING, PoolStatus
 from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import SendPreviews
 from danqing.workers.prepared import PreparedProcess
@@ -56,6 +56,10 @@ class Supervisor:
     def status(self) -> PoolStatus:
         """As of now; does not wait."""
         return PoolStatus(workers=tuple(worker.status() for worker in self._workers))
+
+    def takes_jobs(self, *, when_loaded: bool) -> bool:
+        """See the port."""
+        return any(each.state in ACCEPTING or (when_loaded and each.is_coming_up) for each in self._workers)
 
     async def stop_job(self, job_id: str) -> None:
         """Makes the worker that runs this job drop it before its next step; unknown ids are fine."""

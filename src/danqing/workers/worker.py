@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import structlog
 
 from danqing.core.errors import ModelLoadFailure, ServerRestarted, WorkerLost, WorkerReplaced
-from danqing.core.types import DeviceStatus, JobFailure, WorkerStatus
+from danqing.core.types import DeviceStatus, JobFailure, WorkerState, WorkerStatus
 from danqing.core.upscaling import UPSCALER
 from danqing.workers.ahead import Ahead
 from danqing.workers.backoff import Backoff
@@ -81,11 +81,21 @@ class Worker:
         self._life = asyncio.create_task(self._live(), name=f"worker-{self.id}")
         self._life.add_done_callback(self._life_ended)
 
+    @property
+    def state(self) -> WorkerState:
+        """Its part of `status`."""
+        return self._health.state(busy=not self._hands.are_empty)
+
+    @property
+    def is_coming_up(self) -> bool:
+        """True while it loads its models for the first time, and has not failed to yet."""
+        return self.state is WorkerState.STARTING and self._health.failure is None
+
     def status(self) -> WorkerStatus:
         """As of now."""
         return WorkerStatus(
             id=self.id,
-            state=self._health.state(busy=not self._hands.are_empty),
+            state=self.state,
             pid=self._process.pid if self._process else None,
             restarts=max(0, self._starts - 1),
             models=self.spec.models,

@@ -65,11 +65,19 @@ def state(supervisor: Supervisor) -> WorkerState:
     return supervisor.status().workers[0].state
 
 
+def accepts(supervisor: Supervisor) -> bool:
+    """What it says for each submit is what its status says."""
+    status = supervisor.status()
+    assert supervisor.takes_jobs(when_loaded=False) is status.accepts_jobs
+    assert supervisor.takes_jobs(when_loaded=True) is (status.accepts_jobs or status.is_coming_up)
+    return status.accepts_jobs
+
+
 async def test_workers_come_up_in_the_background(tmp_path: Path) -> None:
     # When a supervisor is started, it answers before the worker is there
     async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path))) as supervisor:
         assert state(supervisor) is WorkerState.STARTING
-        assert not supervisor.status().accepts_jobs
+        assert not accepts(supervisor)
         # Then the worker becomes ready
         await until(lambda: state(supervisor) is WorkerState.READY, "ready")
         status = supervisor.status().workers[0]
@@ -118,7 +126,7 @@ async def test_a_model_that_cannot_be_loaded_breaks_the_worker(tmp_path: Path, l
         assert status.restarts == 2
         assert status.failure is not None
         assert (status.failure.code, status.failure.message) == ("model_load_failure", message)
-        assert not supervisor.status().accepts_jobs
+        assert not accepts(supervisor)
 
 
 async def test_a_broken_worker_is_tried_until_its_model_loads(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ async def test_a_broken_worker_is_tried_until_its_model_loads(tmp_path: Path) ->
         # Then it took a fifth process, and the failure is forgotten
         status = supervisor.status().workers[0]
         assert (status.restarts, status.failure) == (4, None)
-        assert supervisor.status().accepts_jobs
+        assert accepts(supervisor)
 
 
 @pytest.mark.parametrize("how", ["exits on import", "dies"])
@@ -146,6 +154,7 @@ async def test_processes_that_die_while_loading_break_the_worker(tmp_path: Path,
         # Then the pool says why, and takes no jobs
         status = supervisor.status()
         assert not status.accepts_jobs
+        assert not accepts(supervisor)
         assert status.workers[0].restarts == 2
         assert status.workers[0].failure is not None
         assert status.workers[0].failure.code == "model_load_failure"
@@ -162,7 +171,7 @@ async def test_a_worker_that_was_ready_can_break_too(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         # Then jobs are refused after three more
         await until(lambda: state(supervisor) is WorkerState.BROKEN, "broken")
-        assert not supervisor.status().accepts_jobs
+        assert not accepts(supervisor)
         assert supervisor.status().workers[0].restarts == 3
 
 
