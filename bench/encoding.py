@@ -1,11 +1,11 @@
-"""PNG encoding: Danqing's encoder beside Pillow's default, on the same pixels in the same run."""
+"""PNG and WebP: Danqing's encoders beside Pillow's default and its quickest PNG, on the same pixels in the same run."""
 
 import io
 import time
 from collections.abc import Callable
 
 import numpy as np
-from comparison import Findings, Goal, over_rounds
+from comparison import AHEAD, Findings, Goal, over_rounds
 from PIL import Image, ImageFilter
 
 from danqing.engine.codecs.png import encode_png
@@ -38,6 +38,13 @@ def pillow_default(rgb: np.ndarray) -> bytes:
     """What most servers do."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pillow_quickest(rgb: np.ndarray) -> bytes:
+    """What a careful server does; level 0 would be the pixels as they are."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -86,6 +93,14 @@ def beside(
     return pillows.value
 
 
+def beside_quickest(found: Findings, what: str, rgb: np.ndarray, *, rounds: int) -> None:
+    """PNG only: both ways in turn."""
+    own, other = zip(*[(timed(danqing_png, rgb), timed(pillow_quickest, rgb)) for _ in range(rounds)], strict=True)
+    mine, quickest = (over_rounds([each[0] for each in some]) for some in (own, other))
+    found.compare(what, mine, "Pillow, compress_level=1", quickest, "ms", better="less", goal=AHEAD)
+    found.figure(f"{what}: bytes, of Pillow's with compress_level=1", own[0][1] / other[0][1], "")
+
+
 def measure(quick: bool) -> dict[str, object]:
     """Each kind of content in each size."""
     found = Findings()
@@ -94,6 +109,7 @@ def measure(quick: bool) -> dict[str, object]:
         for name, rgb in scenes(side).items():
             what = f"PNG of {name}, {side}x{side}"
             beside(found, what, rgb, danqing_png, pillow_default, rounds=number, goal=bound)
+            beside_quickest(found, what, rgb, rounds=number)
     for side, goal, rounds in ((1024, 10.0, 5), (4096, 20.0, 2)):
         number, bound = 1 if quick else rounds, Goal(bound=goal, kind="at least")
         for name, rgb in scenes(side).items():

@@ -30,7 +30,7 @@ def free_port() -> int:
 def child(of: psutil.Process, word: str, *, within_s: float = CHILD_DEADLINE_S) -> psutil.Process:
     """The process that it started with this word in its command.
 
-    Those that have ended have none any more, and one that starts just now has none yet: it is looked for until then.
+    Those that have ended have none any more, and one that starts just now has none yet: it is looked for within_s.
     """
     deadline = time.monotonic() + within_s
     while True:

@@ -232,9 +232,8 @@ class WorkerPool(Protocol):
         ...
 
     def takes_jobs(self, *, when_loaded: bool) -> bool:
-        """Whether what is accepted now will be made: `PoolStatus.accepts_jobs`; with when_loaded `is_coming_up` does.
-
-        For each submit, which needs to know no more.
+        """Whether what is accepted now will be made (`PoolStatus.accepts_jobs`); with when_loaded, also if that is only
+        once models are loaded (`is_coming_up`). For each submit, which needs to know no more.
         """
         ...
 

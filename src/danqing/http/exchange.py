@@ -117,16 +117,18 @@ class Exchange:
 
         began = time.perf_counter()
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
-        in_hand = [witness.began(scope) for witness in self._witnesses]
         try:
-            await self._run(asked, counted, reply)
+            in_hand = [witness.began(scope) for witness in self._witnesses]
+            try:
+                await self._run(asked, counted, reply)
+            finally:
+                seconds, route = time.perf_counter() - began, _route_of(asked)
+                if route is None:
+                    _log.debug("no_route", path=scope["path"][:_LOGGED_PATH_CHARS])
+                _log_exchange(scope["method"], route or UNMATCHED, reply.status, seconds)
+                for each in reversed(in_hand):
+                    each.ended(route=route, status=reply.status, seconds=seconds, received=received, sent=reply.sent)
         finally:
-            seconds, route = time.perf_counter() - began, _route_of(asked)
-            if route is None:
-                _log.debug("no_route", path=scope["path"][:_LOGGED_PATH_CHARS])
-            _log_exchange(scope["method"], route or UNMATCHED, reply.status, seconds)
-            for each in reversed(in_hand):
-                each.ended(route=route, status=reply.status, seconds=seconds, received=received, sent=reply.sent)
             structlog.contextvars.reset_contextvars(**bound)
 
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The head of an answer and the first of its body in one write: in two, both sides' systems are called twice for it."""
+"""The head of an answer and the first of its body in one write: each alone takes a call of the system on both sides."""
 
 import asyncio
 
@@ -6,7 +6,8 @@ import asyncio
 class OnePiece(asyncio.Transport):
     """What an answer is written to, in front of its connection's transport; for one answer.
 
-    Its first write waits for the second one, but no longer than until the event loop comes round.
+    Its first write waits for the second one, but no longer than until the event loop comes round. The first is the
+    head, or leave to send a body, to a client that asks for it.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -17,7 +18,7 @@ class OnePiece(asyncio.Transport):
         self._held_one = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See `asyncio.Transport`; so for all below but `flush`."""
+        """See `asyncio.Transport`; so for all below but `flush` and `forget`."""
         if self._held is not None:
             held, self._held = self._held, None
             self._transport.writelines((held, data))
@@ -32,6 +33,10 @@ class OnePiece(asyncio.Transport):
         if self._held is not None:
             held, self._held = self._held, None
             self._transport.write(held)
+
+    def forget(self) -> None:
+        """The connection is lost, and what waits with it: to write to it now would be an error."""
+        self._held = None
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()

@@ -67,7 +67,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._too_many = False
         self._head_due: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None  # `cycle` is the latest, which may wait for this one
-        self._answer: OnePiece | None = None  # its
+        self._answer: OnePiece | None = None  # what it writes to
         self._unread_look: asyncio.TimerHandle | None = None
         self._unread_bytes = 0  # when it last went down
         self._looks_in_vain = 0
@@ -78,6 +78,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None:
+            self._answer.forget()
         self._head_came()
         self._stop_looking()
         self.pipeline.clear()
@@ -98,6 +100,7 @@ class GuardedHttp(HttpToolsProtocol):
             self._expect_head()
 
     def handle_websocket_upgrade(self) -> None:
+        self._write_what_waits()
         self._head_came()
         self._stop_looking()
         super().handle_websocket_upgrade()
@@ -133,8 +136,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self._answer is not None:
-            self._answer.flush()
+        self._write_what_waits()
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
             self.flow.pause_reading()
@@ -145,6 +147,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._look_for_readers()
 
     def send_400_response(self, msg: str) -> None:
+        self._write_what_waits()
         if self._too_many:
             self.transport.abort()
         elif self._too_large:
@@ -159,6 +162,11 @@ class GuardedHttp(HttpToolsProtocol):
         cycle.transport = self._answer
         cycle.scope["extensions"] = {WHOLE_BODY: _whole_body_of(cycle)}  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
+
+    def _write_what_waits(self) -> None:
+        """Of the answer under way, before anything comes after it."""
+        if self._answer is not None:
+            self._answer.flush()
 
     @property
     def _is_idle(self) -> bool:

@@ -54,8 +54,8 @@ class LoopAnswer(Generic[T]):
 
 
 class LoopAnswers:
-    """Those of one event loop, which is woken once for all that are given until it comes round: it was woken for each,
-    by locks and callbacks of two futures, which took longer than to store a job.
+    """Those of one event loop, which is woken once for all that are given until it comes round; `wrap_future` would
+    wake it for each, and take longer for that than it takes to store a job.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,7 +64,7 @@ class LoopAnswers:
         self._is_coming = False
 
     def give(self, future: asyncio.Future[T], result: T | None, exception: BaseException | None) -> None:
-        """From one other thread. Where the loop is closed, nobody waits any more."""
+        """From another thread. Where the loop is closed, nobody waits any more."""
         self._given.append((future, result, exception))
         if not self._is_coming:
             self._is_coming = True

@@ -86,9 +86,10 @@ class SqliteDatabase:
     ) -> T:
         """As `submit`, and waits for the commit."""
         loop = asyncio.get_running_loop()
-        if self._answers is None or self._answers.loop is not loop:
-            self._answers = LoopAnswers(loop)
-        answer = LoopAnswer[T](self._answers)
+        answers = self._answers
+        if answers is None or answers.loop is not loop:
+            answers = self._answers = LoopAnswers(loop)
+        answer = LoopAnswer[T](answers)
         self._writer.queue(work, answer, durable=durable, on_commit=on_commit)
         return await answer.future
 

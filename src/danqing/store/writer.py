@@ -73,10 +73,10 @@ class GroupCommitWriter:
         durable: bool,
         on_commit: Callable[[T], None] | None = None,
     ) -> None:
-        """Queues a call. The answer is its result after the commit, or StorageFailure; cancelled in time, it is
-        not run. work: may be run twice, with all that the first run wrote rolled back. durable: the commit has reached
-        the medium before the result is given. on_commit: told the result after the commit and before any caller of that
-        transaction is answered, in the writer's thread. Callable from any thread.
+        """Queues a call. The answer is its result after the commit, or StorageFailure; what nobody waits for any more,
+        when its turn comes, is not run. work: may be run twice, with all that the first run wrote rolled back. durable:
+        the commit has reached the medium before the result is given. on_commit: told the result after the commit and
+        before any caller of that transaction is answered, in the writer's thread. Callable from any thread.
         """
         call = _Call(work=work, durable=durable, on_commit=on_commit, answer=answer)
         with self._gate:

@@ -1,7 +1,7 @@
 """The head of an answer and what comes with it, as it goes over the wire."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,8 +24,7 @@ class Written(asyncio.Transport):
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.closed
-        self.pieces.append(bytes(data))
+        self.pieces.append(b"too late: " * self.closed + bytes(data))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
@@ -90,7 +89,77 @@ async def test_what_waits_is_written_before_it_is_closed() -> None:
     assert below.pieces == [b"head"]
 
 
-async def test_an_answer_reaches_the_system_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_written_to_a_connection_that_is_lost() -> None:
+    # Given an answer's head that waits, on a connection that takes nothing any more
+    class Lost(Written):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise AssertionError(data)
+
+    answer = OnePiece(Lost(), asyncio.get_running_loop())
+    answer.write(b"head")
+    # When that is told, then the turn of the loop that would have written it does not
+    answer.forget()
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    await asyncio.sleep(0)
+    assert failures == []
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[tuple[GuardedHttp, Written]]:
+    """Those that were made, with what was written instead of reaching a client."""
+    made, seen = GuardedHttp.connection_made, list[tuple[GuardedHttp, Written]]()
+
+    def connection_made(self: GuardedHttp, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        below = Written()
+        monkeypatch.setattr(self, "transport", below)
+        seen.append((self, below))
+
+    monkeypatch.setattr(GuardedHttp, "connection_made", connection_made)
+    return seen
+
+
+async def after_the_head(happens: Callable[[], None]) -> None:
+    """A request is answered with a head, behind which something happens in the same turn of the loop."""
+    over = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        happens()
+        await asyncio.sleep(0)
+        over.set()
+
+    async with connected(app) as (_, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(over.wait(), DEADLINE_S)
+
+
+async def test_a_head_is_not_written_to_a_client_that_left(connections: list[tuple[GuardedHttp, Written]]) -> None:
+    await after_the_head(lambda: connections[0][0].connection_lost(None))
+    assert connections[0][1].pieces == []
+
+
+async def test_what_is_no_request_is_answered_after_the_head_before_it(
+    connections: list[tuple[GuardedHttp, Written]],
+) -> None:
+    await after_the_head(lambda: connections[0][0].send_400_response("no request"))
+    assert [piece[:12] for piece in connections[0][1].pieces] == [b"HTTP/1.1 200", b"HTTP/1.1 400"]
+
+
+async def test_the_head_is_there_of_an_answer_that_breaks_off() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        raise RuntimeError("the app's")
+
+    async with connected(app) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = await asyncio.wait_for(reader.read(), DEADLINE_S)
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.endswith(b"\r\n\r\n")
+
+
+async def test_an_answer_is_given_to_the_transport_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given connections of which each write is seen
     seen: list[Written] = []
     made = GuardedHttp.connection_made

@@ -1,12 +1,14 @@
 """The stores in one SQLite file: opening, closing, and what is found after a restart."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from danqing.core.errors import StorageFailure
 from danqing.core.states import JobState
@@ -14,9 +16,12 @@ from danqing.core.types import GenerationRequest
 from danqing.store import rows
 from danqing.store.connections import open_reading
 from danqing.store.sqlite import SqliteStores
+from danqing.store.sqlite_database import SqliteDatabase
 from tests.contracts.job_store import an_image, generated, processing
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original, later
 from tests.unit.store.files import ask, tamper
+
+DEADLINE_S = 60
 
 
 @asynccontextmanager
@@ -68,6 +73,37 @@ async def test_closing_twice_is_fine_and_later_calls_fail(path: Path) -> None:
         ):
             with pytest.raises(StorageFailure):
                 await call
+
+
+async def test_what_nobody_waits_for_any_more_is_not_written(path: Path) -> None:
+    # Given a writer that is busy, and two who wait for it
+    database = SqliteDatabase.open(path)
+    busy, go = threading.Event(), threading.Event()
+    written: list[str] = []
+
+    def hold(_: Connection) -> None:
+        busy.set()
+        assert go.wait(DEADLINE_S)
+
+    try:
+        held = asyncio.create_task(database.write(hold, durable=False))
+        assert await asyncio.to_thread(busy.wait, DEADLINE_S)
+        leaving, staying = (
+            asyncio.create_task(database.write(lambda _, name=name: written.append(name), durable=True))
+            for name in ("leaving", "staying")
+        )
+        await asyncio.sleep(0)
+        # When one of them leaves, and the writer goes on
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        go.set()
+        await asyncio.gather(held, staying)
+        # Then only what the other one wanted was done
+        assert leaving.cancelled()
+        assert written == ["staying"]
+    finally:
+        go.set()
+        database.close()
 
 
 async def test_closing_finishes_the_calls_under_way(path: Path) -> None:
