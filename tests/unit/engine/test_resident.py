@@ -312,10 +312,11 @@ def test_a_preview_without_memory_is_left_out(
 def test_out_of_memory_twice_is_an_error_of_its_own(
     request: pytest.FixtureRequest, which: str, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = request.getfixturevalue(which)  # whose model is loaded before that breaks
     broken, tiled = failing_decode(2, lambda: torch.OutOfMemoryError("CUDA out of memory"))
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     with pytest.raises(OutOfMemory) as caught:
-        make(request.getfixturevalue(which), request_for(card))
+        make(engine, request_for(card))
     assert "CUDA" not in caught.value.public_message
     assert len(tiled) == 2
 
@@ -324,10 +325,11 @@ def test_out_of_memory_twice_is_an_error_of_its_own(
 def test_library_errors_are_translated_and_not_told(
     request: pytest.FixtureRequest, which: str, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = request.getfixturevalue(which)  # whose model is loaded before that breaks
     broken, tiled = failing_decode(1, lambda: RuntimeError("CUDA error: an illegal memory access was encountered"))
     monkeypatch.setattr(AutoencoderKL, "decode", broken)
     with pytest.raises(EngineFailure) as caught:
-        make(request.getfixturevalue(which), request_for(card))
+        make(engine, request_for(card))
     # The message is general; the cause is kept for the worker, which has to know that the device is lost
     assert "CUDA" not in caught.value.public_message
     assert "CUDA error" in str(caught.value.__cause__)
