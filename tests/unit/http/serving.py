@@ -27,3 +27,14 @@ async def serving(
         )
         yield listeners, served
         await asyncio.wait_for(served, DEADLINE_S)
+
+
+@asynccontextmanager
+async def connected(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A client of it, which leaves at the end."""
+    stop = Stop()
+    async with serving(app, stop=stop) as ((listener,), _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        yield reader, writer
+        writer.close()
+        stop.request()

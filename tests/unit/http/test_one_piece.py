@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from danqing.http.one_piece import OnePiece
-from danqing.http.server import Stop
 from danqing.http.wire_guard import GuardedHttp
-from tests.unit.http.serving import DEADLINE_S, serving
+from tests.unit.http.serving import DEADLINE_S, connected
 
 
 class Written(asyncio.Transport):
@@ -34,16 +32,6 @@ class Written(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
-
-
-@asynccontextmanager
-async def connected(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    stop = Stop()
-    async with serving(app, stop=stop) as ((listener,), _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-        yield reader, writer
-        writer.close()
-        stop.request()
 
 
 async def until(reader: asyncio.StreamReader, end: bytes) -> bytes:

@@ -6,7 +6,7 @@ import os
 import socket
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import websockets
@@ -28,7 +28,7 @@ from danqing.http.wire_guard import (
     GuardedHttp,
     GuardedWebSocket,
 )
-from tests.unit.http.serving import DEADLINE_S, serving
+from tests.unit.http.serving import DEADLINE_S, connected, serving
 from tests.unit.http.test_server import echoing
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -65,19 +65,9 @@ def seen_connections(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return seen
 
 
-@asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    stop = Stop()
-    async with serving(app, stop=stop) as ((listener,), _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-        yield reader, writer
-        writer.close()
-        stop.request()
-
-
 async def told(pieces: AsyncIterator[bytes] | list[bytes]) -> bytes:
     """All that the server says to these pieces before it ends the connection, or the client has no more to say."""
-    async with connected() as (reader, writer):
+    async with connected(app) as (reader, writer):
         try:
             if isinstance(pieces, list):
                 writer.writelines(pieces)
@@ -131,7 +121,7 @@ async def test_a_request_that_was_answered_is_kept_by_nobody(monkeypatch: pytest
     monkeypatch.setattr(GuardedHttp, "_start_asgi_task", noted)
     gc.disable()
     try:
-        async with connected() as (reader, writer):
+        async with connected(app) as (reader, writer):
             # When a connection has its second request
             for _ in range(2):
                 writer.write(HEAD + b"Content-Length: 4\r\n\r\nbody")
@@ -189,7 +179,7 @@ async def test_who_says_nothing_whole_is_not_waited_for(beginning: bytes, monkey
 
 async def test_neither_is_the_next_head_on_the_same_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GuardedHttp, "head_timeout_s", 2.0)
-    async with connected() as (reader, writer):
+    async with connected(app) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 3\r\n\r\nabc")
         answer = await reader.readuntil(b"\r\n\r\n3")
         assert answer.startswith(b"HTTP/1.1 200")
@@ -201,7 +191,7 @@ async def test_neither_is_the_next_head_on_the_same_connection(monkeypatch: pyte
 
 async def test_a_request_that_takes_long_is_not_given_up_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GuardedHttp, "head_timeout_s", 1.0)
-    async with connected() as (reader, writer):
+    async with connected(app) as (reader, writer):
         writer.write(HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\na")
         await asyncio.sleep(1.2)  # longer than a head may take
         writer.write(b"bc")
@@ -215,7 +205,7 @@ async def test_requests_may_come_before_the_answers_but_not_any_number_of_them()
     answers = await told([one * MAX_PIPELINED + last])
     assert (answers.count(b"HTTP/1.1 200"), answers[-5:]) == (MAX_PIPELINED + 1, b"\r\n\r\n4"[-5:])
 
-    async with connected() as (reader, writer):
+    async with connected(app) as (reader, writer):
         with pytest.raises(ConnectionError):
             writer.write(one * (MAX_PIPELINED + 2))
             raise ConnectionError(await asyncio.wait_for(reader.read(), DEADLINE_S) or "without a word")
