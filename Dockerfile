@@ -69,6 +69,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt --requirement requir
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
 RUN pip install --no-cache-dir --no-deps --constraint constraints.txt .
-ENV NVIDIA_VISIBLE_DEVICES=all \
+# What is compiled stays in the volume.
+ENV TORCHINDUCTOR_CACHE_DIR=/data/torchinductor \
+    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000:1000

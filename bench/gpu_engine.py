@@ -6,7 +6,7 @@ those: `bench/precision.py --model`). The device's clock is synchronised at each
 another, for two do not fit; every round has a prompt of its own and the seed of its number, so all settings make the
 same pictures. Plain diffusers is what its documentation shows: bfloat16, pictures as PIL, saved as PNG.
 
-    python bench/gpu_engine.py [--part PART] [--model NAME] [--setting NAME] [--rounds N]      needs a CUDA device
+    python bench/gpu_engine.py [--part PART] [--model NAME] [--setting NAME] [--way NAME] [--rounds N]      (a GPU)
     python bench/gpu_engine.py --keep       adds to bench/results as it goes; then: python bench/page.py
     python bench/gpu_engine.py --tiny       in the shapes of the samples, on the CPU: to see that it runs, not to quote
 """
@@ -102,6 +102,7 @@ SETTINGS = (
     Setting(name="sdnq_uint4", precision="sdnq-uint4"),
 )
 ALL_SETTINGS = tuple(setting.name for setting in SETTINGS)
+ALL_WAYS = tuple(way.name for way in WAYS)
 
 
 def tiny(case: Case) -> Case:
@@ -127,6 +128,7 @@ def measured(
     parts: Sequence[str] = PARTS,
     models: Sequence[str] = tuple(FULL),
     settings: Sequence[str] = ALL_SETTINGS,
+    ways: Sequence[str] = ALL_WAYS,
     rounds: int | None = None,
     keep: Callable[[str, Figures], None] = lambda part, figures: None,
 ) -> Figures:
@@ -142,7 +144,8 @@ def measured(
     rounds = rounds or (1 if is_tiny else 5)
     figures: Figures = {"device": "cpu" if is_tiny else torch.cuda.get_device_name(device), "rounds": rounds}
     chosen = [each for each in SETTINGS if each.name in settings]
-    for name, found in _parts(is_tiny, parts, models, chosen, device, rounds):
+    served = [way for way in WAYS[: 1 if is_tiny else None] if way.name in ways]
+    for name, found in _parts(is_tiny, parts, models, chosen, served, device, rounds):
         figures |= found
         keep(name, {"device": figures["device"], "rounds": rounds} | found)
     return figures
@@ -153,6 +156,7 @@ def _parts(
     parts: Sequence[str],
     models: Sequence[str],
     settings: Sequence[Setting],
+    ways: Sequence[Way],
     device: torch.device,
     rounds: int,
 ) -> Iterator[tuple[str, Figures]]:
@@ -168,7 +172,7 @@ def _parts(
                 yield from _of_model(folder, cases, device, settings, rounds)
             if "server" in parts and model == SERVED:
                 first = cases[0]
-                for way in WAYS[: 1 if is_tiny else None]:
+                for way in ways:
 
                     def served(way: Way = way, folder: Path = folder, first: Case = first) -> Figures:
                         return measure_served(
@@ -318,6 +322,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="repeatable (all)")
     parser.add_argument("--model", choices=FULL, action="append", help="repeatable (all)")
     parser.add_argument("--setting", choices=ALL_SETTINGS, action="append", help="repeatable (all)")
+    parser.add_argument("--way", choices=ALL_WAYS, action="append", help="of serving; repeatable (all)")
     parser.add_argument("--rounds", type=int, help="pictures of each case (5)")
     parser.add_argument("--out", type=Path, help="write the figures there as well")
     parser.add_argument("--keep", type=Path, nargs="?", const=RESULT, help="a file like those in bench/results")
@@ -335,6 +340,7 @@ def main() -> None:
         parts=args.part or PARTS,
         models=args.model or tuple(FULL),
         settings=args.setting or ALL_SETTINGS,
+        ways=args.way or ALL_WAYS,
         rounds=args.rounds,
         keep=keep,
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import psutil
 from served import free_port, running
 
 from danqing.cli.options import settings_from
@@ -184,15 +185,15 @@ def _server(folder: Path, data: Path, device: "torch.device", way: Way) -> Gener
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, str(Path(__file__).resolve()), str(folder), str(data), str(port), device.type, way.name]
-    with running(command, data):
-        _wait(url, data)
+    with running(command, data) as process:
+        _wait(url, data, process)
         yield url
 
 
-def _wait(url: str, data: Path) -> None:
-    """Until its model is loaded, and compiled, which takes minutes."""
+def _wait(url: str, data: Path, process: psutil.Process) -> None:
+    """Until its model is loaded, and compiled, which takes minutes; or the server has ended."""
     deadline = time.monotonic() + READY_DEADLINE_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.status() != psutil.STATUS_ZOMBIE:
         with suppress(httpx2.TransportError):
             if httpx2.get(f"{url}/health", trust_env=False, timeout=60).json()["data"]["model_loaded"]:
                 return

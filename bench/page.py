@@ -53,23 +53,19 @@ times as much; below 0.2 it is no more than a logarithm's. What grows with that 
 `DANQING_QUOTA_GB` is set, once in half a minute for an owner and beside his submits, unless he keeps nearly all that
 he may; or is so much more work: `an event` to all who watch, a picture by its bytes.
 """
-UNTRIED = """
-| on a GPU | goal | taken |
-|---|---|---|
-| Z-Image-Turbo 1024x1024 on an H100, HTTP in to PNG out, bfloat16 | at most 820 ms | no |
-| the same in fp8 | at most 620 ms | no |
-| the device's share of the time, four clients | at least 0.97 | no |
-| each model beside plain diffusers, its best setting | at least 1.8 times as quick | no |
+DEFAULTS = """
+What pays is the default:
 
-So these are defaults by what others have measured, not by us; `bench/gpu_engine.py` has a setting or a part for the
-first, the third and eager, compiled and channels-last Real-ESRGAN:
+- large models are compiled on a GPU (`DANQING_COMPILE_MODEL=auto`), the transformer's blocks for any size, the
+  autoencoder's decoder for the model's usual one; with rotary embedding in real numbers and attention as one operation
+- the autoencoder with its numbers in the order that is quicker, which is tried while the model loads; so are kernels
+  for attention
+- weights and numbers in bfloat16; fp8, int8 and SDNQ only where they are asked for, SDNQ without its own multiplication
+- Real-ESRGAN in float16 with channels last, not compiled, in tiles of 512 pixels, by what others have measured
+- batches of up to four pictures, together no larger than one of 1024x1024
 
-- weights and numbers in bfloat16, the transformer's blocks not compiled (that takes minutes at each start, and again
-  for each size); fp8 and SDNQ only where they are asked for, SDNQ without its own multiplication
-- the autoencoder with channels last where it is compiled (where it is not, both ways are tried while the model loads)
-- attention is no such default: the kernels that are there are tried while the model loads
-- Real-ESRGAN in float16 with channels last, not compiled, in tiles of 512 pixels
-- batches of up to four pictures
+torchao's own settings for compilers are left out: with them a block in fp8 took 67 seconds to compile instead of 14, to
+no gain.
 """
 
 
@@ -110,7 +106,7 @@ def _judged(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 def _section(kept: Mapping[str, Any]) -> Iterator[str]:
     found, machine = kept["found"], kept["machine"]
     yield f'<a id="{kept["benchmark"]}"></a>\n\n## {kept["what"]}\n'
-    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    gpu = f", {machine['gpu']} with PyTorch {machine['versions']['torch']}" if machine["gpu"] else ""
     pace = f", a million turns of a loop in {machine['loop_ms']:g} ms" if "loop_ms" in machine else ""
     pace += f", a page synced in {machine['sync_ms']:g} ms" if "sync_ms" in machine else ""
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
@@ -197,10 +193,24 @@ def _not_measured(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if benchmark.module not in measured:
             when = "by `make bench`" if benchmark.usual else f'by name (`make bench ARGS="{benchmark.module}"`)'
             yield f"- {benchmark.what}: {when}, where it can run."
-    if "gpu_engine" not in measured:
-        yield "\nNothing here was measured on a GPU: none was at hand. `make bench ARGS=gpu_engine` does it where one"
-        yield "is, and `python bench/gpu_engine.py` has options."
-        yield UNTRIED
+    yield "\nOn a GPU, of what `bench/gpu_engine.py` has:\n"
+    on_a_gpu = next((kept["flat"] for kept in results if kept["benchmark"] == "gpu_engine"), {})
+    yield from (f"- {each}" for each in _not_on_a_gpu(on_a_gpu))
+    yield DEFAULTS
+
+
+def _not_on_a_gpu(flat: Mapping[str, Any]) -> Iterator[str]:
+    from gpu_engine import ALL_SETTINGS, CASES, WAYS  # which takes PyTorch, and seconds
+
+    for case in CASES:
+        missing = [each for each in ("plain", *ALL_SETTINGS) if f"{case.name}_{each}_total_ms" not in flat]
+        if missing:
+            yield f"{case.name}: {'all of it' if len(missing) > len(ALL_SETTINGS) else ', '.join(missing)}"
+    if missing := [way.name for way in WAYS if f"served_{way.name}_alone_p50_ms" not in flat]:
+        goals = (f" ({way.name}'s goal is {way.goal_ms:g} ms)" for way in WAYS if way.goal_ms and way.name in missing)
+        yield f"from HTTP in to PNG out: {', '.join(missing)}{''.join(goals)}"
+    if not any(name.startswith("x4plus") for name in flat):
+        yield "Real-ESRGAN: eager, channels last and compiled"
 
 
 def kept_results(folder: Path) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark(module="gpu_engine", what="The engine on a GPU beside plain diffusers", usual=True, limit_s=7200),
     Benchmark(module="growth", what="How cost grows with what is stored and waits", usual=True, abridged=True),
     Benchmark(module="growth_whole", what="How cost grows, to a million jobs in the store", limit_s=3600),
+    Benchmark(module="gpu_blocks", what="Parts of Z-Image-Turbo on a GPU, in several ways", limit_s=1200),
     Benchmark(module="claims", what="Claims a second of processes that take at once"),
     Benchmark(module="waiting_jobs", what="Calls of the queue with few and many jobs waiting"),
     Benchmark(module="scaled_overhead", what="Over several machines, beside one and bare Celery", limit_s=3600),

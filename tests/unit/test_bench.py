@@ -93,8 +93,24 @@ def test_the_page_counts_goals_and_names_what_was_missed_and_what_was_not_measur
     )
     assert "| taken, ms | min 1, median 2, max 3 | a peer | min 4, median 6, max 8 | **3** | at least 1: met |" in text
     assert "|  | 10 | 100 | exponent |\n|---|---|---|---|\n| submit | 1.0 | 2.0 | 0.00 |" in text
-    assert "Nothing here was measured on a GPU" in text
+    assert "- flux1-dev_1024_28_steps: all of it" in text
+    assert "- from HTTP in to PNG out: bf16, bf16_compiled, fp8_compiled (bf16's goal is 820 ms)" in text
     assert "Submits a second, beside peers: by" not in text
+
+
+def test_the_page_names_what_a_gpu_has_not_measured_yet(bench: None) -> None:
+    engine = module("gpu_engine")
+    case, other = engine.CASES[0].name, engine.CASES[1].name
+    settings = ("plain", *engine.ALL_SETTINGS)
+    flat = {f"{case}_{setting}_total_ms": 1.0 for setting in settings[2:]}
+    flat |= {f"{other}_{setting}_total_ms": 1.0 for setting in settings}
+    flat |= {f"served_{way.name}_alone_p50_ms": 1.0 for way in engine.WAYS} | {"x4plus_1024_eager_ms": 1.0}
+    text = "\n".join(module("page").page([kept("gpu_engine", {}) | {"flat": flat}]))
+
+    assert f"- {case}: plain, bf16\n" in text
+    assert f"- {other}:" not in text
+    assert "from HTTP in to PNG out" not in text
+    assert "- Real-ESRGAN:" not in text
 
 
 def test_a_busy_machine_is_told(bench: None) -> None:

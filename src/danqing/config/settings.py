@@ -170,8 +170,10 @@ class Settings(SharedParts):
     workers_per_device: Annotated[int, Field(ge=1, le=64), Variable(read_by="wiring: devices", unit="workers")] = 1
     """Worker processes on each device, each with its own models and an equal share of the memory: for small models."""
 
-    compile_model: Annotated[bool, Variable(aliases=("ENABLE_MODEL_COMPILE",), read_by="wiring: engine")] = False
-    """Compiles the model while it loads: a later start, quicker pictures."""
+    compile_model: Annotated[
+        bool | Literal["auto"], Variable(aliases=("ENABLE_MODEL_COMPILE",), read_by="wiring: engine")
+    ] = "auto"
+    """Compiles models while they load: a later start, quicker pictures; auto: large ones on NVIDIA GPUs."""
 
     cpu_offload: Annotated[bool, Variable(aliases=("ENABLE_CPU_OFFLOAD",), read_by="wiring: engine")] = False
     """Keeps the parts of the model that do not run just now in main memory: less GPU memory, slower pictures."""

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 # imported by name: code and types must hold without them.
 
 TRANSFORMER = "transformer"
+# Of a token's largest number as fp8 scales it: else one of zeros, as texts of a batch are padded with, is none at all.
+LEAST_ACTIVATION = 1e-12
 FP8_CAPABILITY = (8, 9)  # compute capability of the first GPUs that multiply fp8
 # Parameters of a repeated block: "layers.0.attention.to_q.weight", but not "cap_embedder.1.weight".
 IN_BLOCK = r"re:\w+\.\d+\..+\..+"
@@ -70,6 +72,19 @@ def quantised_transformer(companion: Companion, card: ModelCard, options: Adapte
     if card.precision == "native" or stored is not None:
         return {}
     return {"quantization_config": _configuration(card, TRANSFORMER, options)}
+
+
+def is_by_sdnq(card: ModelCard) -> bool:
+    """Whether the transformer is quantised by SDNQ, in the checkpoint or as it loads. False where the checkpoint cannot
+    be read, which loading it will tell. Blocking; may ask the hub for its configuration.
+    """
+    if card.precision != "native":
+        return card.precision.startswith("sdnq")
+    try:
+        stored = _stored_precision(card, TRANSFORMER)
+    except (OSError, ValueError):
+        return False
+    return stored is not None and stored.startswith("sdnq")
 
 
 def compute_in_floats(networks: Iterable[Any]) -> None:
@@ -173,11 +188,15 @@ def _of_torchao(kind: str, part: str, options: AdapterOptions) -> Any:  # noqa: 
     as int8, which is the finer of the two.
     """
     torchao: Any = importlib.import_module("torchao.quantization")
-    weights_only = torchao.Int8WeightOnlyConfig()
+    # Else it has everything that this process compiles tuned, which takes minutes and gains nothing.
+    as_it_is = {"set_inductor_config": False}
+    weights_only = torchao.Int8WeightOnlyConfig(**as_it_is)
     if part != TRANSFORMER:
         return TextEncoderConfig(weights_only)
     if kind == "fp8":
-        in_block = torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+        in_block = torchao.Float8DynamicActivationFloat8WeightConfig(
+            granularity=torchao.PerRow(), activation_value_lb=LEAST_ACTIVATION, **as_it_is
+        )
     else:
-        in_block = torchao.Int8DynamicActivationInt8WeightConfig() if options.compile else weights_only
+        in_block = torchao.Int8DynamicActivationInt8WeightConfig(**as_it_is) if options.compile else weights_only
     return TransformerConfig(torchao.FqnToConfig({MODULATION: weights_only, IN_BLOCK: in_block}))

@@ -79,9 +79,9 @@ class ResidentEngine:
             keep_freed_memory()
         options = AdapterOptions(
             device=self._device,
-            compile=self._spec.compile,
+            compile=self._spec.compile is True,  # see `ResidentModel`
             cpu_offload=self._spec.cpu_offload,
-            attention=AttentionChoice(self._device, self._spec.attention, compiled=self._spec.compile),
+            attention=AttentionChoice(self._device, self._spec.attention, compiled=self._spec.compile is True),
             prompts=self._prompts,
             loras=LoraPool(LoraFiles(self._spec.lora_folder), self._device, max_bytes=self._spec.lora_pool_bytes),
             # On the core beside that; with more of them it would take longer, and perhaps nobody waits for those.
@@ -89,7 +89,9 @@ class ResidentEngine:
         )
         self._device.enforce_limit()
         self._models = {
-            card.id: ResidentModel(card, options, adapter=self._families.adapter_factory(card.family))
+            card.id: ResidentModel(
+                card, options, compile=self._spec.compile, adapter=self._families.adapter_factory(card.family)
+            )
             for card in self._spec.cards
         }
         self._residency = Residency(

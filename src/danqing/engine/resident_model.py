@@ -9,9 +9,12 @@ import structlog
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.types import ModelStatus
+from danqing.engine.compiler import is_compiled
 from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter
 from danqing.engine.library_errors import translated
+from danqing.engine.quantisation import is_by_sdnq
 from danqing.engine.residency import WeightSize
+from danqing.engine.spec import Compile
 from danqing.engine.weight_files import expected_bytes
 
 log = structlog.get_logger(__name__)
@@ -21,10 +24,17 @@ class ResidentModel:
     """A `Resident`. For one thread."""
 
     def __init__(
-        self, card: ModelCard, options: AdapterOptions, *, adapter: Callable[[ModelCard, AdapterOptions], FamilyAdapter]
+        self,
+        card: ModelCard,
+        options: AdapterOptions,
+        *,
+        compile: Compile = False,
+        adapter: Callable[[ModelCard, AdapterOptions], FamilyAdapter],
     ) -> None:
+        """compile: as in `EngineSpec`; what the options say of it is not looked at."""
         self.card = card
         self._options = options
+        self._compile: Compile = compile
         self._make_adapter = adapter
         self._adapter: FamilyAdapter | None = None
         self._expected: WeightSize | None = None  # None: not looked up, or not known
@@ -41,7 +51,7 @@ class ResidentModel:
         """See `Resident`."""
         started, model, device = time.monotonic(), self.card.id, self._options.device
         log.info("model_loading", model=model, source=self.card.source)
-        adapter = self._make_adapter(self.card, self._options)
+        adapter = self._make_adapter(self.card, replace(self._options, compile=self._is_compiled()))
         with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
             try:
                 adapter.load()
@@ -63,6 +73,16 @@ class ResidentModel:
             placement=status.placement,
             weights_bytes=adapter.memory().total,
             seconds=round(time.monotonic() - started, 2),
+        )
+
+    def _is_compiled(self) -> bool:
+        size = self.size()
+        return is_compiled(
+            self._compile,
+            self._options.device,
+            weights_bytes=None if size is None else size.total_bytes,
+            by_sdnq=lambda: is_by_sdnq(self.card),
+            cpu_offload=self._options.cpu_offload,
         )
 
     def status(self) -> ModelStatus | None:

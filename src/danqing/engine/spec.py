@@ -9,6 +9,7 @@ from danqing.engine.upscale.choice import BUNDLED
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Attention = Literal["auto", "native", "cudnn", "flash", "flash3", "matmul"]
+Compile = bool | Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,9 @@ class EngineSpec:
     device: "cpu", "cuda", "cuda:N", or "auto" for the first CUDA device, else the CPU; "cuda:0+cuda:1" is a group, to
     all of which the parts of a model go that is too large for the first one.
     dtype: of the weights; "auto" is bfloat16 on CUDA and on a CPU that multiplies it, else float32.
-    compile: compile the transformer's blocks; takes minutes at start-up. cpu_offload: keep on the CUDA device only the
-    part that is running, or of a part that is larger than the device, the layer; slower, in far less memory.
+    compile: what of a model pays, in a minute or more as it is loaded; "auto": see `is_compiled`. cpu_offload: keep on
+    the CUDA device only the part that is running, or of a part that is larger than the device, the layer; slower, in
+    far less memory.
     memory_bytes: that may be used of each device; None: all of it. peaks_file: where it is kept how much memory
     pictures took; None: nowhere.
     attention: "native" is PyTorch's own, "cudnn" its cuDNN kernel; "flash" and "flash3" need packages; "matmul" is for
@@ -33,7 +35,7 @@ class EngineSpec:
     cards: tuple[ModelCard, ...]
     device: str = "auto"
     dtype: Dtype = "auto"
-    compile: bool = False
+    compile: Compile = False
     cpu_offload: bool = False
     memory_bytes: int | None = None
     peaks_file: Path | None = None

@@ -19,10 +19,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from danqing.core.capabilities import ModelCard, Precision
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.types import Mode, RawPicture
+from danqing.engine import quantisation
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.families.placement import weights_bytes
@@ -298,6 +300,36 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 def test_fp8_on_a_cpu_is_refused(wide: ModelCard, loading: Loading) -> None:
     with pytest.raises(ModelLoadFailure, match=r"Model wide: precision torchao-fp8 needs an NVIDIA GPU .* 8\.9"):
         loading.load(dataclasses.replace(wide, precision="torchao-fp8"))
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_fp8_knows_tokens_of_zeros(
+    wide_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bool
+) -> None:
+    # Given a CPU that is taken for a GPU with fp8, which PyTorch computes on either
+    monkeypatch.setattr(quantisation, "_check_fp8", lambda *_: None)
+    monkeypatch.setattr("torchao.quantization.quant_api._check_hardware_support", lambda *_: None)
+    # And a checkpoint as it is, or whose pad token is zeros
+    folder = tmp_path / "wide"
+    shutil.copytree(wide_folder, folder)
+    if zeros:
+        file = next((folder / "transformer").glob("*.safetensors"))
+        weights = load_file(file)
+        save_file(weights | {name: weights[name] * 0 for name in ("x_pad_token", "cap_pad_token")}, file)
+    card = Catalogue(str(folder)).default()
+    engine, native = (
+        build_engine(EngineSpec(cards=(each,), device="cpu", cpu_threads=1, dtype="bfloat16"))
+        for each in (dataclasses.replace(card, precision="torchao-fp8"), card)
+    )
+    # When pictures of texts of different length, which are padded with zeros, are made together
+    requests = [request_for(card, prompt=prompt) for prompt in ("a", "a red apple on a table, " * 8)]
+    made: list[list[RawPicture]] = []
+    for each in (engine, native):
+        each.load()
+        together = each.denoise(requests, read_image=Album().read, observers=[Watcher(), Watcher()])
+        made.append([computed(outcome) for outcome in together])
+    # Then they are about the native ones
+    assert all(nearness(ours, theirs) > 20 for ours, theirs in zip(*made, strict=True))
 
 
 @pytest.mark.gpu

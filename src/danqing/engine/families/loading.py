@@ -17,6 +17,7 @@ from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import ModelLoadFailure, OutOfMemory
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.families.compiling import compile_blocks
 from danqing.engine.families.placement import place
 from danqing.engine.families.transformer_attention import set_kernel
 from danqing.engine.quantisation import TRANSFORMER, compute_in_floats, quantised_pipeline, quantised_transformer
@@ -137,4 +138,4 @@ def _make_ready(pipeline: Any, card: ModelCard, options: AdapterOptions) -> None
     place(pipeline, options.device, offload=options.cpu_offload)
     set_kernel(pipeline.transformer, pipeline, card, options)
     if options.compile:
-        pipeline.transformer.compile_repeated_blocks(dynamic=True)
+        compile_blocks(pipeline.transformer)

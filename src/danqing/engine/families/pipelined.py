@@ -81,7 +81,7 @@ class PipelinedAdapter:
             model.parts.vae,
             self._options.device,
             whole=self.placement() is Placement.WHOLE,
-            compiled=self._options.compile,
+            compiled_for=self._usual_size() if self._options.compile else None,
         )
         if self._options.compile:
             collector.go_on()  # it takes minutes, and makes cycles by the thousand
@@ -250,10 +250,14 @@ class PipelinedAdapter:
 
     def _warm_up_size(self) -> Size:
         """The model's usual size on a GPU, where compilers and kernels tune to it; the smallest one on a CPU."""
-        rules, defaults = self._card.capabilities.size_rules, self._card.defaults
         if self._options.device.is_cuda:
-            return plan_size(rules, defaults.width, defaults.height).native
-        return plan_size(rules, 1, 1).native
+            return self._usual_size()
+        return plan_size(self._card.capabilities.size_rules, 1, 1).native
+
+    def _usual_size(self) -> Size:
+        """Of a picture as clients get it who say nothing of its size."""
+        defaults = self._card.defaults
+        return plan_size(self._card.capabilities.size_rules, defaults.width, defaults.height).native
 
 
 def _unchanged(orders: Sequence[Order]) -> list[MadePicture | UndecodedPicture | None] | None:

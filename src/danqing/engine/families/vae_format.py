@@ -1,7 +1,7 @@
 """In which order an autoencoder keeps its numbers, and whether its decoder is compiled: what is quicker, where known.
 
 Only of an `AutoencoderKL`, whose convolutions are two-dimensional. On a CPU channels last pays (`bench/vae_format.py`);
-on a GPU it does so compiled, and otherwise that depends on the GPU's kernels for normalisation, so it is measured.
+on a GPU that depends on its kernels for normalisation, so it is measured, and what is compiled is so in any case.
 """
 
 import time
@@ -15,11 +15,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from danqing.engine.device import Device
+from danqing.engine.families.compiling import compile_for_one
 
 MEASURED_SIDE = 512  # pixels
 ROUNDS = 3
 HARDLY = 1.03  # times as quick: not worth a picture that is rounded differently
-WARM_UP_SIDES = (24, 32)  # of latents, not a square: else what is compiled would be for squares only
 
 log = structlog.get_logger(__name__)
 
@@ -43,26 +43,36 @@ def set_vae_format(
     device: Device,
     *,
     whole: bool,
-    compiled: bool,
+    compiled_for: tuple[int, int] | None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> VaeFormat:
     """For an autoencoder where it is to run. Raises what torch raises.
 
-    whole: it stays there; else it comes and goes as its hooks will have it, and nothing is changed. compiled: wanted,
-    which takes up to minutes here, so that nobody waits for it later. clock: in seconds.
+    whole: it stays there; else it comes and goes as its hooks will have it, and nothing is changed. compiled_for: the
+    (width, height) in pixels that it is compiled for, which takes half a minute here, so that nobody waits for that
+    later. clock: in seconds.
     """
     if not _is_two_dimensional(vae) or not whole:
         return VaeFormat()
-    if compiled:
+    channels_last = not device.is_cuda or _is_quicker(vae, device, clock)
+    if channels_last:
         _to(vae, torch.channels_last)
-        vae.decoder.compile(dynamic=True)
-        with torch.inference_mode():
-            vae.decode(_latents(vae, WARM_UP_SIDES))
-        return VaeFormat(channels_last=True, compiled=True)
-    if device.is_cuda and not _is_quicker(vae, device, clock):
-        return VaeFormat()
-    _to(vae, torch.channels_last)
-    return VaeFormat(channels_last=True)
+    if compiled_for is not None:
+        _compile(vae, compiled_for)
+    return VaeFormat(channels_last=channels_last, compiled=compiled_for is not None)
+
+
+def _compile(vae: Any, size: tuple[int, int]) -> None:  # noqa: ANN401
+    width, height = (side // _times_smaller(vae) for side in size)
+    latents = _latents(vae, (height, width))
+    compile_for_one(vae.decoder, latents.shape)
+    with torch.inference_mode():
+        vae.decode(latents)
+
+
+def _times_smaller(vae: Any) -> int:  # noqa: ANN401
+    """Latents than the picture, each way."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def _is_two_dimensional(vae: Any) -> bool:  # noqa: ANN401
@@ -71,7 +81,7 @@ def _is_two_dimensional(vae: Any) -> bool:  # noqa: ANN401
 
 def _is_quicker(vae: Any, device: Device, clock: Callable[[], float]) -> bool:  # noqa: ANN401
     """Whether channels last is. The autoencoder is as it was afterwards."""
-    side = MEASURED_SIDE // 2 ** (len(vae.config.block_out_channels) - 1)
+    side = MEASURED_SIDE // _times_smaller(vae)
     latents = _latents(vae, (side, side))
     try:
         before = _seconds(vae, latents, device, clock)

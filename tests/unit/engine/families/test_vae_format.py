@@ -78,7 +78,7 @@ class Clock:
 
 def test_on_a_cpu_channels_are_last(vae: Any) -> None:  # noqa: ANN401
     before = decoded(vae, 6, 8)
-    assert set_vae_format(vae, CPU, whole=True, compiled=False) == LAST
+    assert set_vae_format(vae, CPU, whole=True, compiled_for=None) == LAST
     assert is_channels_last(vae)
     assert torch.allclose(decoded(vae, 6, 8), before, atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_on_a_gpu_the_quicker_one_is_taken(
 ) -> None:
     clock = Clock(vae, contiguous=contiguous, channels_last=channels_last)
     with structlog.testing.capture_logs() as logs:
-        assert set_vae_format(vae, GPU, whole=True, compiled=False, clock=clock) == expected
+        assert set_vae_format(vae, GPU, whole=True, compiled_for=None, clock=clock) == expected
     assert is_channels_last(vae) == expected.channels_last
     assert logs[0]["milliseconds"] == {"contiguous": 1000 * contiguous, "channels_last": 1000 * channels_last}
 
@@ -104,13 +104,13 @@ def test_without_memory_to_measure_it_stays_as_it_is(vae: Any, monkeypatch: pyte
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vae, "decode", no_memory)
-    assert set_vae_format(vae, GPU, whole=True, compiled=False) == PLAIN
+    assert set_vae_format(vae, GPU, whole=True, compiled_for=None) == PLAIN
     assert not is_channels_last(vae)
 
 
 def test_one_that_comes_and_goes_is_left_alone(vae: Any) -> None:  # noqa: ANN401
-    for compiled in (False, True):
-        assert set_vae_format(vae, GPU, whole=False, compiled=compiled) == PLAIN
+    for compiled_for in (None, (32, 32)):
+        assert set_vae_format(vae, GPU, whole=False, compiled_for=compiled_for) == PLAIN
     assert not is_channels_last(vae)
 
 
@@ -119,34 +119,56 @@ def test_another_kind_is_left_alone() -> None:
         """As Qwen's is: slower so."""
 
     for device in (CPU, GPU):
-        assert set_vae_format(Videos(), device, whole=True, compiled=True) == PLAIN
+        assert set_vae_format(Videos(), device, whole=True, compiled_for=(32, 32)) == PLAIN
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def through() -> list[tuple[int, ...]]:
+    """Sides of the latents that went through what was compiled."""
+    return []
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch, through: list[tuple[int, ...]]) -> Iterator[list[object]]:
     """Every compilation from now on; nothing is really compiled, for which there may be no compiler here."""
     made: list[object] = []
-    compile_: Callable[..., None] = nn.Module.compile
+    compile_: Callable[..., Any] = torch.compile
 
     def backend(graph: Any, _inputs: object) -> Any:  # noqa: ANN401
         made.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compile_(self, backend=backend, **options))
+    def counted(function: Callable[..., Any], *, dynamic: bool, options: object) -> Callable[..., Any]:
+        compiled = compile_(function, dynamic=dynamic, backend=backend)
+
+        def call(latents: torch.Tensor, *others: object) -> object:
+            through.append(tuple(latents.shape[2:]))
+            return compiled(latents, *others)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", counted)
     yield made
     torch.compiler.reset()
 
 
-def test_a_compiled_one_is_so_for_every_size_before_anybody_waits(vae: Any, graphs: list[object]) -> None:  # noqa: ANN401
-    # Given what it made before; PyTorch's convolutions on a CPU tell smaller ones apart
-    before = {sides: decoded(vae, *sides) for sides in ((28, 28), (26, 40), (64, 32))}
-    assert set_vae_format(vae, GPU, whole=True, compiled=True) == VaeFormat(channels_last=True, compiled=True)
-    compiled = len(graphs)
-    assert compiled
-    # Then it makes the same, and nothing is compiled any more
-    for sides, expected in before.items():
-        assert torch.allclose(decoded(vae, *sides), expected, atol=1e-5)
-    assert len(graphs) == compiled
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_compiled_one_is_so_for_the_usual_size_and_nobody_waits_for_another(
+    vae: Any,  # noqa: ANN401
+    graphs: list[object],
+    through: list[tuple[int, ...]],
+    channels_last: bool,
+) -> None:
+    # Given what it made before, of pictures of twice so many pixels each way
+    before = {sides: decoded(vae, *sides) for sides in ((16, 24), (24, 16), (16, 16))}
+    clock = Clock(vae, contiguous=2, channels_last=1 if channels_last else 3)
+    expected = VaeFormat(channels_last=channels_last, compiled=True)
+    assert set_vae_format(vae, GPU, whole=True, compiled_for=(48, 32), clock=clock) == expected
+    assert (len(graphs), through) == (1, [(16, 24)])
+    # Then it makes the same, nothing is compiled any more, and only the usual size goes through what was
+    for sides, picture in before.items():
+        assert torch.allclose(decoded(vae, *sides), picture, atol=1e-5)
+    assert (len(graphs), through) == (1, [(16, 24)] * 2)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.types import Mode
 from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.families.compiling import compile_blocks
 from danqing.engine.families.flux.pipelines import FOR_PICTURE_PROMPTS
 from danqing.engine.families.loading import load_component
 from danqing.engine.families.transformer_attention import set_kernel
@@ -52,7 +53,7 @@ def _fill_transformer(parts: Any, companion: Companion, card: ModelCard, options
     _check_fit(network, parts, card)
     set_kernel(network, parts, card, options)
     if options.compile:
-        network.compile_repeated_blocks(dynamic=True)
+        compile_blocks(network)
     return network
 
 

@@ -13,6 +13,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.types import Mode
 from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.autoencoder_kl import decode, encode
+from danqing.engine.families.compiling import compile_layers
 from danqing.engine.families.loaded_model import Prompts, Size
 from danqing.engine.families.loading import load_pipeline
 from danqing.engine.families.pipelined import PipelinedAdapter
@@ -29,6 +30,8 @@ class ZImage:
     def __init__(self, card: ModelCard, options: AdapterOptions) -> None:
         self.parts: Any = load_pipeline(ZImagePipeline, card, options)
         self._encoder = PromptEncoder(self.parts, card.id, options)
+        if options.compile:
+            compile_layers(self._encoder.layers)
         self._card = card
         self._options = options
         vae = self.parts.vae

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest
@@ -61,8 +61,26 @@ class PromptEncoder:
         (embedding,) = self._options.prompts.get(key, lambda: (self._states(parts[0]),))
         return embedding, len(parts) > 1
 
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Of the text encoder, those whose work is used."""
+        return self._all_layers[:-1]
+
+    @property
+    def _all_layers(self) -> Any:  # noqa: ANN401
+        return self._pipeline.text_encoder.get_decoder().layers
+
     def _states(self, tokens: list[int]) -> Tensor:
+        """What the last layer is given. Not asked for as hidden states, which no compiler sees through."""
         ids = torch.tensor([tokens], device=self._options.device.torch_device)  # (1, tokens)
-        states = self._pipeline.text_encoder(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
-        embedding: Tensor = states[-2][0]
-        return embedding  # (tokens, width)
+        given: list[Tensor] = []
+
+        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            given.append(inputs[0])
+
+        hook = self._all_layers[-1].register_forward_pre_hook(note)
+        try:
+            self._pipeline.text_encoder(input_ids=ids, use_cache=False)
+        finally:
+            hook.remove()
+        return given[0][0]  # (tokens, width)
