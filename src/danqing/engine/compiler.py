@@ -21,6 +21,7 @@ from danqing.engine.spec import Compile
 
 AMPERE = (8, 0)  # compute capability of the first GPUs that multiply bfloat16
 LEAST_BYTES = 2 * 10**9  # of weights: with fewer, a picture takes little time as it is
+MOST_SHARE = 0.9  # of the device's memory: with more, parts of the model come and go
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,10 @@ def is_compiled(
     """
     if wanted != "auto":
         return wanted
-    small = weights_bytes is not None and weights_bytes < LEAST_BYTES
     # Of layers that come and go, and of SDNQ's, nobody knows that it pays.
-    if not device.is_cuda or small or cpu_offload or device.others or by_sdnq():
+    if not device.is_cuda or cpu_offload or device.others or by_sdnq():
+        return False
+    if weights_bytes is not None and not LEAST_BYTES <= weights_bytes <= MOST_SHARE * device.capacity_bytes():
         return False
     if missing := _missing(device):
         log.warning("not_compiled", missing=missing)

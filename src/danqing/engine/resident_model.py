@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
+import torch
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
@@ -51,14 +52,8 @@ class ResidentModel:
         """See `Resident`."""
         started, model, device = time.monotonic(), self.card.id, self._options.device
         log.info("model_loading", model=model, source=self.card.source)
-        adapter = self._make_adapter(self.card, replace(self._options, compile=self._is_compiled()))
-        with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
-            try:
-                adapter.load()
-            except BaseException:
-                adapter.unload()
-                raise
-            status = adapter.status()
+        adapter = self._loaded_as_it_pays()
+        status = adapter.status()
         self._adapter, self._status = adapter, status
         log.info(
             "model_loaded",
@@ -74,6 +69,30 @@ class ResidentModel:
             weights_bytes=adapter.memory().total,
             seconds=round(time.monotonic() - started, 2),
         )
+
+    def _loaded_as_it_pays(self) -> FamilyAdapter:
+        """Compiled or not. Where nobody has asked for that, a failure is a reason to go without."""
+        compiled = self._is_compiled()
+        try:
+            return self._loaded(compiled=compiled)
+        except EngineFailure:
+            if not compiled or self._compile != "auto":
+                raise
+        # Only here, where the error is gone and with it the frames that held the failed try's tensors.
+        log.warning("loading_compiled_failed_trying_without", model=self.card.id)
+        torch.compiler.reset()
+        self._options.device.free_unused_memory()
+        return self._loaded(compiled=False)
+
+    def _loaded(self, *, compiled: bool) -> FamilyAdapter:
+        adapter = self._make_adapter(self.card, replace(self._options, compile=compiled))
+        with translated("load", self.card.id, ModelLoadFailure(f"Model {self.card.id} makes no picture.")):
+            try:
+                adapter.load()
+            except BaseException:
+                adapter.unload()
+                raise
+        return adapter
 
     def _is_compiled(self) -> bool:
         size = self.size()
