@@ -51,7 +51,7 @@ class Kept:
     def add(self, part: str, found: Mapping[str, Any], *, seconds: float) -> None:
         """seconds: that this part took."""
         self._flat.pop(f"{part}_left_out", None)
-        self._flat |= found
+        self._flat |= {name: value for name, value in found.items() if name != "rounds"}  # which parts differ in
         self._seconds += seconds
         kept = {
             "seconds": round(self._seconds, 1),

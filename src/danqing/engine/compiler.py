@@ -9,7 +9,8 @@ import importlib.util
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +30,38 @@ log = structlog.get_logger(__name__)
 def is_compiled(
     wanted: Compile, device: Device, *, weights_bytes: int | None, by_sdnq: Callable[[], bool], cpu_offload: bool
 ) -> bool:
-    """weights_bytes: of the model, None where that is not known. by_sdnq: whether it is quantised so.
-
-    Where it is for this to choose, whatever the compiler then fails at goes on uncompiled, in the whole process.
-    """
+    """weights_bytes: of the model in the end, None where that is not known. by_sdnq: whether it is quantised so."""
     if wanted != "auto":
         return wanted
+    small = weights_bytes is not None and weights_bytes < LEAST_BYTES
     # Of layers that come and go, and of SDNQ's, nobody knows that it pays.
-    if not device.is_cuda or cpu_offload or device.others or by_sdnq():
+    if not device.is_cuda or small or cpu_offload or device.others or by_sdnq():
         return False
-    if weights_bytes is not None and not LEAST_BYTES <= weights_bytes <= MOST_SHARE * device.capacity_bytes():
-        return False
-    if missing := _missing(device):
+    if missing := _missing(device, weights_bytes or 0):
         log.warning("not_compiled", missing=missing)
         return False
-    config: Any = importlib.import_module("torch._dynamo.config")
-    config.suppress_errors = True
     return True
 
 
-def _missing(device: Device) -> str | None:
-    """For Triton, which compiles a little C for each of its kernels."""
+@contextmanager
+def failing_or_going_on() -> Generator[None]:
+    """Inside, while a model is loaded, what fails to compile is an error; once that went well, it goes on uncompiled,
+    whatever it is, in this thread.
+    """
+    config: Any = importlib.import_module("torch._dynamo.config")
+    before, config.suppress_errors = config.suppress_errors, False
+    try:
+        yield
+    except BaseException:
+        config.suppress_errors = before
+        raise
+    config.suppress_errors = True
+
+
+def _missing(device: Device, weights_bytes: int) -> str | None:
+    """Triton compiles a little C for each of its kernels."""
+    if weights_bytes > MOST_SHARE * device.capacity_bytes():
+        return "memory for all of the model"
     if torch.cuda.get_device_capability(device.torch_device) < AMPERE:
         return "a GPU of compute capability 8.0"
     if importlib.util.find_spec("triton") is None:

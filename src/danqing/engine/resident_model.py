@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
-import torch
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.types import ModelStatus
-from danqing.engine.compiler import is_compiled
+from danqing.engine.compiler import failing_or_going_on, is_compiled
+from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter
-from danqing.engine.library_errors import translated
+from danqing.engine.library_errors import LIBRARY_ERRORS, translated
 from danqing.engine.quantisation import is_by_sdnq
 from danqing.engine.residency import WeightSize
 from danqing.engine.spec import Compile
@@ -71,35 +71,37 @@ class ResidentModel:
         )
 
     def _loaded_as_it_pays(self) -> FamilyAdapter:
-        """Compiled or not. Where nobody has asked for that, a failure is a reason to go without."""
-        compiled = self._is_compiled()
-        try:
-            return self._loaded(compiled=compiled)
-        except EngineFailure:
+        """Compiled or not. Where nobody has asked for that, a failure of the libraries is a reason to go without."""
+        model, compiled = self.card.id, self._is_compiled()
+        with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
             if not compiled or self._compile != "auto":
-                raise
-        # Only here, where the error is gone and with it the frames that held the failed try's tensors.
-        log.warning("loading_compiled_failed_trying_without", model=self.card.id)
-        torch.compiler.reset()
-        self._options.device.free_unused_memory()
-        return self._loaded(compiled=False)
+                return self._loaded(compiled=compiled)
+            try:
+                with failing_or_going_on():
+                    return self._loaded(compiled=True)
+            except LIBRARY_ERRORS as exc:
+                if is_out_of_memory(exc):
+                    raise
+                log.warning("loading_compiled_failed_trying_without", model=model, exc_info=True)
+            # Only here, where the error is gone and with it the frames that held the failed try's tensors.
+            self._options.device.free_unused_memory()
+            return self._loaded(compiled=False)
 
     def _loaded(self, *, compiled: bool) -> FamilyAdapter:
         adapter = self._make_adapter(self.card, replace(self._options, compile=compiled))
-        with translated("load", self.card.id, ModelLoadFailure(f"Model {self.card.id} makes no picture.")):
-            try:
-                adapter.load()
-            except BaseException:
-                adapter.unload()
-                raise
+        try:
+            adapter.load()
+        except BaseException:
+            adapter.unload()
+            raise
         return adapter
 
     def _is_compiled(self) -> bool:
-        size = self.size()
+        size, halved = self.size(), self.card.precision.startswith("torchao")  # which is in 8 bits in the end
         return is_compiled(
             self._compile,
             self._options.device,
-            weights_bytes=None if size is None else size.total_bytes,
+            weights_bytes=None if size is None else size.total_bytes // (2 if halved else 1),
             by_sdnq=lambda: is_by_sdnq(self.card),
             cpu_offload=self._options.cpu_offload,
         )

@@ -38,8 +38,8 @@ def compile_for_one(network: Any, shape: Size) -> None:  # noqa: ANN401
     """A network of convolutions, for inputs of that shape only, in one piece; done when it is first called so. Others
     go through it as before.
 
-    For any size it would take minutes, and the result be half as quick (`bench/gpu_blocks.py`): Inductor changes the
-    order of numbers, which is what pays, for sizes that it knows.
+    For any size it would take minutes, and the result be two thirds as quick (`bench/gpu_blocks.py`): Inductor changes
+    the order of numbers, which is what pays, for sizes that it knows.
     """
     plain: Callable[..., Tensor] = network.forward
     options = {"force_layout_optimization": True}
@@ -52,7 +52,7 @@ def compile_for_one(network: Any, shape: Size) -> None:  # noqa: ANN401
 
 
 def _allow_versions() -> None:
-    """For the whole process."""
+    """In this thread."""
     config: Any = importlib.import_module("torch._dynamo.config")
     config.recompile_limit = max(config.recompile_limit, MOST_VERSIONS)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 4 * MOST_VERSIONS)

@@ -64,9 +64,9 @@ def set_vae_format(
 
 def _compile(vae: Any, size: tuple[int, int]) -> None:  # noqa: ANN401
     width, height = (side // _times_smaller(vae) for side in size)
-    latents = _latents(vae, (height, width))
-    compile_for_one(vae.decoder, latents.shape)
-    with torch.inference_mode():
+    with torch.inference_mode():  # the latents, too: for others it would be compiled once more
+        latents = _latents(vae, (height, width))
+        compile_for_one(vae.decoder, latents.shape)
         vae.decode(latents)
 
 

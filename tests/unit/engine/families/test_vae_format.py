@@ -40,6 +40,7 @@ def vae() -> Any:  # noqa: ANN401
         norm_num_groups=4,
         latent_channels=4,
         sample_size=32,
+        use_post_quant_conv=False,
     ).eval()
 
 

@@ -83,4 +83,4 @@ class PromptEncoder:
             self._pipeline.text_encoder(input_ids=ids, use_cache=False)
         finally:
             hook.remove()
-        return given[0][0]  # (tokens, width)
+        return given[0][0].to(ids.device)  # (tokens, width)
