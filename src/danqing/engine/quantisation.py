@@ -6,18 +6,15 @@ docs/models.md; the autoencoder and companions that are no transformers of their
 
 import importlib
 import inspect
-import json
 import logging
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
 from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 from diffusers.quantizers.quantization_config import TorchAoConfig as TransformerConfig
-from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
 from torch import nn
 from transformers.utils.quantization_config import TorchAoConfig as TextEncoderConfig
 
@@ -25,13 +22,13 @@ from danqing.core.capabilities import Companion, ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine.device import Device
 from danqing.engine.families.adapter import AdapterOptions
+from danqing.engine.stored_precision import TRANSFORMER, stored_precision
 
 log = structlog.get_logger(__name__)
 
 # diffusers and transformers are not typed: their configurations are Any. The two packages are extras, so that they are
 # imported by name: code and types must hold without them.
 
-TRANSFORMER = "transformer"
 # Of a token's largest number as fp8 scales it: else one of zeros, as texts of a batch are padded with, is none at all.
 LEAST_ACTIVATION = 1e-12
 FP8_CAPABILITY = (8, 9)  # compute capability of the first GPUs that multiply fp8
@@ -49,7 +46,7 @@ def quantised_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOpt
     one already; else what reading raises.
     """
     parts = _quantised_parts(pipeline_class)
-    stored = {part: _stored_precision(card, part) for part in parts}
+    stored = {part: stored_precision(card, part) for part in parts}
     _prepare(card, set(stored.values()) | {card.precision}, options.device)
     if any(stored.values()):
         log.info("checkpoint_is_quantised", model=card.id, **stored)
@@ -67,24 +64,11 @@ def quantised_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOpt
 
 def quantised_transformer(companion: Companion, card: ModelCard, options: AdapterOptions) -> dict[str, Any]:
     """As `quantised_pipeline`, for the transformer that the companion has in place of the model's own."""
-    stored = _stored_precision(companion, TRANSFORMER)
+    stored = stored_precision(companion, TRANSFORMER)
     _prepare(card, {stored, card.precision}, options.device)
     if card.precision == "native" or stored is not None:
         return {}
     return {"quantization_config": _configuration(card, TRANSFORMER, options)}
-
-
-def is_by_sdnq(card: ModelCard) -> bool:
-    """Whether the transformer is quantised by SDNQ, in the checkpoint or as it loads. False where the checkpoint cannot
-    be read, which loading it will tell. Blocking; may ask the hub for its configuration.
-    """
-    if card.precision != "native":
-        return card.precision.startswith("sdnq")
-    try:
-        stored = _stored_precision(card, TRANSFORMER)
-    except (OSError, ValueError):
-        return False
-    return stored is not None and stored.startswith("sdnq")
 
 
 def compute_in_floats(networks: Iterable[Any]) -> None:
@@ -105,21 +89,6 @@ def _quantised_parts(pipeline_class: Any) -> tuple[str, str]:  # noqa: ANN401
     """Of two text encoders the second one is large; the first, a CLIP, sums the prompt up for every block."""
     names = inspect.signature(pipeline_class.__init__).parameters
     return TRANSFORMER, "text_encoder_2" if "text_encoder_2" in names else "text_encoder"
-
-
-def _stored_precision(weights: ModelCard | Companion, part: str) -> str | None:
-    """That the part has in the checkpoint, for SDNQ's written as a `Precision`; None if it is not quantised."""
-    if Path(weights.source).is_absolute():
-        file = Path(weights.source, part, "config.json")
-    else:
-        file = Path(hf_hub_download(weights.source, f"{part}/config.json", revision=weights.revision))
-    match json.loads(file.read_bytes()):
-        case {"quantization_config": {"quant_method": "sdnq", "weights_dtype": str(dtype)}}:
-            return f"sdnq-{dtype}"
-        case {"quantization_config": {"quant_method": str(method)}}:
-            return method
-        case _:
-            return None
 
 
 def _prepare(card: ModelCard, precisions: set[str | None], device: Device) -> None:

@@ -13,9 +13,9 @@ from danqing.engine.compiler import failing_or_going_on, is_compiled
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions, FamilyAdapter
 from danqing.engine.library_errors import LIBRARY_ERRORS, translated
-from danqing.engine.quantisation import is_by_sdnq
 from danqing.engine.residency import WeightSize
 from danqing.engine.spec import Compile
+from danqing.engine.stored_precision import is_by_sdnq
 from danqing.engine.weight_files import expected_bytes
 
 log = structlog.get_logger(__name__)

@@ -20,7 +20,8 @@ from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.compiling import compile_blocks
 from danqing.engine.families.placement import place
 from danqing.engine.families.transformer_attention import set_kernel
-from danqing.engine.quantisation import TRANSFORMER, compute_in_floats, quantised_pipeline, quantised_transformer
+from danqing.engine.quantisation import compute_in_floats, quantised_pipeline, quantised_transformer
+from danqing.engine.stored_precision import TRANSFORMER
 
 log = structlog.get_logger(__name__)
 
