@@ -30,6 +30,7 @@ from transformers import Qwen3Config, Qwen3Model
 from danqing.engine import one_op_attention
 from danqing.engine.families.compiling import compile_for_one, compile_layers
 from danqing.engine.families.rotary import in_real_numbers
+from danqing.engine.quantisation import LEAST_ACTIVATION
 
 CALLS, ROUNDS = 20, 5
 WIDTH, HEADS, TOKENS, TIMES_WIDTH = 3840, 30, 4128, 256  # of a picture of 1024² with a short prompt
@@ -160,7 +161,7 @@ def _to_fp8(block: nn.Module) -> None:
     from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_
 
     config = Float8DynamicActivationFloat8WeightConfig(
-        granularity=PerRow(), activation_value_lb=1e-12, set_inductor_config=False
+        granularity=PerRow(), activation_value_lb=LEAST_ACTIVATION, set_inductor_config=False
     )
     quantize_(block, config, filter_fn=lambda layer, name: isinstance(layer, nn.Linear) and "adaLN" not in name)
 

@@ -52,8 +52,9 @@ class ResidentModel:
         """See `Resident`."""
         started, model, device = time.monotonic(), self.card.id, self._options.device
         log.info("model_loading", model=model, source=self.card.source)
-        adapter = self._loaded_as_it_pays()
-        status = adapter.status()
+        with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
+            adapter = self._loaded_as_it_pays()
+            status = adapter.status()
         self._adapter, self._status = adapter, status
         log.info(
             "model_loaded",
@@ -72,20 +73,19 @@ class ResidentModel:
 
     def _loaded_as_it_pays(self) -> FamilyAdapter:
         """Compiled or not. Where nobody has asked for that, a failure of the libraries is a reason to go without."""
-        model, compiled = self.card.id, self._is_compiled()
-        with translated("load", model, ModelLoadFailure(f"Model {model} makes no picture.")):
-            if not compiled or self._compile != "auto":
-                return self._loaded(compiled=compiled)
-            try:
-                with failing_or_going_on():
-                    return self._loaded(compiled=True)
-            except LIBRARY_ERRORS as exc:
-                if is_out_of_memory(exc):
-                    raise
-                log.warning("loading_compiled_failed_trying_without", model=model, exc_info=True)
-            # Only here, where the error is gone and with it the frames that held the failed try's tensors.
-            self._options.device.free_unused_memory()
-            return self._loaded(compiled=False)
+        compiled = self._is_compiled()
+        if not compiled or self._compile != "auto":
+            return self._loaded(compiled=compiled)
+        try:
+            with failing_or_going_on():
+                return self._loaded(compiled=True)
+        except LIBRARY_ERRORS as exc:
+            if is_out_of_memory(exc):
+                raise
+            log.warning("loading_compiled_failed_trying_without", model=self.card.id, exc_info=True)
+        # Only here, where the error is gone and with it the frames that held the failed try's tensors.
+        self._options.device.free_unused_memory()
+        return self._loaded(compiled=False)
 
     def _loaded(self, *, compiled: bool) -> FamilyAdapter:
         adapter = self._make_adapter(self.card, replace(self._options, compile=compiled))
