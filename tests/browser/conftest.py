@@ -103,4 +103,5 @@ def opened(browser: Browser, url: str, *, expects_failures: bool = False, **opti
         assert studio.complaints == []
         assert studio.strangers == []
     finally:
+        studio.page.unroute_all(behavior="ignoreErrors")  # a route that is just being answered is lost
         context.close()

@@ -146,13 +146,18 @@ async def _taken(held: _Held) -> bool:
 
 
 async def _uncut(call: Callable[[], bool]) -> bool:
-    """Waits for the call's end even if it is cancelled: nobody else may use the connection before."""
+    """Waits for the call's end even if it is cancelled, and again: nobody else may use the connection before."""
     task = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        task.exception()  # nobody asks any more
+        raise asyncio.CancelledError
+    return task.result()
 
 
 def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | None:  # Any: of one truth value
@@ -175,11 +180,11 @@ def _enter(engine: Engine, statement: Select[Any], key: int) -> Connection | Non
 
 
 def _leave(connection: Connection) -> None:
+    """Closes the connection, too: the pool that it is from may be gone by now, and nobody would."""
     try:
         connection.execute(LEAVE)
-        connection.exec_driver_sql("RESET idle_session_timeout")
     except SQLAlchemyError as exc:
         log.warning("store_lock_was_lost", **described(exc))
-        connection.invalidate()
     finally:
+        connection.invalidate()
         connection.close()

@@ -72,8 +72,8 @@ def in_real_numbers(transformer: Any) -> None:  # noqa: ANN401
 
 def _of_qwen(x: Tensor, freqs_cis: Tensor, use_real: bool = True, use_real_unbind_dim: int = -1) -> Tensor:
     if use_real:
-        return _complex_of_qwen(x, freqs_cis, use_real, use_real_unbind_dim)
+        return complex_of_qwen(x, freqs_cis, use_real, use_real_unbind_dim)
     return turned(x, freqs_cis.unsqueeze(0))
 
 
-_complex_of_qwen: Any = transformer_qwenimage.apply_rotary_emb_qwen
+complex_of_qwen: Any = transformer_qwenimage.apply_rotary_emb_qwen  # diffusers' own

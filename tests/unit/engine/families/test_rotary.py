@@ -7,16 +7,16 @@ import torch
 from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.transformers import transformer_qwenimage, transformer_z_image
 
-from danqing.engine.families.rotary import RealRotary, in_real_numbers
+from danqing.engine.families.rotary import RealRotary, complex_of_qwen, in_real_numbers
 
 z_image, qwen_image = cast(Any, transformer_z_image), cast(Any, transformer_qwenimage)
 WIDTH, HEADS, TOKENS = 64, 4, 19
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Afterwards."""
-    monkeypatch.setattr(qwen_image, "apply_rotary_emb_qwen", qwen_image.apply_rotary_emb_qwen)
+def in_complex_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As diffusers is, whatever this process compiled before; and afterwards as it was."""
+    monkeypatch.setattr(qwen_image, "apply_rotary_emb_qwen", complex_of_qwen)
 
 
 def turns(*shape: int) -> torch.Tensor:
@@ -42,7 +42,7 @@ def test_a_block_of_z_image_makes_the_same(masked: bool) -> None:
 
 
 def test_those_of_qwen_image_are_the_same() -> None:
-    theirs = qwen_image.apply_rotary_emb_qwen
+    theirs = complex_of_qwen
     torch.manual_seed(4)
     states, angles = torch.randn(2, TOKENS, HEADS, 16), turns(TOKENS, 8)
     parts = tuple(torch.view_as_real(angles).repeat_interleave(2, 1).unbind(-1))

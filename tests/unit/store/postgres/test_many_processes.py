@@ -322,8 +322,9 @@ async def test_all_have_one_secret(several: list[PostgresStores]) -> None:
     assert len(secrets[0]) == 32
 
 
+@pytest.mark.parametrize("cancels", [1, 2])
 async def test_a_lock_whose_taker_is_cancelled_is_free(
-    several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
+    cancels: int, several: list[PostgresStores], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given somebody who is cancelled just when the database has given him the lock
     first, second, _ = several
@@ -342,7 +343,9 @@ async def test_a_lock_whose_taker_is_cancelled_is_free(
     monkeypatch.setattr(advisory_locks, "_enter", enter_late)
     holding = asyncio.create_task(hold())
     await asyncio.to_thread(entered.wait)
-    holding.cancel()
+    for _ in range(cancels):
+        holding.cancel()
+        await asyncio.sleep(0)
     told.set()
     await asyncio.wait([holding])
     # Then others get it
@@ -362,6 +365,16 @@ async def test_one_of_all_is_exclusive(several: list[PostgresStores]) -> None:
             assert not again
     async with second.exclusive("sweeper") as is_free:
         assert is_free
+
+
+async def test_a_lock_that_outlasts_its_stores_leaves_no_connection(url: str) -> None:
+    stores = await asyncio.to_thread(PostgresStores.open, url)
+    async with stores.exclusive("sweeper") as is_in:
+        assert is_in
+        await stores.close()
+    until = time.monotonic() + WAIT_S
+    while ask(url, "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"):
+        assert time.monotonic() < until  # the server hears of it soon
 
 
 async def test_an_exclusive_one_whose_connection_is_gone_frees_the_place(
