@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from danqing.core.capabilities import FreeSizes, SizeRules, TrainedSizes
+from danqing.core.capabilities import FreeSizes, ModelCard, SizeRules, TrainedSizes
 from danqing.core.sentences import says
 
 _REMEMBERED = 256  # plans; most requests ask for the same few sizes
@@ -63,6 +63,11 @@ def plan_size(rules: SizeRules, width: int, height: int) -> SizePlan:
             return _plan_free(rules, width, height)
         case TrainedSizes():
             return _plan_trained(rules, width, height)
+
+
+def usual_size(card: ModelCard) -> tuple[int, int]:
+    """(width, height) that the model makes for clients who say nothing of a size."""
+    return plan_size(card.capabilities.size_rules, card.defaults.width, card.defaults.height).native
 
 
 def _plan_free(rules: FreeSizes, width: int, height: int) -> SizePlan:

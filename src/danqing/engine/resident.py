@@ -14,7 +14,7 @@ from danqing import __version__
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.engine_port import Denoised, Observer, Outcome, ReadImage
 from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, UnknownModel
-from danqing.core.sizes import SizePlan, plan_size
+from danqing.core.sizes import SizePlan, plan_size, usual_size
 from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, GenerationRequest, Mode, RawPicture
 from danqing.core.upscaling import CARD
 from danqing.engine.attention import AttentionChoice
@@ -79,13 +79,13 @@ class ResidentEngine:
             keep_freed_memory()
         options = AdapterOptions(
             device=self._device,
-            compile=self._spec.compile is True,  # see `ResidentModel`
             cpu_offload=self._spec.cpu_offload,
             attention=AttentionChoice(self._device, self._spec.attention, compiled=self._spec.compile is True),
             prompts=self._prompts,
             loras=LoraPool(LoraFiles(self._spec.lora_folder), self._device, max_bytes=self._spec.lora_pool_bytes),
             # On the core beside that; with more of them it would take longer, and perhaps nobody waits for those.
             decode_later=cpu_threads == 1 and available_cores() > 1,
+            read_later=self._device.is_cuda,
         )
         self._device.enforce_limit()
         self._models = {
@@ -111,11 +111,10 @@ class ResidentEngine:
         )
 
     def _usual_working_bytes(self) -> int:
-        """Of a picture as clients get it who say nothing of its size."""
+        """Of a picture as clients get it who say nothing of it."""
         model = next(iter(self._models.values()))
-        defaults = model.card.defaults
-        size = plan_size(model.card.capabilities.size_rules, defaults.width, defaults.height).native
-        return model.adapter.working_bytes(size, 1, guided=defaults.guidance_scale > 0, tiled=False, offloaded=False)
+        guided = model.card.defaults.guidance_scale > 0
+        return model.adapter.working_bytes(usual_size(model.card), 1, guided=guided, tiled=False, offloaded=False)
 
     def unload(self) -> None:
         """Gives the models' memory back; `load` may be called again."""

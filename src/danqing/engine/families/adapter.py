@@ -23,15 +23,17 @@ class AdapterOptions:
     """Where and how the model runs. attention: None is PyTorch's own. loras: of all models; None: there are none.
 
     decode_later: pictures may be decoded while the next ones are denoised, by another thread than calls `make`.
+    read_later: the device may still be at them when `make` returns, and begins with the next ones without a pause.
     """
 
     device: Device
-    compile: bool
     cpu_offload: bool
     attention: AttentionChoice | None
     prompts: PromptCache
+    compile: bool = False
     loras: LoraPool | None = None
     decode_later: bool = False
+    read_later: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class MadePicture:
 
 @dataclass(frozen=True, kw_only=True)
 class UndecodedPicture:
-    """A `MadePicture` to be. decode: makes it, in any thread; raises what `FamilyAdapter.make` would.
+    """A `MadePicture` to be. decode: makes it or waits for it, in any thread; raises what `FamilyAdapter.make` would.
 
     adjustments: that are known already.
     """

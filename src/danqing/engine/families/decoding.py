@@ -1,4 +1,4 @@
-"""A picture's latents to its pixels: at once, or when and where somebody asks for them."""
+"""A picture's latents to its pixels: at once, on a device that is not waited for, or when and where somebody asks."""
 
 import weakref
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from danqing.core.sentences import says
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import MadePicture, UndecodedPicture
 from danqing.engine.families.loaded_model import LoadedModel, Size
-from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,17 @@ def serves_threads(vae: Any) -> bool:  # noqa: ANN401  diffusers is not typed
 
 def decoded(model: LoadedModel, latents: Tensor, size: Size, adjustments: tuple[str, ...]) -> MadePicture:
     """latents: (1, …). adjustments: of the picture. Raises as what `LoadedModel.decoding` gives."""
-    return MadePicture(rgb=model.decoding(latents, size)(model.parts.vae), adjustments=adjustments)
+    return _read(model.decoding(latents, size)(model.parts.vae), adjustments)
+
+
+def on_its_way(model: LoadedModel, latents: Tensor, size: Size, adjustments: tuple[str, ...]) -> UndecodedPicture:
+    """As `decoded`, by a device that is at it when this returns; whoever asks for the picture waits for that."""
+    launched = model.decoding(latents, size)(model.parts.vae)
+    return UndecodedPicture(decode=lambda: _read(launched, adjustments), adjustments=adjustments)
+
+
+def _read(launched: Levels, adjustments: tuple[str, ...]) -> MadePicture:
+    return MadePicture(rgb=launched.read(), adjustments=adjustments)
 
 
 def undecoded(
@@ -51,7 +61,7 @@ def undecoded(
 
 
 def _decoded_later(
-    decode_with: Callable[[Any], Pixels],
+    decode_with: Callable[[Any], Levels],
     vae: Any,  # noqa: ANN401
     *,
     tiled: bool,
@@ -59,7 +69,7 @@ def _decoded_later(
 ) -> MadePicture:
     """tiled: whether it can be."""
     try:
-        return MadePicture(rgb=decode_with(vae), adjustments=adjustments)
+        return _read(decode_with(vae), adjustments)
     except (RuntimeError, MemoryError) as exc:
         if not is_out_of_memory(exc):
             raise
@@ -67,4 +77,4 @@ def _decoded_later(
     log.warning("out_of_memory_decoding_in_tiles")
     vae.use_tiling = True
     in_tiles = (says("decoded_in_tiles"),) if tiled else ()
-    return MadePicture(rgb=decode_with(vae), adjustments=(*adjustments, *in_tiles))
+    return _read(decode_with(vae), (*adjustments, *in_tiles))

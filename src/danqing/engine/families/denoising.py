@@ -1,6 +1,6 @@
 """One call of a diffusers pipeline: a batch's latents, step by step, with previews, and stopped picture by picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from danqing.engine.families.flow import foreseen
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
 from danqing.engine.families.step_cache import StepCache
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import done, mark
 from danqing.engine.loras import LoraPool
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class Denoising:
         self._step_cache = step_cache
         self._stopped = [False] * len(orders)
         self._before: Tensor | None = None
+        self._given: list[tuple[int, Callable[[], None]]] = []  # steps that nobody was told of, and waiting for each
 
     def run(self, prompts: Prompts) -> list[Tensor | None]:
         """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
@@ -72,6 +74,7 @@ class Denoising:
                 **prompts.arguments,
                 **inputs,
             )[0]
+            self._tell(pipeline.num_timesteps, until=pipeline.num_timesteps)
         if self._step_cache is not None:
             self.adjustments += self._step_cache.adjustments
         return [None if stopped else latents[i : i + 1] for i, stopped in enumerate(self._stopped)]
@@ -91,16 +94,31 @@ class Denoising:
         if self._step_cache is not None:
             self._step_cache.step_done()
         total_steps: int = pipeline.num_timesteps
-        for i, watcher in enumerate(self._watchers):
-            if self._stopped[i]:
-                continue
-            if step < total_steps and watcher.wants_preview():
-                shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
-                if shown is not None:
-                    watcher.preview_made(step, total_steps, shown)
-            watcher.step_done(step, total_steps)
-            self._stopped[i] = watcher.stopped()
-        pipeline._interrupt = all(self._stopped)
+        there = mark(latents.device)
+        self._given.append((step, there))
+        self._tell(total_steps, until=step - 1)
+        wanting = [i for i in self._going_on() if step < total_steps and self._watchers[i].wants_preview()]
+        for i in wanting:
+            shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
+            if shown is not None:
+                self._watchers[i].preview_made(step, total_steps, shown)
+        # A GPU is given the next step while it is at this one, but not more than that: what it has cannot be stopped.
+        if wanting or there is done:
+            self._tell(total_steps, until=step)
+        pipeline._interrupt = not self._going_on()
+
+    def _going_on(self) -> list[int]:
+        return [i for i, stopped in enumerate(self._stopped) if not stopped]
+
+    def _tell(self, total_steps: int, *, until: int) -> None:
+        """Of each step up to that one, once it is done, whoever was not told yet; and asks them whether to go on."""
+        while self._going_on() and self._given and self._given[0][0] <= until:
+            step, there = self._given.pop(0)
+            there()
+            for i in self._going_on():
+                self._watchers[i].step_done(step, total_steps)
+        for i in self._going_on():
+            self._stopped[i] = self._watchers[i].stopped()
 
     def _preview(self, latents: Tensor) -> Pixels | None:
         """None where it fails: that is no reason to lose the picture itself."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from danqing.engine.families.adapter import Order
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels
 
 Size = tuple[int, int]  # width, height
 
@@ -59,13 +60,16 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Levels]:
         """What makes the pixels with an autoencoder that is given to it, and holds no part of the model itself.
 
-        latents: (1, …) of one picture. The call raises EngineFailure if the model made no numbers.
+        latents: (1, …) of one picture.
         """
         ...
 
     def preview(self, latents: Tensor, size: Size) -> Pixels:
-        """What `decoding` would show, made quickly: of its shape but of any size. Arguments and errors as there."""
+        """What `decoding` would show, made quickly: of its shape but of any size.
+
+        Raises EngineFailure if the model made no numbers.
+        """
         ...

@@ -5,9 +5,7 @@ What is a family's own, it asks a `LoadedModel`.
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 
-import numpy as np
 import structlog
 import torch
 from torch import Tensor
@@ -16,8 +14,8 @@ from danqing import collector
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.sentences import says
-from danqing.core.sizes import plan_size
-from danqing.core.types import GenerationRequest, Mode, ModelStatus
+from danqing.core.sizes import plan_size, usual_size
+from danqing.core.types import GenerationRequest, ModelStatus
 from danqing.engine.attention import NATIVE
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import (
@@ -29,7 +27,7 @@ from danqing.engine.families.adapter import (
     UndecodedPicture,
     Unwatched,
 )
-from danqing.engine.families.decoding import decoded, serves_threads, undecoded
+from danqing.engine.families.decoding import decoded, on_its_way, serves_threads, undecoded
 from danqing.engine.families.denoising import Denoising
 from danqing.engine.families.flow import steps_taken
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
@@ -44,15 +42,12 @@ from danqing.engine.families.placement import (
 from danqing.engine.families.step_cache import StepCache
 from danqing.engine.families.transformer_attention import kernel_of, with_masks
 from danqing.engine.families.vae_format import VaeFormat, set_vae_format
+from danqing.engine.families.warm_up import size_of_batches, warm_up_batches, warm_up_order
 from danqing.engine.families.working_memory import estimate_work
 from danqing.engine.host_memory import host_memory
-from danqing.engine.input_pictures import InputPicture
 from danqing.engine.memory_plan import Way
 
 log = structlog.get_logger(__name__)
-WARM_UP_GREY = 128
-WARM_UP_SIDE = 512  # pixels, of pictures that are made together
-LONGER_PROMPT = "a picture of many things, one beside the other, " * 4
 NO_STEP_CACHE = "step cache not used, because the model's layers are brought to the device one after another"
 
 
@@ -81,7 +76,7 @@ class PipelinedAdapter:
             model.parts.vae,
             self._options.device,
             whole=self.placement() is Placement.WHOLE,
-            compiled_for=self._usual_size() if self._options.compile else None,
+            compiled_for=usual_size(self._card) if self._options.compile else None,
         )
         if self._options.compile:
             collector.go_on()  # it takes minutes, and makes cycles by the thousand
@@ -92,7 +87,7 @@ class PipelinedAdapter:
     def _warm_up(self) -> None:
         """In the first way for which there is memory, as pictures are made later."""
         size = self._warm_up_size()
-        order = _warm_up_order(self._card, size)
+        order = warm_up_order(self._card, size)
         ways = self.memory().ways(host_free_bytes=host_memory().available_bytes)
         for way in ways:
             try:
@@ -111,12 +106,9 @@ class PipelinedAdapter:
 
     def _warm_up_batches(self) -> None:
         """Several pictures together, with texts of equal and of different length, are compiled apart from one alone."""
-        rules = self._card.capabilities.size_rules
-        size = plan_size(rules, WARM_UP_SIDE, WARM_UP_SIDE).native
-        order = _warm_up_order(self._card, size)
-        longer = replace(order, request=replace(order.request, prompt=LONGER_PROMPT))
+        size = size_of_batches(self._card)
         try:
-            for batch in ([order, order], [order, longer]):
+            for batch in warm_up_batches(self._card, size):
                 self.make(batch, size, watchers=[Unwatched()] * len(batch), spare_memory=False)
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
@@ -232,6 +224,8 @@ class PipelinedAdapter:
         if later and options.decode_later and not options.compile and serves_threads(model.parts.vae):
             work = estimate_work(model.parts, size, 1, guided=False, tiled=False).decoding
             return undecoded(model, latents, size, adjustments, ended=options.device.side_work.expect(work))
+        if later and options.read_later:
+            return on_its_way(model, latents, size, adjustments)
         return decoded(model, latents, size, adjustments)
 
     def _step_cache(self, request: GenerationRequest) -> tuple[StepCache | None, tuple[str, ...]]:
@@ -251,13 +245,8 @@ class PipelinedAdapter:
     def _warm_up_size(self) -> Size:
         """The model's usual size on a GPU, where compilers and kernels tune to it; the smallest one on a CPU."""
         if self._options.device.is_cuda:
-            return self._usual_size()
+            return usual_size(self._card)
         return plan_size(self._card.capabilities.size_rules, 1, 1).native
-
-    def _usual_size(self) -> Size:
-        """Of a picture as clients get it who say nothing of its size."""
-        defaults = self._card.defaults
-        return plan_size(self._card.capabilities.size_rules, defaults.width, defaults.height).native
 
 
 def _unchanged(orders: Sequence[Order]) -> list[MadePicture | UndecodedPicture | None] | None:
@@ -276,31 +265,3 @@ def _handed_back(model: LoadedModel) -> Generator[None]:
         yield
     finally:
         model.parts.maybe_free_model_hooks()
-
-
-def _warm_up_order(card: ModelCard, size: Size) -> Order:
-    """The smallest that the model takes: from nothing if it can, else from a grey picture."""
-    can = card.capabilities
-    mode = Mode.TEXT2IMG if Mode.TEXT2IMG in can.modes else min(can.modes)
-    grey = np.full((size[1], size[0], 3), WARM_UP_GREY, np.uint8)
-    from_nothing = mode is Mode.TEXT2IMG
-    refers = mode is Mode.EDIT and can.instruction_edit
-    return Order(
-        request=GenerationRequest(
-            model=card.id,
-            mode=mode,
-            prompt="",
-            negative_prompt="",
-            width=size[0],
-            height=size[1],
-            num_inference_steps=1,
-            guidance_scale=card.defaults.guidance_scale if can.guidance else 0.0,
-            seed=0,
-            strength=None if from_nothing or refers else 1.0,
-        ),
-        start=None
-        if from_nothing or refers
-        else InputPicture(rgb=grey, mask=grey[:, :, 0] if mode is Mode.FILL else None),
-        control=grey if mode is Mode.CONTROLNET else None,
-        references=(grey,) if refers else (),
-    )

@@ -20,10 +20,10 @@ from torch.nn.functional import interpolate
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.engine.families.adapter import AdapterOptions
-from danqing.engine.families.autoencoder_kl import levels
 from danqing.engine.families.loading import is_local, translated_loading
 from danqing.engine.families.own_description import read_description
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels, levels
 
 FOLDER = "preview_decoder"  # beside model_index.json, which does not name it: diffusers leaves it alone
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -35,7 +35,8 @@ THINGS = 12
 RIDGE = 1e-4  # of the variance of latents, which is about 1
 
 log = structlog.get_logger(__name__)
-Decode = Callable[[Tensor], Pixels]  # latents (1, channels, h, w) to RGB; raises EngineFailure if these are no numbers
+Decode = Callable[[Tensor], Levels]  # of latents (1, channels, h, w)
+Preview = Callable[[Tensor], Pixels]  # the same, to RGB; raises EngineFailure if these are no numbers
 
 
 class PreviewDecoderConfig(BaseModel):
@@ -85,7 +86,7 @@ class Enlarged(nn.Module):
 
 def choose_preview(
     card: ModelCard, options: AdapterOptions, *, channels: int, encode: Callable[[Tensor], Tensor], decode: Decode
-) -> Decode:
+) -> Preview:
     """The quickest way from the model's latents to a picture of the same shape, of any size.
 
     channels: of its latents. encode, decode: by its autoencoder; an image is (1, 3, H, W), -1 to 1, and its latents are
@@ -97,10 +98,10 @@ def choose_preview(
         network = _fitted(encode, decode, options.device.torch_device)
     if network is None:
         log.info("previews_need_the_whole_autoencoder", model=card.id)
-        return decode
+        return lambda latents: decode(latents).read()
     ready = network.requires_grad_(requires_grad=False)
     # Latents need not be where the model's parts are kept.
-    return lambda latents: levels(ready.to(latents.device)(latents.float()))
+    return lambda latents: levels(ready.to(latents.device)(latents.float())).read()
 
 
 def _own_network(card: ModelCard, channels: int) -> PreviewDecoder | None:
@@ -142,7 +143,7 @@ def _seen(
     image = torch.tensor(chart).permute(2, 0, 1)[None].float() / 127.5 - 1  # (1, 3, side, side)
     with torch.inference_mode():
         latents = encode(image.to(device))
-        made = decode(latents)
+        made = decode(latents).read()
     _, channels, height, width = latents.shape
     cells = made.reshape(height, CHART_SIDE // height, width, CHART_SIDE // width, 3).mean((1, 3))  # (h, w, 3)
     samples = latents[0].cpu().double().reshape(channels, -1).T  # (h * w, channels)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from danqing.core.capabilities import ModelCard
-from danqing.core.sizes import plan_size
+from danqing.core.sizes import usual_size
 from danqing.engine.attention import NATIVE, TAKE_MASKS, AttentionShape
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.working_memory import PATCH
@@ -58,8 +58,7 @@ def with_masks(parts: Any, card: ModelCard, options: AdapterOptions) -> Generato
 
 def _shape(parts: Any, card: ModelCard) -> AttentionShape:  # noqa: ANN401
     """Of one picture of the model's usual size; its prompt, which is short beside it, left out."""
-    defaults, config = card.defaults, parts.transformer.config
-    width, height = plan_size(card.capabilities.size_rules, defaults.width, defaults.height).native
+    config, (width, height) = parts.transformer.config, usual_size(card)
     heads = config.n_heads if "n_heads" in config else config.num_attention_heads
     head_size = config.dim // heads if "dim" in config else config.attention_head_dim
     return AttentionShape(

@@ -19,7 +19,7 @@ from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
 from danqing.engine.families.adapter import AdapterOptions
-from danqing.engine.families.autoencoder_kl import decode, encode, levels
+from danqing.engine.families.autoencoder_kl import decode, encode
 from danqing.engine.families.preview_decoder import (
     CONFIG,
     FOLDER,
@@ -29,7 +29,7 @@ from danqing.engine.families.preview_decoder import (
     choose_preview,
     linear_map,
 )
-from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels, levels
 from danqing.engine.prompt_cache import PromptCache
 from danqing.engine.resident import ResidentEngine
 from danqing.engine.spec import EngineSpec
@@ -73,7 +73,7 @@ class LinearAutoencoder:
     def encode(self, image: Tensor) -> Tensor:
         return torch.einsum("cr,nrhw->nchw", self.mixing, avg_pool2d(image, 8)) + 0.5
 
-    def decode(self, latents: Tensor) -> Pixels:
+    def decode(self, latents: Tensor) -> Levels:
         colours = torch.einsum("rc,nchw->nrhw", torch.linalg.pinv(self.mixing), latents - 0.5)
         return levels(interpolate(colours, scale_factor=8))
 
@@ -105,7 +105,7 @@ def test_an_autoencoder_is_learned_where_a_linear_map_will_do() -> None:
     # And of its colours
     image = torch.tensor(np.asarray(chart(64, 48))).permute(2, 0, 1)[None].float() / 127.5 - 1
     latents = autoencoder.encode(image)
-    difference = preview(latents).astype(int) - autoencoder.decode(latents)
+    difference = preview(latents).astype(int) - autoencoder.decode(latents).read()
     assert np.abs(difference.reshape(8, 8, 6, 8, 3).mean((1, 3))).max() <= 8
     # But never larger than anybody sees them
     assert preview(torch.zeros(1, 8, 128, 96)).shape == (512, 384, 3)
@@ -127,7 +127,7 @@ def test_the_samples_own_network_shows_what_its_autoencoder_would() -> None:
         )
     # Then it is nearly the same at half the size
     assert preview.shape == (64, 64, 3)
-    half = whole.reshape(64, 2, 64, 2, 3).mean((1, 3))
+    half = whole.read().reshape(64, 2, 64, 2, 3).mean((1, 3))
     assert np.square((preview - half) / 255).mean() < 10 ** (-20 / 10)  # 20 dB
 
 
@@ -145,7 +145,7 @@ def test_where_none_will_do_the_autoencoder_makes_the_previews(tiny_folder: Path
     latents = torch.randn(1, CHANNELS, 6, 8, generator=torch.Generator().manual_seed(7))
     card = Catalogue(str(tiny_folder)).default()
 
-    def failing(latents: Tensor) -> Pixels:
+    def failing(latents: Tensor) -> Levels:
         raise EngineFailure
 
     # Then what is shown is what they make
@@ -153,7 +153,7 @@ def test_where_none_will_do_the_autoencoder_makes_the_previews(tiny_folder: Path
         card, OPTIONS, channels=CHANNELS, encode=lambda image: encode(vae, image), decode=lambda x: decode(vae, x)
     )
     with torch.inference_mode():
-        assert np.array_equal(preview(latents), decode(vae, latents))
+        assert np.array_equal(preview(latents), decode(vae, latents).read())
     preview = choose_preview(card, OPTIONS, channels=CHANNELS, encode=lambda image: encode(vae, image), decode=failing)
     with pytest.raises(EngineFailure):
         preview(latents)
@@ -164,14 +164,14 @@ def test_a_checkpoints_own_network_is_used(tmp_path: Path, tiny_folder: Path) ->
     network = write_preview_decoder(tmp_path)
     card = dataclasses.replace(Catalogue(str(tiny_folder)).default(), source=str(tmp_path))
 
-    def unasked(of: Tensor) -> Pixels:
+    def unasked(of: Tensor) -> Levels:
         raise AssertionError
 
     preview = choose_preview(card, OPTIONS, channels=CHANNELS, encode=lambda image: image, decode=unasked)
     # Then what it makes is shown
     latents = torch.randn(1, CHANNELS, 6, 8, generator=torch.Generator().manual_seed(8))
     with torch.inference_mode():
-        assert np.array_equal(preview(latents.bfloat16()), levels(network(latents.bfloat16().float())))
+        assert np.array_equal(preview(latents.bfloat16()), levels(network(latents.bfloat16().float())).read())
     assert preview(latents).shape == (6 * SCALE, 8 * SCALE, 3)
 
 

@@ -16,7 +16,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.types import ModelStatus
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import Device, choose_device
-from danqing.engine.families import pipelined, vae_format
+from danqing.engine.families import pipelined, vae_format, warm_up
 from danqing.engine.families.adapter import AdapterOptions, Order, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.placement import Placement
@@ -161,7 +161,7 @@ def test_a_compiled_model_is_so_for_whatever_is_asked_for_later(
 
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compile_(self, backend=backend, **options))
     monkeypatch.setattr(pipelined, "set_vae_format", lambda *_, **__: vae_format.VaeFormat())
-    monkeypatch.setattr(pipelined, "WARM_UP_SIDE", 64)
+    monkeypatch.setattr(warm_up, "SIDE_IN_BATCHES", 64)
     adapter = adapter_of(card, choose_device("cpu", "auto"), compile=True)
     adapter.load()
     before = len(graphs)

@@ -23,6 +23,7 @@ from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.placement import offload_parts
 from danqing.engine.families.preview_decoder import choose_preview
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels
 
 
 class Flux:
@@ -77,7 +78,7 @@ class Flux:
             inputs["controlnet_conditioning_scale"] = self._conditioning_scale(orders[0])
         return pipeline, inputs
 
-    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Levels]:
         """latents: (1, tokens, 4 * channels)."""
         image = self._as_image(latents, size)
         return lambda vae: decode(vae, image)

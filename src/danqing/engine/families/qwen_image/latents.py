@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danqing.engine.families.autoencoder_kl import levels
 from danqing.engine.families.loaded_model import Size
-from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels, levels
 
 # diffusers is not typed: an AutoencoderKLQwenImage is Any.
 
@@ -31,8 +30,8 @@ def encode(vae: Any, image: Tensor) -> Tensor:  # noqa: ANN401
     return (proposed.float() - mean) / std
 
 
-def decode(vae: Any, latents: Tensor) -> Pixels:  # noqa: ANN401
-    """latents: (1, channels, h, w). Raises EngineFailure if the model made no numbers."""
+def decode(vae: Any, latents: Tensor) -> Levels:  # noqa: ANN401
+    """latents: (1, channels, h, w)."""
     mean, std = _statistics(vae, latents)
     scaled = (latents.float() * std + mean).to(vae.dtype)[:, :, None]  # (1, channels, 1, h, w)
     return levels(vae.decode(scaled, return_dict=False)[0][:, :, 0])

@@ -26,6 +26,7 @@ from danqing.engine.families.qwen_image.pipelines import pipeline_for
 from danqing.engine.families.qwen_image.prompts import PromptEncoder
 from danqing.engine.families.qwen_image.references import References
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels
 
 PIPELINES: tuple[Any, ...] = (QwenImagePipeline, QwenImageEditPipeline, QwenImageEditPlusPipeline)
 
@@ -80,7 +81,7 @@ class QwenImage:
         """See `LoadedModel`."""
         return pipeline_for(self.parts, orders, self._references)
 
-    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Levels]:
         """latents: packed."""
         image = unpacked(self.parts.vae, latents, size)
         return lambda vae: decode(vae, image)

@@ -22,6 +22,7 @@ from danqing.engine.families.z_image.controlnets import COMPONENT, with_controln
 from danqing.engine.families.z_image.pipelines import pipeline_for
 from danqing.engine.families.z_image.prompts import PromptEncoder
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import Levels
 
 
 class ZImage:
@@ -73,7 +74,7 @@ class ZImage:
         companion = self._card.companion(Mode.CONTROLNET)
         return pipeline_for(self.parts, orders, conditioning_scale=companion.conditioning_scale if companion else None)
 
-    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Pixels]:
+    def decoding(self, latents: Tensor, size: Size) -> Callable[[Any], Levels]:
         """latents: (1, channels, h, w)."""
         return lambda vae: decode(vae, latents)
 

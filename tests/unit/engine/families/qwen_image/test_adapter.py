@@ -26,6 +26,7 @@ from danqing.engine.families.adapter import Order
 from danqing.engine.families.qwen_image.latents import encode, packed
 from danqing.engine.families.qwen_image.references import scaled_size
 from danqing.engine.input_pictures import InputPicture
+from danqing.engine.launched import levels
 from tests.contracts.engine import request_for
 from tests.unit.engine.families.qwen_image.making import (
     SIZE,
@@ -204,7 +205,8 @@ def test_what_is_dark_in_a_mask_keeps_its_latents(plus_folder: Path, monkeypatch
     adapter, begin = load(card), start(mask=True)
     model: Any = adapter._model
     ended: list[torch.Tensor] = []
-    monkeypatch.setattr(model, "decoding", lambda latents, size: ended.append(latents) or (lambda vae: begin.rgb))
+    decoded = levels(torch.zeros(1, 3, 64, 96))
+    monkeypatch.setattr(model, "decoding", lambda latents, size: ended.append(latents) or (lambda vae: decoded))
     make_one(adapter, Order(request=edit_request(card, mode=Mode.FILL, strength=1.0), start=begin))
     # Then they are the picture's own where the mask is dark, and others where it is white
     pixels = torch.tensor(begin.rgb).permute(2, 0, 1)[None] / 127.5 - 1  # (1, 3, H, W)

@@ -1,0 +1,55 @@
+"""What a device was given to do and may still be at: it works on its own, and is waited for only where that matters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from danqing.core.errors import EngineFailure
+from danqing.core.sentences import says
+from danqing.engine.input_pictures import Pixels
+
+
+def mark(device: torch.device) -> Callable[[], None]:
+    """What is returned waits until the device has done all that this thread gave it before: asleep, in any thread.
+
+    Raises RuntimeError, as torch does, if the device failed. A CPU has done it already, and what is returned is `done`.
+    """
+    if device.type != "cuda":
+        return done
+    event = torch.cuda.Event(blocking=True)
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize
+
+
+def done() -> None:
+    """There is nothing to wait for."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A picture on its way to the host. pixels: uint8 RGB (H, W, 3). finite: whether the model made numbers. Both are
+    of use once `there` has returned.
+    """
+
+    pixels: Tensor
+    finite: Tensor
+    there: Callable[[], None]
+
+    def read(self) -> Pixels:
+        """Waits for it; any thread. Raises EngineFailure if the model made no numbers."""
+        self.there()
+        if not self.finite:
+            raise EngineFailure(says("not_a_number"))
+        return self.pixels.numpy()
+
+
+def levels(image: Tensor) -> Levels:
+    """image: (1, 3, H, W), -1 to 1. Does not wait for its device, and needs nothing of that afterwards."""
+    finite = torch.isfinite(image).all()
+    pixels = ((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # (1, 3, H, W)
+    rgb = pixels[0].permute(1, 2, 0).contiguous()  # (H, W, 3)
+    # From a GPU into pinned memory, which it writes on its own.
+    on_host = rgb.to("cpu", non_blocking=True), finite.to("cpu", non_blocking=True)
+    return Levels(*on_host, there=mark(image.device))

@@ -1,0 +1,186 @@
+"""A device that works on its own: what is waited for, when, and what a picture on its way promises."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from danqing.core.capabilities import ModelCard
+from danqing.core.errors import EngineFailure
+from danqing.engine import launched
+from danqing.engine.catalogue import Catalogue
+from danqing.engine.device import choose_device
+from danqing.engine.families import denoising
+from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, UndecodedPicture, Unwatched
+from danqing.engine.families.pipelined import PipelinedAdapter
+from danqing.engine.families.z_image.model import z_image_adapter
+from danqing.engine.launched import levels, mark
+from danqing.engine.prompt_cache import PromptCache
+from tests.contracts.engine import request_for
+
+SIZE = (96, 64)
+
+
+@pytest.fixture
+def card(tiny_folder: Path) -> ModelCard:
+    return Catalogue(str(tiny_folder)).default()
+
+
+class Marks:
+    """Stands for a device: what it was marked with, and which of these marks somebody waited for, in that order."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self._count = 0
+
+    def mark(self, device: torch.device) -> Callable[[], None]:
+        self._count += 1
+        number = self._count
+        self.happened.append(f"given {number}")
+        return lambda: self.happened.append(f"waited for {number}")
+
+
+def loaded(card: ModelCard, *, read_later: bool) -> PipelinedAdapter:
+    options = AdapterOptions(
+        device=choose_device("cpu", "float32"),
+        cpu_offload=False,
+        attention=None,
+        prompts=PromptCache(max_bytes=1 << 20),
+        read_later=read_later,
+    )
+    adapter = z_image_adapter(card, options)
+    adapter.load()
+    return adapter
+
+
+def make(
+    adapter: PipelinedAdapter, card: ModelCard, watcher: Unwatched, *, spare_memory: bool = False
+) -> MadePicture | UndecodedPicture:
+    order = Order(request=request_for(card, num_inference_steps=3))
+    (made,) = adapter.make([order], SIZE, watchers=[watcher], spare_memory=spare_memory)
+    assert made is not None
+    return made
+
+
+def test_a_mark_is_of_what_this_thread_gave_the_device_and_waits_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
+
+    class Event:
+        def __init__(self, *, blocking: bool) -> None:
+            happened.append(("event", blocking))
+
+        def record(self, stream: object) -> None:
+            happened.append(("recorded", stream))
+
+        def synchronize(self) -> None:
+            happened.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: ("stream of", device))
+    device = torch.device("cuda", 1)
+    there = mark(device)
+    assert happened == [("event", True), ("recorded", ("stream of", device))]
+    there()
+    assert happened[2:] == ["waited"]
+
+
+def test_levels_are_pixels_once_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = Marks()
+    monkeypatch.setattr(launched, "mark", marks.mark)
+    image = torch.tensor([-3.0, -1.0, 0.0, 1.0, 2.0, 0.5]).reshape(1, 3, 1, 2)
+    on_its_way = levels(image)
+    assert marks.happened == ["given 1"]
+    pixels = on_its_way.read()
+    assert marks.happened == ["given 1", "waited for 1"]
+    assert pixels.tolist() == [[[0, 128, 255], [0, 255, 191]]]
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("broken", ["nan", "inf", "-inf"])
+def test_numbers_that_are_none_are_told_to_whoever_reads_them(broken: str) -> None:
+    image = torch.zeros(1, 3, 2, 2)
+    image[0, 1, 1, 0] = float(broken)
+    on_its_way = levels(image)
+    with pytest.raises(EngineFailure, match="not a picture"):
+        on_its_way.read()
+
+
+def test_a_picture_is_waited_for_by_whoever_asks_for_it(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given what a model makes whose device is waited for at once
+    expected = make(loaded(card, read_later=False), card, Unwatched()).decoded()
+    # When it is not waited for
+    adapter = loaded(card, read_later=True)
+    marks = Marks()
+    monkeypatch.setattr(launched, "mark", marks.mark)
+    made = make(adapter, card, Unwatched())
+    assert isinstance(made, UndecodedPicture)
+    assert marks.happened == ["given 1"]
+    # Then it is the same picture, though the model is gone by now
+    adapter.unload()
+    decoded = made.decoded()
+    assert marks.happened == ["given 1", "waited for 1"]
+    assert np.array_equal(decoded.rgb, expected.rgb)
+    assert decoded.adjustments == expected.adjustments
+
+
+def test_where_memory_is_short_it_is_waited_for_at_once(card: ModelCard) -> None:
+    assert isinstance(make(loaded(card, read_later=True), card, Unwatched(), spare_memory=True), MadePicture)
+
+
+class Noting(Unwatched):
+    """Writes down when it is told of a step or asked, and stops at one."""
+
+    def __init__(self, marks: Marks, *, previews: Collection[int] = (), stop_at: int | None = None) -> None:
+        self._marks, self._previews, self._stop_at = marks, previews, stop_at
+        self._asked = self._told = 0
+
+    def step_done(self, step: int, total_steps: int) -> None:
+        assert total_steps == 3
+        self._told = step
+        self._marks.happened.append(f"told {step}")
+
+    def wants_preview(self) -> bool:
+        self._asked += 1
+        return self._asked in self._previews
+
+    def preview_made(self, step: int, total_steps: int, rgb: object) -> None:
+        self._marks.happened.append(f"shown {step}")
+
+    def stopped(self) -> bool:
+        return self._told == self._stop_at
+
+
+def test_the_host_is_ahead_of_its_device_by_one_step_and_tells_of_those_that_are_done(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, marks = loaded(card, read_later=False), Marks()
+    monkeypatch.setattr(denoising, "mark", marks.mark)
+    make(adapter, card, Noting(marks))
+    assert marks.happened == [
+        "given 1",
+        *("given 2", "waited for 1", "told 1"),
+        *("given 3", "waited for 2", "told 2"),
+        *("waited for 3", "told 3"),
+    ]
+
+
+def test_a_preview_is_of_the_newest_step(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, marks = loaded(card, read_later=False), Marks()
+    monkeypatch.setattr(denoising, "mark", marks.mark)
+    make(adapter, card, Noting(marks, previews=[2]))
+    assert marks.happened == [
+        "given 1",
+        *("given 2", "waited for 1", "told 1", "shown 2", "waited for 2", "told 2"),
+        *("given 3", "waited for 3", "told 3"),
+    ]
+
+
+def test_once_stopped_it_gives_the_device_nothing_more(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, marks = loaded(card, read_later=False), Marks()
+    monkeypatch.setattr(denoising, "mark", marks.mark)
+    order = Order(request=request_for(card, num_inference_steps=3))
+    made = adapter.make([order], SIZE, watchers=[Noting(marks, stop_at=1)], spare_memory=False)
+    assert made == [None]
+    assert marks.happened == ["given 1", "given 2", "waited for 1", "told 1"]
