@@ -24,7 +24,7 @@ from danqing.cli.options import settings_from
 from danqing.cli.serve import run_server
 from danqing.core.capabilities import Precision
 from danqing.core.engine_port import Observer, Outcome, ReadImage
-from danqing.core.types import GenerationRequest
+from danqing.core.types import GenerationRequest, LatentPicture, RawPicture
 from danqing.engine.known_models import KnownModels
 from danqing.engine.spec import EngineSpec
 from danqing.workers.factory import EngineFactory
@@ -36,7 +36,7 @@ CLIENTS = 4
 BUSY_SHARE = 0.97  # of the device's time, with so many clients
 READY_DEADLINE_S = 1800.0
 POLL_S = 0.002
-BUSY_FILE = "busy"  # in the data directory: a line for each call of the engine, when it began and when it ended
+BUSY_FILE = "busy"  # in the data directory, a line a picture: when the engine was called for it, and when it was there
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,13 +93,27 @@ class WatchedEngine:
     def denoise(
         self, requests: Sequence[GenerationRequest], *, read_image: ReadImage, observers: Sequence[Observer]
     ) -> Sequence[Outcome]:
-        """See `Engine`. What it returns has left the device, so that is idle then."""
+        """See `Engine`. The device is idle between a picture that is on the host and the next call."""
         began = time.time()
-        try:
-            return self._engine.denoise(requests, read_image=read_image, observers=observers)
-        finally:
-            with self._served.busy_file.open("a") as file:
-                file.write(f"{began} {time.time()}\n")
+        outcomes = self._engine.denoise(requests, read_image=read_image, observers=observers)
+        return [self._noted(outcome, began) for outcome in outcomes]
+
+    def _noted(self, outcome: Outcome, began: float) -> Outcome:
+        if not isinstance(outcome, LatentPicture):
+            self._was_busy(began)
+            return outcome
+
+        def computed() -> RawPicture:
+            try:
+                return outcome.computed()
+            finally:
+                self._was_busy(began)
+
+        return dataclasses.replace(outcome, compute=computed)
+
+    def _was_busy(self, began: float) -> None:
+        with self._served.busy_file.open("a") as file:
+            file.write(f"{began} {time.time()}\n")
 
 
 def measure_served(
@@ -152,9 +166,13 @@ def _closed_loop(url: str, body: dict[str, object], number: int, pictures: int) 
 
 
 def _busy_s(file: Path, began: float, ended: float) -> float:
-    """Within that time. Calls do not overlap: one thread makes them."""
-    calls = (tuple(map(float, line.split())) for line in file.read_text().splitlines())
-    return sum(max(0.0, min(until, ended) - max(since, began)) for since, until in calls)
+    """Within that time. A call begins while the picture of the one before is on its way."""
+    calls = sorted(tuple(map(float, line.split())) for line in file.read_text().splitlines())
+    busy_s, reached = 0.0, began
+    for since, until in calls:
+        busy_s += max(0.0, min(until, ended) - max(since, reached))
+        reached = max(reached, min(until, ended))
+    return busy_s
 
 
 @contextmanager

@@ -23,7 +23,10 @@ class Observer(Protocol):
         ...
 
     def stopped(self) -> bool:
-        """Asked before each step; once it is true, `denoise` returns None within that step."""
+        """Asked before each step; once it is true, `denoise` returns None within that step.
+
+        A GPU that was given the step already computes it to its end.
+        """
         ...
 
     def wants_preview(self) -> bool:

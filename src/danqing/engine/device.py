@@ -19,6 +19,7 @@ from danqing.engine.spec import Dtype
 
 CPU_INFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory")  # of the host; the latter of its pinned memory
 GROUP = "+"  # between the names of a group's devices
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -232,4 +233,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True when the device or the machine had no memory left; torch reports the latter as a plain RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -11,6 +11,13 @@ from danqing.core.sentences import says
 from danqing.engine.input_pictures import Pixels
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The host's tensor there, without waiting for all that the device is at, as torch does by itself."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # pinned memory is used again only after that
+
+
 def mark(device: torch.device) -> Callable[[], None]:
     """What is returned waits until the device has done all that this thread gave it before: asleep, in any thread.
 

@@ -118,6 +118,8 @@ def test_one_core_is_left_for_other_work(monkeypatch: pytest.MonkeyPatch, cores:
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"), True),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
         (ValueError("DefaultCPUAllocator"), False),
+        (RuntimeError("CUDA error: out of memory"), True),  # pinned
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
     ],
     ids=repr,
 )

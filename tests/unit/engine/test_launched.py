@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
 
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import EngineFailure
 from danqing.engine import launched
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
-from danqing.engine.families import denoising
+from danqing.engine.families import denoising, flow
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, UndecodedPicture, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image.model import z_image_adapter
-from danqing.engine.launched import levels, mark
+from danqing.engine.launched import levels, mark, sent
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
 
@@ -184,3 +187,52 @@ def test_once_stopped_it_gives_the_device_nothing_more(card: ModelCard, monkeypa
     made = adapter.make([order], SIZE, watchers=[Noting(marks, stop_at=1)], spare_memory=False)
     assert made == [None]
     assert marks.happened == ["given 1", "given 2", "waited for 1", "told 1"]
+
+
+def test_what_is_sent_to_a_gpu_is_not_waited_for() -> None:
+    happened: list[object] = []
+
+    class Tensor:
+        """Of a host with a GPU."""
+
+        def pin_memory(self) -> "Tensor":
+            happened.append("pinned")
+            return self
+
+        def to(self, device: torch.device, **how: bool) -> str:
+            happened.append((device.type, how))
+            return "there"
+
+    assert sent(cast(Any, Tensor()), torch.device("cuda", 0)) == "there"
+    assert happened == ["pinned", ("cuda", {"non_blocking": True})]
+
+
+def test_a_scheduler_that_is_not_waited_for_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one as checkpoints have it, and one that stretches its levels
+    configs: tuple[dict[str, Any], ...] = ({"use_dynamic_shifting": True}, {"shift": 3.0, "shift_terminal": 0.02})
+    for config in configs:
+        theirs: Any = FlowMatchEulerDiscreteScheduler(**config)
+        on_their_way: list[torch.Tensor] = []
+
+        def noted(tensor: torch.Tensor, device: torch.device, seen: list[torch.Tensor] = on_their_way) -> torch.Tensor:
+            seen.append(tensor)
+            return sent(tensor, device)
+
+        monkeypatch.setattr(flow, "sent", noted)
+        ours: Any = flow.new_scheduler(theirs)
+        # When both are given the same levels
+        for each in (theirs, ours):
+            each.set_timesteps(sigmas=[1.0, 0.6, 0.3], mu=0.9, device=torch.device("cpu"))
+        # Then both have the same, which in ours were sent
+        assert torch.equal(ours.timesteps, theirs.timesteps)
+        assert torch.equal(ours.sigmas, theirs.sigmas)
+        assert [len(each) for each in on_their_way] == [3, 4]
+        # And what was changed for one is its own
+        assert flow.new_scheduler(theirs, shift_terminal=None).config.shift_terminal is None
+
+
+def test_another_kind_of_scheduler_stays_of_its_kind() -> None:
+    other: Any = FlowMatchHeunDiscreteScheduler(shift=2.0)
+    made = flow.new_scheduler(other)
+    assert type(made) is FlowMatchHeunDiscreteScheduler
+    assert made.config.shift == 2.0

@@ -16,7 +16,7 @@ from danqing.engine.families.flow import foreseen
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
 from danqing.engine.families.step_cache import StepCache
 from danqing.engine.input_pictures import Pixels
-from danqing.engine.launched import done, mark
+from danqing.engine.launched import done, mark, sent
 from danqing.engine.loras import LoraPool
 
 log = structlog.get_logger(__name__)
@@ -67,13 +67,14 @@ class Denoising:
                 width=self._size[0],
                 height=self._size[1],
                 num_inference_steps=self._orders[0].request.num_inference_steps,
-                latents=torch.cat(noise).to(pipeline._execution_device),
+                latents=sent(torch.cat(noise), pipeline._execution_device),
                 output_type="latent",
                 return_dict=False,
                 callback_on_step_end=after_step,
                 **prompts.arguments,
                 **inputs,
             )[0]
+            # The last one is waited for: whoever stops his picture in it gets none, and no decoding is begun for him.
             self._tell(pipeline.num_timesteps, until=pipeline.num_timesteps)
         if self._step_cache is not None:
             self.adjustments += self._step_cache.adjustments

@@ -1,8 +1,37 @@
-"""What flow-matching pipelines have in common: how many steps a strength leaves, and where a step leads in the end."""
+"""What flow-matching pipelines have in common: a scheduler, how many steps a strength leaves, where a step leads."""
 
 from typing import Any
 
+import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
+
+from danqing.engine.launched import sent
+
+# diffusers is not typed: its schedulers are Any.
+
+
+class UnwaitedScheduler(FlowMatchEulerDiscreteScheduler):
+    """The same, but that its numbers go to the device without waiting for what that is at."""
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        sigmas: list[float] | None = None,
+        mu: float | None = None,
+        timesteps: list[float] | None = None,
+    ) -> None:
+        """See diffusers."""
+        super().set_timesteps(num_inference_steps, "cpu", sigmas, mu, timesteps)
+        if device is not None:
+            self.timesteps, self.sigmas = (sent(each, torch.device(device)) for each in (self.timesteps, self.sigmas))
+
+
+def new_scheduler(like: Any, **changes: object) -> Any:  # noqa: ANN401
+    """Of that kind and configuration, but for the changes; with nothing of what that one has been used for."""
+    made_by: Any = UnwaitedScheduler if type(like) is FlowMatchEulerDiscreteScheduler else like
+    return made_by.from_config(like.config, **changes)
 
 
 def steps_taken(num_inference_steps: int, strength: float) -> int:

@@ -109,7 +109,9 @@ class PipelinedAdapter:
         size = size_of_batches(self._card)
         try:
             for batch in warm_up_batches(self._card, size):
-                self.make(batch, size, watchers=[Unwatched()] * len(batch), spare_memory=False)
+                for made in self.make(batch, size, watchers=[Unwatched()] * len(batch), spare_memory=False):
+                    if made is not None:
+                        made.decoded()
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise

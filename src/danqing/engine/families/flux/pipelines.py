@@ -24,6 +24,7 @@ from torch.nn.functional import max_pool2d
 
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.autoencoder_kl import encode
+from danqing.engine.families.flow import new_scheduler
 from danqing.engine.families.flux.latents import packed
 from danqing.engine.input_pictures import Pixels
 
@@ -123,7 +124,7 @@ def pipeline_for(parts: Any, orders: Sequence[Order]) -> tuple[Any, dict[str, An
     """
     request = orders[0].request
     own = {name: part for name, part in parts.components.items() if name not in FOR_PICTURE_PROMPTS}
-    own["scheduler"] = parts.scheduler.from_config(parts.scheduler.config)
+    own["scheduler"] = new_scheduler(parts.scheduler)
     own["vae"] = _WithoutChance(parts.vae)
     inputs: dict[str, Any] = {"guidance_scale": request.guidance_scale}
     starts = [order.start for order in orders if order.start is not None]

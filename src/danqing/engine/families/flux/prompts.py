@@ -10,6 +10,7 @@ from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.loaded_model import Prompts
+from danqing.engine.launched import sent
 from danqing.engine.prompt_cache import PromptKey
 
 
@@ -62,7 +63,7 @@ class PromptEncoder:
     def _encoded(self, of_t5: list[int], of_clip: list[int]) -> tuple[Tensor, Tensor]:
         """(1, tokens, width) and (1, width)."""
         device = self._options.device.torch_device
-        t5, clip = (torch.tensor([ids], device=device) for ids in (of_t5, of_clip))
+        t5, clip = (sent(torch.tensor([ids]), device) for ids in (of_t5, of_clip))
         states: Tensor = self._pipeline.text_encoder_2(t5)[0]
         summary: Tensor = self._pipeline.text_encoder(clip).pooler_output
         return states, summary

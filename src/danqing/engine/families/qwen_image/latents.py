@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from danqing.engine.families.loaded_model import Size
-from danqing.engine.launched import Levels, levels
+from danqing.engine.launched import Levels, levels, sent
 
 # diffusers is not typed: an AutoencoderKLQwenImage is Any.
 
@@ -54,5 +54,5 @@ def unpacked(vae: Any, latents: Tensor, size: Size) -> Tensor:  # noqa: ANN401
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     """Mean and standard deviation of each channel, float32 (channels, 1, 1)."""
     of_channels = (vae.config.latents_mean, vae.config.latents_std)
-    mean, std = (torch.tensor(each, device=like.device).view(-1, 1, 1) for each in of_channels)
+    mean, std = (sent(torch.tensor(each), like.device).view(-1, 1, 1) for each in of_channels)
     return mean, std

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from danqing.engine.families.adapter import Order
+from danqing.engine.families.flow import new_scheduler
 from danqing.engine.families.qwen_image.latents import encode, packed
 from danqing.engine.families.qwen_image.references import References, encoded
 
@@ -152,4 +153,4 @@ def pipeline_for(
 def _scheduler(loaded: Any, num_inference_steps: int) -> Any:  # noqa: ANN401
     """A new one. The last step's noise level is set by stretching from the first one's: not where it is the same."""
     only_one = {"shift_terminal": None} if num_inference_steps == 1 else {}
-    return loaded.from_config(loaded.config, **only_one)
+    return new_scheduler(loaded, **only_one)

@@ -19,6 +19,7 @@ from danqing.engine.families.adapter import AdapterOptions, Order
 from danqing.engine.families.loaded_model import Prompts
 from danqing.engine.families.qwen_image.capabilities import MAX_PROMPT_TOKENS
 from danqing.engine.families.qwen_image.references import References
+from danqing.engine.launched import sent
 from danqing.engine.prompt_cache import PromptKey
 
 NO_GUIDANCE = 1.0  # true_cfg_scale up to which the negative prompt is not looked at
@@ -109,7 +110,7 @@ class PromptEncoder:
         inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         device = self._options.device.torch_device
         states = self._pipeline.text_encoder(
-            **{name: tensor.to(device) for name, tensor in inputs.items()},
+            **{name: sent(tensor, device) for name, tensor in inputs.items()},
             output_hidden_states=True,
             use_cache=False,
             logits_to_keep=1,  # nothing reads them
@@ -136,7 +137,7 @@ class PromptEncoder:
 def _padded(name: str, encodings: Sequence[Tensor]) -> dict[str, Tensor]:
     """As the pipelines take them: (N, tokens, width), zeros on the right; the mask (N, tokens) is 1 where text is."""
     embeds = torch.nn.utils.rnn.pad_sequence(list(encodings), batch_first=True)
-    lengths = torch.tensor([len(encoding) for encoding in encodings], device=embeds.device)
+    lengths = sent(torch.tensor([len(encoding) for encoding in encodings]), embeds.device)
     mask = (torch.arange(embeds.shape[1], device=embeds.device) < lengths[:, None]).long()
     return {name: embeds, f"{name}_mask": mask}
 

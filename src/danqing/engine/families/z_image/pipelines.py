@@ -28,7 +28,7 @@ from torch.nn.functional import max_pool2d
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.autoencoder_kl import encode
-from danqing.engine.families.flow import steps_taken
+from danqing.engine.families.flow import new_scheduler, steps_taken
 from danqing.engine.families.placement import comes_in_layers
 from danqing.engine.families.z_image.controlnets import COMPONENT
 from danqing.engine.families.z_image.text_once import TextOnce
@@ -135,7 +135,7 @@ def pipeline_for(
 
     Orders with a control map need a ControlNet among the parts. conditioning_scale: as in `Companion`.
     """
-    parts = loaded.components | {"scheduler": loaded.scheduler.from_config(loaded.scheduler.config)}
+    parts = loaded.components | {"scheduler": new_scheduler(loaded.scheduler)}
     request, starts = orders[0].request, [order.start for order in orders if order.start is not None]
     inputs: dict[str, Any] = {"guidance_scale": request.guidance_scale, **_pipelines_own(request)}
     if controls := [order.control for order in orders if order.control is not None]:

@@ -11,6 +11,7 @@ from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.loaded_model import Prompts
 from danqing.engine.families.z_image.capabilities import MAX_PROMPT_TOKENS
+from danqing.engine.launched import sent
 from danqing.engine.prompt_cache import PromptKey
 
 
@@ -72,7 +73,7 @@ class PromptEncoder:
 
     def _states(self, tokens: list[int]) -> Tensor:
         """What the last layer is given. Not asked for as hidden states, which no compiler sees through."""
-        ids = torch.tensor([tokens], device=self._options.device.torch_device)  # (1, tokens)
+        ids = sent(torch.tensor([tokens]), self._options.device.torch_device)  # (1, tokens)
         given: list[Tensor] = []
 
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
