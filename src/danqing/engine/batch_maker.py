@@ -44,8 +44,9 @@ class BatchMaker:
         self._peaks = peaks
 
     def make(self, batch: Sequence[Pending], size: Size) -> list[Outcome]:
-        """batch: at least one order, all alike. size: that the model makes. What fails together is made one by one,
-        but for pictures that turn out to be none when they are asked for.
+        """batch: at least one order, all alike. size: that the model makes.
+
+        What fails together is made one by one, but for pictures that turn out to be none when they are asked for.
         """
         request = batch[0].order.request
         model = self._models[request.model]

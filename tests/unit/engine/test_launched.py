@@ -233,6 +233,6 @@ def test_a_scheduler_that_is_not_waited_for_is_the_same(monkeypatch: pytest.Monk
 
 def test_another_kind_of_scheduler_stays_of_its_kind() -> None:
     other: Any = FlowMatchHeunDiscreteScheduler(shift=2.0)
-    made = flow.new_scheduler(other)
+    made: Any = flow.new_scheduler(other)
     assert type(made) is FlowMatchHeunDiscreteScheduler
-    assert made.config.shift == 2.0
+    assert made.config["shift"] == 2.0
