@@ -20,6 +20,7 @@ from served import answered, child, free_port, running
 
 CLIENTS = 8
 POLL_S = 0.02
+MOST_S = 60  # for one job
 NOTES = 10
 SIDE = 64
 HERE = Path(__file__).parent
@@ -49,9 +50,13 @@ async def one_job(client: httpx2.AsyncClient, number: int) -> None:
     """From submit to picture."""
     body = {"prompt": f"picture {number}", "width": SIDE, "height": SIDE, "seed": number}
     task_id = (await client.post("/api/generate", json=body)).json()["data"]["task_id"]
+    until = time.monotonic() + MOST_S
     while (status := (await client.get(f"/api/task/{task_id}")).json()["data"]["status"]) != "completed":
         if status in ("failed", "cancelled"):
             raise RuntimeError(f"job {number} {status}")
+        if time.monotonic() > until:
+            workers = (await client.get("/status")).text
+            raise RuntimeError(f"job {number} is still {status} after {MOST_S} s; the server says {workers}")
         await asyncio.sleep(POLL_S)
     picture = await client.get(f"/api/result/{task_id}")
     if not picture.content.startswith(b"\x89PNG"):

@@ -11,6 +11,7 @@ JOBS = 200
 MEMORY_MB = 20  # what caches may take while they fill; the long run shows that they stop
 
 
+@pytest.mark.timeout(300)
 def test_files_and_threads_do_not_grow_with_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server with an engine that takes no time
     monkeypatch.syspath_prepend(ROOT / "bench")

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCH = Path(__file__).parents[2] / "bench" / "gpu_engine.py"
 MODELS = ("z-image-turbo", "flux1-dev", "qwen-image-edit-2511")
@@ -73,36 +75,37 @@ def test_eight_bits_are_seen_in_the_numbers_and_hardly_in_the_picture(tmp_path: 
         assert number(made, f"{case}_ratio") == pytest.approx(number(made, f"{case}_plain_total_ms") / best, 0.01)
 
 
-def test_the_server_and_the_upscaler(tmp_path: Path) -> None:
-    made = figures(tmp_path, "--part", "server", "--part", "upscaler", "--model", "z-image-turbo")
+def test_the_server_and_the_upscaler_are_added_to_what_is_kept(tmp_path: Path) -> None:
+    # Given what an earlier run found, in which a part failed
+    kept = tmp_path / "kept.json"
+    before = {"device": "cpu", "of_another_part_ms": 1.5, "x4plus_left_out": "it failed: RuntimeError"}
+    kept.write_text(json.dumps({"seconds": 100, "flat": before}))
+    made = figures(tmp_path, "--part", "server", "--part", "upscaler", "--model", "z-image-turbo", "--keep", str(kept))
     assert 0 < number(made, "served_bf16_engine_call_share") <= 1
     assert number(made, "served_bf16_alone_p50_ms") > 0
     assert number(made, "served_bf16_alone_p50_ms_goal_most") == 820
     assert number(made, "served_bf16_pictures_per_s") > 0
     assert number(made, "x4plus_32_eager_ms") > 0
     assert number(made, "x4plus_32_channels_last_ratio") > 0
-
-
-def test_without_a_gpu_nothing_is_pretended(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCH)]
-    ran = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env={"CUDA_VISIBLE_DEVICES": ""}
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert json.loads(ran.stdout[ran.stdout.index("{") :]) == {"left_out": "there is no CUDA device"}
-
-
-def test_what_is_kept_is_added_to_part_by_part(tmp_path: Path) -> None:
-    kept = tmp_path / "kept.json"
-    before = {"device": "cpu", "of_another_part_ms": 1.5, "x4plus_left_out": "it failed: RuntimeError"}
-    kept.write_text(json.dumps({"seconds": 100, "flat": before}))
-    figures(tmp_path, "--part", "upscaler", "--keep", str(kept))
+    # Then both are there
     record = json.loads(kept.read_text())
     assert record["seconds"] > 100
     assert record["found"]["of_another_part_ms"] == 1.5
-    assert record["found"]["x4plus_32_eager_ms"] > 0
+    assert record["found"]["x4plus_32_eager_ms"] == made["x4plus_32_eager_ms"]
     assert "x4plus_left_out" not in record["found"]
-    # Of another device nothing is mixed in
-    kept.write_text(json.dumps({"seconds": 100, "flat": before | {"device": "NVIDIA H100"}}))
-    figures(tmp_path, "--part", "upscaler", "--keep", str(kept))
-    assert "of_another_part_ms" not in json.loads(kept.read_text())["found"]
+
+
+def test_of_another_device_nothing_is_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH.parent)
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps({"seconds": 100, "flat": {"device": "NVIDIA H100", "of_another_part_ms": 1.5}}))
+    import_module("gpu_kept").Kept(kept, device="cpu", shown=dict).add("one", {"one_ms": 2.0}, seconds=1)
+    found = json.loads(kept.read_text())["found"]
+    assert found["one_ms"] == 2.0
+    assert "of_another_part_ms" not in found
+
+
+def test_without_a_gpu_nothing_is_pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH.parent)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert import_module("gpu_engine").measure() == {"left_out": "there is no CUDA device"}

@@ -302,27 +302,24 @@ def test_fp8_on_a_cpu_is_refused(wide: ModelCard, loading: Loading) -> None:
         loading.load(dataclasses.replace(wide, precision="torchao-fp8"))
 
 
-@pytest.mark.parametrize("zeros", [False, True])
-def test_fp8_knows_tokens_of_zeros(
-    wide_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bool
-) -> None:
+def test_fp8_knows_tokens_of_zeros(wide_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a CPU that is taken for a GPU with fp8, which PyTorch computes on either
     monkeypatch.setattr(quantisation, "_check_fp8", lambda *_: None)
     monkeypatch.setattr("torchao.quantization.quant_api._check_hardware_support", lambda *_: None)
-    # And a checkpoint as it is, or whose pad token is zeros
+    # And a checkpoint whose pad token is zeros
     folder = tmp_path / "wide"
     shutil.copytree(wide_folder, folder)
-    if zeros:
-        file = next((folder / "transformer").glob("*.safetensors"))
-        weights = load_file(file)
-        save_file(weights | {name: weights[name] * 0 for name in ("x_pad_token", "cap_pad_token")}, file)
+    file = next((folder / "transformer").glob("*.safetensors"))
+    weights = load_file(file)
+    save_file(weights | {name: weights[name] * 0 for name in ("x_pad_token", "cap_pad_token")}, file)
     card = Catalogue(str(folder)).default()
     engine, native = (
         build_engine(EngineSpec(cards=(each,), device="cpu", cpu_threads=1, dtype="bfloat16"))
         for each in (dataclasses.replace(card, precision="torchao-fp8"), card)
     )
     # When pictures of texts of different length, which are padded with zeros, are made together
-    requests = [request_for(card, prompt=prompt) for prompt in ("a", "a red apple on a table, " * 8)]
+    prompts = ("a", "a red apple on a table, " * 8)
+    requests = [request_for(card, prompt=prompt, num_inference_steps=1) for prompt in prompts]
     made: list[list[RawPicture]] = []
     for each in (engine, native):
         each.load()
