@@ -103,10 +103,10 @@ class GroupCommitWriter:
             log.error("store_close_failed", reason=str(exc))
 
     def _waiting(self, most: int, *, durable: bool = True) -> list[_AnyCall]:
-        """The next calls, without waiting for any. durable: whether there may be such among them."""
+        """The next calls, without waiting for any; none once one is left over. durable: whether there may be such."""
         calls: list[_AnyCall] = []
         with contextlib.suppress(Empty):
-            while len(calls) < most:
+            while len(calls) < most and self._left_over is None:
                 call = self._calls.get_nowait()
                 if call is None:
                     self._calls.put(None)

@@ -120,6 +120,17 @@ def test_what_comes_while_a_transaction_is_written_shares_it(
     assert bench.count("COMMIT") == (2 if is_later_durable and not is_first_durable else 1)
 
 
+@pytest.mark.parametrize("durable", ["ndd", "nnddnd", "ndnd", "ndn"])
+def test_none_is_lost_or_overtaken_while_one_is_left_for_the_next_transaction(bench: Bench, durable: str) -> None:
+    # Given a call that is not synced, and others that come while it is run, of which some (d) are promises
+    with bench.at_work(durable=False):
+        later = [bench.submit(bench.insert(n), durable=kind == "d") for n, kind in enumerate(durable, 2)]
+    # Then all are answered, in order
+    numbers = list(range(2, 2 + len(durable)))
+    assert [call.result(WAIT_S) for call in later] == numbers
+    assert bench.committed == [1, *numbers]
+
+
 def test_closing_runs_what_was_left_for_the_next_transaction(bench: Bench) -> None:
     # Given a call that is not synced, and promises that come while it is run
     with bench.at_work(durable=False):
