@@ -12,12 +12,14 @@ from danqing.core.attendance import Attendance
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import Caller
 from danqing.core.capabilities import ModelCard
+from danqing.core.doubt import Doubts
 from danqing.core.errors import (
     DanqingError,
     ModelNotReady,
     ParameterOutOfRange,
     QueueFull,
     ShuttingDown,
+    StorageInDoubt,
     TooManyJobs,
     Unavailable,
 )
@@ -60,6 +62,7 @@ class Reception:
         admission: Admission,
         inputs: InputImages,
         witness: JobWitness,
+        doubts: Doubts,
     ) -> None:
         """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all."""
         self._store = store
@@ -77,6 +80,7 @@ class Reception:
         self._new_id = new_id
         self._witness = witness
         self._moves = Uninterrupted()
+        self._doubts = doubts
         self.draining = False
 
     async def take(self, orders: Sequence[Order], caller: Caller, key: SubmitKey | None) -> list[Job]:
@@ -197,18 +201,32 @@ class Reception:
             self._admission.of(new) as admitted,
             self._inputs.taken_over([image for order in orders for image in order.draft.staged]) as inputs,
         ):
-            jobs = await self._stored_and_offered(orders, new, join, key)
+            try:
+                jobs = await self._stored_and_offered(orders, new, join, key)
+            except StorageInDoubt:
+                inputs.keep()  # what no job has is removed by the next start
+                self._doubts.look_into([job.id for job in new], self._made_after_all)
+                raise
             inputs.keep()
             admitted.keep(jobs)
         for own, job in zip(new, jobs, strict=True):
             if job.id == own.id:
-                log.info("job_accepted", job_id=job.id, model=job.request.model, mode=str(job.request.mode))
-                self._witness.accepted(job)
-                self._events.publish(StateChanged(job=job))
-                await self._queue.publish(job)
+                await self._accepted(job)
             else:  # an equal one, accepted since the look at the store, or the first of its key
                 self._witness.joined(job, "equal" if key is None else "repeated")
         return jobs
+
+    async def _accepted(self, job: Job) -> None:
+        log.info("job_accepted", job_id=job.id, model=job.request.model, mode=str(job.request.mode))
+        self._witness.accepted(job)
+        self._events.publish(StateChanged(job=job))
+        await self._queue.publish(job)
+
+    async def _made_after_all(self, job: Job) -> bool:
+        """A job of which its caller was told that nobody knows whether it is stored."""
+        if job.state is JobState.PENDING:
+            await self._accepted(job)
+        return True
 
     async def _stored_and_offered(
         self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from danqing.core.admission import Admission
 from danqing.core.attendance import Attendance, LocalAttendance
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown, StorageFailure
+from danqing.core.doubt import Doubts
+from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown, StorageFailure, StorageInDoubt
 from danqing.core.events import Event, StateChanged
 from danqing.core.orders import Limits, Order
 from danqing.core.pace import Forecast, Pace
@@ -71,12 +72,13 @@ class Studio:
         witness: JobWitness | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = new_job_id,
+        doubts: Doubts | None = None,
     ) -> None:
         """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all.
 
         pace: tells when there will be room. admission: None admits everything. inputs: of the artifact
         store, if somebody else works with them too. attendance: None where no other process has
-        clients. witness: hears of submits and cancellations.
+        clients. witness: hears of submits and cancellations. doubts: None for those of this store.
         """
         self._store = store
         self._queue = queue
@@ -87,6 +89,7 @@ class Studio:
         self._clock = clock
         self._attendance = attendance or LocalAttendance()
         self._witness = witness or Witnesses()
+        self._doubts = doubts or Doubts(store)
         self._reception = Reception(
             store=store,
             queue=queue,
@@ -102,6 +105,7 @@ class Studio:
             admission=admission or Admission(),
             inputs=inputs or InputImages(artifacts),
             witness=self._witness,
+            doubts=self._doubts,
         )
         self._moves = Uninterrupted()
 
@@ -199,14 +203,29 @@ class Studio:
         return await self._moves.run(self._cancel(job_id))
 
     async def _cancel(self, job_id: str) -> Job:
-        cancelled = await self._store.cancel(job_id, self._clock())
+        now = self._clock()
+        try:
+            cancelled = await self._store.cancel(job_id, now)
+        except StorageInDoubt:
+
+            async def seen(job: Job) -> bool:
+                is_so = (job.state, job.finished_at) == (JobState.CANCELLED, now)
+                if is_so:
+                    await self._cancelled(job)
+                return is_so
+
+            self._doubts.look_into([job_id], seen)
+            raise
         if cancelled is None:
             raise JobNotCancellable
-        self._witness.ended(cancelled)
-        await self._queue.withdraw(job_id)
-        await self._pool.stop_job(job_id)
-        self._events.publish(StateChanged(job=cancelled))
+        await self._cancelled(cancelled)
         return cancelled
+
+    async def _cancelled(self, job: Job) -> None:
+        self._witness.ended(job)
+        await self._queue.withdraw(job.id)
+        await self._pool.stop_job(job.id)
+        self._events.publish(StateChanged(job=job))
 
     @asynccontextmanager
     async def watch(

@@ -204,11 +204,10 @@ class EmbeddedQueue:
         owner = self._owner_of.pop(job_id, None)
         if owner is None:
             return
-        was_held = self._is_held(owner)
         self._running[owner] -= 1
         if not self._running[owner]:
             del self._running[owner]
-        if was_held and not self._is_held(owner):
+        if not self._is_held(owner):  # also if he was not before: who was woken then may not have looked yet
             for model, line in self._lines.items():
                 line.show_again(owner)
                 self._wake_one(model)

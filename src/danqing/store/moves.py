@@ -48,11 +48,14 @@ class Terms:
 
 
 class Refusal(Enum):
-    """Why new jobs were not stored."""
+    """Why new jobs were not stored. As a result it is false: nothing was done."""
 
     QUEUE_FULL = "queue full"
     OWNER_FULL = "owner full"
     KEY_REUSED = "key reused"
+
+    def __bool__(self) -> bool:
+        return False
 
 
 INSERT_JOB = Prepared(insert(jobs).values(turn=TURN).returning(jobs.c.sequence, jobs.c.turn))

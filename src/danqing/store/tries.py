@@ -43,10 +43,12 @@ class Tries:
 
 
 def once(connection: Connection, work: Callable[[Connection], T], proof: Callable[[Connection], T | None]) -> T:
-    """The server may still be at the lost commit: then the work waits for its locks, and finds nothing to do."""
+    """The server may still be at the lost commit: then the work waits for its locks, and finds nothing to do, or no
+    room beside what is there by now. work: gives something false where it did nothing.
+    """
     if (done := proof(connection)) is not None:
         return done
     result = work(connection)
-    if result is None and (done := proof(connection)) is not None:
+    if not result and (done := proof(connection)) is not None:
         return done
     return result

@@ -150,6 +150,12 @@ class Hands:
         self._next = [JobAttempt(job.job_id, job.attempt) for job in jobs]
         self._turn_to_next()
 
+    def never_begun(self) -> list[JobAttempt]:
+        """Takes out what was sent to a process that begins with nothing more."""
+        never_begun = [*self._on_device, *self._next]
+        self._on_device, self._next = [], []
+        return never_begun
+
     def told(self, message: FromWorker) -> bool:
         """Moves the job that the message is about. True when the device turned to the next ones by that."""
         self._is_spoilt = self._is_spoilt or (isinstance(message, JobFailed) and message.poisoned)

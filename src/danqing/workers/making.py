@@ -135,10 +135,10 @@ class Making:
         self._inbox.ended(self.job.job_id)
         self._outbox.send(JobStopped(job_id=self.job.job_id, attempt=self.job.attempt, artifacts=self._untold))
 
-    def failed(self, error: Exception) -> bool:
-        """True when the process must end because of the error."""
+    def failed(self, error: Exception) -> None:
+        """It is over."""
         self._inbox.ended(self.job.job_id)
-        return self._outbox.send_failure(self.job, error, self._untold)
+        self._outbox.send_failure(self.job, error, self._untold)
 
     def _news(self) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
         """What the server does not know yet; from now on it does."""

@@ -73,6 +73,11 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The process begins with nothing more. What it has not told to be off the device by now it has not begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Heartbeat:
     """The process lives; sent every second from a thread of its own."""
 
@@ -186,4 +191,4 @@ class JobFailed:
 ToWorker = RunJobs | StopJob | SendPreviews | Shutdown
 JobProgress = StepDone | PreviewReady | AwaitsEnlarging | EnlargingBegan | PartDone
 JobNews = JobProgress | JobGenerated | JobDone | JobStopped | JobFailed
-FromWorker = WorkerReady | LoadFailed | Heartbeat | DeviceFree | JobNews
+FromWorker = WorkerReady | LoadFailed | Ending | Heartbeat | DeviceFree | JobNews

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from queue import PriorityQueue
 
+from danqing.workers.failures import poisons_process
 from danqing.workers.inbox import Inbox
 from danqing.workers.making import Making, Stopped
 
@@ -58,7 +59,8 @@ class PictureThread:
             except Stopped:
                 making.stopped()
             except Exception as error:
-                if making.failed(error):
+                if poisons_process(error):  # before the server hears of it: what is begun is what it knows to be begun
                     self._poisoned = True
                     self._inbox.end()
+                making.failed(error)
             del item, making, work  # while it waits for the next one, nothing of this one is to be kept

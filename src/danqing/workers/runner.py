@@ -27,6 +27,7 @@ from danqing.workers.input_images import reader_of
 from danqing.workers.making import Making
 from danqing.workers.messages import (
     DeviceFree,
+    Ending,
     FromWorker,
     Heartbeat,
     JobStopped,
@@ -150,6 +151,7 @@ class _Runner:
         poisoned = False
         while not poisoned and (jobs := self._inbox.next_jobs()) is not None:
             poisoned = self._run(jobs)
+        self._outbox.send(Ending())
         self._finisher.close()
         self._enlarger.close()
         return 1 if poisoned or self._finisher.poisoned or self._enlarger.poisoned else 0

@@ -75,9 +75,11 @@ class Settlement:
 
     async def generated(self, job: Job, news: JobGenerated) -> Job | None:
         """The original picture is stored, and more is being made."""
-        attempt = len(job.attempts)
-        moved = await self.until_stored(
-            lambda: self._store.generate(job.id, attempt, news.artifacts, news.adjustments, self._clock())
+        attempt, now = len(job.attempts), self._clock()
+        moved = await self._moved(
+            job,
+            lambda: self._store.generate(job.id, attempt, news.artifacts, news.adjustments, now),
+            lambda found: found.state is JobState.GENERATED and len(found.attempts) == attempt,
         )
         if moved is None:
             await self.discard(job.id, news.artifacts)
@@ -89,9 +91,11 @@ class Settlement:
 
     async def done(self, job: Job, news: JobDone) -> Job | None:
         """Everything asked for is stored."""
-        attempt = len(job.attempts)
-        completed = await self.until_stored(
-            lambda: self._store.complete(job.id, attempt, news.artifacts, news.adjustments, self._clock())
+        attempt, now = len(job.attempts), self._clock()
+        completed = await self._moved(
+            job,
+            lambda: self._store.complete(job.id, attempt, news.artifacts, news.adjustments, now),
+            lambda found: (found.state, found.finished_at) == (JobState.COMPLETED, now),
         )
         if completed is None:
             await self.discard(job.id, news.artifacts)
@@ -125,30 +129,41 @@ class Settlement:
 
         artifacts: what it had stored that the store does not know of.
         """
-        moved = await self.until_stored(lambda: self.failed_once(job, failure))
+        now = self._clock()
+        moved = await self._moved(
+            job, lambda: self._end_attempt(job, failure, now), lambda found: _has_ended_so(found, job, now)
+        )
+        if moved is not None:
+            await self._tell_failed(moved, job, failure)
         if artifacts:
             await self.discard(job.id, artifacts)
         return moved
 
     async def failed_once(self, job: Job, failure: JobFailure) -> Job | None:
         """As `failed`, but asks the store once. Raises StorageFailure."""
+        moved = await self._end_attempt(job, failure, self._clock())
+        if moved is not None:
+            await self._tell_failed(moved, job, failure)
+        return moved
+
+    async def _end_attempt(self, job: Job, failure: JobFailure, now: datetime) -> Job | None:
         attempt = len(job.attempts)
-        again = failure.retryable and self._may_try_again(job, failure)
-        now = self._clock()
-        if again:
-            moved = await self._store.give_back(job.id, attempt, failure, now)
-        else:
-            moved = await self._store.fail(job.id, attempt, _with_all_attempts(job, failure), now)
-        if moved is None:
-            return None
-        log.warning("job_attempt_failed", job_id=job.id, attempt=attempt, code=failure.code, again=again)
+        if self._is_tried_again(job, failure):
+            return await self._store.give_back(job.id, attempt, failure, now)
+        return await self._store.fail(job.id, attempt, _with_all_attempts(job, failure), now)
+
+    async def _tell_failed(self, moved: Job, job: Job, failure: JobFailure) -> None:
+        again = self._is_tried_again(job, failure)
+        log.warning("job_attempt_failed", job_id=job.id, attempt=len(job.attempts), code=failure.code, again=again)
         self._events.publish(StateChanged(job=moved))
         self._witness.attempt_failed(moved, failure, again=again)
         if again:
             await self._queue.publish(moved)
         else:
             self._witness.ended(moved)
-        return moved
+
+    def _is_tried_again(self, job: Job, failure: JobFailure) -> bool:
+        return failure.retryable and self._may_try_again(job, failure)
 
     def _may_try_again(self, job: Job, failure: JobFailure) -> bool:
         """A stop or crash of the server is not the job's fault, unless it happens whenever the job runs."""
@@ -187,6 +202,25 @@ class Settlement:
 
         return await self.until_stored(ask)
 
+    async def _moved(
+        self, job: Job, move: Callable[[], Awaitable[Job | None]], is_done: Callable[[Job], bool]
+    ) -> Job | None:
+        """What the move gives, until the store answers. is_done: whether it was by this move that the job is as it is:
+        a store that was asked before, and did not answer, may have made it all the same.
+        """
+        tries = 0
+
+        async def once() -> Job | None:
+            nonlocal tries
+            tries += 1
+            return await move()
+
+        moved = await self.until_stored(once)
+        if moved is None and tries > 1:
+            found = await self.find(job.id)
+            return found if found is not None and is_done(found) else None
+        return moved
+
     async def until_stored(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The store's answer, however often it must be asked."""
         pause_s = self._rules.first_store_retry_s
@@ -197,6 +231,12 @@ class Settlement:
                 log.exception("store_failed", again_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._rules.max_store_retry_s)
+
+
+def _has_ended_so(found: Job, job: Job, now: datetime) -> bool:
+    """Whether the job's attempt ended at that moment, and the job with it or not."""
+    attempt = len(job.attempts)
+    return len(found.attempts) >= attempt and found.attempts[attempt - 1].ended_at == now
 
 
 def _with_all_attempts(job: Job, failure: JobFailure) -> JobFailure:

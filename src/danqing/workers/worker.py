@@ -18,6 +18,7 @@ from danqing.workers.hang_watch import STUCK, HangWatch
 from danqing.workers.health import Health
 from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import (
+    Ending,
     FromWorker,
     Heartbeat,
     JobFailed,
@@ -302,8 +303,20 @@ class Worker:
                 self._load_failed(message.failure)
             case Heartbeat():
                 self._device = message.device
+            case Ending():
+                self._process_ends(now)
             case _:
                 self._job_told(message, now)
+
+    def _process_ends(self, now: float) -> None:
+        """It finishes what it has begun; the rest is for the next one."""
+        self._ending = True
+        had_work, never_begun = self._hands.device_busy, self._hands.never_begun()
+        if had_work:
+            self._device_free(now)
+        self._changed()
+        if never_begun:
+            self._listener.jobs_lost(self, never_begun, describe(WorkerReplaced()))
 
     def _became_ready(self, message: WorkerReady, now: float) -> None:
         log.info("worker_ready", worker=self.id, models=message.models, load_s=round(message.load_s, 3))

@@ -1,7 +1,9 @@
 """The queue inside the server."""
 
+import asyncio
+
 from danqing.queue.embedded import EmbeddedQueue, QueueRules
-from tests.contracts.job_queue import JobQueueContract, numbered, taken
+from tests.contracts.job_queue import SOON_S, JobQueueContract, numbered, taken, waiting_take
 
 
 class TestEmbeddedQueue(JobQueueContract):
@@ -22,3 +24,20 @@ async def test_its_length_is_the_number_of_waiting_jobs() -> None:
     await taken(queue, 1)
     # Then one is left
     assert len(queue) == 1
+
+
+async def test_two_jobs_of_an_owner_that_end_at_once_make_room_for_two() -> None:
+    # Given an owner who has as many taken as he may, two that wait, and two takers that are not busy
+    queue = EmbeddedQueue(QueueRules(max_running_of_owner=2))
+    for sequence in (1, 2):
+        await queue.publish(numbered(sequence))
+    both = await taken(queue, 2)
+    takes = [await waiting_take(queue), await waiting_take(queue)]
+    for sequence in (3, 4):
+        await queue.publish(numbered(sequence))
+    # When both are done before anybody has looked again
+    for job_id in both:
+        queue.done(job_id)
+    # Then each taker has one
+    async with asyncio.timeout(SOON_S):
+        assert sorted(await asyncio.gather(*takes)) == ["job-3", "job-4"]

@@ -165,6 +165,25 @@ async def test_a_process_that_hangs_while_it_enlarges_is_killed_and_those_that_w
         assert house.worker().pid != before
 
 
+async def test_a_process_that_is_to_end_while_it_enlarges_begins_nothing_more(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a worker that enlarges a picture when it gets a SIGTERM
+        slow = await house.submit("enlarging waits at the gate", UPSCALED)
+        await house.generated(slow)
+        pid = pid_of(house)
+        os.kill(pid, signal.SIGTERM)
+        # When another job comes
+        later = await house.submit("a tea pot")
+        await asyncio.sleep(0.5)
+        house.zoo.open_gate("gate")
+        # Then the picture is enlarged to its end, and the other job made by the next process, without losing an attempt
+        assert codes(await house.ended(slow)) == [None]
+        done = await house.ended(later)
+        assert done.state is JobState.COMPLETED
+        assert codes(done) in ([None], ["worker_replaced", None])
+        assert pid_of(house) != pid
+
+
 async def test_waiting_to_be_enlarged_makes_no_job_overdue_and_no_process_hung(tmp_path: Path) -> None:
     rules = replace(JOB_RULES, task_timeout_s=3.0, stop_grace_s=DEADLINE_S)
     watched = replace(FAST, step_timeout_s=2.5, step_factor=1.0, task_timeout_s=2.5, overdue_grace_s=0.0)

@@ -1,17 +1,21 @@
 """What the end of an attempt means: which may be followed by another one, which pictures nobody can ask for."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from danqing.blobs.local import LocalArtifactStore
-from danqing.core.errors import DanqingError, EngineFailure, ServerRestarted, WorkerLost
+from danqing.core.errors import DanqingError, EngineFailure, ServerRestarted, StorageInDoubt, WorkerLost
+from danqing.core.events import StateChanged
 from danqing.core.ports import JobQueue, JobStore
 from danqing.core.states import JobState
-from danqing.core.types import ArtifactKind, Job
+from danqing.core.types import Artifact, ArtifactKind, Job, JobFailure
 from danqing.events.in_process import InProcessEventBus
 from danqing.workers.failures import describe
 from danqing.workers.messages import JobDone, JobGenerated
@@ -141,3 +145,94 @@ async def test_pictures_that_come_too_late_are_removed_unless_somebody_can_ask_f
     await settlement.discard(claimed.id, (original, upscaled))
     # Then only those are left that somebody can, or soon will be able to, ask for
     assert sorted(names[name] for name in os.listdir(tmp_path)) == left
+
+
+class DoubtfulStore(InMemoryJobStore):
+    """Does the next thing that ends an attempt, and does not answer."""
+
+    vanishes = True
+
+    async def complete(
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+    ) -> Job | None:
+        return self._unanswered(await super().complete(job_id, attempt, artifacts, adjustments, now))
+
+    async def generate(
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+    ) -> Job | None:
+        return self._unanswered(await super().generate(job_id, attempt, artifacts, adjustments, now))
+
+    async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
+        return self._unanswered(await super().fail(job_id, attempt, failure, now))
+
+    async def give_back(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
+        return self._unanswered(await super().give_back(job_id, attempt, failure, now))
+
+    def _unanswered(self, moved: Job | None) -> Job | None:
+        if not self.vanishes:
+            return moved
+        self.vanishes = False
+        raise StorageInDoubt
+
+
+@pytest.mark.parametrize("end", ["generated", "done", "failed", "given back"])
+async def test_an_end_that_was_stored_without_an_answer_has_its_consequences(tmp_path: Path, end: str) -> None:
+    # Given an attempt whose end is stored by a store that goes away then
+    store, queue, events = DoubtfulStore(), RecordingQueue(), InProcessEventBus()
+    rules = JobRules(task_timeout_s=60, first_store_retry_s=0.01)
+    moments = iter(NOW + timedelta(seconds=n) for n in range(10))
+    settlement = Settlement(
+        store=store,
+        queue=queue,
+        events=events,
+        artifacts=LocalArtifactStore(tmp_path),
+        rules=rules,
+        clock=lambda: next(moments),
+    )
+    claimed = await store.claim((await store.add(a_job(), NO_LIMIT)).id, "w1", later())
+    assert claimed is not None
+    picture = an_original(claimed)
+    (tmp_path / picture.name).touch()
+    async with events.watch(claimed.id, only_states=True) as news:
+        # When it is told
+        match end:
+            case "generated":
+                told = JobGenerated(job_id=claimed.id, attempt=1, artifacts=(picture,))
+                moved, state = await settlement.generated(claimed, told), JobState.GENERATED
+            case "done":
+                done = JobDone(job_id=claimed.id, attempt=1, artifacts=(picture,), denoise_s=1, finish_s=1, upscale_s=1)
+                moved, state = await settlement.done(claimed, done), JobState.COMPLETED
+            case "failed":
+                moved, state = await settlement.failed(claimed, describe(FATAL)), JobState.FAILED
+            case _:
+                moved, state = await settlement.failed(claimed, describe(LOST)), JobState.PENDING
+        # Then watchers hear of it, and a job that is to be tried again waits for that
+        assert moved is not None
+        assert moved.state is state
+        heard = await asyncio.wait_for(anext(news), 5)
+        assert isinstance(heard, StateChanged)
+        assert heard.job == moved
+    assert queue.ids == ([claimed.id] if end == "given back" else [])
+    assert (tmp_path / picture.name).exists()
+
+
+async def test_a_move_that_others_made_meanwhile_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    # Given a store that does not answer at first, and a job that is cancelled then
+    store = InMemoryJobStore()
+    settlement = a_settlement(store, RecordingQueue(), tmp_path)
+    claimed = await store.claim((await store.add(a_job(), NO_LIMIT)).id, "w1", later())
+    assert claimed is not None
+    complete, asked = store.complete, 0
+
+    async def away_at_first(*given: Any) -> Job | None:  # noqa: ANN401
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await store.cancel(claimed.id, later())
+            raise StorageInDoubt
+        return await complete(*given)
+
+    store.complete = away_at_first  # type: ignore[method-assign]
+    done = JobDone(job_id=claimed.id, attempt=1, artifacts=(), denoise_s=1, finish_s=1, upscale_s=1)
+    assert await settlement.done(claimed, done) is None
+    assert asked == 2
