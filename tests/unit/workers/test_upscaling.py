@@ -11,6 +11,8 @@ from PIL import Image
 
 from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind, Stage
+from danqing.workers.messages import EnlargingBegan, JobNews
+from danqing.workers.worker import Worker
 from tests.zoo.engines import PARTS
 from tests.zoo.house import JOB_RULES, RED, a_house, states, steps, until
 
@@ -81,8 +83,18 @@ async def test_a_free_worker_takes_what_a_busy_one_has_no_turn_for(tmp_path: Pat
         await house.ended(slow)
 
 
-async def test_copies_of_what_was_made_and_pictures_that_are_only_enlarged_take_turns(tmp_path: Path) -> None:
+async def test_copies_of_what_was_made_and_pictures_that_are_only_enlarged_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with a_house(tmp_path) as house:
+        told, turns = house.dispatcher.job_told, list[str]()
+
+        def noting(worker: Worker, message: JobNews) -> None:
+            if isinstance(message, EnlargingBegan):
+                turns.append(message.job_id)
+            told(worker, message)
+
+        monkeypatch.setattr(house.dispatcher, "job_told", noting)
         # Given three copies to be made, the first of which is, and two pictures that are only to be enlarged
         held = await house.submit("enlarging waits at the gate", ArtifactKind.UPSCALED)
         await house.generated(held)
@@ -93,11 +105,11 @@ async def test_copies_of_what_was_made_and_pictures_that_are_only_enlarged_take_
         await until(lambda: house.supervisor.workers[0].takes == ("tiny",), "a picture taken")
         house.zoo.open_gate("gate")
         # Then a picture waits for no more than the copy that is being made, and the next one for the next copy
-        ends = [await house.ended(job) for job in (held, pictures[0], *copies, pictures[1])]
+        first, second = pictures
+        ends = [await house.ended(job) for job in (held, first, *copies, second)]
         assert [done.state for done in ends] == [JobState.COMPLETED] * 5
-        finished = [done.finished_at for done in ends if done.finished_at is not None]
-        assert finished[:4] == sorted(finished[:4])
-        assert finished[2] < finished[4]
+        assert [job_id for job_id in turns if job_id != second.id] == [job.id for job in (held, first, *copies)]
+        assert turns.index(second.id) > turns.index(copies[0].id)
 
 
 async def test_enlarging_is_dropped_at_the_end_of_a_part(tmp_path: Path) -> None:
