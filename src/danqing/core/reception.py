@@ -205,7 +205,7 @@ class Reception:
                 jobs = await self._stored_and_offered(orders, new, join, key)
             except StorageInDoubt:
                 inputs.keep()  # what no job has is removed by the next start
-                self._doubts.look_into([job.id for job in new], self._made_after_all)
+                self._doubts.look_into([job.id for job in new], self._accepted)
                 raise
             inputs.keep()
             admitted.keep(jobs)
@@ -216,16 +216,12 @@ class Reception:
                 self._witness.joined(job, "equal" if key is None else "repeated")
         return jobs
 
-    async def _accepted(self, job: Job) -> None:
+    async def _accepted(self, job: Job) -> bool:
         log.info("job_accepted", job_id=job.id, model=job.request.model, mode=str(job.request.mode))
         self._witness.accepted(job)
-        self._events.publish(StateChanged(job=job))
-        await self._queue.publish(job)
-
-    async def _made_after_all(self, job: Job) -> bool:
-        """A job of which its caller was told that nobody knows whether it is stored."""
-        if job.state is JobState.PENDING:
-            await self._accepted(job)
+        if job.state is JobState.PENDING:  # one that was in doubt may have been found by others
+            self._events.publish(StateChanged(job=job))
+            await self._queue.publish(job)
         return True
 
     async def _stored_and_offered(

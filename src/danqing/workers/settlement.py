@@ -157,10 +157,10 @@ class Settlement:
         log.warning("job_attempt_failed", job_id=job.id, attempt=len(job.attempts), code=failure.code, again=again)
         self._events.publish(StateChanged(job=moved))
         self._witness.attempt_failed(moved, failure, again=again)
-        if again:
-            await self._queue.publish(moved)
-        else:
+        if not again:
             self._witness.ended(moved)
+        elif moved.state is JobState.PENDING and len(moved.attempts) == len(job.attempts):  # nobody was quicker
+            await self._queue.publish(moved)
 
     def _is_tried_again(self, job: Job, failure: JobFailure) -> bool:
         return failure.retryable and self._may_try_again(job, failure)
