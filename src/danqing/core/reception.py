@@ -217,6 +217,7 @@ class Reception:
         return jobs
 
     async def _accepted(self, job: Job) -> bool:
+        """What follows once a new job is known to be stored. True, for `Doubts`: more is not to be known."""
         log.info("job_accepted", job_id=job.id, model=job.request.model, mode=str(job.request.mode))
         self._witness.accepted(job)
         if job.state is JobState.PENDING:  # one that was in doubt may have been found by others

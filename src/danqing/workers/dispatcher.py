@@ -291,9 +291,8 @@ class Dispatcher:
         outdated = JobAttempt(job_id, attempt)
         if (running := self._running.get(outdated)) is not None:
             log.warning("attempt_outdated", job_id=job_id, attempt=attempt, worker=running.worker.id)
-            running.worker.tell(
-                StopJob(job_id=job_id)
-            )  # and leaves alone a newer attempt that waits for this one's end
+            # Not `stop_job`, which would stop a newer attempt that waits for this one's end.
+            running.worker.tell(StopJob(job_id=job_id))
             until = asyncio.get_running_loop().time() + self._rules.cancel_deadline_s
             self._dropping.ask(outdated, running.worker, until=until, why="outdated attempt not dropped")
 
