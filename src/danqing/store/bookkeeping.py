@@ -35,8 +35,8 @@ class Bookkeeping(Protocol):
         """A job that was not pending is about to become so. Called within a transaction."""
         ...
 
-    def not_added(self) -> None:
-        """A transaction that adds failed: room that it took may not be taken. Callable from any thread."""
+    def room_committed(self) -> None:
+        """A transaction is committed in which room was taken, or refused. Called in the thread that wrote."""
         ...
 
     def moved(self, before: JobState | None, after: JobState) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from danqing.core.errors import DanqingError, JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
+from danqing.core.errors import DanqingError, JobNotFound, QueueFull, SubmitKeyReused, TooManyJobs
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Job, JobFailure
@@ -78,17 +78,13 @@ class SqlJobStore:
         if not jobs:
             return []
         work = partial(moves.add, books=self._books, jobs=jobs, batch_sizes=batch_sizes, terms=terms)
-        try:
-            answer = await self._database.write(
-                work,
-                durable=True,
-                on_commit=self._count_all,
-                lane=jobs[0].owner,
-                proof=partial(proofs.added, jobs=jobs, join=join),
-            )
-        except StorageFailure:
-            self._books.not_added()
-            raise
+        answer = await self._database.write(
+            work,
+            durable=True,
+            on_commit=self._count_all,
+            lane=jobs[0].owner,
+            proof=partial(proofs.added, jobs=jobs, join=join),
+        )
         if isinstance(answer, Refusal):
             raise _REFUSALS[answer]()
         return [change.job for change in answer]
@@ -181,6 +177,7 @@ class SqlJobStore:
         return None if change is None else change.job
 
     def _count_all(self, answer: Sequence[Change] | Refusal) -> None:
+        self._books.room_committed()
         if not isinstance(answer, Refusal):
             for change in answer:
                 self._count(change)

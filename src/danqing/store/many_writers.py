@@ -96,8 +96,8 @@ class ManyWriters:
     def may_wait_again(self) -> None:
         pass  # it is counted, soon enough
 
-    def not_added(self) -> None:
-        pass  # likewise
+    def room_committed(self) -> None:
+        pass  # nothing of it is remembered
 
     def moved(self, before: JobState | None, after: JobState) -> None:
         if after.is_final and before is not after:

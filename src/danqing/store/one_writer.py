@@ -48,8 +48,8 @@ class OneWriter:
     def may_wait_again(self) -> None:
         self._room.one_more()
 
-    def not_added(self) -> None:
-        self._room.forget()
+    def room_committed(self) -> None:
+        self._room.committed()
 
     def moved(self, before: JobState | None, after: JobState) -> None:
         counts = dict(self._counts)

@@ -125,9 +125,6 @@ class GroupCommitWriter:
         try:
             self._set_durability(any(call.durable for call in batch))
             done = self._transact(batch)
-            for call, result in done:
-                if call.on_commit is not None:
-                    call.on_commit(result)
         except Exception as exc:  # the thread outlives whatever happens to one transaction
             log.error("store_transaction_failed", calls=len(batch), error=type(exc).__name__, reason=str(exc))
             self._leave_transaction()
@@ -135,8 +132,19 @@ class GroupCommitWriter:
                 if not call.answer.done():
                     call.answer.set_exception(_storage_failure(exc))
         else:
-            for call, result in done:
+            for call, result in [each for each in done if self._told(*each)]:
                 call.answer.set_result(result)
+
+    def _told(self, call: _AnyCall, result: Any) -> bool:  # noqa: ANN401 - of any kind of call
+        """Calls its on_commit. False: that raised, and it is answered so, it alone."""
+        try:
+            if call.on_commit is not None:
+                call.on_commit(result)
+        except Exception as exc:
+            log.exception("store_on_commit_failed")
+            call.answer.set_exception(_storage_failure(exc))
+            return False
+        return True
 
     def _leave_transaction(self) -> None:
         """After a COMMIT that failed SQLite is still inside, though SQLAlchemy believes otherwise."""

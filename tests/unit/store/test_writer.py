@@ -285,3 +285,19 @@ def test_a_locked_file_fails_the_call_and_works_again_later(bench: Bench) -> Non
     # And the next one works.
     assert bench.submit(bench.insert(2), durable=True).result(WAIT_S) == 2
     assert bench.stored() == {2}
+
+
+def test_a_commit_that_cannot_be_counted_is_told_to_its_caller_alone(bench: Bench) -> None:
+    def broken(_: int) -> None:
+        raise RuntimeError
+
+    with bench.held():
+        calls = [
+            bench.submit(bench.insert(1), durable=True),
+            bench.writer.submit(bench.insert(2), durable=True, on_commit=broken),
+            bench.submit(bench.insert(3), durable=True),
+        ]
+    assert calls[0].result(WAIT_S) == 1
+    assert isinstance(calls[1].exception(WAIT_S), StorageFailure)
+    assert calls[2].result(WAIT_S) == 3
+    assert (bench.stored(), bench.committed) == ({0, 1, 2, 3}, [0, 1, 3])
