@@ -109,7 +109,7 @@ class Reception:
             return await self._taken(orders, new, Join.NONE, key)
         async with self._attendance.of_new([job.id for order, job in zip(orders, new, strict=True) if order.attended]):
             jobs = await self._taken(orders, new, _join_of(orders), None)
-            return [await self._wanted(*each) for each in zip(orders, new, jobs, strict=True)]
+            return await self._all_wanted(orders, new, jobs)
 
     async def _taken(self, orders: Sequence[Order], new: Sequence[Job], join: Join, key: SubmitKey | None) -> list[Job]:
         # Storing looks for equal ones too: before it they are spared asking for limits, and pictures their way there.
@@ -135,6 +135,19 @@ class Reception:
         for job in joined:
             self._witness.joined(job, "equal")
         return joined
+
+    async def _all_wanted(self, orders: Sequence[Order], new: Sequence[Job], jobs: Sequence[Job]) -> list[Job]:
+        """See `_wanted`. If that fails for one, nobody of this request waits for those that were joined by then."""
+        wanted: list[Job] = []
+        try:
+            for each in zip(orders, new, jobs, strict=True):
+                wanted.append(await self._wanted(*each))
+        except BaseException:
+            for order, own, job in zip(orders, new, wanted, strict=False):
+                if order.attended and job.id != own.id:
+                    await self._attendance.leave(job.id, ended=True)  # others' job goes on, whoever else leaves it
+            raise
+        return wanted
 
     async def _wanted(self, order: Order, new: Job, job: Job) -> Job:
         """The job, or the new one if that which was to be joined is being cancelled just now, for all have left it."""

@@ -661,6 +661,29 @@ async def test_nobody_is_given_a_job_that_is_just_being_cancelled(house: House) 
     assert house.queue.ids == [second.id]
 
 
+async def test_who_is_refused_for_one_of_two_waits_for_neither(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one who waits for two jobs, and leaves the second when an equal request for both has found them
+    orders = [replace(WAITED_FOR, draft=replace(DRAFT, seed=seed)) for seed in (1, 2)]
+    first, second = await house.studio.submit_all(orders)
+    add_all = house.store.add_all
+
+    async def leave_meanwhile(jobs: Sequence[Job], max_pending: int, **terms: Any) -> list[Job]:  # noqa: ANN401
+        found = await add_all(jobs, max_pending, **terms)
+        await house.studio.leave(second)
+        house.store.failing = True
+        return found
+
+    # When a second one cannot be stored for that request
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(house.store, "add_all", leave_meanwhile)
+        with pytest.raises(StorageFailure):
+            await house.studio.submit_all(orders)
+    # Then only the first one still waits for the first job, and his leaving cancels it
+    assert await house.studio.waiting_for(first) == 1
+    await house.studio.leave(first)
+    assert (await house.store.get(first.id)).state is JobState.CANCELLED
+
+
 async def test_a_job_that_is_left_and_not_cancelled_is_joined(house: House) -> None:
     house.studio = house.made_studio(Limits(max_queue_size=3, cancel_abandoned=False))
     job = await house.studio.submit(WAITED_FOR)
