@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import UnknownModel
 from danqing.core.model_names import meant_model
-from danqing.core.types import Job, PoolStatus, WorkerState, WorkerStatus
+from danqing.core.types import Job, Mode, PoolStatus, WorkerState, WorkerStatus
 
 
 class RecordingQueue:
@@ -65,14 +65,20 @@ class FixedCatalogue:
         self._cards = cards
         self._aliases = aliases or {}
 
-    def default(self, *, instructed: bool = False) -> ModelCard:
-        first, *others = self._cards
-        if not instructed or first.capabilities.instruction_edit:
-            return first
-        return next((card for card in others if card.capabilities.instruction_edit), first)
+    def default(self, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
+        return next(
+            (
+                card
+                for card in self._cards
+                if (mode is None or mode in card.capabilities.modes)
+                and (card.capabilities.instruction_edit or not instructed)
+            ),
+            self._cards[0],
+        )
 
-    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
-        for name in (model_id, meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)):
+    def card(self, model_id: str, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
+        default = self.default(mode=mode, instructed=instructed)
+        for name in (model_id, meant_model(model_id, self._aliases, default=default.id)):
             for card in self._cards:
                 if card.id == name:
                     return card

@@ -248,7 +248,7 @@ class Settings(SharedParts):
     """How long an `Idempotency-Key` counts, from the first request with it."""
 
     request_timeout_s: Annotated[float, Field(gt=0), Variable(read_by="dialects", unit="seconds")] = 600.0
-    """Time that a request which is answered with its pictures waits for them; then its jobs are cancelled."""
+    """Time that a request which is answered with its pictures waits, for each of them; then its jobs are cancelled."""
 
     max_attempts: Annotated[int, Field(ge=1), Variable(read_by="wiring: dispatcher", unit="attempts")] = 3
     """Tries at a job whose worker process is lost; then the job fails."""

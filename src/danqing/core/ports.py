@@ -14,7 +14,7 @@ from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.open_picture import OpenPicture
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
-from danqing.core.types import Artifact, Job, JobFailure, PoolStatus, Progress
+from danqing.core.types import Artifact, Job, JobFailure, Mode, PoolStatus, Progress
 
 CLIENT_URL_S = 600  # how long `ArtifactStore.client_url` is good for
 
@@ -350,13 +350,13 @@ class ArtifactStore(Protocol):
 class ModelCatalogue(Protocol):
     """The models that this server offers."""
 
-    def default(self, *, instructed: bool = False) -> ModelCard:
-        """What a client gets that names no model. instructed: for an edit that an instruction describes: the first
-        model that understands such, where the usual one does not, if there is one.
+    def default(self, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
+        """What a client gets that names no model. mode: what it asks for. instructed: by an instruction. Where the
+        usual model cannot do that, it is the first that can, if there is one.
         """
         ...
 
-    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
+    def card(self, model_id: str, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
         """The model of that id, or that it is an alias of (`model_names.py`), `default` as above. Raises UnknownModel,
         for the upscaler (`upscaling.py`) too, which is no model.
         """

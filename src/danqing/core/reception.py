@@ -176,7 +176,9 @@ class Reception:
             )
         if draft.mode is Mode.UPSCALE and draft.model in (None, UPSCALER):
             return CARD
-        return self._catalogue.default() if draft.model is None else self._catalogue.card(draft.model)
+        if draft.model is None:
+            return self._catalogue.default(mode=draft.mode)
+        return self._catalogue.card(draft.model, mode=draft.mode)
 
     def _check_priority(self, order: Order, caller: Caller) -> None:
         """Between owners, fairness comes after priority. Raises ParameterOutOfRange."""

@@ -8,6 +8,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import ModelLoadFailure, UnknownModel
 from danqing.core.model_names import meant_model
 from danqing.core.sentences import says
+from danqing.core.types import Mode
 from danqing.core.upscaling import UPSCALER
 from danqing.engine.hub import cached_commit
 from danqing.engine.known_models import KnownModels
@@ -60,18 +61,16 @@ class Catalogue:
             for card in self._cards.values()
         }
 
-    def default(self, *, instructed: bool = False) -> ModelCard:
+    def default(self, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
         """See `ModelCatalogue`."""
-        first, *others = self.cards()
-        if not instructed or first.capabilities.instruction_edit:
-            return first
-        return next((card for card in others if card.capabilities.instruction_edit), first)
+        cards = self.cards()
+        return next((card for card in cards if _can(card, mode, instructed)), cards[0])
 
-    def card(self, model_id: str, *, instructed: bool = False) -> ModelCard:
+    def card(self, model_id: str, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
         """See `ModelCatalogue`."""
         if model_id in self._cards:
             return self._cards[model_id]
-        meant = meant_model(model_id, self._aliases, default=self.default(instructed=instructed).id)
+        meant = meant_model(model_id, self._aliases, default=self.default(mode=mode, instructed=instructed).id)
         if meant not in self._cards:
             raise UnknownModel(says("no_such_model", model=model_id[:SHOWN_NAME]), parameter="model")
         return self._cards[meant]
@@ -79,6 +78,11 @@ class Catalogue:
     def cards(self) -> Sequence[ModelCard]:
         """Every model on offer, the default first."""
         return tuple(self._cards.values())
+
+
+def _can(card: ModelCard, mode: Mode | None, instructed: bool) -> bool:
+    can = card.capabilities
+    return (mode is None or mode in can.modes) and (can.instruction_edit or not instructed)
 
 
 def _pinned(card: ModelCard) -> ModelCard:

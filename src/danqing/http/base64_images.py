@@ -16,14 +16,17 @@ class Base64Decoding:
     Line breaks and blanks are passed over; padding may be missing.
     """
 
-    def __init__(self, write: Callable[[bytes], object], *, max_bytes: int, parameter: str) -> None:
-        """write: takes what was decoded. max_bytes: of the decoded picture.
+    def __init__(
+        self, write: Callable[[bytes], object], *, max_bytes: int, parameter: str, only_url: bool = False
+    ) -> None:
+        """write: takes what was decoded. max_bytes: of the decoded picture. only_url: plain base64 is refused.
 
         parameter: its name in the client's request, for the message.
         """
         self._write = write
         self._max_bytes = max_bytes
         self._parameter = parameter
+        self._only_url = only_url
         self._header: str | None = ""  # what came before it is known where the base64 begins
         self._read_chars = 0
         self._written = 0
@@ -49,7 +52,13 @@ class Base64Decoding:
 
     def _begin(self) -> None:
         text, self._header = self._header or "", None
-        self._decode(text[_data_start(text, self._parameter) :])
+        start = _data_start(text, self._parameter)
+        if self._only_url and not start:
+            raise InvalidImage(
+                f"{self._parameter} must be a data URL with base64; pictures are not fetched from elsewhere.",
+                parameter=self._parameter,
+            )
+        self._decode(text[start:])
 
     def _decode(self, text: str) -> None:
         self._read_chars += len(text)

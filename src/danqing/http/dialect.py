@@ -24,7 +24,7 @@ from danqing.http.picture_links import PictureLinks
 
 @dataclass(frozen=True, kw_only=True)
 class DialectOptions:
-    """request_timeout_s: seconds that a request waits for its pictures, where it is answered with them.
+    """request_timeout_s: seconds that a request waits for each of its pictures, where it is answered with them.
 
     submit_key_lifetime: how long an `Idempotency-Key` counts.
     environment: what the operator calls this installation ("dev", "prod").

@@ -26,17 +26,39 @@ _ENCODING_BYTES = 4  # that tell in which Unicode a JSON text is written
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureFields:
+    """Where pictures are in a body. names: of the fields that hold them, as base64 or data URLs. depths: as in
+    `PictureScan`. most: how many are read. only_urls: whether base64 that is no data URL is refused.
+    """
+
+    names: Collection[str]
+    most: int
+    depths: Collection[int] = (1,)
+    only_urls: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SentPicture:
-    """A picture as it was sent, unchecked. path: a file, gone after the context. refusal: why it is no file."""
+    """A picture as it was sent, unchecked. path: a file, gone after the context. refusal: why it is no file.
+
+    name: of its field, which the refusal begins with.
+    """
 
     path: Path
+    name: str = ""
     refusal: InvalidImage | None = None
+
+    def refused(self, parameter: str) -> InvalidImage | None:
+        """The refusal, of this name in the client's request."""
+        if self.refusal is None:
+            return None
+        return InvalidImage(parameter + self.refusal.public_message.removeprefix(self.name), parameter=parameter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JsonBody:
-    """value: what the JSON says, with a text that is not empty in place of each picture. pictures: by field; those of
-    which the text is not empty.
+    """value: what the JSON says, with another text in place of each picture that is not empty. pictures: those, by that
+    text.
     """
 
     value: object
@@ -45,9 +67,9 @@ class JsonBody:
 
 @asynccontextmanager
 async def json_body(
-    request: Request, artifacts: ArtifactStore, *, pictures: Collection[str], timeout_s: float
+    request: Request, artifacts: ArtifactStore, *, pictures: PictureFields, timeout_s: float
 ) -> AsyncGenerator[JsonBody]:
-    """The whole body. pictures: names of the fields, at the top level, that hold base64.
+    """The whole body.
 
     Raises InvalidRequest, RequestTimeout or StorageFailure. What is wrong with a picture is left to whoever stages it.
     """
@@ -78,6 +100,7 @@ class _Picture:
 
     path: Path
     name: str
+    only_url: bool
     refusal: InvalidImage | None = None
     is_empty: bool = True
     file: IO[bytes] | None = None
@@ -88,7 +111,9 @@ class _Picture:
             self.file = self.path.open("xb")
         except OSError as exc:
             raise StorageFailure from exc
-        self.decoding = Base64Decoding(self._write, max_bytes=MAX_IMAGE_BYTES, parameter=self.name)
+        self.decoding = Base64Decoding(
+            self._write, max_bytes=MAX_IMAGE_BYTES, parameter=self.name, only_url=self.only_url
+        )
 
     def feed(self, text: str) -> None:
         self.is_empty = False
@@ -123,13 +148,13 @@ class _Picture:
 class _Reading:
     """One body. All methods block."""
 
-    def __init__(self, folder: Path, names: Collection[str]) -> None:
+    def __init__(self, folder: Path, fields: PictureFields) -> None:
         self._folder = folder
         self._pictures: dict[str, _Picture] = {}  # by the text that stands for it
-        self._scan = PictureScan(names, self._open, max_kept_chars=MAX_REST_CHARS)
+        self._scan = PictureScan(fields.names, self._open, max_kept_chars=MAX_REST_CHARS, depths=fields.depths)
         self._decoder: codecs.IncrementalDecoder | None = None
         self._head = bytearray()
-        self._names = names
+        self._fields = fields
 
     def feed(self, piece: bytes | bytearray, *, last: bool = False) -> None:
         """Raises InvalidRequest or StorageFailure."""
@@ -153,19 +178,18 @@ class _Reading:
             raise InvalidRequest("the body must be a JSON object.")
         self.feed(piece, last=True)
         try:
-            value: object = json.loads(self._scan.finish())
+            text = self._scan.finish()
+            for token in [token for token, picture in self._pictures.items() if picture.is_empty]:
+                text = text.replace(token, "")
+            value: object = json.loads(text)
         except (ValueError, RecursionError) as exc:
             raise _no_json() from exc
-        if not isinstance(value, dict):
-            return JsonBody(value=value, pictures={})
-        sent: dict[str, SentPicture] = {}
-        for name in self._names:
-            picture = self._pictures.get(str(value.get(name)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-            if picture is not None and picture.is_empty:
-                value[name] = ""
-            elif picture is not None:
-                sent[name] = SentPicture(path=picture.path, refusal=picture.refusal)
-        return JsonBody(value=value, pictures=sent)  # pyright: ignore[reportUnknownArgumentType]
+        sent = {
+            token: SentPicture(path=picture.path, name=picture.name, refusal=picture.refusal)
+            for token, picture in self._pictures.items()
+            if not picture.is_empty
+        }
+        return JsonBody(value=value, pictures=sent)
 
     def remove(self) -> None:
         """The files."""
@@ -176,10 +200,10 @@ class _Reading:
 
     def _open(self, name: str) -> tuple[_Picture, str]:
         """Of a field that is there twice the later one counts, as everywhere in JSON."""
-        if len(self._pictures) >= 2 * len(self._names):
-            raise ValueError("the same fields again and again")
+        if len(self._pictures) >= self._fields.most:
+            raise InvalidRequest(f"the body has more than {self._fields.most} pictures.")
         token = secrets.token_hex(16)
-        picture = _Picture(self._folder / f"upload-{token}", name)
+        picture = _Picture(self._folder / f"upload-{token}", name, self._fields.only_urls)
         self._pictures[token] = picture
         return picture, token
 

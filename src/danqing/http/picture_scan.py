@@ -1,6 +1,6 @@
 """Takes base64 pictures out of a JSON text as it comes, so that no more than a piece of it is ever in memory.
 
-Knows where strings begin and end and what lies at the top level; whether the rest is JSON at all is json's to say.
+Knows where strings begin and end and how deep they lie; whether the rest is JSON at all is json's to say.
 """
 
 import json
@@ -32,23 +32,28 @@ class PictureSink(Protocol):
 class PictureScan:
     """A JSON text, piece by piece. For one thread at a time.
 
-    names: of the fields, at the top level, whose texts are pictures. open_sink: called with the name for each of them;
-    returns where its text goes, and the text that stands for it in what is kept.
+    names: of the fields whose texts are pictures. depths: in how many brackets they lie; 1 is the top level. open_sink:
+    called with the name for each of them; returns where its text goes, and the text that stands for it in what is kept.
     """
 
     def __init__(
-        self, names: Collection[str], open_sink: Callable[[str], tuple[PictureSink, str]], *, max_kept_chars: int
+        self,
+        names: Collection[str],
+        open_sink: Callable[[str], tuple[PictureSink, str]],
+        *,
+        max_kept_chars: int,
+        depths: Collection[int] = (1,),
     ) -> None:
         self._names = names
+        self._depths = depths
         self._open_sink = open_sink
         self._max_kept_chars = max_kept_chars
         self._kept: list[str] = []
         self._kept_chars = 0
         self._unkept = 0  # where in the piece at hand begins what is yet to be kept
         self._rest = ""  # an escape of which the end has not come
-        self._stack: list[str] = []  # the outermost brackets; deeper ones are counted
-        self._deeper = 0
-        self._key = ""  # the one that is read, or was read last, at the top level
+        self._stack: list[str] = []  # open brackets
+        self._key = ""  # the one that is read, or was read last, in the innermost of them
         self._in_value = False
         self._in_string = False
         self._sink: PictureSink | None = None
@@ -84,35 +89,34 @@ class PictureScan:
                 self._open(bracket)
             case "}" | "]":
                 self._close()
-            case ":" if self._at_top:
+            case ":":
                 self._in_value = True
-            case "," if self._at_top:
+            case ",":
                 self._in_value = False
             case _:
                 pass
         return found.end()
 
     @property
-    def _at_top(self) -> bool:
-        return self._stack == ["{"]
+    def _in_object(self) -> bool:
+        return bool(self._stack) and self._stack[-1] == "{"
 
     def _open(self, bracket: str) -> None:
-        if len(self._stack) < 2:
-            self._stack.append(bracket)
-        else:
-            self._deeper += 1
+        self._stack.append(bracket)
+        self._in_value = False
 
     def _close(self) -> None:
-        if self._deeper:
-            self._deeper -= 1
-        elif self._stack:
+        if self._stack:
             self._stack.pop()
+        self._in_value = True  # what was closed is one
 
     def _begin_string(self, text: str, at: int) -> None:
         self._in_string = True
-        if self._at_top and not self._in_value:
+        if not self._in_object:
+            return
+        if not self._in_value:
             self._key = ""
-        elif self._at_top and self._key in self._names:
+        elif self._key in self._names and len(self._stack) in self._depths:
             self._keep(text[self._unkept : at])
             self._sink, placeholder = self._open_sink(self._key)
             self._keep(placeholder)
@@ -159,7 +163,7 @@ class PictureScan:
         return None
 
     def _add_to_key(self, text: str) -> None:
-        if self._at_top and not self._in_value and len(self._key) <= _LONGEST_KEY:
+        if self._in_object and not self._in_value and len(self._key) <= _LONGEST_KEY:
             self._key += text
 
     def _keep(self, text: str) -> None:

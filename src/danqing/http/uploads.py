@@ -4,6 +4,7 @@ Files of a form go from the form's temporary file to the intake, disk to disk.
 """
 
 import asyncio
+import math
 import secrets
 import shutil
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -25,7 +26,7 @@ from danqing.http.forms import FILE_IN_MEMORY_BYTES
 from danqing.http.json_pictures import SentPicture
 from danqing.http.waiting import while_connected
 
-MAX_REQUEST_PIXELS = 200_000_000  # of all pictures of a request: what a worker may have to hold at once
+MAX_JOB_PIXELS = 200_000_000  # of all pictures of a job: what a worker may have to hold at once
 _COPY_BYTES = 1024 * 1024  # at a time
 
 
@@ -36,14 +37,21 @@ class Staging:
     before the picture is there.
     """
 
-    def __init__(self, request: Request, services: Services) -> None:
+    def __init__(self, request: Request, services: Services, *, max_pixels: float) -> None:
         self._request = request
+        self._max_pixels = max_pixels
         self._intake = services.intake
         self._artifacts = services.artifacts
         self._owner = known_caller(request).owner
         self._ends = asyncio.get_running_loop().time() + services.options.request_timeout_s
         self._staged: list[StagedImage] = []
         self._pixels = 0
+
+    async def bring(self, picture: UploadFile | SentPicture, *, parameter: str) -> StagedImage:
+        """Either of both below."""
+        if isinstance(picture, SentPicture):
+            return await self.sent(picture, parameter=parameter)
+        return await self.upload(picture, parameter=parameter)
 
     async def upload(self, upload: UploadFile, *, parameter: str) -> StagedImage:
         """A file of a form. parameter: its name in the client's request, for the message."""
@@ -57,8 +65,8 @@ class Staging:
 
     async def sent(self, picture: SentPicture, *, parameter: str) -> StagedImage:
         """A picture of a JSON body. parameter: as above."""
-        if picture.refusal is not None:
-            raise picture.refusal
+        if (refusal := picture.refused(parameter)) is not None:
+            raise refusal
 
         async def stage() -> StagedImage:
             return await self._intake.stage(picture.path, parameter=parameter, owner=self._owner)
@@ -70,11 +78,8 @@ class Staging:
             image = await stage()
             self._staged.append(image)  # here, so that none is lost of which nobody learns any more
             self._pixels += image.width * image.height
-            if self._pixels > MAX_REQUEST_PIXELS:
-                raise InvalidImage(
-                    says("pictures_too_large", most=f"{MAX_REQUEST_PIXELS / 1e6:g}"),
-                    parameter=parameter,
-                )
+            if self._pixels > self._max_pixels:
+                raise InvalidImage(says("pictures_too_large", most=f"{self._max_pixels / 1e6:g}"), parameter=parameter)
             return image
 
         left_s = self._ends - asyncio.get_running_loop().time()
@@ -86,9 +91,12 @@ class Staging:
 
 
 @asynccontextmanager
-async def staging(request: Request, services: Services) -> AsyncGenerator[Staging]:
-    """For the time in which a request's jobs are submitted. The request's body must have been read."""
-    pictures = Staging(request, services)
+async def staging(request: Request, services: Services, *, together: bool = True) -> AsyncGenerator[Staging]:
+    """For the time in which a request's jobs are submitted. The request's body must have been read.
+
+    together: whether a job may have all of its pictures; else each picture is a job's own.
+    """
+    pictures = Staging(request, services, max_pixels=MAX_JOB_PIXELS if together else math.inf)
     try:
         yield pictures
     finally:

@@ -331,6 +331,69 @@ async def test_an_edit_goes_to_a_model_that_understands_it(
     assert "images" not in sent or request.num_inference_steps == 30
 
 
+async def test_what_the_usual_model_cannot_do_goes_to_one_that_can(tmp_path: Path) -> None:
+    # Given a first model that only edits, and another that does everything
+    card = editing_card()
+    edits = replace(card, id="edits", capabilities=replace(card.capabilities, modes=frozenset({Mode.EDIT})))
+    house = editing_house(tmp_path, card=edits, others=[card])
+    asked = {"prompt": "p", "size": "64x64"}
+
+    async with talking(house) as client:
+        for model in ({}, {"model": "gpt-image-1"}):
+            answer = await client.post("/v1/images/generations", json=asked | model)
+            assert answer.status_code == 200, answer.text
+            await edited(client, files(image=png()), "/v1/images/variations", size="64x64", **model)
+        refused = await client.post("/v1/images/generations", json=asked | {"model": "edits"})
+
+    assert {request.model for request in await requests_of(house)} == {"tiny"}
+    assert refused.status_code == 400
+    assert (refused.json()["error"]["message"], refused.json()["error"]["param"]) == (
+        "Not supported: text2img by model edits.",
+        "model",
+    )
+
+
+async def test_a_batch_may_have_more_pixels_than_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("danqing.http.uploads.MAX_JOB_PIXELS", 2 * 96 * 64)
+    house, pictures = editing_house(tmp_path), [png(), png(GREEN), png(size=(64, 96))]
+
+    async with talking(house) as client:
+        answer = await edited(client, files(images=pictures), size="64x64")
+        refused = await client.post("/v1/images/edits", files=files(image__=pictures), data={"prompt": "p"})
+
+    assert len(answer.json()["data"]) == 3
+    assert refused.status_code == 400
+    assert "megapixels" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["mask", "mask[]"])
+async def test_a_mask_by_any_name(tmp_path: Path, name: str) -> None:
+    house = editing_house(tmp_path)
+    sent = [*files(image=png()), (name, ("m.png", mask(), "image/png"))]
+
+    async with talking(house) as client:
+        answer = await edited(client, sent)
+
+    (request,) = await requests_of(house)
+    assert request.mask is not None
+    assert "x-danqing-warning" not in answer.headers
+
+
+async def test_files_and_fields_that_nobody_knows_are_told(tmp_path: Path) -> None:
+    sent = [
+        *files(image=png(), mask_image=mask()),
+        ("tags[]", (None, "a")),
+        ("tags[]", (None, "b")),
+        ("seed[0]", (None, "1")),
+    ]
+
+    async with talking(editing_house(tmp_path)) as client:
+        answer = await edited(client, sent)
+
+    told = set(answer.headers["x-danqing-warning"].split("; "))
+    assert told == {f"{name} ignored: unknown parameter" for name in ("mask_image", "tags[]", "seed[0]")}
+
+
 async def test_an_edit_is_logged(tmp_path: Path) -> None:
     with capture_logs() as lines:
         async with talking(editing_house(tmp_path)) as client:

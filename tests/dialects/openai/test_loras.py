@@ -66,6 +66,38 @@ async def test_what_is_wrong_with_them_is_told(house: House, loras: Any, text: s
     assert await requests_of(house) == []
 
 
+async def test_a_form_may_have_them_member_by_member(house: House) -> None:
+    # As OpenAI's client writes a list of objects, and as others do
+    for names in (
+        ["loras[][name]", "loras[][scale]"] * 2,
+        [f"loras[{n}][{of}]" for n in (0, 1) for of in ("name", "scale")],
+    ):
+        sent = [
+            *files(images=png()),
+            *((name, (None, value)) for name, value in zip(names, ("ink", "0.5", "oil", "1"), strict=True)),
+        ]
+        async with talking(house) as client:
+            answer = await client.post("/v1/images/edits", files=sent, data={"prompt": "p"})
+        assert (answer.status_code, answer.headers.get("x-danqing-warning")) == (200, None), answer.text
+    assert [request.loras for request in await requests_of(house)] == [ASKED, ASKED]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([("loras[][name]", "ink"), ("loras[][scale]", "much")], "loras[0]: scale must be a number."),
+        ([("loras[][name]", "ink"), ("loras[][weight]", "1")], "loras[0]: weight is not known."),
+        ([("loras[][scale]", "1")], "loras[0]: name is required."),
+        ([("loras[][name]", "ink"), ("loras", "[]")], "loras is given in two ways."),
+    ],
+)
+async def test_what_is_wrong_with_a_member_is_told(house: House, fields: list[tuple[str, str]], message: str) -> None:
+    sent = [*files(images=png()), *((name, (None, value)) for name, value in fields)]
+    async with talking(house) as client:
+        answer = await client.post("/v1/images/edits", files=sent, data={"prompt": "p"})
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
 async def test_variations_know_none(house: House) -> None:
     async with talking(house) as client:
         answer = await client.post("/v1/images/variations", files=files(image=png()), data={"loras": "[]"})

@@ -136,6 +136,20 @@ async def test_a_failure_on_the_way_is_an_event(tmp_path: Path) -> None:
     assert data["error"]["message"].startswith("Image generation failed: Out of device memory")
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, None),
+        ({"user": "ann"}, "ann"),
+        ({"user": "ann", "safety_identifier": "a1"}, "a1"),
+        ({"user": "ann", "safety_identifier": ""}, "ann"),
+    ],
+)
+async def test_whom_it_is_for_is_told_again(tmp_path: Path, said: dict[str, str], told: str | None) -> None:
+    _, data = (await streamed(editing_house(tmp_path), size="64x64", **said))[-1]
+    assert data.get("safety_identifier") == told
+
+
 async def test_a_stream_that_takes_too_long_ends_with_an_error_and_its_jobs(tmp_path: Path) -> None:
     house = editing_house(tmp_path, automatic=False, options=DialectOptions(request_timeout_s=0.05))
 

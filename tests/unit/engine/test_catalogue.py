@@ -14,6 +14,7 @@ from danqing.core.capabilities import FreeSizes, ModelCard, TrainedSizes
 from danqing.core.errors import ModelLoadFailure, UnknownModel
 from danqing.core.resolve import MAX_GUIDANCE
 from danqing.core.sizes import plan_size
+from danqing.core.types import Mode
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.families.z_image.capabilities import SAMPLE
 from danqing.engine.known_models import KnownModels
@@ -53,6 +54,19 @@ def test_what_a_model_is_served_with_comes_behind_all_that_are_named() -> None:
     assert [card.id for card in named.cards()] == ["z-image-turbo", "sample", "qwen-image-edit", "sample-edit"]
     named = Catalogue("sample-edit", others=["sample"])
     assert [card.id for card in named.cards()] == ["sample-edit", "sample"]
+
+
+def test_who_leaves_the_model_open_gets_one_that_can_do_it() -> None:
+    catalogue = Catalogue(
+        "qwen-image-edit", others=["sample"], aliases={"gpt-image-*": "default", "mine": "qwen-image-edit"}
+    )
+    assert catalogue.default(mode=Mode.TEXT2IMG).id == "sample"
+    assert catalogue.card("gpt-image-1", mode=Mode.IMG2IMG).id == "sample"
+    assert catalogue.default(mode=Mode.EDIT).id == catalogue.default().id == "qwen-image-edit"
+    # Not where another one is asked for by name, nor where there is none
+    for name in ("qwen-image-edit", "mine"):
+        assert catalogue.card(name, mode=Mode.TEXT2IMG).id == "qwen-image-edit"
+    assert Catalogue("qwen-image-edit").default(mode=Mode.TEXT2IMG).id == "qwen-image-edit"
 
 
 def test_an_instruction_goes_to_who_understands_it() -> None:

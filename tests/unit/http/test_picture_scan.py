@@ -25,7 +25,9 @@ class Sink:
         self.finished = True
 
 
-def scanned(text: str, piece: int = 10_000, max_kept_chars: int = 10_000) -> tuple[str, dict[str, str]]:
+def scanned(
+    text: str, piece: int = 10_000, max_kept_chars: int = 10_000, depths: tuple[int, ...] = (1,)
+) -> tuple[str, dict[str, str]]:
     """What is kept, and the texts of pictures by what stands for them."""
     sinks: dict[str, Sink] = {}
 
@@ -34,7 +36,7 @@ def scanned(text: str, piece: int = 10_000, max_kept_chars: int = 10_000) -> tup
         sinks[token] = Sink()
         return sinks[token], token
 
-    scan = PictureScan(NAMES, open_sink, max_kept_chars=max_kept_chars)
+    scan = PictureScan(NAMES, open_sink, max_kept_chars=max_kept_chars, depths=depths)
     for at in range(0, len(text), piece):
         scan.feed(text[at : at + piece])
     kept = scan.finish()
@@ -83,6 +85,24 @@ def test_only_texts_at_the_top_level_are_pictures() -> None:
         "b": ["input_image", "z"],
         "mask_image": 5,
     }
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_pictures_may_lie_deeper(piece: int) -> None:
+    # Given the same name in one to four brackets, in objects and in lists
+    value = {
+        "input_image": "one",
+        "mask": {"input_image": "two", "a": [1, "input_image"], "mask_image": "two, too"},
+        "images": [{"input_image": "three", "b": {"input_image": "four"}}, {"a": {}, "input_image": "three, too"}],
+        "list": ["input_image", "x", ["input_image", "y"]],
+    }
+
+    kept, pictures = scanned(json.dumps(value), piece, depths=(2, 3))
+
+    assert list(pictures.values()) == ["two", "two, too", "three", "three, too"]
+    for token, text in pictures.items():
+        kept = kept.replace(token, text)
+    assert json.loads(kept) == value
 
 
 @pytest.mark.parametrize("piece", [1, 1000])

@@ -21,7 +21,7 @@ from danqing.core.images import StagedImage
 from danqing.http.dialect import DialectOptions
 from danqing.http.forms import FILE_IN_MEMORY_BYTES
 from danqing.http.json_pictures import SentPicture
-from danqing.http.uploads import MAX_REQUEST_PIXELS, Staging, stage_upload, staging
+from danqing.http.uploads import MAX_JOB_PIXELS, Staging, stage_upload, staging
 from danqing.http.waiting import ClientGone
 from tests.dialects.house import House
 
@@ -212,7 +212,7 @@ class LargeIntake(LookingIntake):
 
     async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
         staged = await super().stage(content, parameter=parameter, owner=owner)
-        return replace(staged, width=MAX_REQUEST_PIXELS // 4, height=1)
+        return replace(staged, width=MAX_JOB_PIXELS // 4, height=1)
 
     async def discard(self, images: Sequence[StagedImage]) -> None:
         assert len(images) == len(self.given)
@@ -232,9 +232,11 @@ async def test_all_pictures_of_a_request_have_a_limit_together(tmp_path: Path) -
 
 
 async def test_what_was_no_base64_is_not_even_staged(tmp_path: Path) -> None:
-    intake, refusal = LookingIntake(), InvalidImage("no", parameter="image")
+    intake, refusal = LookingIntake(), InvalidImage("image_url is no picture.", parameter="image_url")
     house = House(tmp_path)
     async with staging(a_request(asyncio.Event()), replace(house.services, intake=LargeIntake())) as pictures:
         with pytest.raises(InvalidImage) as caught:
-            await pictures.sent(SentPicture(path=tmp_path / "none", refusal=refusal), parameter="image")
-    assert (caught.value, intake.given) == (refusal, [])
+            sent = SentPicture(path=tmp_path / "none", name="image_url", refusal=refusal)
+            await pictures.sent(sent, parameter="images[0].image_url")
+    assert caught.value.public_message == "images[0].image_url is no picture."
+    assert (caught.value.parameter, intake.given) == ("images[0].image_url", [])

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.message import Message
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -11,8 +10,12 @@ from starlette.requests import Request
 
 from danqing.core.errors import InvalidRequest
 from danqing.dialects.genserve.schemas import IMAGE_NAMES, GenerateRequest, ImageName, Wanted
+from danqing.http.content_type import is_json
 from danqing.http.dialect import Services
-from danqing.http.json_pictures import JsonBody, SentPicture, json_body
+from danqing.http.json_pictures import JsonBody, PictureFields, SentPicture, json_body
+
+# Of a field that is there twice the later one counts.
+_PICTURES = PictureFields(names=IMAGE_NAMES, most=2 * len(IMAGE_NAMES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +30,21 @@ class ReadBody:
 async def read_body(request: Request, services: Services) -> AsyncGenerator[ReadBody]:
     """Raises InvalidRequest, RequestValidationError, TooBusy, RequestTimeout or StorageFailure."""
     timeout_s = services.options.request_timeout_s
-    async with json_body(request, services.artifacts, pictures=IMAGE_NAMES, timeout_s=timeout_s) as body:
-        if not _is_json(request.headers.get("content-type", "")):
+    async with json_body(request, services.artifacts, pictures=_PICTURES, timeout_s=timeout_s) as body:
+        if not is_json(request.headers.get("content-type", "")):
             raise InvalidRequest("Content-Type must be application/json.")
         yield _validated(body)
 
 
-def _is_json(content_type: str) -> bool:
-    header = Message()
-    header["content-type"] = content_type
-    subtype = header.get_content_subtype()
-    return header.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
-
-
 def _validated(body: JsonBody) -> ReadBody:
     try:
-        GenerateRequest.model_validate(body.value)
+        said = GenerateRequest.model_validate(body.value)
         wanted = Wanted.model_validate(body.value)
     except ValidationError as exc:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in exc.errors(include_url=False)]
         raise RequestValidationError(problems, body=body.value) from exc
+    texts: dict[ImageName, str] = {name: getattr(said, name) or "" for name in IMAGE_NAMES}
     return ReadBody(
-        wanted=wanted, pictures={name: body.pictures[name] for name in IMAGE_NAMES if name in body.pictures}
+        wanted=wanted,
+        pictures={name: body.pictures[text] for name, text in texts.items() if text in body.pictures},
     )

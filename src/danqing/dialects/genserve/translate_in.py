@@ -35,12 +35,13 @@ def model_meant(wanted: Wanted, catalogue: ModelCatalogue) -> ModelCard:
 
     Raises UnknownModel.
     """
+    mode = _mode(wanted)
     if wanted.model_id and "model_id" in wanted.model_fields_set:
-        return catalogue.card(wanted.model_id)
+        return catalogue.card(wanted.model_id, mode=mode)
     try:
-        return catalogue.card(DEFAULT_MODEL)
+        return catalogue.card(DEFAULT_MODEL, mode=mode)
     except UnknownModel:
-        return catalogue.default()
+        return catalogue.default(mode=mode)
 
 
 def ignored_images(wanted: Wanted, sent: Iterable[ImageName]) -> list[ImageName]:

@@ -1,5 +1,7 @@
 """Reads the bodies of requests, with limits, into wire models; says what is wrong in plain words."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +14,8 @@ from danqing.http.errors import BodyTooLarge
 
 MAX_JSON_BYTES = 1024 * 1024
 _SHOWN_NAME = 64  # characters
+
+_MEMBER = re.compile(r"\w+\[\d*\]\[(?P<name>\w+)\]", re.ASCII)  # of an object in a list, as OpenAI's clients write it
 
 WireT = TypeVar("WireT", bound=BaseModel)
 
@@ -53,19 +57,46 @@ async def read_json(request: Request, wire: type[WireT]) -> WireT:
         raise _wrong(exc) from exc
 
 
+def validated(value: object, wire: type[WireT]) -> WireT:
+    """What a JSON body says. Raises InvalidRequest."""
+    try:
+        return wire.model_validate(value)
+    except ValidationError as exc:
+        raise _wrong(exc) from exc
+
+
 def read_fields(form: FormData, wire: type[WireT]) -> WireT:
-    """The fields of a form that are no files; empty ones are left out. Raises InvalidRequest."""
+    """The fields of a form that are no files; empty ones are left out, and lists of objects put together.
+
+    Raises InvalidRequest.
+    """
     fields: dict[str, str] = {}
+    lists: dict[str, list[dict[str, str]]] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) or not value:
             continue
-        if name in fields:
+        field = name.partition("[")[0]
+        if (member := _MEMBER.fullmatch(name)) is not None and field in wire.model_fields:
+            _add_member(lists.setdefault(field, []), member["name"], value)
+        elif name not in fields:
+            fields[name] = value
+        elif field in wire.model_fields:  # of those that nobody knows it does not matter
             raise InvalidRequest(f"{_shown(name)} is given more than once.", parameter=_shown(name))
-        fields[name] = value
+    for field, entries in lists.items():
+        if field in fields:
+            raise InvalidRequest(f"{field} is given in two ways.", parameter=field)
+        fields[field] = json.dumps(entries)
     try:
         return wire.model_validate_strings(fields)
     except ValidationError as exc:
         raise _wrong(exc) from exc
+
+
+def _add_member(entries: list[dict[str, str]], name: str, value: str) -> None:
+    """To the last object of the list, or to another one where that has it."""
+    if not entries or name in entries[-1]:
+        entries.append({})
+    entries[-1][name] = value
 
 
 def _wrong(error: ValidationError) -> InvalidRequest:

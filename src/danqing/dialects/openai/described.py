@@ -26,6 +26,7 @@ from danqing.dialects.openai.examples import Examples
 from danqing.dialects.openai.schemas import (
     MAX_BATCH_IMAGES,
     MAX_INPUT_IMAGES,
+    EditBody,
     EditParameters,
     GenerationParameters,
     OpenAIError,
@@ -74,7 +75,7 @@ def edit_body() -> dict[str, Any]:
         },
         "mask": {**_FILE, "description": "What is transparent in it is made anew."},
     }
-    return _body(
+    form = _body(
         "multipart/form-data",
         EditParameters,
         files,
@@ -83,6 +84,9 @@ def edit_body() -> dict[str, Any]:
         description="One of `images`, `image` and `image[]` is needed; `images` goes with neither of the others.",
         anyOf=[{"required": ["images"]}, {"required": ["image"]}, {"required": ["image[]"]}],
     )
+    as_json = _body("application/json", EditBody, {}, examples.EDITS_AS_JSON, required=["prompt", "images"])
+    form["requestBody"]["content"] |= as_json["requestBody"]["content"]
+    return form
 
 
 def variation_body() -> dict[str, Any]:

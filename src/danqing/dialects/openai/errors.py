@@ -52,7 +52,13 @@ _OPENAI_AGENTS = ("openai/", "asyncopenai/")
 _VENDORS_CHALLENGE = 'Basic realm="danqing", charset="UTF-8", Bearer realm="danqing"'
 
 # What core calls a parameter, where clients call it otherwise.
-_PARAMETERS: Mapping[str, str] = {"input_image": "image", "mask_image": "mask", "width": "size", "height": "size"}
+_PARAMETERS: Mapping[str, str] = {
+    "input_image": "image",
+    "mask_image": "mask",
+    "width": "size",
+    "height": "size",
+    "mode": "model",  # paths say the mode; another model may have it
+}
 
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
@@ -216,9 +222,9 @@ def render_error(error: Exception) -> Response:
     return ProblemResponse(problem_of(error))
 
 
-def note_openai_form(request: HTTPConnection) -> None:
-    """The body showed that this client means OpenAI's API, on a path that the vendor has, too."""
-    request.scope[_OPENAI_FORM] = True
+def note_openai_form(request: HTTPConnection, *, meant: bool = True) -> None:
+    """The body shows whether this client means OpenAI's API, on a path that the vendor has, too."""
+    request.scope[_OPENAI_FORM] = meant
 
 
 def speaks_openai(scope: Scope) -> bool:

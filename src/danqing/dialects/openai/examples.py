@@ -47,6 +47,13 @@ EDITS: Examples = {
     "A part of a picture": {"prompt": "add a red flower", "image": "image.png", "mask": "mask.png"},
     "One picture out of two": {"prompt": "a beautiful landscape", "image[]": ["photo1.jpg", "photo2.jpg"]},
 }
+EDITS_AS_JSON: Examples = {
+    "A picture": {
+        "prompt": "a beautiful landscape",
+        "images": [{"image_url": f"data:image/png;base64,{_PICTURE}"}],
+        "size": _SIZE,
+    },
+}
 VARIATIONS: Examples = {"Two variations": {"image": "image.png", "n": 2, "size": _SIZE}}
 
 

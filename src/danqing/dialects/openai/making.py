@@ -34,7 +34,7 @@ class Commission:
     """What a request wants. variants: of each draft. streamed: with this many partial images; None: no stream.
 
     input_images: how many were sent to be edited. began: `time.monotonic()` when the request came. warnings: told in
-    the answer's header. key: of a request that may be a repetition.
+    the answer's header. user: told again in a stream. key: of a request that may be a repetition.
     """
 
     kind: Kind
@@ -45,6 +45,7 @@ class Commission:
     began: float
     warnings: Sequence[str]
     streamed: int | None = None
+    user: str | None = None
     key: SubmitKey | None = None
 
 
@@ -76,7 +77,7 @@ class Maker:
             services.studio,
             jobs,
             caller=known_caller(request),
-            timeout_s=services.options.request_timeout_s,
+            timeout_s=services.options.request_timeout_s * len(jobs),
         )
         base_url = services.options.public_url or str(request.base_url)
         with Embedded() as embedded:
@@ -110,8 +111,9 @@ class Maker:
             delivery=commission.delivery,
             partial_images=partial_images,
             caller=known_caller(request),
-            timeout_s=self._services.options.request_timeout_s,
+            timeout_s=self._services.options.request_timeout_s * len(jobs),
             began=commission.began,
+            user=commission.user,
         )
         return PictureStream(
             plan,

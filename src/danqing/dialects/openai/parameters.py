@@ -103,8 +103,9 @@ def check_parameters(given: Mapping[str, object], decisions: Mapping[str, Decisi
     warnings: list[str] = []
     unknown: list[str] = []
     for name, value in given.items():
-        decision = decisions.get(name.partition("[")[0])  # forms write members so: svg[model]
-        if decision is None:
+        field = name.partition("[")[0]  # forms write members so: svg[model]
+        decision = decisions.get(field)
+        if decision is None or (decision.fate is Fate.HONOURED and name != field):
             unknown.append(name)
         elif decision.fate is Fate.HONOURED or (isinstance(value, str) and value in decision.but_fine):
             continue

@@ -9,14 +9,15 @@ from starlette.responses import Response
 from danqing.core.capabilities import ModelCard
 from danqing.core.model_choice import model_for_edit
 from danqing.core.submitting import SubmitKey
+from danqing.core.types import Mode
 from danqing.dialects.openai import examples
 from danqing.dialects.openai.bodies import read_fields, read_json
 from danqing.dialects.openai.described import edit_body, failures, generation_body, pictures, variation_body
-from danqing.dialects.openai.errors import note_openai_form
+from danqing.dialects.openai.edits import sent_edit
 from danqing.dialects.openai.making import Commission, Maker
-from danqing.dialects.openai.parameters import EDITS, GENERATIONS, VARIATIONS, check_parameters, given_parameters
+from danqing.dialects.openai.parameters import GENERATIONS, VARIATIONS, check_parameters, given_parameters
 from danqing.dialects.openai.schemas import (
-    EditParameters,
+    Edit,
     GenerationParameters,
     ImagesAnswer,
     VariationParameters,
@@ -29,7 +30,7 @@ from danqing.dialects.openai.translate_in import (
     meant_mask,
     variation_draft,
 )
-from danqing.dialects.openai.uploads import EDIT_FORM_LIMITS, edit_files, has_file, is_openai_form, variation_file
+from danqing.dialects.openai.uploads import variation_file
 from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
 from danqing.http.submit_keys import submit_key
@@ -89,27 +90,22 @@ class ImageRoutes:
             input_images=0,
             began=began,
             streamed=_streamed(wire),
+            user=wire.safety_identifier or wire.user or None,
             key=self._key(request, wire),
         )
         jobs = await self._maker.submit(request, commission)
         return await self._maker.answer(request, commission, jobs)
 
     async def edits(self, request: Request) -> Response:
-        """`images` repeated: each is edited on its own. `image` or `image[]`: one picture out of all of them."""
+        """`images` repeated in a form: each is edited on its own. Else one picture is made out of all that are sent."""
         began = time.monotonic()
-        async with request.form(**EDIT_FORM_LIMITS) as form:
-            if is_openai_form(form):
-                note_openai_form(request)
-            files = edit_files(form)
-            wire = read_fields(form, EditParameters)
-            check_prompt(wire)
-            given = given_parameters(wire) | ({"markup": True} if has_file(form, "markup") else {})
-            warnings = check_parameters(given, EDITS)
+        async with sent_edit(request, self._services) as sent:
+            wire = sent.wire
             delivery = delivery_of(wire)
-            async with staging(request, self._services) as pictures:
-                images = [await pictures.upload(image, parameter=name) for name, image in files.named()]
-                mask = await pictures.upload(files.mask, parameter="mask") if files.mask else None
-                mask = meant_mask(wire, images, mask, together=files.together)
+            async with staging(request, self._services, together=sent.together) as pictures:
+                images = [await pictures.bring(image, parameter=name) for name, image in sent.images]
+                mask = await pictures.bring(sent.mask[1], parameter=sent.mask[0]) if sent.mask else None
+                mask = meant_mask(wire, images, mask, together=sent.together)
                 card = model_for_edit(
                     self._services.studio.catalogue,
                     wire.model or None,
@@ -119,14 +115,15 @@ class ImageRoutes:
                 )
                 commission = Commission(
                     kind="image_edit",
-                    drafts=edit_drafts(wire, images, mask, together=files.together, card=card),
+                    drafts=edit_drafts(wire, images, mask, together=sent.together, card=card),
                     variants=wire.n or 1,
-                    warnings=warnings,
+                    warnings=sent.warnings,
                     delivery=delivery,
                     input_images=len(images),
                     began=began,
                     streamed=_streamed(wire),
-                    key=self._key(request, wire, images, mask, files.together),
+                    user=wire.safety_identifier or wire.user or None,
+                    key=self._key(request, wire, images, mask, sent.together),
                 )
                 jobs = await self._maker.submit(request, commission)
         return await self._maker.answer(request, commission, jobs)
@@ -138,7 +135,7 @@ class ImageRoutes:
             file = variation_file(form)
             wire = read_fields(form, VariationParameters)
             warnings = check_parameters(given_parameters(wire), VARIATIONS)
-            delivery, card = delivery_of(wire), self._card(wire.model)
+            delivery, card = delivery_of(wire), self._card(wire.model, Mode.IMG2IMG)
             async with staging(request, self._services) as pictures:
                 image = await pictures.upload(file, parameter="image")
                 commission = Commission(
@@ -157,11 +154,11 @@ class ImageRoutes:
     def _key(self, request: Request, *said: object) -> SubmitKey | None:
         return submit_key(request, *said, lifetime=self._services.options.submit_key_lifetime)
 
-    def _card(self, model: str | None) -> ModelCard:
+    def _card(self, model: str | None, mode: Mode) -> ModelCard:
         """Raises UnknownModel."""
         catalogue = self._services.studio.catalogue
-        return catalogue.card(model) if model else catalogue.default()
+        return catalogue.card(model, mode=mode) if model else catalogue.default(mode=mode)
 
 
-def _streamed(wire: GenerationParameters | EditParameters) -> int | None:
+def _streamed(wire: GenerationParameters | Edit) -> int | None:
     return wire.partial_images or 0 if wire.stream else None

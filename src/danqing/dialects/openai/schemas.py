@@ -2,14 +2,15 @@
 
 What their documents leave open, and what is done here:
 - Two forms of `POST /v1/images/edits`: the vendor's repeats `images`, a batch in which each picture is edited on its
-  own; OpenAI's has `image` or `image[]`, out of which one picture is made. Both in one request are refused.
+  own; OpenAI's has `image` or `image[]`, out of which one picture is made. Both in one request are refused. OpenAI's
+  JSON has its pictures in `images`, too, and means one picture out of all of them.
 - null, and in a form an empty field, means "not given". In JSON a number must be a number.
 - Fields that neither document has are ignored, with a warning (`parameters.py`).
 - `quality` is told as asked for; where the choice is left to the server, `high`, the only one there is.
 - `usage` counts tokens as `translate_out.py` says, beside the vendor's three figures.
 Beyond the documents: `seed`, `num_inference_steps`, `guidance_scale`, `negative_prompt` and `step_cache` everywhere,
-`loras` beside a prompt (in a form as JSON text), `strength` where a picture is begun with; `adjustments` of each
-picture; `url` for every model; `image_index` in a stream of several.
+`loras` beside a prompt (in a form as JSON text, or as `loras[][name]` and `loras[][scale]`), `strength` where a picture
+is begun with; `adjustments` of each picture; `url` for every model; `image_index` in a stream of several.
 """
 
 from typing import Annotated, Any, Literal
@@ -41,7 +42,14 @@ class LoraEntry(BaseModel):
     scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE, allow_inf_nan=False)
 
 
+class FormLoraEntry(LoraEntry):
+    """The same in a form, where a number may come as text."""
+
+    scale: float = Field(default=1.0, ge=-MAX_LORA_SCALE, le=MAX_LORA_SCALE, allow_inf_nan=False, strict=False)
+
+
 Loras = Annotated[list[LoraEntry], Field(max_length=MAX_LORAS)]
+FormLoras = Annotated[list[FormLoraEntry], Field(max_length=MAX_LORAS)]
 
 
 class _Parameters(BaseModel):
@@ -93,15 +101,41 @@ class GenerationParameters(_PromptedParameters):
     loras: Loras | None = None
 
 
-class EditParameters(_PromptedParameters):
-    """Fields of the form of `POST /v1/images/edits`, its files apart.
-
-    strength: 0 (the picture stays) to 1 (nothing of it does).
-    """
+class _EditParameters(_PromptedParameters):
+    """What both ways of asking share. strength: 0 (the picture stays) to 1 (nothing of it does)."""
 
     input_fidelity: Literal["high", "low"] | None = None
-    loras: Json[Loras] | None = Field(default=None, examples=['[{"name": "ink", "scale": 0.8}]'])
     strength: float | None = Field(default=None, ge=0, le=1)
+
+
+class EditParameters(_EditParameters):
+    """Fields of the form of `POST /v1/images/edits`, its files apart."""
+
+    loras: Json[FormLoras] | None = Field(default=None, examples=['[{"name": "ink", "scale": 0.8}]'])
+
+
+class ImageReference(BaseModel):
+    """A picture in a JSON body. image_url: a data URL, `data:image/png;base64,…`. file_id: refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    image_url: str | None = Field(default=None, examples=["data:image/png;base64,iVBORw0KGgo="])
+    file_id: str | None = None
+
+
+class EditBody(_EditParameters):
+    """JSON body of `POST /v1/images/edits`. images: one picture is made out of all of them. mask: of the first; what is
+    transparent in it is made anew.
+    """
+
+    images: Annotated[list[ImageReference], Field(max_length=MAX_INPUT_IMAGES)] | None = Field(
+        default=None, description="Required."
+    )
+    mask: ImageReference | None = None
+    loras: Loras | None = None
+
+
+Edit = EditParameters | EditBody
 
 
 class VariationParameters(_Parameters):
@@ -176,7 +210,7 @@ class PartialImage(_Answer):
 
 
 class CompletedImage(_Answer):
-    """A stream's event: a finished picture."""
+    """A stream's event: a finished picture. safety_identifier: that of the request, or its `user`."""
 
     type: CompletedType
     b64_json: str
@@ -186,6 +220,7 @@ class CompletedImage(_Answer):
     quality: str
     size: str
     usage: Usage
+    safety_identifier: str | None = None
     image_index: int | None = None
     adjustments: list[str] | None = None
 

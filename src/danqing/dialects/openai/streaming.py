@@ -44,7 +44,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StreamPlan:
-    """What is told of which jobs. partial_images: for each. began: `time.monotonic()` when the request came."""
+    """What is told of which jobs. partial_images: for each. began: `time.monotonic()` when the request came.
+
+    user: what the client calls whom it asks for.
+    """
 
     kind: StreamKind
     jobs: Sequence[Job]
@@ -53,6 +56,7 @@ class StreamPlan:
     caller: Caller
     timeout_s: float
     began: float
+    user: str | None
 
 
 class PictureStream(Response):
@@ -154,6 +158,7 @@ class PictureStream(Response):
             quality=plan.delivery.quality,
             size=size_of(job),
             usage=usage_of([job], input_images=len(job.request.input_images), seconds=seconds),
+            safety_identifier=plan.user,
             image_index=self._image_index(index),
             adjustments=adjustments_of(job),
         )

@@ -13,7 +13,7 @@ from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.openai.schemas import (
     DEFAULT_EDIT_SIZE,
     DEFAULT_EDIT_STEPS,
-    EditParameters,
+    Edit,
     GenerationParameters,
     OutputFormat,
     VariationParameters,
@@ -36,7 +36,7 @@ class Delivery:
     quality: str
 
 
-def check_prompt(wire: GenerationParameters | EditParameters) -> None:
+def check_prompt(wire: GenerationParameters | Edit) -> None:
     """Before anything is done for the request. Raises MissingParameter."""
     if not (wire.prompt or "").strip():
         raise MissingParameter("Prompt is required", parameter="prompt")
@@ -49,7 +49,7 @@ def generation_draft(wire: GenerationParameters) -> RequestDraft:
 
 
 def meant_mask(
-    wire: EditParameters, images: Sequence[StagedImage], mask: StagedImage | None, *, together: bool
+    wire: Edit, images: Sequence[StagedImage], mask: StagedImage | None, *, together: bool
 ) -> StagedImage | None:
     """What is transparent in it is made anew; None: the whole picture is. mask: that was sent. Raises InvalidImage."""
     if mask is not None and not mask.has_alpha:
@@ -62,7 +62,7 @@ def meant_mask(
 
 
 def edit_drafts(
-    wire: EditParameters,
+    wire: Edit,
     images: Sequence[StagedImage],
     mask: StagedImage | None,
     *,
@@ -105,7 +105,7 @@ def orders_of(drafts: Sequence[RequestDraft], *, variants: int, batch_id: str) -
     ]
 
 
-def delivery_of(wire: GenerationParameters | EditParameters | VariationParameters) -> Delivery:
+def delivery_of(wire: GenerationParameters | Edit | VariationParameters) -> Delivery:
     """Raises InvalidRequest for what does not go together."""
     as_url = wire.response_format == "url"
     if isinstance(wire, VariationParameters):
@@ -129,9 +129,7 @@ def _told_quality(asked: str | None) -> str:
     return words.get(asked, asked or "high")
 
 
-def _draft(
-    wire: GenerationParameters | EditParameters | VariationParameters, *, prompt: str, mode: Mode
-) -> RequestDraft:
+def _draft(wire: GenerationParameters | Edit | VariationParameters, *, prompt: str, mode: Mode) -> RequestDraft:
     loras = () if isinstance(wire, VariationParameters) else wire.loras or ()
     return RequestDraft(
         prompt=prompt,

@@ -12,6 +12,7 @@ from danqing.http.forms import FORM_LIMITS, FormLimits
 # More files than an edit may have are still read, so that what is wrong can be told in plain words.
 EDIT_FORM_LIMITS = FORM_LIMITS | FormLimits(max_files=2 * MAX_BATCH_IMAGES)
 
+_MASK = ("mask", "mask[]")
 _FIELD = re.compile(r"(image|images)(?:\[\d*\])?", re.ASCII)  # clients write lists in several ways
 
 
@@ -41,7 +42,7 @@ def edit_files(form: FormData) -> EditFiles:
     most = MAX_BATCH_IMAGES if one_each else MAX_INPUT_IMAGES
     if len(images) > most:
         raise ParameterOutOfRange(f"At most {most} images in one request.", parameter="image")
-    mask = _file(form, "mask")
+    mask = _file(form, *_MASK)
     if mask is not None and len(one_each) > 1:
         raise InvalidRequest("A mask goes with one image, or with images sent as image[].", parameter="mask")
     return EditFiles(images=tuple(images), mask=mask, together=not one_each)
@@ -62,9 +63,16 @@ def is_openai_form(form: FormData) -> bool:
     return any((match := _FIELD.fullmatch(name)) is not None and match[1] == "image" for name in form)
 
 
-def has_file(form: FormData, name: str) -> bool:
-    """Whether there is a file of that name."""
-    return _file(form, name) is not None
+def stray_files(form: FormData) -> list[str]:
+    """Names of files that are no part of an edit."""
+    return [
+        name
+        for name, value in form.multi_items()
+        if isinstance(value, UploadFile)
+        and (value.filename or value.size)
+        and _FIELD.fullmatch(name) is None
+        and name not in _MASK
+    ]
 
 
 def _images(form: FormData, name: str) -> list[UploadFile]:
@@ -83,8 +91,8 @@ def _images(form: FormData, name: str) -> list[UploadFile]:
     return files
 
 
-def _file(form: FormData, name: str) -> UploadFile | None:
-    values = [value for value in form.getlist(name) if value]
+def _file(form: FormData, name: str, *or_name: str) -> UploadFile | None:
+    values = [value for each in (name, *or_name) for value in form.getlist(each) if value]
     if not values:
         return None
     if len(values) > 1:
