@@ -149,7 +149,7 @@ async def history_costs(desk: Desk, rows: int) -> dict[str, float]:
         "search, a word that is in none": partial(page, None, 0, BatchFilter(words=(NONE,))),
         "search of one, a word that is in none": partial(page, OWNER, 0, BatchFilter(words=(NONE,))),
         "search, a model of none": partial(page, None, 0, BatchFilter(model=NONE)),
-        "subscriptions of a client": lambda n: stores.subscriptions.jobs(OWNER, f"client-{n}", limit=PAGE),
+        "subscriptions of a client": lambda n: stores.subscriptions.jobs(OWNER, f"client-{n}", ended=PAGE),
         "subscription": lambda n: stores.subscriptions.add(OWNER, "new", job(n).id),
         "bytes kept of one": lambda _: stores.kept.artifact_bytes(OWNER),
         "removal of a job": lambda number: stores.kept.remove([job(number).id]),

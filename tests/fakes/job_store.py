@@ -335,9 +335,15 @@ class InMemorySubscriptions:
             raise StorageFailure from exc
         self._job_ids.setdefault((owner, client), {}).setdefault(job_id)
 
-    async def jobs(self, owner: str, client: str, *, limit: int) -> Sequence[Job]:
-        newest_first = list(reversed(self._job_ids.get((owner, client), {})))
-        return [await self._jobs.get(job_id) for job_id in newest_first[:limit]]
+    async def jobs(self, owner: str, client: str, *, ended: int) -> Sequence[Job]:
+        found: list[Job] = []
+        for job_id in reversed(self._job_ids.get((owner, client), {})):
+            job = await self._jobs.get(job_id)
+            if job.state.is_final:
+                ended -= 1
+            if not job.state.is_final or ended >= 0:
+                found.append(job)
+        return found
 
 
 def _with_more(job: Job, artifacts: Sequence[Artifact], adjustments: Sequence[str]) -> Job:

@@ -199,8 +199,8 @@ class Subscriptions(Protocol):
         """Idempotent. Durable on return. Raises StorageFailure."""
         ...
 
-    async def jobs(self, owner: str, client: str, *, limit: int) -> Sequence[Job]:
-        """Newest subscription first."""
+    async def jobs(self, owner: str, client: str, *, ended: int) -> Sequence[Job]:
+        """All that are under way, and of those that have ended the newest so many. Newest subscription first."""
         ...
 
 

@@ -1,7 +1,7 @@
 """What is known of named clients, and how much of it is kept."""
 
 from danqing.core.types import Job
-from danqing.dialects.live.clients import MAX_ABSENT, MAX_JOBS, Client, Clients
+from danqing.dialects.live.clients import MAX_ABSENT, MAX_AWAITED, MAX_ENDED, Client, Clients
 
 
 class Nobody:
@@ -60,7 +60,7 @@ def test_memory_is_bounded() -> None:
         clients.enter(client, connection)
         clients.asked(client, "job", None)
         clients.leave(client, connection)
-    for number in range(MAX_JOBS + 50):
+    for number in range(MAX_AWAITED + 50):
         clients.asked(ANNA, str(number), None)
     for number in range(50):
         clients.asked(ANNA, "last", str(number))
@@ -69,9 +69,21 @@ def test_memory_is_bounded() -> None:
     assert clients.request_ids(Client(owner="local", name="0"), "job") == ()
     assert clients.request_ids(Client(owner="local", name=str(MAX_ABSENT)), "job") == (None,)
     assert clients.request_ids(ANNA, "0") == ()
-    assert clients.request_ids(ANNA, str(MAX_JOBS)) == (None,)
+    assert clients.request_ids(ANNA, str(MAX_AWAITED)) == (None,)
     assert clients.request_ids(ANNA, "last")[-1] == "49"
     assert len(clients.request_ids(ANNA, "last")) < 50
+
+
+def test_a_job_that_is_awaited_is_not_forgotten_for_many_that_ended() -> None:
+    clients = Clients()
+    visit = clients.enter(ANNA, Nobody())
+    clients.asked(ANNA, "awaited", "r")
+    for number in range(MAX_ENDED + 50):
+        clients.asked(ANNA, str(number), None)
+        clients.delivered(ANNA, visit, str(number))
+
+    assert clients.request_ids(ANNA, "awaited") == ("r",)
+    assert [clients.knows_end(ANNA, str(number)) for number in (0, 49, 50, MAX_ENDED)] == [False, False, True, True]
 
 
 def test_connected_clients_are_never_forgotten() -> None:

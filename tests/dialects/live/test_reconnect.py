@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from danqing.dialects.live import connection
+from danqing.dialects.live.clients import MAX_ENDED
+from danqing.dialects.live.conversation import NOT_ALL
 from danqing.dialects.live.routes import MAX_CLIENT_ID_CHARS
 from tests.dialects.house import House
 from tests.dialects.live.running import PATIENCE_S, a_house, create_job, running, until
@@ -61,6 +64,47 @@ async def test_a_missed_end_is_told_once(tmp_path: Path) -> None:
             # Then the list has them for ever
             jobs = (await client.ask({"type": "get_client_jobs"}))["jobs"]
             assert [job["status"] for job in jobs] == ["cancelled", "completed"]
+
+
+async def test_a_job_under_way_is_followed_and_listed_however_many_newer_ones_ended(tmp_path: Path) -> None:
+    house = a_house(tmp_path)
+    async with running(house) as server:
+        async with server.talk("anna") as client:
+            first = await client.ask(create_job("the first", "r1"))
+            (job,) = await house.store.unfinished()
+            for number in range(MAX_ENDED + 1):
+                newer = await client.ask(create_job(f"pizza {number}"))
+                await client.say({"type": "cancel_job", "job_id": newer["job_id"]})
+                await client.hear_until("cancelled")
+                await client.hear_until("cancelled")
+
+        async with server.talk("anna") as client:
+            assert await client.hear() == first
+            jobs = (await client.ask({"type": "get_client_jobs"}))["jobs"]
+            await paint(house, job.id)
+            assert (await client.hear_until("completed"))[-1]["request_id"] == "r1"
+
+    # Then it comes after the newest of the others
+    assert [each["status"] for each in jobs] == ["cancelled"] * MAX_ENDED + ["pending"]
+
+
+async def test_of_more_jobs_than_can_be_followed_the_oldest_are_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = a_house(tmp_path)
+    async with running(house) as server:
+        async with server.talk("anna") as client:
+            for number in range(5):
+                await client.ask(create_job(f"pizza {number}", str(number)))
+        oldest = (await house.store.unfinished())[0]
+
+        monkeypatch.setattr(connection, "MAX_FOLLOWED", 3)
+        async with server.talk("anna") as client:
+            heard = [await client.hear() for _ in range(4)]
+            assert [m["request_id"] for m in heard] == ["0", "1", "2", None]
+            assert heard[-1] == {"type": "error", "message": NOT_ALL, "request_id": None}
+            await paint(house, oldest.id)
+            assert (await client.hear_until("completed"))[-1]["request_id"] == "0"
 
 
 async def test_an_end_that_was_sent_into_a_broken_connection_is_told_again(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def test_what_is_old_goes_with_its_pictures_and_all_else_stays(place: Plac
     assert (swept.jobs, swept.bytes_left) == (2, None)
     assert await place.left(old, failed, waits, runs, young) == [False, False, True, True, True]
     assert place.files() == {f"{young.id}.png"}
-    assert await place.stores.subscriptions.jobs("local", "client", limit=9) == []
+    assert await place.stores.subscriptions.jobs("local", "client", ended=9) == []
     counts = await place.stores.jobs.counts()
     assert counts == {**dict.fromkeys(JobState, 0), JobState.PENDING: 1, JobState.PROCESSING: 1, JobState.COMPLETED: 1}
     assert [job.id for job in await place.stores.jobs.unfinished()] == [waits.id, runs.id]

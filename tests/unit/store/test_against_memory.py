@@ -185,7 +185,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(owner=SOME_OWNER, client=st.sampled_from("de"), limit=st.integers(0, 3), offset=st.integers(0, 3))
     def page(self, owner: str | None, client: str, limit: int, offset: int) -> None:
         self.both(lambda stores: stores.batches.batches(owner, limit=limit, offset=offset))
-        self.both(lambda stores: stores.subscriptions.jobs(owner or "x", client, limit=limit))
+        self.both(lambda stores: stores.subscriptions.jobs(owner or "x", client, ended=limit))
 
     @rule(job=jobs, there=st.booleans())
     def reconcile(self, job: Job, there: bool) -> None:

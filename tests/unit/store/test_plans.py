@@ -172,9 +172,34 @@ BY_SEQUENCE = ["INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
             ],
         ),
         (
-            subscriptions.OF_CLIENT,
-            {**CLIENT, "newest": 9},
+            subscriptions.UNDER_WAY_OF_FEW,
+            CLIENT,
+            [
+                "ix_subscriptions_owner_client_sequence (owner=? AND client=?)",
+                "SCAN anon_1",
+                "sqlite_autoindex_jobs_1 (id=?)",
+            ],
+        ),
+        (
+            subscriptions.IS_ONE_MORE,
+            CLIENT,
             ["ix_subscriptions_owner_client_sequence (owner=? AND client=?)"],
+        ),
+        (
+            subscriptions.UNDER_WAY_OF_MANY,
+            CLIENT,
+            [
+                "ix_subscriptions_owner_client_job_id (owner=? AND client=? AND job_id=?)",
+                f"{BY_STATE} (state=?)",
+            ],
+        ),
+        (
+            subscriptions.NEWEST_ENDED,
+            {**CLIENT, "ended": 9},
+            [
+                "ix_subscriptions_owner_client_sequence (owner=? AND client=?)",
+                "sqlite_autoindex_jobs_1 (id=?)",
+            ],
         ),
         # What the database itself does for each job that goes.
         (

@@ -55,7 +55,7 @@ async def test_a_restart_finds_everything_as_it_was(path: Path) -> None:
         assert dict(await second.jobs.counts()) == counts
         assert await second.batches.batches(None, limit=9, offset=0) == history
         assert [batch.size for batch in history] == [1, 1, 2]
-        assert await second.subscriptions.jobs("local", "c", limit=9) == [done]
+        assert await second.subscriptions.jobs("local", "c", ended=9) == [done]
         assert (await second.jobs.add(a_job(), NO_LIMIT)).sequence > lost.sequence
 
 
@@ -180,7 +180,7 @@ async def test_lists_go_on_without_a_job_that_cannot_be_read(path: Path) -> None
         (batch,) = await second.batches.batches(None, limit=9, offset=0)
         assert (batch.id, batch.size, batch.jobs) == ("b", 2, (whole,))
         assert await second.jobs.with_fingerprint(whole.fingerprint[:8], None) == [whole]
-        assert await second.subscriptions.jobs("local", "c", limit=9) == [whole]
+        assert await second.subscriptions.jobs("local", "c", ended=9) == [whole]
 
 
 @dataclass(frozen=True, kw_only=True)

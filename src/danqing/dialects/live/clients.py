@@ -6,13 +6,14 @@ Kept in memory. After a restart a client is told once more how its jobs ended; t
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from danqing.core.types import Job
 
 MAX_ABSENT = 1000  # clients that are not connected
-MAX_JOBS = 200  # of a client; as many as are looked up when it comes back
+# Jobs of a client: those whose ends it was told, as many as are looked up when it comes back, and those it waits for.
+MAX_ENDED, MAX_AWAITED = 200, 1000
 _MAX_REQUEST_IDS = 8  # of one client for one job
 
 
@@ -44,7 +45,7 @@ class Recipient(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """One job of one client. delivered_by: the visits in which its final state was told."""
 
@@ -54,8 +55,23 @@ class _Asked:
 
 @dataclass
 class _Memory:
+    """Jobs by their ids, the one that was spoken of last at the end; ended: those whose ends the client was told."""
+
     recipients: list[Recipient] = field(default_factory=list[Recipient])
-    jobs: OrderedDict[str, _Asked] = field(default_factory=OrderedDict[str, _Asked])
+    awaited: OrderedDict[str, _Asked] = field(default_factory=OrderedDict[str, _Asked])
+    ended: OrderedDict[str, _Asked] = field(default_factory=OrderedDict[str, _Asked])
+
+    def job(self, job_id: str) -> _Asked | None:
+        return self.ended.get(job_id) or self.awaited.get(job_id)
+
+    def put(self, job_id: str, job: _Asked) -> None:
+        """In the place of what was known of it. The oldest of too many is forgotten."""
+        self.awaited.pop(job_id, None)
+        self.ended.pop(job_id, None)
+        jobs, most = (self.ended, MAX_ENDED) if job.delivered_by else (self.awaited, MAX_AWAITED)
+        jobs[job_id] = job
+        if len(jobs) > most:
+            jobs.popitem(last=False)
 
 
 class Clients:
@@ -88,41 +104,37 @@ class Clients:
 
     def asked(self, client: Client, job_id: str, request_id: str | None) -> None:
         """The client asked for the job (again), and is to be told how it ends."""
-        job = self._job(client, job_id)
-        job.delivered_by = frozenset()
-        if request_id not in job.request_ids:
-            job.request_ids = (*job.request_ids, request_id)[-_MAX_REQUEST_IDS:]
+        memory = self._memory(client)
+        request_ids = known.request_ids if (known := memory.job(job_id)) else ()
+        if request_id not in request_ids:
+            request_ids = (*request_ids, request_id)[-_MAX_REQUEST_IDS:]
+        memory.put(job_id, _Asked(request_ids=request_ids))
 
     def request_ids(self, client: Client, job_id: str) -> Sequence[str | None]:
         """Under which ids it asked for the job; none if that is not known any more."""
-        job = self._memory(client).jobs.get(job_id)
+        job = self._memory(client).job(job_id)
         return job.request_ids if job else ()
 
     def delivered(self, client: Client, visit: int, job_id: str) -> None:
         """The client was told how the job ended, in this visit."""
-        self._job(client, job_id).delivered_by |= {visit}
+        memory = self._memory(client)
+        job = memory.job(job_id) or _Asked()
+        memory.put(job_id, replace(job, delivered_by=job.delivered_by | {visit}))
 
     def doubt(self, client: Client, visit: int, job_ids: Iterable[str]) -> None:
         """What was told of these jobs in this visit may not have reached the client."""
+        memory = self._memory(client)
         for job_id in job_ids:
-            self._job(client, job_id).delivered_by -= {visit}
+            if job := memory.job(job_id):
+                memory.put(job_id, replace(job, delivered_by=job.delivered_by - {visit}))
         for recipient in self.recipients(client):
             recipient.recall()
 
     def knows_end(self, client: Client, job_id: str) -> bool:
         """Whether the client was told how the job ended."""
-        job = self._memory(client).jobs.get(job_id)
-        return job is not None and bool(job.delivered_by)
+        return job_id in self._memory(client).ended
 
     def _memory(self, client: Client) -> _Memory:
         memory = self._memories.setdefault(client, _Memory())
         self._memories.move_to_end(client)
         return memory
-
-    def _job(self, client: Client, job_id: str) -> _Asked:
-        jobs = self._memory(client).jobs
-        job = jobs.setdefault(job_id, _Asked())
-        jobs.move_to_end(job_id)
-        if len(jobs) > MAX_JOBS:
-            jobs.popitem(last=False)
-        return job

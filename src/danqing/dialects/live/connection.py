@@ -39,6 +39,7 @@ class Connection:
         self._outbox = outbox
         self._sign = sign
         self._watches: dict[str, Watch] = {}
+        self._followed: set[tuple[str, str | None]] = set()  # jobs with the request_ids that they are told under
         self._running: set[asyncio.Task[None]] = set()  # what takes only a moment
         self._closed = False
         self.recalled = asyncio.Event()
@@ -51,7 +52,7 @@ class Connection:
     @property
     def is_full(self) -> bool:
         """Whether nothing more can be followed now."""
-        return sum(len(watch.request_ids) for watch in self._watches.values()) >= MAX_FOLLOWED
+        return len(self._followed) >= MAX_FOLLOWED
 
     def say(self, message: ServerMessage) -> None:
         """Sends it after what waits already."""
@@ -59,8 +60,7 @@ class Connection:
 
     def follows(self, job: Job, request_id: str | None) -> bool:
         """Whether the job is told under this id as it goes."""
-        watch = self._watches.get(job.id)
-        return watch is not None and request_id in watch.request_ids
+        return (job.id, request_id) in self._followed
 
     def prepare(self, job: Job, *, previews: bool) -> None:
         """From now on nothing that happens to the job is missed, but it is not told before `follow`.
@@ -93,7 +93,11 @@ class Connection:
         if watch is None and not job.state.is_final:
             self.say(Error(type="error", message=TOO_MANY, request_id=request_id))
             return
-        (watch or Watch(job, outbox=self._outbox, sign=self._sign)).tell(request_id)
+        if watch is None:
+            watch = Watch(job, outbox=self._outbox, sign=self._sign)
+        else:
+            self._followed.add((job.id, request_id))
+        watch.tell(request_id)
 
     def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -103,6 +107,7 @@ class Connection:
 
     def _forget(self, watch: Watch) -> None:
         del self._watches[watch.job.id]
+        self._followed.difference_update((watch.job.id, request_id) for request_id in watch.request_ids)
         self._feeds.leave(watch.job.id, self._caller, watch)
 
     def _over(self, watch: Watch, failure: Exception | None) -> None:

@@ -14,8 +14,8 @@ from danqing.core.states import JobState
 from danqing.core.studio import Order
 from danqing.core.submitting import Join
 from danqing.core.types import Artifact, Job
-from danqing.dialects.live.clients import MAX_JOBS, Client, Clients, Recipient
-from danqing.dialects.live.connection import TOO_MANY, Connection
+from danqing.dialects.live.clients import MAX_ENDED, Client, Clients, Recipient
+from danqing.dialects.live.connection import MAX_FOLLOWED, TOO_MANY, Connection
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import Malformed, error_message
 from danqing.dialects.live.schemas import CancelJob, ClientMessage, CreateJob, Error, GetClientJobs, GetStatus
@@ -23,6 +23,8 @@ from danqing.dialects.live.translate_in import to_draft, to_message, wants_previ
 from danqing.dialects.live.translate_out import from_job, from_jobs
 from danqing.http.dialect import Services
 
+NOT_ALL = f"This connection follows {MAX_FOLLOWED} jobs, and not all of yours; connect again when some have ended."
+_AT_ONCE = 100  # jobs that are told before others get their turn in the event loop
 _JOB_ID = re.compile(r"[0-9a-f]{64}")
 _CLIENT, _REQUEST_ID = "client_id", "request_id"  # of a job's metadata
 
@@ -52,14 +54,8 @@ class Conversation:
 
     async def resume(self) -> None:
         """Follows again what the client asked for earlier, and tells how that ended which it does not know of."""
-        if self._client is None:
-            return
-        for job in reversed(await self._jobs(self._client)):
-            if job.state.is_final and self._clients.knows_end(self._client, job.id):
-                continue
-            for request_id in self._request_ids(self._client, job):
-                if not self._connection.follows(job, request_id):
-                    self._connection.follow(job, request_id)
+        if self._client is not None:
+            await self._follow(self._client, await self._jobs(self._client))
 
     async def answer(self, text: str) -> None:
         """Does what the frame says. Whatever is wrong with it is told, and the conversation goes on."""
@@ -163,7 +159,25 @@ class Conversation:
         self._connection.say(from_jobs(jobs, request_id=message.request_id, sign=self._services.links.sign))
 
     async def _jobs(self, client: Client) -> Sequence[Job]:
-        return await self._services.subscriptions.jobs(client.owner, client.name, limit=MAX_JOBS)
+        return await self._services.subscriptions.jobs(client.owner, client.name, ended=MAX_ENDED)
+
+    async def _follow(self, client: Client, jobs: Sequence[Job]) -> None:
+        """jobs: the newest first. The oldest are followed first, as they end first; if not all can be, that is told."""
+        is_short = False
+        for number, job in enumerate(reversed(jobs), start=1):
+            if not number % _AT_ONCE:
+                await asyncio.sleep(0)
+            if job.state.is_final and self._clients.knows_end(client, job.id):
+                continue
+            for request_id in self._request_ids(client, job):
+                if self._connection.follows(job, request_id):
+                    continue
+                if job.state.is_final or not self._connection.is_full:
+                    self._connection.follow(job, request_id)
+                else:
+                    is_short = True
+        if is_short:
+            self._refuse(NOT_ALL, None)
 
     def _request_ids(self, client: Client, job: Job) -> Sequence[str | None]:
         """After a restart only the job itself knows under which id its first client asked for it."""

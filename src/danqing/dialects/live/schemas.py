@@ -160,7 +160,7 @@ class ClientJob(_Told):
 
 
 class ClientJobs(_Told):
-    """The newest jobs of a client, the newest first."""
+    """The jobs of a client that have not ended, and the newest that have; the newest first."""
 
     type: Literal["client_jobs"]
     jobs: list[ClientJob]

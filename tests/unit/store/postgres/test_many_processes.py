@@ -125,7 +125,7 @@ async def test_a_batch_is_one_from_wherever_its_jobs_come(several: list[Postgres
 async def test_a_subscription_made_at_once_everywhere_is_one(several: list[PostgresStores]) -> None:
     job = await several[0].jobs.add(a_job(), NO_LIMIT)
     await asyncio.gather(*(stores.subscriptions.add("local", "c", job.id) for stores in several * 5))
-    assert await several[0].subscriptions.jobs("local", "c", limit=9) == [job]
+    assert await several[0].subscriptions.jobs("local", "c", ended=9) == [job]
 
 
 # Moves

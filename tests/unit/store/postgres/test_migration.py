@@ -157,7 +157,7 @@ async def test_code_of_revision_0004_works_on_this_schema(url: str) -> None:
     stores = await asyncio.to_thread(PostgresStores.open, url)
     job = await stores.jobs.get("made")
     assert [artifact.name for artifact in job.artifacts] == ["made.png"]
-    assert await stores.subscriptions.jobs("local", "c", limit=9) == [job]
+    assert await stores.subscriptions.jobs("local", "c", ended=9) == [job]
     assert (await stores.batches.batch("made", None)).jobs == (job,)
     # And the old code reads what this code has made
     new = await stores.jobs.add(a_job(), NO_LIMIT)

@@ -122,7 +122,9 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
         (history_parts.AMONG, {"first_key": 1, "end_key": 2}),
         (batch_rows.OF_ID, {"of_id": "job-3"}),
         (batch_rows.SHOWN_IDS, {"sequences": [1, 2]}),
-        (subscriptions.OF_CLIENT, {"owner": "owner-1", "client": "c", "newest": 9}),
+        (subscriptions.UNDER_WAY_OF_FEW, {"owner": "owner-1", "client": "c"}),
+        (subscriptions.IS_ONE_MORE, {"owner": "owner-1", "client": "c"}),
+        (subscriptions.NEWEST_ENDED, {"owner": "owner-1", "client": "c", "ended": 9}),
         # What the database itself does for each job that goes.
         (select(schema.subscriptions).where(schema.subscriptions.c.job_id == bindparam("of_job")), {"of_job": "job-3"}),
         (line_rows.RUNNING_OF_OWNERS, {}),

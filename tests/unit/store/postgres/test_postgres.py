@@ -41,7 +41,7 @@ async def test_a_restart_finds_everything_as_it_was(url: str, stores: PostgresSt
     assert dict(await again.jobs.counts()) == counts
     assert await again.batches.batches(None, limit=9, offset=0) == history
     assert [batch.size for batch in history] == [1, 1, 2]
-    assert await again.subscriptions.jobs("local", "c", limit=9) == [done]
+    assert await again.subscriptions.jobs("local", "c", ended=9) == [done]
     assert (await again.jobs.add(a_job(), NO_LIMIT)).sequence > lost.sequence
     await again.close()
 

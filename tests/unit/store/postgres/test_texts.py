@@ -26,10 +26,10 @@ async def test_odd_texts_read_back_as_they_were(stores: PostgresStores, text: st
     assert (added.request, added.metadata) == (job.request, job.metadata)
     assert (await stores.batches.batch(text, text)).jobs == (added,)
     assert await stores.batches.owners(text) == [text]
-    assert await stores.subscriptions.jobs(text, text, limit=9) == [added]
+    assert await stores.subscriptions.jobs(text, text, ended=9) == [added]
     # And no other text finds it
     for other in {*ODD} - {text}:
-        assert await stores.subscriptions.jobs(other, other, limit=9) == []
+        assert await stores.subscriptions.jobs(other, other, ended=9) == []
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udc00"])
