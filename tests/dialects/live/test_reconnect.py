@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from danqing.core.errors import StorageAway
+from danqing.core.types import Job
 from danqing.dialects.live import connection
 from danqing.dialects.live.clients import MAX_ENDED
 from danqing.dialects.live.conversation import NOT_ALL
@@ -105,6 +108,41 @@ async def test_of_more_jobs_than_can_be_followed_the_oldest_are_and_that_is_told
             assert heard[-1] == {"type": "error", "message": NOT_ALL, "request_id": None}
             await paint(house, oldest.id)
             assert (await client.hear_until("completed"))[-1]["request_id"] == "0"
+
+            # Then a list makes use of the room that one left
+            listed = await client.ask({"type": "get_client_jobs"})
+            assert [job["status"] for job in listed["jobs"]] == ["pending"] * 4 + ["completed"]
+            assert [(await client.hear())["request_id"] for _ in range(2)] == ["3", None]
+
+
+async def test_a_list_follows_what_could_not_be_followed_on_connecting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = a_house(tmp_path)
+    async with running(house) as server:
+        async with server.talk("anna") as client:
+            await client.ask(create_job(request_id="r1"))
+        (job,) = await house.store.unfinished()
+
+        async def away(*_: object, **__: object) -> Sequence[Job]:
+            monkeypatch.undo()
+            raise StorageAway
+
+        # Given a client that came back while the store was away
+        monkeypatch.setattr(house.services.subscriptions, "jobs", away)
+        async with server.talk("anna") as client:
+            assert (await client.hear())["message"] == "The server cannot reach its storage; try again in a moment."
+
+            listed = await client.ask({"type": "get_client_jobs"})
+            assert [each["status"] for each in listed["jobs"]] == ["pending"]
+            told = await client.hear()
+            assert (told["status"], told["request_id"]) == ("pending", "r1")
+            await paint(house, job.id)
+            assert (await client.hear_until("completed"))[-1]["request_id"] == "r1"
+
+            # Then it is not followed twice
+            assert (await client.ask({"type": "get_client_jobs"}))["jobs"][0]["status"] == "completed"
+            assert await client.is_silent()
 
 
 async def test_an_end_that_was_sent_into_a_broken_connection_is_told_again(tmp_path: Path) -> None:

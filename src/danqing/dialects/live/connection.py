@@ -1,7 +1,7 @@
 """What one connection is told: the jobs that it follows, into one outbox."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Set
 from contextlib import suppress
 
 import structlog
@@ -57,6 +57,11 @@ class Connection:
     def say(self, message: ServerMessage) -> None:
         """Sends it after what waits already."""
         self._outbox.put_letter(Letter(text=to_text(message)))
+
+    @property
+    def followed(self) -> Set[tuple[str, str | None]]:
+        """The ids of the jobs that are told as they go, each with the request_ids under which; as it is now."""
+        return frozenset(self._followed)
 
     def follows(self, job: Job, request_id: str | None) -> bool:
         """Whether the job is told under this id as it goes."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ from danqing.dialects.live.translate_in import to_draft, to_message, wants_previ
 from danqing.dialects.live.translate_out import from_job, from_jobs
 from danqing.http.dialect import Services
 
-NOT_ALL = f"This connection follows {MAX_FOLLOWED} jobs, and not all of yours; connect again when some have ended."
+NOT_ALL = f"Of your jobs {MAX_FOLLOWED} are followed here; get_client_jobs adds others when some of them have ended."
 _AT_ONCE = 100  # jobs that are told before others get their turn in the event loop
 _JOB_ID = re.compile(r"[0-9a-f]{64}")
 _CLIENT, _REQUEST_ID = "client_id", "request_id"  # of a job's metadata
@@ -55,7 +55,8 @@ class Conversation:
     async def resume(self) -> None:
         """Follows again what the client asked for earlier, and tells how that ended which it does not know of."""
         if self._client is not None:
-            await self._follow(self._client, await self._jobs(self._client))
+            followed = self._connection.followed
+            await self._follow(self._client, await self._jobs(self._client), but=followed)
 
     async def answer(self, text: str) -> None:
         """Does what the frame says. Whatever is wrong with it is told, and the conversation goes on."""
@@ -155,14 +156,19 @@ class Conversation:
     async def _list(self, message: GetClientJobs) -> None:
         if self._client is None:
             raise Malformed("get_client_jobs needs a client_id: connect to /api/ws?client_id=…")
+        followed = self._connection.followed
         jobs = await self._jobs(self._client)
         self._connection.say(from_jobs(jobs, request_id=message.request_id, sign=self._services.links.sign))
+        await self._follow(self._client, [job for job in jobs if not job.state.is_final], but=followed)
 
     async def _jobs(self, client: Client) -> Sequence[Job]:
         return await self._services.subscriptions.jobs(client.owner, client.name, ended=MAX_ENDED)
 
-    async def _follow(self, client: Client, jobs: Sequence[Job]) -> None:
-        """jobs: the newest first. The oldest are followed first, as they end first; if not all can be, that is told."""
+    async def _follow(self, client: Client, jobs: Sequence[Job], *, but: Set[tuple[str, str | None]]) -> None:
+        """The oldest first, as they end first; if not all can be followed, that is told.
+
+        jobs: the newest first. but: what was followed before they were looked up, and may have been told to its end.
+        """
         is_short = False
         for number, job in enumerate(reversed(jobs), start=1):
             if not number % _AT_ONCE:
@@ -170,7 +176,7 @@ class Conversation:
             if job.state.is_final and self._clients.knows_end(client, job.id):
                 continue
             for request_id in self._request_ids(client, job):
-                if self._connection.follows(job, request_id):
+                if (job.id, request_id) in but or self._connection.follows(job, request_id):
                     continue
                 if job.state.is_final or not self._connection.is_full:
                     self._connection.follow(job, request_id)
