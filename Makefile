@@ -27,6 +27,10 @@ $(BIN)/python:
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
+.venv/.installed-sdnq: .venv/.installed
+	$(PIP_INSTALL) --editable '.[sdnq]'
+	@touch $@
+
 .venv/.installed-dev: .venv/.installed
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@

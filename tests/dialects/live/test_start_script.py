@@ -5,6 +5,10 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from danqing.engine.families.z_image.capabilities import Z_IMAGE
+
 START = Path(__file__).parents[3] / "start.sh"
 
 
@@ -15,23 +19,89 @@ def program(file: Path, name: str) -> None:
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
 
-def test_it_installs_and_serves_on_the_documented_address(tmp_path: Path) -> None:
-    # Given the script in a folder, called from elsewhere
-    home = tmp_path / "danqing"
-    program(tmp_path / "bin" / "make", "make")
+def start(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script in a folder, called from elsewhere."""
+    home = folder / "danqing"
+    program(folder / "bin" / "make", "make")
     program(home / ".venv" / "bin" / "danqing", "danqing")
     shutil.copy(START, home)
-
-    done = subprocess.run(
-        ["bash", str(home / "start.sh"), "--model", "z-image-turbo"],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"},
+    return subprocess.run(
+        ["bash", str(home / "start.sh"), *arguments],
+        cwd=folder,
+        env={"PATH": f"{folder / 'bin'}:/usr/bin:/bin", **variables},
         capture_output=True,
         text=True,
         check=True,
     )
 
+
+def test_it_installs_and_serves_on_the_documented_address(tmp_path: Path) -> None:
+    home = tmp_path / "danqing"
+
+    done = start(tmp_path, "--model", "z-image-turbo")
+
     assert done.stdout.splitlines() == [
         f"make in {home}: .venv/.installed",
         f"danqing in {home}: serve --host 0.0.0.0 --port 8004 --allow-public --model z-image-turbo",
     ]
+    assert done.stderr == ""
+
+
+SDNQ_MODELS = sorted(card.id for card in Z_IMAGE.known_models if card.precision.startswith("sdnq-"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        *((["--model", model], {}) for model in SDNQ_MODELS),
+        *(([f"--model={model}"], {}) for model in SDNQ_MODELS),
+        (["--model", "sample", "--model", "Disty0/Z-Image-Turbo-SDNQ-int8"], {}),
+        (["--precision", "sdnq-uint4"], {}),
+        ([], {"DANQING_MODEL": "z-image-turbo-uint4"}),
+        ([], {"DANQING_MODELS": "sample, z-image-turbo-int8"}),
+        ([], {"MODEL_NAME": "z-image-turbo-uint4"}),
+    ],
+)
+def test_a_model_that_needs_sdnq_gets_it_and_that_is_said(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str]
+) -> None:
+    done = start(tmp_path, *arguments, **variables)
+
+    assert done.stdout.splitlines()[0].endswith(": .venv/.installed-sdnq")
+    assert "GPL-3.0" in done.stderr
+
+
+def test_it_reads_the_models_of_the_env_file_too_and_tells_of_no_second_install(tmp_path: Path) -> None:
+    home = tmp_path / "danqing"
+    home.mkdir()
+    (home / ".env").write_text("DANQING_PORT=1\nDANQING_MODELS='sample,z-image-turbo-int8'\n")
+    first = start(tmp_path)
+    (home / ".venv" / ".installed-sdnq").touch()
+    second = start(tmp_path)
+
+    for done in (first, second):
+        assert done.stdout.splitlines()[0].endswith(": .venv/.installed-sdnq")
+    assert (bool(first.stderr), bool(second.stderr)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--model", "sample"], ["--precision", "torchao-int8"], ["--model", "./flux-int8"]],
+)
+def test_nobody_else_gets_it(tmp_path: Path, arguments: list[str]) -> None:
+    done = start(tmp_path, *arguments)
+
+    assert done.stdout.splitlines()[0].endswith(": .venv/.installed")
+    assert done.stderr == ""
+
+
+def test_the_makefile_installs_that_extra_within_the_constraints() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "--always-make", ".venv/.installed-sdnq"],
+        cwd=START.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "--constraint constraints.txt --editable '.[sdnq]'" in shown
