@@ -127,10 +127,14 @@ def test_a_password_in_an_address_is_not_logged() -> None:
     assert "https://***@hub.example/a/b" in shown
 
 
-@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "*", "null", "ftp://a.example", "https://a:0"])
+@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "*", "NULL", "ftp://a.example", "https://a:0"])
 def test_an_origin_that_no_page_has_is_refused(origin: str) -> None:
     with pytest.raises(InvalidSettings, match=r"DANQING_ALLOWED_ORIGINS.*without a user and a path"):
         load({"DANQING_ALLOWED_ORIGINS": f"https://b.example, {origin}"})
+
+
+def test_pages_that_hide_their_origin_can_be_listed() -> None:
+    assert load({"DANQING_ALLOWED_ORIGINS": "https://b.example, null"}).allowed_origins == ("https://b.example", "null")
 
 
 def test_a_wrong_secret_is_not_told_either(monkeypatch: pytest.MonkeyPatch) -> None:

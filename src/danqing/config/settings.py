@@ -71,7 +71,7 @@ class Settings(SharedParts):
         BeforeValidator(split_list),
         Variable(read_by="wiring: gate"),
     ] = ()
-    """Origins of web pages, beside this machine's own, whose scripts may use the server, such as `https://a.example`."""
+    """Origins whose pages may use the server too, as `https://a.example`; `null`: opened files, any sandboxed page."""
 
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(split_list), Variable(read_by="wiring: gate")] = ()
     """Host names, beside this machine's own, that the server answers to; none: any, or none on this machine only."""

@@ -67,7 +67,9 @@ def parse_public_url(text: object) -> object:
 
 
 def check_origin(text: str) -> str:
-    """`https://studio.example:8443`. Raises ValueError."""
+    """`https://studio.example:8443`, or `null`. Raises ValueError."""
+    if text == "null":
+        return text
     parts = _web_address(text)
     if parts is None or "@" in parts.netloc or text != f"{parts.scheme}://{parts.netloc}":
         raise ValueError("an origin is written like https://studio.example:8443, without a user and a path")

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from danqing.core.errors import Forbidden
 
+OPAQUE = "null"  # the origin of a page that was not fetched from an address, or must not say from which
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PREFLIGHT_AGE_S = 600
 _REMEMBERED = 64  # texts of strangers, each no longer than a head may be; most requests name the same few
@@ -29,7 +30,8 @@ class GateRules:
 
     allowed_hosts: names, without a port, that it answers to besides those of this machine; if there are any, it answers
     to no others, whatever the address. allowed_origins: pages of these origins ("https://studio.example", without a
-    path) may call it, besides its own and those of this machine. local_clients_only: other machines may not.
+    path) may call it, besides its own and those of this machine; OPAQUE: files opened in a browser, and with them any
+    page that hides where it came from. local_clients_only: other machines may not.
     """
 
     loopback_only: bool | None
@@ -44,7 +46,7 @@ class GateRules:
                 shown = "That" if "@" in host else host  # it may have a password in it
                 raise ValueError(f"{shown} is not a host name; write it like studio.example, without scheme and port.")
         for origin in self.allowed_origins:
-            if _parse(origin) is None:
+            if origin != OPAQUE and _parse(origin) is None:
                 raise ValueError("Not an origin; write it like https://studio.example:8443, without a path.")
 
     def check_client(self, scope: Scope) -> None:
@@ -77,8 +79,13 @@ class GateRules:
         return origins[0] if len(origins) == 1 and self._is_listed(origins[0]) else None
 
     def may_show(self, headers: Headers) -> bool:
-        """Whether the page that asks, as it says in `Referer`, may show a picture of this server as part of itself."""
+        """Whether the page that asks, as it says in `Referer`, may show a picture of this server as part of itself.
+
+        A file that was opened in a browser says nothing there.
+        """
         pages = headers.getlist("referer")
+        if not pages:
+            return OPAQUE in self.allowed_origins
         return len(pages) == 1 and self._is_listed("/".join(pages[0].split("/", 3)[:3]))
 
     @cached_property
@@ -89,6 +96,8 @@ class GateRules:
         return self._is_listed(origin) or _is_own(origin, headers.getlist("host"))
 
     def _is_listed(self, origin: str) -> bool:
+        if origin == OPAQUE:
+            return OPAQUE in self.allowed_origins
         parsed = _parse(origin)
         return parsed is not None and (_is_loopback(parsed[1]) or parsed in map(_parse, self.allowed_origins))
 

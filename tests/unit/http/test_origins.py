@@ -111,6 +111,22 @@ def test_pages_that_may_have_pictures_in_them(referer: str, shown: bool) -> None
     assert not rules.may_show(Headers({"host": "here.example"}))
 
 
+def test_pages_that_hide_their_origin_are_welcome_only_where_that_is_listed() -> None:
+    listed = GateRules(loopback_only=False, allowed_origins=frozenset({"null"}))
+    hidden = Headers({"host": "here.example", "origin": "null"})
+
+    # A file that was opened in a browser sends this to fetch, and neither for a picture that it has in it
+    listed.check_origin(hidden)
+    assert listed.may_read(hidden) == "null"
+    assert listed.may_show(Headers({"host": "here.example"}))
+    # Then other pages are not
+    for origin in STRANGE:
+        if origin != "null":
+            with pytest.raises(Forbidden):
+                listed.check_origin(Headers({"host": "here.example", "origin": origin}))
+    assert not listed.may_show(Headers({"host": "here.example", "referer": "https://evil.example/"}))
+
+
 def test_programs_have_no_origin() -> None:
     OPEN.check_origin(Headers({"host": "here.example"}))
 
@@ -120,7 +136,7 @@ def test_two_origins_are_one_too_many() -> None:
         OPEN.check_origin(Headers(raw=[(b"origin", b"http://localhost"), (b"origin", b"http://localhost")]))
 
 
-@pytest.mark.parametrize("origin", ["*", "studio.example", "https://studio.example/", "null", "https://"])
+@pytest.mark.parametrize("origin", ["*", "studio.example", "https://studio.example/", "NULL", "https://"])
 def test_a_list_that_would_never_match_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match="Not an origin"):
         GateRules(loopback_only=False, allowed_origins=frozenset({origin}))
