@@ -2,6 +2,7 @@
 
 from danqing.core.types import Job
 from danqing.dialects.live.clients import MAX_ABSENT, MAX_AWAITED, MAX_ENDED, Client, Clients
+from danqing.dialects.live.schemas import RequestId
 
 
 class Nobody:
@@ -15,7 +16,7 @@ class Nobody:
 
     def abandon(self, job: Job) -> None: ...
 
-    def follow(self, job: Job, request_id: str | None, *, previews: bool) -> None: ...
+    def follow(self, job: Job, request_id: RequestId | None, *, previews: bool) -> None: ...
 
 
 ANNA, BEN = Client(owner="local", name="anna"), Client(owner="local", name="ben")

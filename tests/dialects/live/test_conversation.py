@@ -42,6 +42,14 @@ def params(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return job(params={"prompt": "a pizza"} | changes)
 
 
+DIGITS = "1" + "0" * 5000
+
+
+def with_digits(name: str) -> str:
+    """A message whose param has more digits than Python converts."""
+    return json.dumps(params(**{name: "…"}) | {"request_id": 7}).replace('"\\u2026"', DIGITS)
+
+
 MALFORMED = [
     ("no JSON", "The message is not valid JSON.", None),
     ("", "The message is not valid JSON.", None),
@@ -63,7 +71,15 @@ MALFORMED = [
     ({"type": "create_job", "request_id": "r"}, 'task_type is required: "text_to_image".', "r"),
     (job(task_type="video"), 'Unknown task_type "video"; there is "text_to_image".', "req-001"),
     (job(task_type=1), 'Unknown task_type 1; there is "text_to_image".', "req-001"),
-    (job(request_id=5), "request_id must be a text.", None),
+    (job(request_id=True), "request_id must be a text or an integer.", None),
+    (job(request_id=5.0), "request_id must be a text or an integer.", None),
+    (job(request_id=["r"]), "request_id must be a text or an integer.", None),
+    (job(request_id=2**63), "request_id must be at most 9223372036854775807.", None),
+    (job(request_id=-(2**63)), "request_id must be at least -9223372036854775807.", None),
+    (job(request_id=5, task_type=1), 'Unknown task_type 1; there is "text_to_image".', 5),
+    ({"type": "get_status", "job_id": "nobody's", "request_id": 0}, "Job not found.", 0),
+    ({"type": "get_status", "job_id": "nobody's", "request_id": ""}, "Job not found.", ""),
+    ({"type": "get_status", "job_id": 5, "request_id": ""}, "job_id must be a text.", ""),
     (job(request_id="r" * 257), "request_id must have at most 256 characters.", "r" * 257),
     (job(previews="yes"), "previews must be true or false.", "req-001"),
     ({**job(), "params": None}, "params must be a JSON object.", "req-001"),
@@ -91,6 +107,18 @@ MALFORMED = [
         "guidance_scale must be between 0 and 100.",
         None,
     ),
+    (params(guidance_scale=10**400), "params.guidance_scale is out of range.", "req-001"),
+    (params(guidance_scale=-(10**400)), "params.guidance_scale is out of range.", "req-001"),
+    (with_digits("guidance_scale"), "params.guidance_scale is out of range.", 7),
+    (with_digits("seed"), "seed must be between 0 and 9223372036854775807.", 7),
+    (with_digits("width"), "width must be between 64 and 2048.", 7),
+    (
+        f'{{"type": "get_client_jobs", "request_id": -{DIGITS}}}',
+        "request_id must be at least -9223372036854775807.",
+        None,
+    ),
+    (f'{{"type": {DIGITS}, "request_id": 7}}', f"Unknown type 1{'0' * 59}…; there is {TYPES}.", 7),
+    (f'{{"request_id": 7, "type": "dance", "x": {DIGITS}', "The message is not valid JSON.", None),
     (params(seed=-1), "seed must be between 0 and 9223372036854775807.", "req-001"),
     (params(seed=2**63), "seed must be between 0 and 9223372036854775807.", "req-001"),
     (params(seed="42"), "params.seed must be an integer.", "req-001"),
@@ -193,6 +221,20 @@ async def test_an_equal_request_joins_the_running_job(house: House, client: Talk
         ("completed", "r2"),
     ]
     assert (await house.studio.queue_status()).total == 1
+
+
+async def test_a_request_id_may_be_a_counter_and_is_told_as_it_came(house: House, client: Talker) -> None:
+    # Given one that was asked for with a number, and with the text of that number
+    first = await client.ask(create_job() | {"request_id": 1})
+    await client.ask(create_job() | {"request_id": "1"})
+    (only,) = await house.store.unfinished()
+    await house.painter.start(only.id)
+    await house.painter.finish(only.id)
+    heard = [first, *await client.hear_until("completed"), await client.hear()]
+
+    assert [m["request_id"] for m in heard if "request_id" in m] == [1, 1, "1", 1, "1", 1, "1"]
+    for message in ({"type": "get_status", "job_id": first["job_id"]}, {"type": "get_client_jobs"}):
+        assert (await client.ask(message | {"request_id": 0}))["request_id"] == 0
 
 
 async def test_a_stored_result_is_told_at_once(house: House, client: Talker) -> None:

@@ -51,7 +51,8 @@ async def two_processes(house: House) -> AsyncIterator[tuple[Served, Served, Wir
             yield one, other, wire
 
 
-async def test_both_connections_of_a_client_are_told_to_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_id", ["r-1", 1, "1"])
+async def test_both_connections_of_a_client_are_told_to_the_end(tmp_path: Path, request_id: str | int) -> None:
     async with (
         two_processes(a_house(tmp_path, automatic=True)) as (one, other, _),
         one.talk("ann") as here,
@@ -59,11 +60,11 @@ async def test_both_connections_of_a_client_are_told_to_the_end(tmp_path: Path) 
         other.talk("bob") as stranger,
     ):
         # When a client asks for a picture at one
-        await here.say(create_job(request_id="r-1"))
+        await here.say(create_job() | {"request_id": request_id})
         # Then it is told at both, under the id that it gave, and nobody else is
         (*_, first), (*_, second) = await here.hear_until("completed"), await there.hear_until("completed")
         assert first == second
-        assert first["request_id"] == "r-1"
+        assert first["request_id"] == request_id
         assert await stranger.is_silent()
 
 

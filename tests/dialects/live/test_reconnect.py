@@ -160,10 +160,11 @@ async def test_an_end_that_was_sent_into_a_broken_connection_is_told_again(tmp_p
             assert (await client.hear())["status"] == "completed"
 
 
-async def test_after_a_restart_of_the_server_ends_are_told_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_id", ["r1", 7, 0, ""])
+async def test_after_a_restart_of_the_server_ends_are_told_again(tmp_path: Path, request_id: str | int) -> None:
     house = a_house(tmp_path)
     async with running(house) as server, server.talk("anna") as client:
-        await client.ask(create_job(request_id="r1"))
+        await client.ask(create_job() | {"request_id": request_id})
         (job,) = await house.store.unfinished()
         await paint(house, job.id)
         await client.hear_until("completed")
@@ -179,7 +180,7 @@ async def test_after_a_restart_of_the_server_ends_are_told_again(tmp_path: Path)
         async with server.talk("anna") as client:
             assert await client.is_silent()
 
-    assert (told["status"], told["request_id"]) == ("completed", "r1")
+    assert (told["status"], told["request_id"]) == ("completed", request_id)
 
 
 async def test_two_connections_of_a_client_are_told_everything(tmp_path: Path) -> None:

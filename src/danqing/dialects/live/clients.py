@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from danqing.core.types import Job
+from danqing.dialects.live.schemas import RequestId
 
 MAX_ABSENT = 1000  # clients that are not connected
 # Jobs of a client: those whose ends it was told, as many as are looked up when it comes back, and those it waits for.
@@ -40,7 +41,7 @@ class Recipient(Protocol):
         """Undoes a `prepare` that no `follow` came after."""
         ...
 
-    def follow(self, job: Job, request_id: str | None, *, previews: bool) -> None:
+    def follow(self, job: Job, request_id: RequestId | None, *, previews: bool) -> None:
         """Tells the job as it is, and from then on all that happens to it."""
         ...
 
@@ -49,7 +50,7 @@ class Recipient(Protocol):
 class _Asked:
     """One job of one client. delivered_by: the visits in which its final state was told."""
 
-    request_ids: tuple[str | None, ...] = ()
+    request_ids: tuple[RequestId | None, ...] = ()
     delivered_by: frozenset[int] = frozenset()
 
 
@@ -102,7 +103,7 @@ class Clients:
         """Its connections."""
         return tuple(self._memory(client).recipients)
 
-    def asked(self, client: Client, job_id: str, request_id: str | None) -> None:
+    def asked(self, client: Client, job_id: str, request_id: RequestId | None) -> None:
         """The client asked for the job (again), and is to be told how it ends."""
         memory = self._memory(client)
         request_ids = known.request_ids if (known := memory.job(job_id)) else ()
@@ -110,7 +111,7 @@ class Clients:
             request_ids = (*request_ids, request_id)[-_MAX_REQUEST_IDS:]
         memory.put(job_id, _Asked(request_ids=request_ids))
 
-    def request_ids(self, client: Client, job_id: str) -> Sequence[str | None]:
+    def request_ids(self, client: Client, job_id: str) -> Sequence[RequestId | None]:
         """Under which ids it asked for the job; none if that is not known any more."""
         job = self._memory(client).job(job_id)
         return job.request_ids if job else ()

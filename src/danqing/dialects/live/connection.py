@@ -14,7 +14,7 @@ from danqing.dialects.live.errors import error_message
 from danqing.dialects.live.feeds import Feeds
 from danqing.dialects.live.letters import Letter
 from danqing.dialects.live.outbox import Outbox
-from danqing.dialects.live.schemas import Error, ServerMessage
+from danqing.dialects.live.schemas import Error, RequestId, ServerMessage
 from danqing.dialects.live.translate_out import Sign, to_text
 from danqing.dialects.live.watching import Watch
 
@@ -39,7 +39,7 @@ class Connection:
         self._outbox = outbox
         self._sign = sign
         self._watches: dict[str, Watch] = {}
-        self._followed: set[tuple[str, str | None]] = set()  # jobs with the request_ids that they are told under
+        self._followed: set[tuple[str, RequestId | None]] = set()  # jobs with the request_ids that they are told under
         self._running: set[asyncio.Task[None]] = set()  # what takes only a moment
         self._closed = False
         self.recalled = asyncio.Event()
@@ -59,11 +59,11 @@ class Connection:
         self._outbox.put_letter(Letter(text=to_text(message)))
 
     @property
-    def followed(self) -> Set[tuple[str, str | None]]:
+    def followed(self) -> Set[tuple[str, RequestId | None]]:
         """The ids of the jobs that are told as they go, each with the request_ids under which; as it is now."""
         return frozenset(self._followed)
 
-    def follows(self, job: Job, request_id: str | None) -> bool:
+    def follows(self, job: Job, request_id: RequestId | None) -> bool:
         """Whether the job is told under this id as it goes."""
         return (job.id, request_id) in self._followed
 
@@ -89,7 +89,7 @@ class Connection:
         if watch is not None and not watch.request_ids:
             self._forget(watch)
 
-    def follow(self, job: Job, request_id: str | None, *, previews: bool = False) -> None:
+    def follow(self, job: Job, request_id: RequestId | None, *, previews: bool = False) -> None:
         """Tells the job as it is and, until it ends, all that happens to it. Does nothing once it is closed."""
         if self._closed:
             return

@@ -18,7 +18,16 @@ from danqing.dialects.live.clients import MAX_ENDED, Client, Clients, Recipient
 from danqing.dialects.live.connection import MAX_FOLLOWED, TOO_MANY, Connection
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import Malformed, error_message
-from danqing.dialects.live.schemas import CancelJob, ClientMessage, CreateJob, Error, GetClientJobs, GetStatus
+from danqing.dialects.live.schemas import (
+    CancelJob,
+    ClientMessage,
+    CreateJob,
+    Error,
+    GetClientJobs,
+    GetStatus,
+    RequestId,
+    is_integer,
+)
 from danqing.dialects.live.translate_in import to_draft, to_message, wants_previews
 from danqing.dialects.live.translate_out import from_job, from_jobs
 from danqing.http.dialect import Services
@@ -66,7 +75,7 @@ class Conversation:
             request_id = message.request_id
             await self._do(message)
         except Malformed as exc:
-            self._refuse(exc.message, exc.request_id or request_id)
+            self._refuse(exc.message, request_id if exc.request_id is None else exc.request_id)
         except DanqingError as exc:
             self._connection.say(error_message(exc, request_id))
         except Exception as exc:  # the top of a message: whatever it is, the client gets an answer
@@ -164,7 +173,7 @@ class Conversation:
     async def _jobs(self, client: Client) -> Sequence[Job]:
         return await self._services.subscriptions.jobs(client.owner, client.name, ended=MAX_ENDED)
 
-    async def _follow(self, client: Client, jobs: Sequence[Job], *, but: Set[tuple[str, str | None]]) -> None:
+    async def _follow(self, client: Client, jobs: Sequence[Job], *, but: Set[tuple[str, RequestId | None]]) -> None:
         """The oldest first, as they end first; if not all can be followed, that is told.
 
         jobs: the newest first. but: what was followed before they were looked up, and may have been told to its end.
@@ -185,15 +194,16 @@ class Conversation:
         if is_short:
             self._refuse(NOT_ALL, None)
 
-    def _request_ids(self, client: Client, job: Job) -> Sequence[str | None]:
+    def _request_ids(self, client: Client, job: Job) -> Sequence[RequestId | None]:
         """After a restart only the job itself knows under which id its first client asked for it."""
         if known := self._clients.request_ids(client, job.id):
             return known
         first = job.metadata.get(_REQUEST_ID)
-        return (first if isinstance(first, str) and job.metadata.get(_CLIENT) == client.name else None,)
+        is_his = job.metadata.get(_CLIENT) == client.name
+        return (first if is_his and (isinstance(first, str) or is_integer(first)) else None,)
 
-    def _tell(self, job: Job, request_id: str | None) -> None:
+    def _tell(self, job: Job, request_id: RequestId | None) -> None:
         self._connection.say(from_job(job, request_id=request_id, sign=self._services.links.sign))
 
-    def _refuse(self, message: str, request_id: str | None) -> None:
+    def _refuse(self, message: str, request_id: RequestId | None) -> None:
         self._connection.say(Error(type="error", message=message, request_id=request_id))

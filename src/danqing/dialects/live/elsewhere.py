@@ -8,6 +8,7 @@ from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError
 from danqing.core.types import Job
 from danqing.dialects.live.clients import Client, Clients
+from danqing.dialects.live.schemas import RequestId
 from danqing.http.dialect import Services
 
 TOPIC = "live"
@@ -19,7 +20,7 @@ class _Asked(BaseModel):
     owner: str
     client: str
     job_id: str
-    request_id: str | None
+    request_id: RequestId | None
     previews: bool
 
 
@@ -32,7 +33,7 @@ class Elsewhere:
         self._telling: set[asyncio.Task[None]] = set()
         services.neighbours.hear(TOPIC, self._heard)
 
-    def asked(self, client: Client, job: Job, request_id: str | None, *, previews: bool) -> None:
+    def asked(self, client: Client, job: Job, request_id: RequestId | None, *, previews: bool) -> None:
         """The client has asked here for the job."""
         asked = _Asked(owner=client.owner, client=client.name, job_id=job.id, request_id=request_id, previews=previews)
         self._services.neighbours.say(TOPIC, asked.model_dump_json())

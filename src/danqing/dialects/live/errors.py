@@ -35,7 +35,7 @@ from danqing.core.errors import (
     Unavailable,
     UnknownModel,
 )
-from danqing.dialects.live.schemas import Detail, Error
+from danqing.dialects.live.schemas import REQUEST_ID, REQUEST_ID_TYPE, Detail, Error, RequestId, is_integer
 
 OWN_WORDS = ""  # the error says itself what is wrong, in words for its client
 
@@ -84,19 +84,23 @@ FIELD_ERRORS: Mapping[str, str] = {
     "string_too_long": "{name} must have at most {max_length} characters.",
     "string_unicode": "{name} is not valid Unicode text.",
     "literal_error": "{name} must be one of {expected}.",
+    REQUEST_ID_TYPE: "{name} must be a text or an integer.",
+    "greater_than_equal": "{name} must be at least {ge}.",
+    "less_than_equal": "{name} must be at most {le}.",
 }
+OUT_OF_RANGE = "{name} is out of range."  # an integer that no float holds
 
 
 class Malformed(Exception):
     """A client's frame cannot be understood, or asks for what cannot be; the message is for the client."""
 
-    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+    def __init__(self, message: str, *, request_id: RequestId | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.request_id = request_id
 
 
-def error_message(error: DanqingError, request_id: str | None) -> Error:
+def error_message(error: DanqingError, request_id: RequestId | None) -> Error:
     """A core error on the WebSocket."""
     return Error(type="error", message=core_error(error)[1], request_id=request_id)
 
@@ -133,6 +137,9 @@ def _wire_words(error: DanqingError) -> str:
 
 def field_error(error: ValidationError) -> str:
     """The first thing wrong with the fields of a message."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    return FIELD_ERRORS.get(first["type"], "{name} is not valid.").format(name=name, **first.get("ctx", {}))
+    first = error.errors(include_url=False)[0]
+    where = first["loc"][:1] if REQUEST_ID in first["loc"][:1] else first["loc"]  # its kind comes after it
+    words = FIELD_ERRORS.get(first["type"], "{name} is not valid.")
+    if first["type"] == "float_type" and is_integer(first["input"]):
+        words = OUT_OF_RANGE
+    return words.format(name=".".join(str(part) for part in where), **first.get("ctx", {}))

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from danqing.core.states import JobState
 from danqing.core.types import EncodedPicture, Job, Progress, Stage
+from danqing.dialects.live.schemas import RequestId
 from danqing.dialects.live.translate_out import Sign, from_job, from_progress, to_text
 from danqing.http.frames import text_frame
 
@@ -62,9 +63,9 @@ class JobNews:
     def __init__(self, job: Job, sign: Sign) -> None:
         self.job = job
         self._sign = sign
-        self._letters: dict[tuple[JobState, str | None], Letter] = {}
+        self._letters: dict[tuple[JobState, RequestId | None], Letter] = {}
 
-    def letter(self, state: JobState, request_id: str | None) -> Letter:
+    def letter(self, state: JobState, request_id: RequestId | None) -> Letter:
         """Tells the job in its state, or as it was in an earlier one of its states."""
         letter = self._letters.get((state, request_id))
         if letter is None:

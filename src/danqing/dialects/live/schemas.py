@@ -2,7 +2,8 @@
 
 What its document leaves open, and what is done here:
 - Unknown fields of a message are ignored. null means "not given". An integer is a JSON integer: true, "1024" and 1024.0
-  are refused. `request_id` is a text; a message without one is answered with `request_id: null`.
+  are refused. `request_id` is a text or an integer, and is told as it came; a message without one is answered with
+  `request_id: null`.
 - `get_status` and `cancel_job` are answered with a `job_status` that has their own request_id.
 - `result` of a job without a picture is null in `client_jobs` and absent elsewhere.
 - Failed jobs have `error`, why.
@@ -10,9 +11,9 @@ Beyond the document: `previews` of `create_job`, `preview` of `job_progress`, `a
 authentication is on, `url` and `upscaled_url` of a result: addresses that work without a key for an hour.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from danqing.core.states import JobState
 
@@ -24,7 +25,28 @@ DEFAULT_SEED = 42
 MODELS = {"uint4": "z-image-turbo-uint4", "int8": "z-image-turbo-int8"}
 DEFAULT_MODEL_TYPE = "uint4"
 
-RequestId = Annotated[str, Field(max_length=256)]
+REQUEST_ID = "request_id"
+REQUEST_ID_TYPE = "request_id_type"  # kind of the error for one that is neither
+MAX_INTEGER = 2**63 - 1
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether it is a JSON integer; to Python true and false are such too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind_of_id(value: object) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    return "integer" if is_integer(value) else None
+
+
+RequestId = str | int
+SaidRequestId = Annotated[
+    Annotated[str, Field(max_length=256), Tag("text")]
+    | Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER), Tag("integer")],
+    Discriminator(_kind_of_id, custom_error_type=REQUEST_ID_TYPE, custom_error_message=REQUEST_ID_TYPE),
+]
 JobId = Annotated[str, Field(max_length=256)]
 
 
@@ -52,7 +74,7 @@ class CreateJob(_Said):
 
     type: Literal["create_job"]
     task_type: Literal["text_to_image"]
-    request_id: RequestId | None = None
+    request_id: SaidRequestId | None = None
     params: Params
     previews: bool | None = None
 
@@ -62,7 +84,7 @@ class GetStatus(_Said):
 
     type: Literal["get_status"]
     job_id: JobId
-    request_id: RequestId | None = None
+    request_id: SaidRequestId | None = None
 
 
 class CancelJob(_Said):
@@ -70,14 +92,14 @@ class CancelJob(_Said):
 
     type: Literal["cancel_job"]
     job_id: JobId
-    request_id: RequestId | None = None
+    request_id: SaidRequestId | None = None
 
 
 class GetClientJobs(_Said):
     """Asks for the jobs of this `client_id`."""
 
     type: Literal["get_client_jobs"]
-    request_id: RequestId | None = None
+    request_id: SaidRequestId | None = None
 
 
 ClientMessage = CreateJob | GetStatus | CancelJob | GetClientJobs
@@ -123,7 +145,7 @@ class JobStatus(_Told):
     status: JobState
     result: GeneratedResult | CompletedResult | None = None
     error: str = ""
-    request_id: str | None
+    request_id: RequestId | None
 
 
 class ProgressFigures(_Told):
@@ -164,7 +186,7 @@ class ClientJobs(_Told):
 
     type: Literal["client_jobs"]
     jobs: list[ClientJob]
-    request_id: str | None
+    request_id: RequestId | None
 
 
 class Error(_Told):
@@ -172,7 +194,7 @@ class Error(_Told):
 
     type: Literal["error"]
     message: str
-    request_id: str | None
+    request_id: RequestId | None
 
 
 ServerMessage = JobStatus | JobProgress | ClientJobs | Error

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NoReturn, cast
+from typing import NoReturn, TypeGuard, cast
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -18,13 +18,17 @@ from danqing.dialects.live.schemas import (
     DEFAULT_SEED,
     DEFAULT_SIDE,
     DEFAULT_STEPS,
+    MAX_INTEGER,
     MODELS,
     TASK_TYPE,
     ClientMessage,
     CreateJob,
+    RequestId,
+    is_integer,
 )
 
 MAX_MESSAGE_CHARS = 256 * 1024  # room for a prompt of 10,000 characters, however they are escaped
+_BEYOND_ALL = 10**400  # more than a float holds, too
 _SHOWN_CHARS = 60  # of what a client sent, in a message about it
 
 
@@ -37,7 +41,7 @@ def to_message(text: str) -> ClientMessage:
         raise Malformed("The message must be a JSON object.")
     fields = cast("dict[str, object]", value)
     request_id = fields.get("request_id")
-    known = request_id if isinstance(request_id, str) and _is_unicode(request_id) else None
+    known = request_id if _is_usable(request_id) else None
     kind = fields.get("type")
     if kind is None:
         raise Malformed(f"type is required: {_types()}.", request_id=known)
@@ -83,13 +87,28 @@ def _parsed(text: str) -> object:
     with suppress(ValueError):
         return from_json(text, allow_inf_nan=False)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError):
         raise Malformed("The message is not valid JSON.") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _integer(digits: str) -> int:
+    """One with more digits than Python converts is as good as any that is out of every range."""
+    try:
+        return int(digits)
+    except ValueError:
+        return -_BEYOND_ALL if digits.startswith("-") else _BEYOND_ALL
+
+
+def _is_usable(request_id: object) -> TypeGuard[RequestId]:
+    """Whether an answer can tell it as it came."""
+    if isinstance(request_id, str):
+        return _is_unicode(request_id)
+    return is_integer(request_id) and abs(request_id) <= MAX_INTEGER
 
 
 def _is_unicode(text: str) -> bool:
@@ -100,7 +119,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _check_task_type(fields: Mapping[str, object], request_id: str | None) -> None:
+def _check_task_type(fields: Mapping[str, object], request_id: RequestId | None) -> None:
     if fields.get("type") != "create_job" or fields.get("task_type") == TASK_TYPE:
         return
     if fields.get("task_type") is None:

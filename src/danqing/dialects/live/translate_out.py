@@ -17,6 +17,7 @@ from danqing.dialects.live.schemas import (
     JobProgress,
     JobStatus,
     ProgressFigures,
+    RequestId,
     ServerMessage,
 )
 
@@ -36,7 +37,7 @@ def to_text(message: ServerMessage) -> str:
     return message.model_dump_json(exclude_unset=True)
 
 
-def from_job(job: Job, *, request_id: str | None, sign: Sign, state: JobState | None = None) -> JobStatus:
+def from_job(job: Job, *, request_id: RequestId | None, sign: Sign, state: JobState | None = None) -> JobStatus:
     """The job in its state, or as it was in an earlier one of its states."""
     status = state or job.state
     fields: dict[str, object] = {
@@ -78,7 +79,7 @@ def from_progress(job_id: str, progress: Progress, preview: EncodedPicture | Non
     return JobProgress(type="job_progress", job_id=job_id, progress=figures, preview=_data_url(preview))
 
 
-def from_jobs(jobs: Sequence[Job], *, request_id: str | None, sign: Sign) -> ClientJobs:
+def from_jobs(jobs: Sequence[Job], *, request_id: RequestId | None, sign: Sign) -> ClientJobs:
     """jobs: the newest first; of equal requests only the newest job is told, because they have one job_id."""
     newest = {job.fingerprint: job for job in reversed(jobs)}
     lines = [_line(job, sign) for job in jobs if newest[job.fingerprint] is job]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from danqing.core.types import Job
 from danqing.dialects.live.letters import JobNews, News, Step
 from danqing.dialects.live.outbox import Outbox
+from danqing.dialects.live.schemas import RequestId
 from danqing.dialects.live.translate_out import Sign, states_since
 
 MAX_HELD = 64  # steps of before the first `tell`; the newest are kept
@@ -27,7 +28,7 @@ class Watch:
         """when_over: called when all is told; see `Follower.over`."""
         self._known = JobNews(job, sign)
         self._outbox = outbox
-        self._request_ids: list[str | None] = []
+        self._request_ids: list[RequestId | None] = []
         self._held: deque[News] = deque()
         self._over: tuple[Exception | None] | None = None
         self._when_over = when_over
@@ -39,11 +40,11 @@ class Watch:
         return self._known.job
 
     @property
-    def request_ids(self) -> tuple[str | None, ...]:
+    def request_ids(self) -> tuple[RequestId | None, ...]:
         """Under which ids the job was asked for."""
         return tuple(self._request_ids)
 
-    def tell(self, request_id: str | None) -> None:
+    def tell(self, request_id: RequestId | None) -> None:
         """Tells the job as it is known, and from now on all that happens to it, under this id too."""
         if request_id not in self._request_ids:
             self._request_ids.append(request_id)
