@@ -291,6 +291,25 @@ async def test_after_a_failed_or_cancelled_job_a_new_one_is_made(house: House, c
     assert [(j["job_id"], j["status"], j["result"]) for j in jobs] == [(first["job_id"], "pending", None)]
 
 
+async def test_the_original_of_a_job_whose_enlarging_failed_can_be_fetched(tmp_path: Path) -> None:
+    house = a_house(tmp_path)
+    house.painter.failure = OutOfMemory()
+    async with running(house) as server, server.talk("anna") as client:
+        await client.ask(create_job())
+        (only,) = await house.store.unfinished()
+        await house.painter.start(only.id)
+        await house.painter.generate(only.id)
+        await house.painter.fail(only.id)
+        failed = (await client.hear_until("failed"))[-1]
+        (listed,) = (await client.ask({"type": "get_client_jobs"}))["jobs"]
+        async with httpx2.AsyncClient(trust_env=False) as web:
+            answer = await web.get(f"{server.url}/api/image/{failed['result']['filename']}")
+
+    assert failed["result"].keys() == {"filename", "path", "adjustments"}
+    assert listed["result"] == failed["result"]
+    assert answer.status_code == 200
+
+
 async def test_only_pending_and_processing_jobs_can_be_cancelled(house: House, client: Talker) -> None:
     job_id = (await client.ask(create_job()))["job_id"]
     (only,) = await house.store.unfinished()

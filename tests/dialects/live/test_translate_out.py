@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from danqing.core.states import JobState
-from danqing.core.types import EncodedPicture, JobFailure, Progress, Stage
+from danqing.core.types import ArtifactKind, EncodedPicture, JobFailure, Progress, Stage
+from danqing.dialects.live.names import file_name
 from danqing.dialects.live.translate_out import (
     STAGES,
     from_job,
@@ -107,6 +108,18 @@ def test_a_failed_job_says_why_and_a_cancelled_one_does_not() -> None:
         "request_id": "r",
     }
     assert "error" not in cancelled.model_dump(exclude_unset=True)
+
+
+def test_a_job_that_failed_while_it_was_enlarged_has_its_original() -> None:
+    job = a_job(state=F, failure=JobFailure(code="out_of_memory", message="Out of device memory."))
+    job = replace(job, artifacts=(an_original(job),))
+    name = file_name(job, ArtifactKind.ORIGINAL)
+    (line,) = from_jobs([job], request_id=None, sign=unsigned).jobs
+
+    for told in (from_job(job, request_id=None, sign=unsigned), line):
+        fields = told.model_dump(exclude_unset=True)
+        assert fields["result"] == {"filename": name, "path": f"outputs/{name}"}
+        assert fields["error"] == "Out of device memory."
 
 
 def test_adjustments_are_told_with_the_result() -> None:

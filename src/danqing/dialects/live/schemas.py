@@ -6,7 +6,7 @@ What its document leaves open, and what is done here:
   `request_id: null`.
 - `get_status` and `cancel_job` are answered with a `job_status` that has their own request_id.
 - `result` of a job without a picture is null in `client_jobs` and absent elsewhere.
-- Failed jobs have `error`, why.
+- Failed jobs have `error`, why, and a `result` without `upscaled_filename` if only the enlarging failed.
 Beyond the document: `previews` of `create_job`, `preview` of `job_progress`, `adjustments` of a result, and, while
 authentication is on, `url` and `upscaled_url` of a result: addresses that work without a key for an hour.
 """
@@ -127,7 +127,7 @@ class GeneratedResult(_Told):
 
 
 class CompletedResult(_Told):
-    """Both pictures are there."""
+    """Both pictures are there; of a job that failed while it was enlarged, the original."""
 
     filename: str
     path: str

@@ -100,7 +100,9 @@ def _line(job: Job, sign: Sign) -> ClientJob:
 
 
 def _result(job: Job, state: JobState, sign: Sign) -> GeneratedResult | CompletedResult | None:
-    if state not in (JobState.GENERATED, JobState.COMPLETED):
+    """None for a job without a picture. One that failed while it was enlarged has its original."""
+    has_original = job.artifact(ArtifactKind.ORIGINAL) is not None
+    if state not in (JobState.GENERATED, JobState.COMPLETED) and not (state is JobState.FAILED and has_original):
         return None
     name = file_name(job, ArtifactKind.ORIGINAL)
     fields: dict[str, object] = {"filename": name}
