@@ -24,6 +24,15 @@ def url() -> Iterator[str]:
     server.drop_database(url)
 
 
+@pytest.fixture
+def empty() -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    server = running_postgres()
+    url = server.new_database(migrated=False)
+    yield url
+    server.drop_database(url)
+
+
 @pytest_asyncio.fixture
 async def stores(url: str) -> AsyncIterator[PostgresStores]:
     stores = PostgresStores.open(url)

@@ -44,15 +44,6 @@ ALEMBICS = "danqing_alembic_version"
 
 
 @pytest.fixture
-def empty() -> Iterator[str]:
-    """The URL of a database with nothing in it."""
-    server = running_postgres()
-    url = server.new_database(migrated=False)
-    yield url
-    server.drop_database(url)
-
-
-@pytest.fixture
 def engine(empty: str) -> Iterator[Engine]:
     engine = create_engine(postgres_address(empty))
     yield engine

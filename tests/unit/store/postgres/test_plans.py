@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, text
 
 from danqing.core.batches import BatchFilter
 from danqing.core.states import JobState
@@ -132,6 +132,10 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
         (nodes.ORPHANS, {"most": 100}),
         (nodes.HELD, {"of_node": "a"}),
         (nodes.WHERE_THEY_ARE, {"ids": ["job-3"]}),
+        # An operator's, in the views with zimage's names.
+        (text("SELECT * FROM image_generation_tasks WHERE job_id = :of_job"), {"of_job": "job-3"}),
+        (text("SELECT * FROM image_generation_tasks WHERE batch_id = :of_id"), {"of_id": "job-3"}),
+        (text("SELECT * FROM image_generation_batches WHERE batch_id = :of_id"), {"of_id": "job-3"}),
     ],
 )
 def test_no_statement_reads_a_whole_table(crowded: PostgresStores, statement: Any, values: dict[str, Any]) -> None:  # noqa: ANN401

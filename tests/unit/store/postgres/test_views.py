@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from danqing.core.callers import LOCAL
 from danqing.core.errors import DanqingError
@@ -13,7 +14,9 @@ from danqing.core.types import Artifact, ArtifactKind, Job, JobFailure
 from danqing.dialects.zimage.failure_texts import failure_text
 from danqing.dialects.zimage.picture_names import Shelf, relative_path, task_id_of
 from danqing.dialects.zimage.translate_out import ITEM_STATUS, from_batches
+from danqing.store.migration import migrate
 from danqing.store.postgres import PostgresStores
+from danqing.store.postgres_address import postgres_address
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_original
 from tests.services.postgres import running_postgres
 from tests.unit.store.postgres.asking import ask, ask_for_rows
@@ -40,6 +43,14 @@ def a_preview(job: Job) -> Artifact:
         height=512,
         size_bytes=9,
     )
+
+
+def upgraded_to(url: str, revision: str) -> None:
+    """Runs the migrations of an empty database up to this one."""
+    engine = create_engine(postgres_address(url))
+    with engine.connect() as connection:
+        migrate(connection, revision)
+    engine.dispose()
 
 
 async def in_state(stores: PostgresStores, state: JobState, **changes: Any) -> Job:  # noqa: ANN401 - fields of the job
@@ -165,11 +176,20 @@ async def test_a_batch_is_told_as_the_history_tells_it(
     assert (row["finished_at"] is None) == any(not state.is_final for state in states)
 
 
-async def test_a_forgotten_batch_has_no_row_and_its_tasks_do(url: str, stores: PostgresStores) -> None:
-    job = await in_state(stores, DONE, batch_id="b")
-    await stores.batches.forget("b", None)
-    assert ask(url, "SELECT * FROM image_generation_batches") == []
-    assert task_of(url, job)["batch_id"] == "b"
+async def test_a_forgotten_batch_and_its_tasks_have_no_rows(url: str, stores: PostgresStores) -> None:
+    # Given a batch of one owner, and one of the same id of another
+    job = await in_state(stores, DONE, batch_id="b", owner="ann")
+    others = await in_state(stores, DONE, batch_id="b", owner="bob")
+    # When the first is deleted from the history
+    await stores.batches.forget("b", "ann")
+    # Then what is left is the other's, and the job can still be asked for
+    assert ask(url, "SELECT batch_id, auth_key FROM image_generation_batches") == [("b", "bob")]
+    assert ask(url, "SELECT job_id FROM image_generation_tasks") == [(others.id,)]
+    assert (await stores.jobs.get(job.id)).state is DONE
+    # And what comes later in that batch is told of, alone
+    later = await in_state(stores, WAITS, batch_id="b", owner="ann")
+    assert {job_id for (job_id,) in ask(url, "SELECT job_id FROM image_generation_tasks")} == {others.id, later.id}
+    assert ask(url, "SELECT batch_size FROM image_generation_batches WHERE auth_key = 'ann'") == [(1,)]
 
 
 async def test_one_odd_job_does_not_spoil_the_others(url: str, stores: PostgresStores) -> None:
@@ -195,3 +215,40 @@ async def test_tables_that_are_there_already_stay() -> None:
     await stores.close()
     assert ask(url, "SELECT * FROM image_generation_tasks") == []
     running_postgres().drop_database(url)
+
+
+async def test_the_view_of_an_older_database_is_replaced_with_what_reads_it(empty: str) -> None:
+    # Given a database of the revision before, with a report of an operator's
+    upgraded_to(empty, "0010")
+    ask(empty, "CREATE VIEW report AS SELECT count(*) AS tasks FROM image_generation_tasks")
+    # When this version opens it, then the report goes on, and counts what the history shows
+    stores = PostgresStores.open(empty)
+    await in_state(stores, DONE, batch_id="b")
+    await in_state(stores, DONE, batch_id="c")
+    await stores.batches.forget("b", None)
+    await stores.close()
+    assert ask(empty, "SELECT tasks FROM report") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE VIEW image_generation_tasks AS SELECT 1 AS id",
+        "CREATE TABLE image_generation_tasks AS SELECT 1 AS id",
+    ],
+)
+def test_what_took_the_views_place_stays(empty: str, made: str) -> None:
+    # Given a database of the revision before, whose operator has put something of his own in the views' place
+    upgraded_to(empty, "0010")
+    ask(empty, "DROP VIEW image_generation_batches, image_generation_tasks")
+    ask(empty, made)
+    # When this version opens it, then that is as it was
+    PostgresStores.open(empty).close_now()
+    assert ask(empty, "SELECT * FROM image_generation_tasks") == [(1,)]
+
+
+def test_a_view_that_is_not_there_is_not_made_again(empty: str) -> None:
+    upgraded_to(empty, "0010")
+    ask(empty, "DROP VIEW image_generation_batches, image_generation_tasks")
+    PostgresStores.open(empty).close_now()
+    assert ask(empty, "SELECT to_regclass('image_generation_tasks')") == [(None,)]

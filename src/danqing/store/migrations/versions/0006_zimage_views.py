@@ -146,11 +146,12 @@ def upgrade() -> None:
         if connection.exec_driver_sql("SELECT to_regclass(%s) IS NOT NULL", (name,)).scalar_one():
             log.warning("view_not_made", name=name, reason="there is a table of that name")
             return
-    for statement in (_tasks(connection), _BATCHES):
+    for statement in (tasks(connection), _BATCHES):
         connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
-def _tasks(connection: Connection) -> str:
+def tasks(connection: Connection) -> str:
+    """The statement that makes the view of tasks; its last clause is FROM."""
     request = f"CAST({_REQUEST} AS json)"
     if connection.dialect.server_version_info >= (16,):  # type: ignore[operator]
         request = f"CASE WHEN jobs.request IS JSON OBJECT THEN {request} END"
