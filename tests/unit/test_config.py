@@ -10,6 +10,7 @@ from danqing.config import (
     DialectPort,
     InvalidSettings,
     Settings,
+    env_files,
     load_settings,
     loading,
     variable_of,
@@ -60,6 +61,38 @@ def test_the_order_is_option_then_own_name_then_alias_then_default(tmp_path: Pat
     file.write_text("PORT=4\n")
     assert load({"PORT": "2"}, file).port == 2
     assert load({}, file).port == 4
+
+
+def test_the_variables_of_an_old_zimage_are_read_where_they_were(tmp_path: Path) -> None:
+    # Given the folder of an old zimage, with its variables where its document has them
+    own, zimages = tmp_path / ".env", tmp_path / "apps" / "api" / ".env"
+    zimages.parent.mkdir(parents=True)
+    zimages.write_text("API_ENABLE_AUTH=true\nAPI_ADMIN_KEY=boss\nMAX_QUEUE_SIZE=7\n")
+    # Then they count, and the file is among those that are told
+    settings = load(file=own)
+    assert (settings.enable_auth, settings.max_queue_size) == (True, 7)
+    assert settings.admin_key is not None
+    assert settings.admin_key.get_secret_value() == "boss"
+    assert env_files(own) == (zimages,)
+    # And where there are both, what `.env` says goes before, and an empty value there hides nothing
+    own.write_text("MAX_QUEUE_SIZE=8\nAPI_ENABLE_AUTH=\n")
+    settings = load(file=own)
+    assert (settings.enable_auth, settings.max_queue_size) == (True, 8)
+    assert load({"MAX_QUEUE_SIZE": "9"}, own).max_queue_size == 9
+    assert env_files(own) == (own, zimages)
+    # And what is wrong in it is told, too
+    zimages.write_text("DANQING_PROT=1")
+    with pytest.raises(InvalidSettings, match="DANQING_PROT is not a setting"):
+        load(file=own)
+    zimages.write_bytes(b"\xff")
+    with pytest.raises(InvalidSettings, match=r"apps/api/\.env cannot be read"):
+        load(file=own)
+
+
+def test_a_folder_is_no_file_with_variables(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert env_files(tmp_path / ".env") == ()
+    assert load(file=tmp_path / ".env").port == 8000
 
 
 def test_an_empty_value_says_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import dotenv
@@ -12,6 +12,7 @@ from danqing.config.settings import Settings, variable_of
 
 PREFIX = "DANQING_"
 ENV_FILE = Path(".env")
+ZIMAGES_ENV_FILE = Path("apps/api/.env")  # where the original of the zimage dialect has its variables
 
 
 class InvalidSettings(Exception):
@@ -26,10 +27,10 @@ def load_settings(
 ) -> Settings:
     """The settings in force. First of these that says something: overrides by field name, `DANQING_X`, alias `X`.
 
-    Each name is looked for in the environment, then in env_file. An empty value says nothing, in either. Unknown
+    Each name is looked for in the environment, then in the `env_files`. An empty value says nothing, in any. Unknown
     variables are fine unless they begin with `DANQING_`. Raises InvalidSettings.
     """
-    variables = _variables(os.environ if environ is None else environ, env_file)
+    variables = _variables(os.environ if environ is None else environ, env_files(env_file))
     values: dict[str, object] = {}
     for field in Settings.model_fields:
         names = [PREFIX + field.upper(), *variable_of(field).aliases]
@@ -43,19 +44,33 @@ def load_settings(
         raise InvalidSettings(_explain(exc)) from exc
 
 
+def env_files(env_file: Path = ENV_FILE) -> tuple[Path, ...]:
+    """The files with variables that are there: env_file and, below its folder, zimage's. The first goes before."""
+    return tuple(file for file in (env_file, env_file.parent / ZIMAGES_ENV_FILE) if _is_there(file))
+
+
 def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None:
     """CUDA's own list of the GPUs that a process may see (empty: none), or None for all. No setting of ours."""
     return (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
 
 
-def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    """All that have a value; those of the environment go before those of the file."""
+def _is_there(file: Path) -> bool:
+    """As a file, or as the pipe of a program that keeps secrets."""
+    return os.path.exists(file) and not os.path.isdir(file)
+
+
+def _variables(environ: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """All that have a value; those of the environment go before those of the files."""
+    sources = [*map(_in_file, reversed(files)), environ]
+    _refuse_unknown({name for variables in sources for name in variables})
+    return {name: value for variables in sources for name, value in variables.items() if value}
+
+
+def _in_file(file: Path) -> Mapping[str, str | None]:
     try:
-        from_file = dotenv.dotenv_values(env_file, interpolate=False)
+        return dotenv.dotenv_values(file, interpolate=False)
     except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidSettings(f"{env_file} cannot be read as UTF-8 text.") from exc
-    _refuse_unknown({*from_file, *environ})
-    return {name: value for variables in (from_file, environ) for name, value in variables.items() if value}
+        raise InvalidSettings(f"{file} cannot be read as UTF-8 text.") from exc
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

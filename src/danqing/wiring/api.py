@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from danqing.config import Settings
+from danqing.config import Settings, env_files
 from danqing.core.pace import RecalledPace
 from danqing.core.reconciling import FIRST_WITHIN_S, keep_reconciled
 from danqing.http.tickets import LIFETIME_S, MAX_WAITING
@@ -55,7 +55,7 @@ async def open_api(
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     models = queued_models(catalogue)
-    log.info("settings", **settings.masked())
+    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
     measuring = Measuring.of(settings, models)
     wait = wait or StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:

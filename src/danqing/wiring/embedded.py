@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from danqing.config import Settings
+from danqing.config import Settings, env_files
 from danqing.core.pace import Pace
 from danqing.core.reconciling import reconcile
 from danqing.events.in_process import InProcessEventBus
@@ -57,7 +57,7 @@ async def open_embedded(
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     choice = device_choice(settings)
-    log.info("settings", **settings.masked())
+    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
     if choice.remark:
         log.warning("gpu_not_used", reason=choice.remark)
     devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from danqing.config import Settings
+from danqing.config import Settings, env_files
 from danqing.core.errors import StorageFailure
 from danqing.core.events import StateChanged
 from danqing.core.ports import JobStore
@@ -97,7 +97,7 @@ async def open_node(
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     models = queued_models(catalogue)
     choice = device_choice(settings)
-    log.info("settings", **settings.masked())
+    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
     if choice.remark:
         log.warning("gpu_not_used", reason=choice.remark)
     devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)

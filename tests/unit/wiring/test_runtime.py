@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDown, StorageFailure, TooManyJobs
@@ -46,6 +47,21 @@ async def test_the_history_is_indexed_meanwhile(tmp_path: Path) -> None:
         async with asyncio.timeout(DEADLINE_S):
             while ask(path, "SELECT first FROM history_parts WHERE state = 'whole'") != [(0,)]:  # noqa: ASYNC110 - it is another thread's doing
                 await asyncio.sleep(0.05)
+
+
+async def test_the_log_says_which_files_the_settings_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a working directory with zimage's variables
+    file = tmp_path / "apps" / "api" / ".env"
+    file.parent.mkdir(parents=True)
+    file.write_text("API_ADMIN_KEY=boss\n")
+    monkeypatch.chdir(tmp_path)
+    # When a server starts there
+    with capture_logs() as lines:
+        async with open_runtime(settings(tmp_path), engine=zoo_engine(tmp_path)):
+            pass
+    # Then its settings are told with their file
+    (line,) = [line for line in lines if line["event"] == "settings"]
+    assert line["env_files"] == [str(file)]
 
 
 async def test_pictures_can_be_asked_for_once_a_worker_is_ready_and_not_after_stopping(tmp_path: Path) -> None:
