@@ -64,6 +64,13 @@ class BodyTooLarge(HTTPException):
         self.max_bytes = max_bytes
 
 
+class LinkExpired(HTTPException):
+    """The address of a picture was signed for a time that is over, and there is no key beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(status_code=401)
+
+
 class ErrorDesk:
     """Answers every exception of an app. alone: the app speaks only its one dialect, on every path."""
 
@@ -87,7 +94,7 @@ class ErrorDesk:
             response.headers["Allow"] = ", ".join(methods_of(request.scope))
         if isinstance(error, DanqingError) and error.retry_after_s is not None:
             response.headers["Retry-After"] = str(error.retry_after_s)
-        if isinstance(error, Unauthorized):
+        if isinstance(error, Unauthorized | LinkExpired):
             response.headers.setdefault("WWW-Authenticate", _challenge(request))
         return response
 

@@ -35,11 +35,21 @@ class PictureLinks:
         """Whether this query, as `sign` made it, opens the (decoded) path now."""
         if self._secret is None:
             return True
+        expires = self._expiry(self._secret, path, query)
+        return expires is not None and self._now() < expires
+
+    def had_opened(self, path: str, query: Mapping[str, str]) -> bool:
+        """Whether it did, and has expired."""
+        expires = None if self._secret is None else self._expiry(self._secret, path, query)
+        return expires is not None and self._now() >= expires
+
+    def _expiry(self, secret: bytes, path: str, query: Mapping[str, str]) -> int | None:
+        """Seconds since 1970; None for what `sign` did not make of this path."""
         expires, signature = query.get(_EXPIRES, ""), query.get(_SIGNATURE, "")
         if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12):
-            return False
-        genuine = hmac.compare_digest(self._mark(self._secret, path, expires).encode(), signature.encode())
-        return genuine and self._now() < int(expires)
+            return None
+        genuine = hmac.compare_digest(self._mark(secret, path, expires).encode(), signature.encode())
+        return int(expires) if genuine else None
 
     def _mark(self, secret: bytes, path: str, expires: str) -> str:
         return hmac.new(secret, f"picture\0{path}\0{expires}".encode(), hashlib.sha256).hexdigest()

@@ -5,11 +5,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import ArtifactNotFound
+from danqing.core.errors import ArtifactNotFound, Unauthorized
 from danqing.core.open_picture import OpenPicture
 from danqing.core.ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact
 from danqing.http.callers import caller_of
+from danqing.http.errors import LinkExpired
 from danqing.http.exchange import CORP, SAME_SITE, note_signed, wants_no_body
 from danqing.http.picture_links import PictureLinks
 
@@ -67,14 +68,28 @@ def viewer_of(request: Request, links: PictureLinks, path: str) -> Caller:
     """In whose name the picture's job is to be looked up: who has the signed address of this (decoded) path sees it
     whosever it is, others what is theirs. Raises ArtifactNotFound for somebody who has neither signature nor key.
     """
+    viewer = _viewer(request, links, path)
+    if viewer is None:
+        raise ArtifactNotFound
+    return viewer
+
+
+def known_viewer(request: Request, links: PictureLinks, path: str) -> Caller:
+    """As `viewer_of`, for clients that are told what they lack, whether there is such a picture or not: raises
+    Unauthorized for somebody who has neither signature nor key, LinkExpired if the signature was good once.
+    """
+    viewer = _viewer(request, links, path)
+    if viewer is None:
+        raise LinkExpired if links.had_opened(path, request.query_params) else Unauthorized
+    return viewer
+
+
+def _viewer(request: Request, links: PictureLinks, path: str) -> Caller | None:
     if links.opens(path, request.query_params):
         if links.are_signed:
             note_signed(request)
         return LOCAL
-    caller = caller_of(request)
-    if caller is None:
-        raise ArtifactNotFound
-    return caller
+    return caller_of(request)
 
 
 async def read_picture(artifacts: ArtifactStore, name: str) -> bytes:

@@ -165,11 +165,35 @@ async def test_without_a_good_key_nothing_is_told(house: House, key: str | None)
     guarded = [("GET", "/v1/history"), ("POST", "/v1/images/generate"), *everything(made)]
     for method, path in guarded:
         answer = await ask(house, method, path, key=key)
-        if path == made.picture:
-            assert (answer.status_code, answer.json()) == (404, {"detail": "Image not found"})
-        else:
-            assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid or missing API key"}), path
-            assert "www-authenticate" in answer.headers
+        assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid or missing API key"}), path
+        assert "www-authenticate" in answer.headers
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+async def test_without_a_good_key_a_picture_that_is_there_is_as_one_that_is_not(house: House, key: str | None) -> None:
+    made = await made_by(house, ANNE, "b")
+    there = await ask(house, "GET", made.picture, key=key)
+    for path in (made.picture.replace(made.task_id, "0" * 32), "/generated-images/x", "/generated-images/"):
+        other = await ask(house, "GET", path, key=key)
+        assert (other.status_code, other.json()) == (there.status_code, there.json()) == (401, there.json()), path
+
+
+async def test_a_link_that_has_expired_says_so(house: House) -> None:
+    # Given an address that was told two hours ago
+    made = await made_by(house, ANNE, "b")
+    query = house.services.links.sign(made.picture.removesuffix(".png"), lifetime_s=-2 * 3600).partition("?")[2]
+    address = f"{made.picture}?{query}"
+    # Then the answer says what has come of it, and where there is a new one
+    expired = await ask(house, "GET", address)
+    assert expired.status_code == 401
+    assert expired.json() == {
+        "detail": "The link has expired; ask /v1/tasks or /v1/history for a new image_url, or send your key"
+    }
+    assert "www-authenticate" in expired.headers
+    # And a key opens the picture all the same, while a signature that was never made counts as none
+    assert (await ask(house, "GET", address, key=ANNE)).status_code == 200
+    forged = await ask(house, "GET", address.replace("expires=", "expires=1"))
+    assert (forged.status_code, forged.json()) == (401, {"detail": "Invalid or missing API key"})
 
 
 async def test_root_and_health_need_no_key(house: House) -> None:
@@ -211,7 +235,7 @@ async def test_addresses_in_answers_open_their_picture_without_a_key_and_no_othe
         f"{path}?{query.replace('expires=', 'expires=9')}",
         f"{path}?signature={signature}",
     ):
-        assert (await ask(house, "GET", other)).status_code == 404, other
+        assert (await ask(house, "GET", other)).status_code == 401, other
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ def opened(links: PictureLinks, address: str, *, path: str | None = None) -> boo
     return links.opens(path or unquote(parts.path), dict(parse_qsl(parts.query)))
 
 
+def had_opened(links: PictureLinks, address: str, *, path: str | None = None) -> bool:
+    parts = urlsplit(address)
+    return links.had_opened(path or unquote(parts.path), dict(parse_qsl(parts.query)))
+
+
 def test_an_address_opens_its_picture_until_it_expires() -> None:
     clock = Clock()
     links = PictureLinks(b"secret", now=clock)
@@ -49,9 +54,13 @@ def test_a_lifetime_can_be_chosen() -> None:
     clock = Clock()
     links = PictureLinks(b"secret", now=clock)
     address = links.sign(PATH, lifetime_s=10)
+    assert not had_opened(links, address)
     clock.now += 10 + ROUNDING_S
 
     assert not opened(links, address)
+    assert had_opened(links, address)
+    assert not had_opened(links, address, path="/pictures/other.png")
+    assert not had_opened(PictureLinks(None), address)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,9 @@ def test_a_lifetime_can_be_chosen() -> None:
     ],
 )
 def test_what_was_not_signed_opens_nothing(query: dict[str, str]) -> None:
-    assert not PictureLinks(b"secret").opens(PATH, query)
+    links = PictureLinks(b"secret")
+    assert not links.opens(PATH, query)
+    assert not links.had_opened(PATH, query)
 
 
 def test_an_address_cannot_be_bent() -> None:

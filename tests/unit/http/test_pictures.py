@@ -11,13 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import ArtifactNotFound, StorageFailure
+from danqing.core.errors import ArtifactNotFound, StorageFailure, Unauthorized
 from danqing.core.ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.callers import STATE_KEY
+from danqing.http.errors import LinkExpired
 from danqing.http.exchange import Exchange
 from danqing.http.picture_links import PictureLinks
-from danqing.http.pictures import PictureResponse, picture_response, read_picture, viewer_of
+from danqing.http.pictures import PictureResponse, known_viewer, picture_response, read_picture, viewer_of
 from danqing.http.server import Stop
 from tests.unit.http.serving import DEADLINE_S, serving
 
@@ -160,6 +161,18 @@ def test_without_one_a_caller_sees_what_he_may(address: str) -> None:
     assert viewer_of(a_request(address, ANN), LINKS, "/p/a.png") == ANN
     with pytest.raises(ArtifactNotFound):
         viewer_of(a_request(address, None), LINKS, "/p/a.png")
+
+
+def test_a_known_viewer_is_told_what_is_missing() -> None:
+    links = PictureLinks(b"secret", now=lambda: 1_000_000.0)
+    expired = links.sign("/p/a.png", lifetime_s=-3600)
+    assert known_viewer(a_request(expired, ANN), links, "/p/a.png") == ANN
+    assert known_viewer(a_request(links.sign("/p/a.png"), None), links, "/p/a.png").sees_all
+    with pytest.raises(LinkExpired):
+        known_viewer(a_request(expired, None), links, "/p/a.png")
+    for address in ("/p/a.png", expired.replace("expires=", "expires=1"), links.sign("/p/b.png", lifetime_s=-3600)):
+        with pytest.raises(Unauthorized):
+            known_viewer(a_request(address, None), links, "/p/a.png")
 
 
 def test_while_keys_are_off_every_address_does() -> None:

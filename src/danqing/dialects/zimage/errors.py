@@ -36,7 +36,7 @@ from danqing.core.errors import (
     Unavailable,
 )
 from danqing.dialects.zimage.schemas import ErrorDetail, FieldError, ValidationErrors
-from danqing.http.errors import BodyTooLarge
+from danqing.http.errors import BodyTooLarge, LinkExpired
 from danqing.http.submit_keys import HEADER
 
 INVALID = 422
@@ -82,6 +82,7 @@ HTTP_ERRORS: Mapping[int, str] = {
     405: "Method Not Allowed",
 }
 OTHER_HTTP_ERROR = "The request failed"
+LINK_EXPIRED = "The link has expired; ask /v1/tasks or /v1/history for a new image_url, or send your key"
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -125,6 +126,8 @@ def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationE
             return INVALID, ValidationErrors(detail=_field_errors(error))
         case BodyTooLarge():
             return error.status_code, ErrorDetail(detail=f"The body is larger than {error.max_bytes // 1024} KiB")
+        case LinkExpired():
+            return error.status_code, ErrorDetail(detail=LINK_EXPIRED)
         case HTTPException():
             return error.status_code, ErrorDetail(detail=HTTP_ERRORS.get(error.status_code, OTHER_HTTP_ERROR))
         case _:

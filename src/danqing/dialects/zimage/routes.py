@@ -31,7 +31,7 @@ from danqing.dialects.zimage.translate_out import from_cancelled, from_job, from
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.keys import key_in
-from danqing.http.pictures import picture_response, viewer_of
+from danqing.http.pictures import known_viewer, picture_response
 from danqing.http.submit_keys import submit_key, takes_submit_key
 
 
@@ -78,7 +78,7 @@ class TaskRoutes:
             response_class=Response,
             responses={
                 200: {"content": {"image/png": {}, "image/webp": {}}, "description": "The picture or its preview"},
-                **declared(403, 404, 422, 500),
+                **declared(401, 403, 404, 422, 500),
             },
             summary="Get a generated picture",
         )
@@ -109,7 +109,7 @@ class TaskRoutes:
 
     async def picture(self, relative_path: str, request: Request) -> Response:
         """Needs a key that may see the task, or the signature that the addresses in answers carry."""
-        viewer = viewer_of(request, self._links, signed_path(relative_path))
+        viewer = known_viewer(request, self._links, signed_path(relative_path))
         job, kind = await self._pictured(relative_path, viewer)
         artifact = job.artifact(kind)
         if artifact is None:
