@@ -84,6 +84,18 @@ async def test_pages_newest_first(house: House) -> None:
     assert await history(house, offset=2**31 - 1) == []
 
 
+async def test_a_slash_at_the_end_is_no_batch_without_an_id(house: House) -> None:
+    await submit_in_batch(house, "first", 0, 1)
+    await submit_in_batch(house, "second", 0, 1)
+
+    listed = await answered(house, "GET", "/v1/history/?limit=1")
+
+    assert listed == await history(house, limit=1)
+    assert [summary["task_id"] for summary in listed] == ["second"]
+    for method, path in (("DELETE", "/v1/history/"), ("GET", "/v1/history//")):
+        assert (await ask(house, method, path)).json() == {"detail": "Batch not found"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
@@ -103,6 +115,15 @@ async def test_pages_that_cannot_be(house: House, name: str, value: str, kind: s
 
     (wrong,) = answer.json()["detail"]
     assert (answer.status_code, wrong["loc"], wrong["type"]) == (422, ["query", name], kind)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [("0", "greater than or equal to 1"), ("5000", "less than or equal to 1000")]
+)
+async def test_who_asks_for_too_much_is_told_how_much_there_is(house: House, limit: str, words: str) -> None:
+    answer = await ask(house, "GET", "/v1/history", params={"limit": limit})
+
+    assert answer.json()["detail"][0]["msg"] == f"Input should be {words}"
 
 
 @pytest.mark.parametrize("batch_id", ["a/b", "..x/.y/z..", "...", "50%", "批次 1", "?&#", "x" * 128])

@@ -44,6 +44,14 @@ class HistoryRoutes:
             responses=shown(HISTORY) | declared(401, 403, 422, 500),
             summary="List the batches, newest first",
         )
+        # Else it would be a batch without an id.
+        add(
+            "/v1/history/",
+            self.newest,
+            methods=["GET"],
+            response_model_exclude_unset=True,
+            include_in_schema=False,
+        )
         add(
             "/v1/history/{batch_id:path}",
             self.batch,
