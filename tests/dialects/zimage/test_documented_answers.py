@@ -149,11 +149,22 @@ def test_addresses_are_as_the_shelf_links_them() -> None:
 
 
 def test_what_the_pipeline_was_told_is_told_again() -> None:
-    request = replace(PENDING.request, cfg_normalization=1.0, cfg_truncation=0.5, max_sequence_length=256)
+    request = replace(PENDING.request, cfg_normalization=0.5, cfg_truncation=0.5, max_sequence_length=256)
 
     result = task(replace(COMPLETED, request=request))["result"]
 
-    assert (result["cfg_normalization"], result["cfg_truncation"], result["max_sequence_length"]) == (1.0, 0.5, 256)
+    assert (result["cfg_normalization"], result["cfg_truncation"], result["max_sequence_length"]) == (0.5, 0.5, 256)
+
+
+@pytest.mark.parametrize(
+    ("strength", "written"), [(None, "null"), (0.0, "false"), (1.0, "true"), (0.25, "0.25"), (2.0, "2.0")]
+)
+def test_a_switch_is_told_as_a_switch(strength: float | None, written: str) -> None:
+    request = replace(PENDING.request, cfg_normalization=strength)
+
+    result = task(replace(COMPLETED, request=request))["result"]
+
+    assert json.dumps(result["cfg_normalization"]) == written
 
 
 def test_adjustments_come_last_where_there_are_any() -> None:

@@ -143,6 +143,7 @@ class GenerateImageResponse(_Answer):
 class ImageResult(_Answer):
     """A finished picture.
 
+    cfg_normalization: false for 0, true for 1, other strengths as numbers, whichever way they were asked for.
     auth_key: the asking client's own key, if the task is its own; otherwise what the server calls the owner; null for
     a task that was made without a key. output_path, preview_output_path: where the server keeps the files.
     preview_*: null if there is no preview. adjustments: what was done to honour the request, one sentence each; absent
@@ -157,7 +158,7 @@ class ImageResult(_Answer):
     guidance_scale: float
     seed: int
     negative_prompt: str
-    cfg_normalization: float | None
+    cfg_normalization: bool | float | None
     cfg_truncation: float | None
     max_sequence_length: int | None
     created_at: str

@@ -124,7 +124,7 @@ def _result(job: Job, original: Artifact, shelf: Shelf, auth_key: str | None) ->
         guidance_scale=request.guidance_scale,
         seed=request.seed,
         negative_prompt=request.negative_prompt,
-        cfg_normalization=request.cfg_normalization,
+        cfg_normalization=_switch(request.cfg_normalization),
         cfg_truncation=request.cfg_truncation,
         max_sequence_length=request.max_sequence_length,
         created_at=_time(job.created_at),
@@ -198,6 +198,11 @@ def _percentage(job: Job, progress: Progress | None) -> int | None:
             return 100
         case JobState.FAILED | JobState.CANCELLED:
             return None
+
+
+def _switch(strength: float | None) -> bool | float | None:
+    """See `ImageResult`."""
+    return strength if strength is None else {0.0: False, 1.0: True}.get(strength, strength)
 
 
 def _time(moment: datetime) -> str:
