@@ -10,7 +10,8 @@ import pytest
 from danqing.core.capabilities import ModelDefaults
 from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind, GenerationRequest, Job, Mode, WorkerState
-from danqing.dialects.zimage.schemas import MAX_METADATA_BYTES, GenerateImageRequest
+from danqing.dialects.zimage.metadata import MAX_METADATA_BYTES
+from danqing.dialects.zimage.schemas import GenerateImageRequest
 from tests.dialects.house import House
 from tests.dialects.zimage.asking import ask, job_id
 from tests.dialects.zimage.seed_document import example
@@ -247,6 +248,32 @@ async def test_a_batch_id_alone_is_the_first_of_one(house: House) -> None:
     assert ((job.batch_index, batch.size), [each.id for each in batch.jobs]) == ((0, 1), [job.id])
 
 
+@pytest.mark.parametrize(
+    ("metadata", "place"),
+    [
+        ({"batch_id": 7}, ("7", 0, 1)),
+        ({"batch_id": 7.0}, ("7", 0, 1)),
+        ({"batch_id": -7}, ("-7", 0, 1)),
+        ({"batch_id": "b", "batch_index": "3", "batch_size": "04"}, ("b", 3, 4)),
+        ({"batch_id": "b", "batch_index": 3.0, "batch_size": 4}, ("b", 3, 4)),
+        ({"batch_id": "b", "batch_size": "10000"}, ("b", 0, 10_000)),
+    ],
+)
+async def test_a_place_in_a_batch_may_be_written_otherwise(
+    house: House, metadata: dict[str, object], place: tuple[str, int, int]
+) -> None:
+    job = await accepted(house, {"prompt": "p", "metadata": metadata})
+
+    assert (job.batch_id, job.batch_index, (await house.services.gallery.get(place[0])).size) == place
+    assert json.dumps(job.metadata) == json.dumps(metadata)  # to the letter: 3.0 is no 3
+
+
+async def test_an_empty_batch_id_is_none(house: House) -> None:
+    job = await accepted(house, {"prompt": "p", "metadata": {"batch_id": "", "batch_size": "4"}})
+
+    assert (job.batch_id, job.metadata) == (job.id, {"batch_id": "", "batch_size": "4"})
+
+
 def nested(levels: int) -> object:
     value: object = 1
     for _ in range(levels):
@@ -257,10 +284,12 @@ def nested(levels: int) -> object:
 @pytest.mark.parametrize(
     ("metadata", "place", "kind"),
     [
-        ({"batch_id": ""}, ["batch_id"], "string_too_short"),
         ({"batch_id": "x" * 129}, ["batch_id"], "string_too_long"),
         ({"batch_id": "a\nb"}, ["batch_id"], "string_pattern_mismatch"),
-        ({"batch_id": 7}, ["batch_id"], "string_type"),
+        ({"batch_id": True}, ["batch_id"], "string_type"),
+        ({"batch_id": 7.5}, ["batch_id"], "string_type"),
+        ({"batch_id": ["b"]}, ["batch_id"], "string_type"),
+        ({"batch_id": 10**128}, ["batch_id"], "string_too_long"),
         ({"batch_id": "."}, ["batch_id"], "batch_id_not_addressable"),
         ({"batch_id": ".."}, ["batch_id"], "batch_id_not_addressable"),
         ({"batch_id": "../x"}, ["batch_id"], "batch_id_not_addressable"),
@@ -268,8 +297,15 @@ def nested(levels: int) -> object:
         ({"batch_id": "a\\.."}, ["batch_id"], "batch_id_not_addressable"),
         ({"batch_index": -1}, ["batch_index"], "greater_than_equal"),
         ({"batch_index": 10_000}, ["batch_index"], "less_than"),
-        ({"batch_index": "0"}, ["batch_index"], "int_type"),
+        ({"batch_index": "10000"}, ["batch_index"], "less_than"),
+        ({"batch_index": "first"}, ["batch_index"], "int_type"),
+        ({"batch_index": "-1"}, ["batch_index"], "int_type"),
+        ({"batch_index": "４"}, ["batch_index"], "int_type"),
+        ({"batch_index": "0000000001"}, ["batch_index"], "int_type"),
+        ({"batch_index": True}, ["batch_index"], "int_type"),
         ({"batch_size": 0}, ["batch_size"], "greater_than_equal"),
+        ({"batch_size": "0"}, ["batch_size"], "greater_than_equal"),
+        ({"batch_size": ""}, ["batch_size"], "int_type"),
         ({"batch_size": 10_001}, ["batch_size"], "less_than_equal"),
         (nested(17), [], "metadata_too_deep"),
         ({"a": "x" * MAX_METADATA_BYTES}, [], "metadata_too_large"),

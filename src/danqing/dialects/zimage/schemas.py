@@ -3,8 +3,8 @@
 What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. null is taken where the document shows it, for
   `negative_prompt`, which is then empty, and for `metadata` and what is in it.
-- Numbers are JSON numbers: "512" and true are refused, 512.0 is 512. Seeds go from 0 to 2**63 - 1, every other number
-  as far as the model can (`model_limits.py`).
+- Numbers are JSON numbers: "512" and true are refused, 512.0 is 512; those of `metadata` may be text (`metadata.py`).
+  Seeds go from 0 to 2**63 - 1, every other number as far as the model can (`model_limits.py`).
 - The defaults are the document's, whichever model is served.
 - Times are UTC with microseconds; the one in a result, and in the names of pictures, is when the task was accepted.
 - `progress` is null for a task that has failed or was cancelled, 0 while it waits.
@@ -14,70 +14,18 @@ What its document leaves open, and what is done here:
 Beyond the document: `adjustments` of a result; `owner` of a batch, for those who see everybody's.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from danqing.dialects.zimage.batch_ids import BatchId
+from danqing.dialects.zimage.metadata import Metadata, whole
 from danqing.http.openapi import example
 
 DEFAULT_SIDE = 1024  # pixels
 DEFAULT_STEPS = 9
 SEED_BITS = 63
-MAX_METADATA_BYTES = 16 * 1024
-MAX_METADATA_DEPTH = 16
-MAX_BATCH_SIZE = 10_000
 NO_NUL = r"^[^\u0000]*$"
-
-
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-WHOLE = BeforeValidator(_whole)
-
-
-class Metadata(BaseModel):
-    """Any JSON object, told again as it came; these three say where the history shows the image."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    batch_id: BatchId | None = None
-    batch_index: Annotated[int, Field(ge=0, lt=MAX_BATCH_SIZE), WHOLE] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE), WHOLE] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_storable(cls, given: object) -> object:
-        """Bounded, and writable as the JSON that it came as: Python also reads NaN, and halves of surrogate pairs."""
-        if not _is_shallow(given, MAX_METADATA_DEPTH):
-            raise PydanticCustomError(
-                "metadata_too_deep",
-                "Metadata should be nested at most {levels} levels deep",
-                {"levels": MAX_METADATA_DEPTH},
-            )
-        try:
-            size = len(json.dumps(given, ensure_ascii=False, allow_nan=False).encode())
-        except ValueError as exc:
-            raise PydanticCustomError("metadata_invalid", "Metadata should hold finite numbers and valid text") from exc
-        if size > MAX_METADATA_BYTES:
-            raise PydanticCustomError(
-                "metadata_too_large", "Metadata should have at most {bytes} bytes", {"bytes": MAX_METADATA_BYTES}
-            )
-        return given
-
-
-def _is_shallow(value: object, levels: int) -> bool:
-    if isinstance(value, Mapping):
-        members = cast("Sequence[object]", list(cast("Mapping[str, object]", value).values()))
-    elif isinstance(value, list):
-        members = cast("Sequence[object]", value)
-    else:
-        return True
-    return levels > 0 and all(_is_shallow(member, levels - 1) for member in members)
+WHOLE = BeforeValidator(whole)
 
 
 class GenerateImageRequest(BaseModel):

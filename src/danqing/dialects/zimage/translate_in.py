@@ -3,7 +3,8 @@
 from danqing.core.batches import BatchPlace
 from danqing.core.studio import Order
 from danqing.core.types import ArtifactKind, RequestDraft
-from danqing.dialects.zimage.schemas import GenerateImageRequest, Metadata
+from danqing.dialects.zimage.metadata import Metadata
+from danqing.dialects.zimage.schemas import GenerateImageRequest
 
 
 def to_order(wire: GenerateImageRequest) -> Order:
@@ -26,7 +27,7 @@ def to_order(wire: GenerateImageRequest) -> Order:
             further=(ArtifactKind.PREVIEW,),
         ),
         batch=_place(wire.metadata) if wire.metadata else None,
-        metadata=wire.metadata.model_dump(exclude_unset=True) if wire.metadata else {},
+        metadata=wire.metadata.given if wire.metadata else {},
         waits_for_model=True,
     )
 
