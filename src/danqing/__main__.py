@@ -16,6 +16,14 @@ def main() -> None:
     run()
 
 
+def serve_alone(dialect: str, *, port: int) -> None:
+    """What `app.py` and `main.py` are for, see `cli/start_files.py`. SIGTERM as above."""
+    signal.signal(signal.SIGTERM, _end)
+    from danqing.cli.start_files import serve_alone as run
+
+    run(dialect, port=port)
+
+
 def _end(number: int, _frame: FrameType | None) -> None:
     """Until a server takes the signal itself."""
     raise SystemExit(128 + number)

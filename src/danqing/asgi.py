@@ -57,8 +57,16 @@ def openai() -> ASGIApp:
     return _started_late("openai")
 
 
-def _started_late(dialect: str | None) -> ASGIApp:
-    settings = load_settings()
+def open_app(dialect: str) -> ASGIApp:
+    """One dialect, let in whoever reaches it: for `app.py` and `main.py`, as their documents have it.
+
+    `DANQING_ALLOW_PUBLIC=false` still means what it says. Reads the settings; raises InvalidSettings.
+    """
+    return _started_late(dialect, allow_public=True)
+
+
+def _started_late(dialect: str | None, **defaults: object) -> ASGIApp:
+    settings = load_settings(defaults=defaults)
     configure_logging(log_style(settings))
     quieten_refusals()
     return LateApp(settings, dialect)

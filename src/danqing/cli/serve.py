@@ -70,10 +70,12 @@ def serve(
     run_server(settings)
 
 
-def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None) -> None:
-    """Runs until a signal ends it. engine: another than the settings describe. Raises UserError, DanqingError."""
+def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None, alone: str | None = None) -> None:
+    """Runs until a signal ends it. engine: another than the settings describe. alone: the only dialect of the first
+    port. Raises UserError, DanqingError.
+    """
     with _prepared_worker(settings, engine) as prepared, collector.paused():
-        _run(settings, engine, prepared)
+        _run(settings, engine, prepared, alone)
 
 
 @contextlib.contextmanager
@@ -95,7 +97,9 @@ def _prepared_worker(settings: "Settings", engine: "EngineFactory | None") -> "G
             prepared.close()
 
 
-def _run(settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None") -> None:
+def _run(
+    settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None", alone: str | None
+) -> None:
     import asyncio
 
     from danqing.config import InvalidSettings
@@ -107,12 +111,14 @@ def _run(settings: "Settings", engine: "EngineFactory | None", prepared: "Prepar
     configure_logging(log_style(settings))
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(settings, engine, prepared))
+            runner.run(_serve(settings, engine, prepared, alone))
     except (InvalidSettings, CannotListen) as exc:
         raise UserError(str(exc)) from exc
 
 
-async def _serve(settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None") -> None:
+async def _serve(
+    settings: "Settings", engine: "EngineFactory | None", prepared: "PreparedProcess | None", alone: str | None
+) -> None:
     import asyncio
 
     from danqing.http.listeners import open_listeners
@@ -130,7 +136,7 @@ async def _serve(settings: "Settings", engine: "EngineFactory | None", prepared:
     open_to_all = check_exposure(settings)
     await asyncio.to_thread(build_catalogue, settings)  # what is wrong with it is said before anything is waited for
     stop, wait = Stop(), StartWait(most_s=settings.start_wait_s)
-    with stop_on_signals(stop), open_listeners(listeners(settings)) as opened:
+    with stop_on_signals(stop), open_listeners(listeners(settings, alone=alone)) as opened:
         apps = build_starting_apps(settings, opened, stop=stop, wait=wait)
         runtime: Runtime | None = None
 

@@ -22,16 +22,18 @@ class InvalidSettings(Exception):
 def load_settings(
     overrides: Mapping[str, object] | None = None,
     *,
+    defaults: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     env_file: Path = ENV_FILE,
 ) -> Settings:
-    """The settings in force. First of these that says something: overrides by field name, `DANQING_X`, alias `X`.
+    """The settings in force. First of these that says something: overrides by field name, `DANQING_X`, alias `X`,
+    defaults by field name, the setting's own default.
 
     Each name is looked for in the environment, then in the `env_files`. An empty value says nothing, in any. Unknown
     variables are fine unless they begin with `DANQING_`. Raises InvalidSettings.
     """
     variables = _variables(os.environ if environ is None else environ, env_files(env_file))
-    values: dict[str, object] = {}
+    values: dict[str, object] = dict(defaults or {})
     for field in Settings.model_fields:
         names = [PREFIX + field.upper(), *variable_of(field).aliases]
         found = next((variables[name] for name in names if name in variables), None)

@@ -31,13 +31,15 @@ log = structlog.get_logger(__name__)
 DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai, "studio": studio}
 
 
-def listeners(settings: Settings) -> tuple[Listener, ...]:
-    """The shared port first. Raises InvalidSettings for a dialect that nobody speaks."""
+def listeners(settings: Settings, *, alone: str | None = None) -> tuple[Listener, ...]:
+    """The shared port first; with alone it speaks this dialect only. Raises InvalidSettings for a dialect that nobody
+    speaks.
+    """
     for extra in settings.listen:
         if extra.dialect not in DIALECTS:
             raise InvalidSettings(f"{extra.dialect} is not a dialect; there is {', '.join(sorted(DIALECTS))}.")
     return (
-        Listener(host=settings.host, port=settings.port),
+        Listener(host=settings.host, port=settings.port, dialect=alone),
         *(Listener(host=settings.host, port=extra.port, dialect=extra.dialect) for extra in settings.listen),
     )
 
