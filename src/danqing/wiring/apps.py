@@ -53,7 +53,8 @@ def check_exposure(settings: Settings) -> bool:
         needed = "any key is let in" if keys.enabled else "no key is needed"
         raise InvalidSettings(
             f"{settings.host} is reached from other machines, and {needed}. Set DANQING_API_KEY "
-            "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, --allow-public."
+            "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, --allow-public "
+            "(DANQING_ALLOW_PUBLIC=true)."
         )
     return True
 
