@@ -22,7 +22,7 @@ from danqing.core.capabilities import ModelCard
 from danqing.core.errors import DanqingError, ModelLoadFailure
 from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
 from danqing.model_files import files_state, is_local, missing_companions, obstacles, way_out
-from danqing.wiring import build_catalogue, device_choice, find_upscaler, most_memory
+from danqing.wiring import build_catalogue, device_choice, find_upscaler, listeners, most_memory
 
 # Below these, a published weakness can be reached through what Danqing does with the package.
 SECURITY_FLOORS = {
@@ -150,6 +150,10 @@ def check_data_dir(settings: Settings) -> Finding:
 
 def check_port(settings: Settings) -> Finding:
     """Whether the ports can be opened."""
+    try:
+        listeners(settings)
+    except InvalidSettings as exc:
+        return Finding(verdict=Verdict.FAILURE, subject="port", text=str(exc))
     running = find_announced(settings.data_dir)
     for port in (settings.port, *(extra.port for extra in settings.listen)):
         if not _can_be_opened(settings.host, port):

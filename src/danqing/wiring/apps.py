@@ -33,15 +33,27 @@ DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage
 
 def listeners(settings: Settings, *, alone: str | None = None) -> tuple[Listener, ...]:
     """The shared port first; with alone it speaks this dialect only. Raises InvalidSettings for a dialect that nobody
-    speaks.
+    speaks, and for a port that is named twice.
     """
     for extra in settings.listen:
         if extra.dialect not in DIALECTS:
             raise InvalidSettings(f"{extra.dialect} is not a dialect; there is {', '.join(sorted(DIALECTS))}.")
+    _check_ports(settings, first_speaks=alone or "every dialect")
     return (
         Listener(host=settings.host, port=settings.port, dialect=alone),
         *(Listener(host=settings.host, port=extra.port, dialect=extra.dialect) for extra in settings.listen),
     )
+
+
+def _check_ports(settings: Settings, *, first_speaks: str) -> None:
+    named = {settings.port: f"DANQING_PORT (PORT, --port), which has {first_speaks},"}
+    for extra in settings.listen:
+        here = f"DANQING_LISTEN (--listen {extra.dialect}={extra.port})"
+        if extra.port and extra.port in named:
+            raise InvalidSettings(
+                f"{named[extra.port]} and {here} both name port {extra.port}. Leave one out, or choose another port."
+            )
+        named[extra.port] = here
 
 
 def check_exposure(settings: Settings) -> bool:

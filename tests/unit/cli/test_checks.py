@@ -58,6 +58,12 @@ def test_a_taken_port_is_a_problem_unless_it_is_our_own_servers(tmp_path: Path) 
     assert checks.check_port(wanted).verdict is Verdict.OK
 
 
+def test_a_port_that_two_settings_name_is_a_problem(tmp_path: Path) -> None:
+    found = checks.check_port(settings(tmp_path, port=5000, listen=(DialectPort(dialect="turbo", port=5000),)))
+    assert found.verdict is Verdict.FAILURE
+    assert "both name port 5000" in found.text
+
+
 def test_a_metrics_port_that_another_process_has_is_told(tmp_path: Path) -> None:
     assert checks.check_metrics_port(settings(tmp_path)).verdict is Verdict.OK
     with socket.create_server(("127.0.0.1", 0)) as taken:

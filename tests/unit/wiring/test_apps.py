@@ -31,6 +31,22 @@ def test_a_dialect_that_nobody_speaks_is_refused() -> None:
         listeners(settings(listen=(DialectPort(dialect="klingon", port=1),)))
 
 
+def test_a_port_that_is_named_twice_is_told_with_both_names() -> None:
+    turbo, live = DialectPort(dialect="turbo", port=5000), DialectPort(dialect="live", port=5000)
+    with pytest.raises(
+        InvalidSettings,
+        match=r"DANQING_PORT \(PORT, --port\), which has every dialect, and "
+        r"DANQING_LISTEN \(--listen turbo=5000\) both name port 5000\.",
+    ):
+        listeners(settings(port=5000, listen=(turbo,)))
+    with pytest.raises(InvalidSettings, match="which has openai, and"):
+        listeners(settings(port=5000, listen=(turbo,)), alone="openai")
+    with pytest.raises(InvalidSettings, match=r"--listen turbo=5000\) and DANQING_LISTEN \(--listen live=5000\)"):
+        listeners(settings(listen=(turbo, live)))
+    # Free ones differ once they are open
+    assert len(listeners(settings(port=0, listen=(DialectPort(dialect="turbo", port=0),)))) == 2
+
+
 def test_every_dialect_is_mounted_under_its_own_name() -> None:
     assert [build().name for build in DIALECTS.values()] == list(DIALECTS)
 
