@@ -119,11 +119,18 @@ def test_completed() -> None:
 
 
 def test_failed() -> None:
-    # Given the document's own failure, whose text there is the library's
+    # Given the document's own failure, whose text clients look for; ours says what to do as well
     documented = example("**响应示例** (失败)")
-    documented["data"]["error_message"] = "显存不足，请降低图像分辨率后重试"
+    documented["data"]["error_message"] += "：显存不足，请降低图像分辨率后重试"
 
     same(task(FAILED), documented)
+
+
+def test_a_picture_too_large_for_the_device_has_the_documented_text_too() -> None:
+    too_large = replace(FAILED, failure=JobFailure(code="too_large_for_device", message="It would not fit."))
+
+    documented = example("**响应示例** (失败)")["data"]["error_message"]
+    assert task(too_large)["data"]["error_message"].startswith(f"{documented}：图像尺寸超出")
 
 
 def test_failed_before_it_started_has_no_start() -> None:
@@ -148,7 +155,7 @@ def test_result_of_a_failed_task_says_why() -> None:
         "task_id": TASK_ID,
         "status": "failed",
         "message": "任务处理失败",
-        "error_message": "显存不足，请降低图像分辨率后重试",
+        "error_message": "CUDA out of memory：显存不足，请降低图像分辨率后重试",
     }
 
 

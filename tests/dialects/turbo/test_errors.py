@@ -118,7 +118,7 @@ def test_on_paths_of_no_dialect_the_code_is_the_answers_status(error: Exception,
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("out_of_memory", "显存不足，请降低图像分辨率后重试"),
+        ("out_of_memory", "CUDA out of memory：显存不足，请降低图像分辨率后重试"),
         ("job_timeout", "任务超时"),
         (WorkerLost.code, "生成进程意外退出，任务处理失败"),
         (ModelNotServed.code, "任务所需的模型已不再提供服务"),

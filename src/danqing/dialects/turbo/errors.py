@@ -91,11 +91,14 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     DanqingError: (500, "服务器内部错误"),
 }
 
+# The vendor's own text, which clients look for. Ours to say whatever a library has said.
+_OUT_OF_MEMORY = "CUDA out of memory"
+
 # Why a job failed, by its failure's code.
 JOB_FAILURES: Mapping[str, str] = {
     EngineFailure.code: "图像生成失败",
-    OutOfMemory.code: "显存不足，请降低图像分辨率后重试",
-    TooLargeForDevice.code: "图像尺寸超出当前设备显存所能支持的范围，请降低图像分辨率后重试",
+    OutOfMemory.code: f"{_OUT_OF_MEMORY}：显存不足，请降低图像分辨率后重试",
+    TooLargeForDevice.code: f"{_OUT_OF_MEMORY}：图像尺寸超出当前设备显存所能支持的范围，请降低图像分辨率后重试",
     ModelLoadFailure.code: "模型加载失败",
     LoraFailure.code: "LoRA加载失败",
     ModelNotServed.code: "任务所需的模型已不再提供服务",
