@@ -21,6 +21,7 @@ A_WORKER = WorkerStatus(
     pid=123,
     restarts=2,
     models=("tiny", "other"),
+    device_id="cuda:0",
     device=DeviceStatus(
         id="cuda:0",
         name="显卡 \u0000",

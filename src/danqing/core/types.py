@@ -331,7 +331,9 @@ ACCEPTING = (WorkerState.READY, WorkerState.BUSY, WorkerState.RESTARTING)
 class WorkerStatus:
     """One worker as the supervisor sees it. restarts counts processes after the first.
 
-    busy_s: for how long its device had jobs, over all processes. load_s: how long the newest process took to be ready.
+    device: as its process tells it; None until it has loaded. device_id: the device that it is for, at all times
+    ("cuda:0", "cpu"; with + between those of a group). busy_s: how long it had jobs, over all processes. load_s: how
+    long the newest process took to be ready.
     """
 
     id: str
@@ -340,6 +342,7 @@ class WorkerStatus:
     restarts: int
     models: tuple[str, ...]
     device: DeviceStatus | None = None
+    device_id: str = ""  # of a node of an older version
     failure: JobFailure | None = None
     busy_s: float = 0.0
     load_s: float | None = None

@@ -101,6 +101,7 @@ class Worker:
             restarts=max(0, self._starts - 1),
             models=self.spec.models,
             device=self._device,
+            device_id=self.spec.device,
             failure=self._health.failure,
             busy_s=self._busy.seconds(time.monotonic()),
             load_s=self._load_s,

@@ -200,6 +200,20 @@ def test_status_without_a_gpu_is_all_nulls() -> None:
     assert data["model_loaded"] is True
 
 
+@pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.RESTARTING, WorkerState.BROKEN])
+def test_the_gpu_of_a_worker_that_says_nothing_is_there(state: WorkerState) -> None:
+    silent = replace(READY.workers[0], state=state, device=None, device_id="cuda:1+cuda:2")
+    queue = QueueStatus(max_queue_size=7, pending=0, processing=0, completed=0, failed=0, cancelled=0)
+
+    gpu = told(from_status(queue, PoolStatus(workers=(silent,))))["data"]["gpu"]
+    beside = told(from_status(queue, PoolStatus(workers=(silent, *READY.workers))))["data"]["gpu"]
+
+    assert (gpu.pop("available"), gpu.pop("device")) == (True, "cuda:1")
+    assert set(gpu.values()) == {None}
+    # One that tells more goes before it
+    assert (beside["device"], beside["memory_total_gb"]) == ("cuda:0", 24.0)
+
+
 @pytest.mark.parametrize(
     ("state", "status", "loaded"),
     [

@@ -78,6 +78,7 @@ async def test_workers_come_up_in_the_background(tmp_path: Path) -> None:
     async with supervised(a_spec(tmp_path, Zoo(folder=tmp_path))) as supervisor:
         assert state(supervisor) is WorkerState.STARTING
         assert not accepts(supervisor)
+        assert (supervisor.status().workers[0].device, supervisor.status().workers[0].device_id) == (None, "cpu")
         # Then the worker becomes ready
         await until(lambda: state(supervisor) is WorkerState.READY, "ready")
         status = supervisor.status().workers[0]

@@ -8,7 +8,8 @@ What its document leaves open, and what is done here:
 - The defaults are the document's, whichever model is served.
 - Times are UTC, to the second, without an offset.
 - `queue_size` counts the waiting tasks, which is what `max_queue_size` limits; `failed_tasks` includes cancelled ones.
-- `gpu` is the first GPU in use; without one `available` is false and the rest null.
+- `gpu` is the first GPU in use; without one `available` is false and the rest null. While its worker loads, or is down,
+  the figures of its memory are null.
 - `started_at` is absent from a task that ended before it started.
 Beyond the document: `progress`, `adjustments`.
 """

@@ -104,7 +104,7 @@ def from_status(queue: QueueStatus, pool: PoolStatus) -> SystemStatus:
             failed_tasks=queue.failed + queue.cancelled,
             total_tasks=queue.total,
         ),
-        gpu=_gpu(next((w.device for w in pool.workers if w.device and w.device.kind == "cuda"), None)),
+        gpu=_gpu(_first_gpu(pool)),
         model_loaded=pool.model_loaded,
     )
 
@@ -113,6 +113,13 @@ def from_health(pool: PoolStatus) -> Health:
     """A server that is still loading is healthy."""
     hopeless = bool(pool.workers) and all(w.state is WorkerState.BROKEN for w in pool.workers)
     return Health(status="unhealthy" if hopeless else "healthy", model_loaded=pool.model_loaded)
+
+
+def _first_gpu(pool: PoolStatus) -> DeviceStatus | None:
+    """One that tells of its memory, else the GPU of a worker that is loading, is down or cannot come up."""
+    told = next((w.device for w in pool.workers if w.device and w.device.kind == "cuda"), None)
+    silent = next((w.device_id for w in pool.workers if not w.device and w.device_id.startswith("cuda")), None)
+    return told or (DeviceStatus(id=silent.partition("+")[0], name="", kind="cuda") if silent else None)
 
 
 def _gpu(device: DeviceStatus | None) -> GpuFigures:
