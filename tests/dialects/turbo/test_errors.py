@@ -97,6 +97,7 @@ def test_a_later_error_class_is_answered_as_its_nearest_ancestor() -> None:
         (InvalidRequest("x", parameter="height"), 400, "请求参数错误"),
         (InvalidImage("x", parameter="image"), 400, "image参数不是有效的图像"),
         (Unauthorized(), 401, "API密钥缺失或无效"),
+        (RequestTimeout(), 408, "请求体未在规定时间内发送完毕，请重试"),
     ],
 )
 def test_other_errors(error: Exception, status: int, message: str) -> None:

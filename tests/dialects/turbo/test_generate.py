@@ -1,13 +1,14 @@
 """`POST /api/generate`, field by field."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from danqing.core.capabilities import ModelDefaults
-from danqing.core.types import Job, WorkerState
+from danqing.core.capabilities import ModelDefaults, Range
+from danqing.core.types import Job, Mode, WorkerState
 from danqing.dialects.turbo.dialect import turbo
 from danqing.dialects.turbo.schemas import GenerateRequest
 from tests.dialects.house import House
@@ -100,7 +101,8 @@ async def test_the_documented_error(house: House) -> None:
         ("prompt", 5, "prompt参数必须是字符串"),
         ("prompt", ["a"], "prompt参数必须是字符串"),
         ("prompt", "\ud800", "prompt参数包含无效字符"),
-        ("prompt", "x" * 101, "prompt参数超出模型支持的范围"),
+        ("prompt", "a\0b", "prompt参数包含无效字符"),
+        ("prompt", "x" * 101, "prompt参数不能超过100个字符"),
         *[(side, value, f"{side}参数必须是整数") for side in ("height", "width") for value in ("512", 512.5, True)],
         *[(side, value, SIDE.format(side)) for side in ("height", "width") for value in (63, 2049, 0, -64, 10**30)],
         *[("num_inference_steps", value, "num_inference_steps参数必须是整数") for value in ("9", 9.5, False, {})],
@@ -112,6 +114,36 @@ async def test_the_documented_error(house: House) -> None:
 async def test_refused(house: House, field: str, value: object, message: str) -> None:
     answer = await post(house, {"prompt": "p", field: value})
 
+    assert answer == {"code": 400, "message": message, "data": {}}
+
+
+async def test_what_the_model_allows_less_of_is_told_with_its_limits(tmp_path: Path) -> None:
+    tiny = a_card()
+    less = replace(tiny.capabilities, steps=Range(minimum=2, maximum=8), side=Range(minimum=64, maximum=512))
+    house = House(tmp_path, card=replace(tiny, capabilities=less))
+
+    for wanted, name, limits in (
+        ({"num_inference_steps": 9, "width": 64, "height": 64}, "num_inference_steps", "2到8"),
+        ({"num_inference_steps": 4, "width": 64, "height": 513}, "height", "64到512"),
+    ):
+        answer = await post(house, {"prompt": "p", **wanted})
+        assert answer == {"code": 400, "message": f"{name}参数必须在{limits}之间", "data": {}}
+
+
+async def test_a_model_that_only_edits(tmp_path: Path) -> None:
+    tiny = a_card()
+    house = House(tmp_path, card=replace(tiny, capabilities=replace(tiny.capabilities, modes=frozenset({Mode.EDIT}))))
+
+    answer = await post(house, {"prompt": "p"})
+
+    assert answer == {"code": 400, "message": "当前模型不支持文生图", "data": {}}
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
+async def test_a_submit_key_that_is_none(house: House, key: str) -> None:
+    answer = await post(house, {"prompt": "p"}, **{"Idempotency-Key": key})
+
+    message = "请求头Idempotency-Key必须是1到255个可打印的ASCII字符"
     assert answer == {"code": 400, "message": message, "data": {}}
 
 

@@ -52,9 +52,11 @@ from danqing.core.errors import (
     WorkerLost,
     WorkerReplaced,
 )
+from danqing.core.sentences import meant_by
 from danqing.dialects.turbo.envelope import failure, respond
 from danqing.dialects.turbo.schemas import SEED, SIDE, STEPS
 from danqing.http.errors import BodyTooLarge
+from danqing.http.submit_keys import HEADER, MAX_KEY_CHARS
 
 # Class of a core error, nearest ancestor first: status and message. {parameter} is the wrong parameter's name, {said}
 # what the error says itself.
@@ -78,7 +80,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     QuotaExceeded: (429, "已达到配额上限，请稍后重试"),
     TooManyJobs: (429, "等待中的任务过多，请在部分任务完成后重试"),
     ShuttingDown: (503, "服务正在关闭，请稍后重试"),
-    RequestTimeout: (408, "等待生成结果超时，任务已取消"),
+    RequestTimeout: (408, "请求体未在规定时间内发送完毕，请重试"),  # turbo waits for nothing else
     Conflict: (400, "任务当前状态不允许此操作"),
     JobNotCancellable: (400, "任务已生成图像或已结束，无法取消"),
     SubmitKeyReused: (422, "该Idempotency-Key已用于其他请求，请为新请求使用新的Idempotency-Key"),
@@ -89,6 +91,19 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     StorageAway: (503, "存储服务暂不可用，请稍后重试"),
     StorageInDoubt: (503, "存储服务未及时响应，任务可能已创建；如需重试，请使用相同的Idempotency-Key"),
     DanqingError: (500, "服务器内部错误"),
+}
+
+# What is wrong with a request, by the code of the core's sentence, where its class alone does not tell enough.
+REFUSALS: Mapping[str, str] = {
+    "between": "{parameter}参数必须在{least}到{most}之间",
+    "most_chars": "{parameter}参数不能超过{most}个字符",
+    "not_unicode": "{parameter}参数包含无效字符",
+    "has_nul": "{parameter}参数包含无效字符",
+}
+# By the parameter: of a submit key, which is a header, and of a mode, which turbo's clients never name.
+OF_PARAMETERS: Mapping[str | None, str] = {
+    HEADER: f"请求头{HEADER}必须是1到{MAX_KEY_CHARS}个可打印的ASCII字符",
+    "mode": "当前模型不支持文生图",
 }
 
 # The vendor's own text, which clients look for. Ours to say whatever a library has said.
@@ -156,10 +171,16 @@ def _status_and_message(error: Exception) -> tuple[int, str]:
 
 
 def core_error(error: DanqingError) -> tuple[int, str]:
-    """Status and message of the nearest ancestor in the table."""
+    """Status and message of the nearest ancestor in the table; the message may be a more telling one."""
     status, message = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
-    parameter = error.parameter if isinstance(error, InvalidRequest) else None
-    return status, message.format(parameter=parameter or "", said=error.public_message)
+    if not isinstance(error, InvalidRequest):
+        return status, message.format(said=error.public_message)
+    if error.parameter in OF_PARAMETERS:
+        return status, OF_PARAMETERS[error.parameter]
+    meant = meant_by(error.public_message)
+    if meant is not None and meant.code in REFUSALS:
+        return status, REFUSALS[meant.code].format(**meant.values)
+    return status, message.format(parameter=error.parameter or "")
 
 
 def failure_message(code: str) -> str:
