@@ -20,20 +20,24 @@ class PlainIntake:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
-        return await asyncio.to_thread(self._stage, content, parameter)
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
+        return await asyncio.to_thread(self._stage, content, parameter, as_mask)
 
     async def discard(self, images: Sequence[StagedImage]) -> None:
         for image in images:
             image.path.unlink(missing_ok=True)
 
-    def _stage(self, content: bytes | Path, parameter: str) -> StagedImage:
+    def _stage(self, content: bytes | Path, parameter: str, as_mask: bool) -> StagedImage:
         data = content if isinstance(content, bytes) else content.read_bytes()
         try:
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
                 image = opened.convert("RGBA")
         except (UnidentifiedImageError, OSError, ValueError) as exc:
             raise InvalidImage(f"{parameter} is not a PNG, JPEG or WebP image.", parameter=parameter) from exc
+        if as_mask:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
         has_alpha = any(value < 255 for value in image.getchannel("A").tobytes())
         file = io.BytesIO()
         (image if has_alpha else image.convert("RGB")).save(file, "PNG", compress_level=1)

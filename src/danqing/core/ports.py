@@ -374,10 +374,13 @@ class ModelCatalogue(Protocol):
 class ImageIntake(Protocol):
     """Turns what clients send as pictures into pictures that may be trusted."""
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         """content: the file's bytes, or where it lies. Decoded apart from this process, with limits.
 
         parameter: its name in the client's request, for the message. owner: whose turn it takes; owners take turns.
+        as_mask: a mask whose brightness counts; what is transparent in it becomes black.
         Raises InvalidImage, or TooBusy if too many wait. Cancelled, it leaves nothing.
         """
         ...

@@ -53,23 +53,30 @@ class Staging:
             return await self.sent(picture, parameter=parameter)
         return await self.upload(picture, parameter=parameter)
 
-    async def upload(self, upload: UploadFile, *, parameter: str) -> StagedImage:
-        """A file of a form. parameter: its name in the client's request, for the message."""
+    async def upload(self, upload: UploadFile, *, parameter: str, as_mask: bool = False) -> StagedImage:
+        """A file of a form. parameter: its name in the client's request, for the message. as_mask: as `ImageIntake`
+        has it.
+        """
 
         async def stage() -> StagedImage:
             return await stage_upload(
-                upload, intake=self._intake, artifacts=self._artifacts, parameter=parameter, owner=self._owner
+                upload,
+                intake=self._intake,
+                artifacts=self._artifacts,
+                parameter=parameter,
+                owner=self._owner,
+                as_mask=as_mask,
             )
 
         return await self._in_time(stage, parameter)
 
-    async def sent(self, picture: SentPicture, *, parameter: str) -> StagedImage:
-        """A picture of a JSON body. parameter: as above."""
+    async def sent(self, picture: SentPicture, *, parameter: str, as_mask: bool = False) -> StagedImage:
+        """A picture of a JSON body. The rest as above."""
         if (refusal := picture.refused(parameter)) is not None:
             raise refusal
 
         async def stage() -> StagedImage:
-            return await self._intake.stage(picture.path, parameter=parameter, owner=self._owner)
+            return await self._intake.stage(picture.path, parameter=parameter, owner=self._owner, as_mask=as_mask)
 
         return await self._in_time(stage, parameter)
 
@@ -111,6 +118,7 @@ async def stage_upload(
     parameter: str,
     owner: str,
     max_bytes: int = MAX_IMAGE_BYTES,
+    as_mask: bool = False,
 ) -> StagedImage:
     """The checked picture. A large file is never in memory as a whole.
 
@@ -124,11 +132,11 @@ async def stage_upload(
             says("picture_too_many_bytes", parameter=parameter, most=max_bytes // 1024**2), parameter=parameter
         )
     if size <= FILE_IN_MEMORY_BYTES:
-        return await intake.stage(await upload.read(), parameter=parameter, owner=owner)
+        return await intake.stage(await upload.read(), parameter=parameter, owner=owner, as_mask=as_mask)
     copy = (await asyncio.to_thread(artifacts.staging)) / f"upload-{secrets.token_hex(16)}"
     try:
         await in_thread_to_its_end(lambda: _copy(upload.file, copy))
-        return await intake.stage(copy, parameter=parameter, owner=owner)
+        return await intake.stage(copy, parameter=parameter, owner=owner, as_mask=as_mask)
     finally:
         await in_thread_to_its_end(lambda: copy.unlink(missing_ok=True))
 

@@ -3,19 +3,20 @@
 PARENT is the server's process id, LIMITS those of `IntakeLimits` as JSON, FOLDER that in which all sources and targets
 lie.
 
-Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format"}, and answers
-each with a line that holds a `Verdict`. Ends when its input does, and with the server. It may not start another
-process (but for root, whom no limit binds), hold more memory or compute longer than the limits say; nor, where the
-kernel can see to it, open a TCP connection, signal other processes, read files beside Python's own and those in FOLDER,
-or change any but these.
+Says "ready" once, then reads one request a line from its standard input, {"source", "target", "format", "as_mask"},
+and answers each with a line that holds a `Verdict`. Ends when its input does, and with the server. It may not start
+another process (but for root, whom no limit binds), hold more memory or compute longer than the limits say; nor, where
+the kernel can see to it, open a TCP connection, signal other processes, read files beside Python's own and those in
+FOLDER, or change any but these.
 """
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from danqing.intake.landlock import confine_files
 from danqing.intake.limits import MIB, IntakeLimits
@@ -40,15 +41,16 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _limit_cpu(limits.cpu_s)
-        verdict = _judge(Path(request["source"]), Path(request["target"]), request["format"], limits)
+        verdict = _judge(request, limits)
         _say(answers, verdict)
         if verdict is Verdict.TOO_COSTLY:  # what is left of the memory may be in pieces; the next process begins anew
             return
 
 
-def _judge(source: Path, target: Path, picture_format: str, limits: IntakeLimits) -> Verdict:
+def _judge(request: Mapping[str, Any], limits: IntakeLimits) -> Verdict:  # Any: JSON values
+    source, target = Path(request["source"]), Path(request["target"])
     try:
-        rebuild(source, target, picture_format=picture_format, limits=limits)
+        rebuild(source, target, picture_format=request["format"], limits=limits, as_mask=request["as_mask"])
     except Refused as refused:
         return refused.verdict
     except MemoryError:

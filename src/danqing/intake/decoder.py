@@ -93,11 +93,11 @@ class Decoder:
         """As far as is known yet."""
         return self._process.returncode is None
 
-    async def rebuild(self, source: Path, target: Path, picture_format: str) -> Verdict:
+    async def rebuild(self, source: Path, target: Path, picture_format: str, *, as_mask: bool) -> Verdict:
         """Within the limits' time. Raises DecoderDied. Unless it returns, and after TOO_SLOW, the process is to be
         ended.
         """
-        request = {"source": str(source), "target": str(target), "format": picture_format}
+        request = {"source": str(source), "target": str(target), "format": picture_format, "as_mask": as_mask}
         try:
             async with asyncio.timeout(self._limits.wall_s):
                 self._requests.write(json.dumps(request).encode() + b"\n")

@@ -34,13 +34,17 @@ class Refused(Exception):
         self.verdict = verdict
 
 
-def rebuild(source: Path, target: Path, *, picture_format: str, limits: IntakeLimits) -> None:
+def rebuild(source: Path, target: Path, *, picture_format: str, limits: IntakeLimits, as_mask: bool = False) -> None:
     """Writes target as an upright RGB PNG, or RGBA if some pixel is not opaque. Of an animation the first picture.
+
+    as_mask: RGB whatever comes, what is transparent black.
 
     Raises Refused, or MemoryError.
     """
     try:
         picture = _read(source, picture_format, limits)
+        if as_mask and picture.mode == "RGBA":
+            picture = _on_black(picture)
     except (Refused, MemoryError):
         raise
     except (PermissionError, FileNotFoundError) as exc:  # not of the picture's doing
@@ -100,6 +104,12 @@ def _plain_grey16(image: Image.Image) -> Image.Image:
     picture = grey.convert("RGBA")
     picture.putalpha(alpha)
     return _without_idle_alpha(picture)
+
+
+def _on_black(picture: Image.Image) -> Image.Image:
+    below = Image.new("RGB", picture.size)
+    below.paste(picture, mask=picture.getchannel("A"))
+    return below
 
 
 def _without_idle_alpha(picture: Image.Image) -> Image.Image:

@@ -56,7 +56,9 @@ class SandboxedIntake:
         """Of the decoding processes there are now."""
         return tuple(decoder.pid for decoder in (*self._idle, *self._busy))
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         """See the port. Raises also StorageFailure, ShuttingDown once closed, InternalError if no decoder starts."""
         async with self._turns.turn(owner):
             if self._closed:
@@ -65,7 +67,7 @@ class SandboxedIntake:
             folder = await asyncio.to_thread(self._artifacts.staging)
             target, copy = folder / f"{token}.png", folder / f"{token}.upload"
             try:
-                return await self._make(content, target, copy, parameter)
+                return await self._make(content, target, copy, parameter, as_mask)
             except BaseException:
                 await in_thread_to_its_end(lambda: _remove(target))
                 raise
@@ -81,28 +83,30 @@ class SandboxedIntake:
             await decoder.end()
         self._idle.clear()
 
-    async def _make(self, content: bytes | Path, target: Path, copy: Path, parameter: str) -> StagedImage:
+    async def _make(
+        self, content: bytes | Path, target: Path, copy: Path, parameter: str, as_mask: bool
+    ) -> StagedImage:
         """Leaves no copy."""
         try:
             source, head = await in_thread_to_its_end(lambda: _bring(content, copy, self._limits.max_bytes, parameter))
             kind = picture_format(head)
             if kind is None:
                 raise not_a_picture(parameter)
-            verdict = await self._rebuild(source, target, kind)
+            verdict = await self._rebuild(source, target, kind, as_mask)
             if verdict is not Verdict.REBUILT:
                 raise error_of(verdict, self._limits, parameter=parameter)
             return await asyncio.to_thread(_inspect, target)
         finally:
             await in_thread_to_its_end(lambda: _remove(copy))
 
-    async def _rebuild(self, source: Path, target: Path, kind: str) -> Verdict:
+    async def _rebuild(self, source: Path, target: Path, kind: str, as_mask: bool) -> Verdict:
         verdict = Verdict.DAMAGED
         for _ in range(TRIES):
             decoder = await self._take()
             self._busy.add(decoder)
             is_fit = False
             try:
-                verdict = await decoder.rebuild(source, target, kind)
+                verdict = await decoder.rebuild(source, target, kind, as_mask=as_mask)
                 # What cannot be stored may be so because somebody has replaced the folder that it was confined to.
                 is_fit = verdict not in (Verdict.TOO_SLOW, Verdict.TOO_COSTLY, Verdict.NOT_STORED)
             except DecoderDied:

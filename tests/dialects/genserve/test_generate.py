@@ -1,15 +1,19 @@
 """What is asked for is made, field by field and mode by mode."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from danqing.core.capabilities import Companion
+from danqing.core.images import ref_of
 from danqing.core.types import DeviceStatus, Mode
 from danqing.dialects.genserve.dialect import genserve
+from danqing.engine.input_pictures import shown_input
 from tests.dialects.genserve.asking import INVALID, made, post, post_form, staged_files
 from tests.dialects.genserve.parts import MODES, RED, a_house, a_model, a_picture, painted, text_of
 from tests.dialects.genserve.seed_document import example, table
@@ -199,6 +203,54 @@ async def test_fill_has_its_mask(house: House) -> None:
 
     request = (await house.studio.get(answer["task_id"])).request
     assert (request.mode, request.mask is not None) == (Mode.FILL, True)
+
+
+def strokes(mode: str) -> Image.Image:
+    """A canvas that is transparent but for white strokes over its left half."""
+    canvas = Image.new("LA", (64, 48), (255, 0))
+    canvas.paste((255, 255), (0, 0, 32, 48))
+    return canvas.convert(mode)
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "tRNS"])
+@pytest.mark.parametrize("way", ["JSON", "form"])
+async def test_white_of_a_mask_is_filled_and_what_is_transparent_stays(house: House, way: str, kind: str) -> None:
+    # Given white strokes on a transparent canvas; or, with a colour for transparent, on black
+    file = io.BytesIO()
+    if kind == "tRNS":
+        canvas = Image.new("L", (64, 48), 0)
+        canvas.paste(255, (0, 0, 32, 48))
+        canvas.save(file, "PNG", transparency=0)
+    else:
+        strokes(kind).save(file, "PNG")
+    fields, numbers = {"prompt": "p", "mode": "fill"}, {"width": 128, "height": 96}
+    pictures: dict[str, Any] = {"input_image": a_picture(), "mask_image": file.getvalue()}
+
+    if way == "JSON":
+        answer = await post(house, fields | numbers | {name: text_of(content) for name, content in pictures.items()})
+    else:
+        answer = await post_form(house, fields | {name: str(side) for name, side in numbers.items()}, **pictures)
+
+    # Then the strokes are what is made anew
+    request = (await house.studio.get(answer["task_id"])).request
+    shown = shown_input(request, (64, 48), read_image=lambda ref: house.artifacts.read(ref.name))
+    assert shown is not None and shown.mask is not None
+    assert (shown.mask[:, :32] == 255).all() and (shown.mask[:, 32:] == 0).all()
+
+
+async def test_a_file_that_means_another_mask_elsewhere_is_another_request(house: House) -> None:
+    # Given a picture of which OpenAI's API makes anew what is transparent
+    file = io.BytesIO()
+    strokes("RGBA").save(file, "PNG")
+    by_alpha = await house.services.intake.stage(file.getvalue(), parameter="mask")
+
+    job = await made(
+        house,
+        {"prompt": "p", "mode": "fill", "input_image": text_of(a_picture()), "mask_image": text_of(file.getvalue())},
+    )
+
+    assert by_alpha.has_alpha and job.request.mask is not None
+    assert job.request.mask.name != ref_of(by_alpha).name
 
 
 async def test_weights_of_a_mode_have_their_own_guidance_unless_the_client_says_one(tmp_path: Path) -> None:

@@ -42,16 +42,20 @@ class WaitingIntake(PlainIntake):
         self.may_begin = asyncio.Event()
         self.waiting: list[str] = []
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         self.waiting.append(owner)
         await self.may_begin.wait()
-        return await super().stage(content, parameter=parameter, owner=owner)
+        return await super().stage(content, parameter=parameter, owner=owner, as_mask=as_mask)
 
 
 class NoIntake(PlainIntake):
     """Refuses a file without reading it."""
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         assert isinstance(content, Path)
         assert (await asyncio.to_thread(content.stat)).st_size == 45 * MEBIBYTE
         raise InvalidImage(f"{parameter} is not taken.", parameter=parameter)

@@ -37,7 +37,9 @@ class LookingIntake:
         self.owners: list[str] = []
         self._refuses = refuses
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         self.given.append(content)
         self.digests.append(digest_of(content))
         self.owners.append(owner)
@@ -125,7 +127,9 @@ class SlowIntake(LookingIntake):
         self.given_up = False
         self._first = first
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         staged = await super().stage(content, parameter=parameter, owner=owner)
         if len(self.given) == 1:
             self._first.write_bytes(b"a picture")
@@ -210,7 +214,9 @@ async def test_a_picture_that_no_job_takes_over_is_removed(tmp_path: Path, way: 
 class LargeIntake(LookingIntake):
     """Whatever comes is a picture of a quarter of what a request may have."""
 
-    async def stage(self, content: bytes | Path, *, parameter: str, owner: str = "") -> StagedImage:
+    async def stage(
+        self, content: bytes | Path, *, parameter: str, owner: str = "", as_mask: bool = False
+    ) -> StagedImage:
         staged = await super().stage(content, parameter=parameter, owner=owner)
         return replace(staged, width=MAX_JOB_PIXELS // 4, height=1)
 

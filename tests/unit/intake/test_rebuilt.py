@@ -160,3 +160,25 @@ async def test_discarded_pictures_are_gone(intake: SandboxedIntake, staged_files
     await intake.discard(staged)  # as good as once
 
     assert staged_files() == []
+
+
+GREY_ALPHA = png(3, 1, bits=8, colour=4, rows=b"\0\xff\xff\xff\x80\xff\x00")  # white: opaque, half of it, transparent
+
+
+@pytest.mark.parametrize(
+    ("content", "levels"),
+    [
+        (GREY_ALPHA, [255, 128, 0]),
+        (png(2, 1, bits=8, colour=6, rows=b"\0\xff\xff\xff\xff\xff\xff\xff\x00"), [255, 0]),
+        (png(2, 1, bits=8, colour=0, rows=b"\0\x07\xff", before=trns(255)), [7, 0]),
+        (png(2, 1, bits=1, colour=0, rows=b"\0\x80", before=trns(0)), [255, 0]),
+        (png(2, 1, bits=8, colour=0, rows=b"\0\x07\xf8"), [7, 248]),  # a soft mask keeps its levels
+    ],
+)
+async def test_what_is_transparent_in_a_mask_whose_brightness_counts_is_black(
+    intake: SandboxedIntake, content: bytes, levels: list[int]
+) -> None:
+    staged = await intake.stage(content, parameter="mask_image", as_mask=True)
+
+    assert pixels(staged) == [(level,) * 3 for level in levels]
+    assert not staged.has_alpha

@@ -1,4 +1,7 @@
-"""The pictures of a request, either way of sending them, one after another through the intake."""
+"""The pictures of a request, either way of sending them, one after another through the intake.
+
+A mask says by its brightness what is made anew: white is, black is not, nor is what is transparent.
+"""
 
 from collections.abc import Mapping
 
@@ -10,13 +13,16 @@ from danqing.http.json_pictures import SentPicture
 from danqing.http.uploads import Staging
 
 StagedInputs = Mapping[ImageName, StagedImage]
+MASK: ImageName = "mask_image"
 
 
 async def stage_sent(pictures: Mapping[ImageName, SentPicture], staging: Staging) -> StagedInputs:
     """Those of a JSON body."""
-    return {name: await staging.sent(picture, parameter=name) for name, picture in pictures.items()}
+    return {
+        name: await staging.sent(picture, parameter=name, as_mask=name == MASK) for name, picture in pictures.items()
+    }
 
 
 async def stage_files(files: Mapping[ImageName, UploadFile], staging: Staging) -> StagedInputs:
     """Files of a form."""
-    return {name: await staging.upload(upload, parameter=name) for name, upload in files.items()}
+    return {name: await staging.upload(upload, parameter=name, as_mask=name == MASK) for name, upload in files.items()}
