@@ -1,7 +1,10 @@
 """How much of all requests' bodies is in memory at once, and of each owner's."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Self
+
+from starlette.requests import Request
 
 from danqing.core.errors import TooBusy
 
@@ -11,6 +14,20 @@ MAX_OWN_BYTES = 128 * 1024 * 1024  # of one owner's requests, so that there is r
 COUNTED_AT_MOST_BYTES = 2 * 1024 * 1024
 WIDEST = 4  # bytes in memory for one that came: of a decoded text with a single emoji
 FREE_BYTES = 64 * 1024  # of each body; the small ones get through however much room the large ones take
+RELEASE_KEY = "danqing.release_body"  # in the scope: what `release_body` calls
+
+
+def release_body(request: Request) -> None:
+    """For a route that has done with the body and will be long: gives back the room that it took in memory, with what
+    the request remembers of it. Forms must be closed.
+    """
+    remembered = vars(request)
+    for name in ("_body", "_json"):
+        remembered.pop(name, None)
+    remembered["_form"] = None
+    release: Callable[[], None] | None = request.scope.get(RELEASE_KEY)
+    if release is not None:
+        release()
 
 
 class Held:

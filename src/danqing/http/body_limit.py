@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.errors import RequestTimeout
-from danqing.http.body_budget import BodyBudget
+from danqing.http.body_budget import RELEASE_KEY, BodyBudget
 from danqing.http.callers import caller_of
 from danqing.http.errors import BodyTooLarge
 from danqing.http.route_path import route_path
@@ -20,7 +20,8 @@ WHOLE_BODY = "danqing.whole_body"  # an ASGI extension: whether all of the body 
 
 
 class BodyLimit:
-    """ASGI middleware. limit_for: bytes allowed on a path.
+    """ASGI middleware. limit_for: bytes allowed on a path. What a body takes of the budget it has until `release_body`,
+    or until the answer begins.
 
     Raises BodyTooLarge (by declared length at once, else while reading), RequestTimeout or TooBusy, whatever the app
     makes of them; no answer of its own.
@@ -81,6 +82,7 @@ class BodyLimit:
             await send(message)
 
         with self._budget.held(_owner(scope)) as held:
+            scope[RELEASE_KEY] = held.release
             try:
                 await self._app(scope, receive_counted, send_unless_refused)
             except Exception as exc:

@@ -11,6 +11,7 @@ from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
 from danqing.core.studio import Studio
 from danqing.core.types import Job
+from danqing.http.body_budget import release_body
 
 T = TypeVar("T")
 
@@ -22,10 +23,11 @@ class ClientGone(Exception):
 async def wait_for_jobs(
     request: Request, studio: Studio, jobs: Sequence[Job], *, caller: Caller, timeout_s: float
 ) -> list[Job]:
-    """The jobs, ended, in the order given. The request's body must have been read.
+    """The jobs, ended, in the order given. The request's body must have been read, and is given up (`release_body`).
 
     Raises RequestTimeout, or ClientGone. Whether it returns or raises, it has left the jobs (`Studio.leave`).
     """
+    release_body(request)
     try:
         ended = await while_connected(request, _ended(studio, jobs, caller), timeout_s=timeout_s)
         await leave_all(studio, ended, caller=caller)

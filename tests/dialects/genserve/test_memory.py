@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from danqing.core.errors import InvalidImage, TooBusy
 from danqing.core.images import StagedImage
 from danqing.core.states import JobState
+from danqing.core.types import Job
 from danqing.dialects.genserve.dialect import genserve
 from danqing.dialects.genserve.schemas import GenerateForm, GenerateRequest
 from danqing.http.body_budget import BodyBudget
@@ -211,3 +213,36 @@ async def test_one_who_waits_too_long_for_his_picture_to_be_checked_is_told_so(t
         assert checked(answer.json(), 408)["mode"] == "img2img"
     assert (await house.studio.queue_status()).total == 0
     assert staged_files(house) == []
+
+
+@pytest.mark.parametrize("way", ["JSON", "form"])
+async def test_who_waits_for_his_picture_takes_no_room_from_those_who_send_theirs(tmp_path: Path, way: str) -> None:
+    # Given room for two or three uploads at once
+    house = a_house(tmp_path, automatic=False)
+    house.services = replace(house.services, bodies=BodyBudget(3 * MEBIBYTE, 3 * MEBIBYTE))
+    fields, picture, waiting = {"prompt": "p", "mode": "img2img"}, a_large_picture(), list[asyncio.Task[Any]]()
+
+    def jobs() -> list[Job]:
+        return house.store.matching(lambda _: True)
+
+    def all_wait() -> bool:
+        return len(jobs()) == len(waiting) and house.services.bodies.held_bytes == 0
+
+    async with house.client(genserve()) as client, asyncio.TaskGroup() as group:
+        # When eight are accepted, and none of their pictures is made yet
+        for number in range(8):
+            asked = (
+                client.post("/generate", json={**fields, "seed": number, "input_image": text_of(picture)})
+                if way == "JSON"
+                else client.post(
+                    "/generate/img2img", data={**fields, "seed": str(number)}, files={"input_image": picture}
+                )
+            )
+            waiting.append(group.create_task(asked))
+            await until(lambda: waiting[-1].done() or all_wait())
+        for job in jobs():
+            await house.studio.cancel(job.id)
+
+    # Then none was refused: all of them had a task, which was cancelled here
+    assert {task.result().json()["error"].partition(":")[0] for task in waiting} == {"任务已取消"}
+    assert len(jobs()) == 8

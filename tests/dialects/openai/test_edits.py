@@ -1,5 +1,7 @@
 """`POST /v1/images/edits` in both forms, and `/v1/images/variations`. The painter hands back what it begins with."""
 
+import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from danqing.core.types import GenerationRequest, Mode
+from danqing.core.types import GenerationRequest, Job, Mode
+from danqing.http.body_budget import BodyBudget
 from tests.dialects.house import House
 from tests.dialects.openai.parts import (
     GREEN,
@@ -392,6 +395,36 @@ async def test_files_and_fields_that_nobody_knows_are_told(tmp_path: Path) -> No
 
     told = set(answer.headers["x-danqing-warning"].split("; "))
     assert told == {f"{name} ignored: unknown parameter" for name in ("mask_image", "tags[]", "seed[0]")}
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/v1/images/variations"])
+async def test_who_waits_for_his_picture_takes_no_room_from_those_who_send_theirs(tmp_path: Path, path: str) -> None:
+    # Given room for three uploads at once
+    house, waiting = editing_house(tmp_path, automatic=False), list[asyncio.Task[httpx2.Response]]()
+    house.services = replace(house.services, bodies=BodyBudget(3 * 2**20, 3 * 2**20))
+    sent = png() + os.urandom(300 * 1024)  # what stands behind a PNG's end is passed over
+
+    def accepted() -> list[Job]:
+        return house.store.matching(lambda _: True)
+
+    def all_wait() -> bool:
+        return len(accepted()) == len(waiting) and house.services.bodies.held_bytes == 0
+
+    async with talking(house) as client, asyncio.TaskGroup() as group:
+        # When six are accepted, and none of their pictures is made yet
+        for number in range(6):
+            data = {"seed": str(number)} | ({"prompt": "p"} if "edits" in path else {})
+            asked = client.post(path, files=files(image=sent), data=data)
+            waiting.append(group.create_task(asked))
+            async with asyncio.timeout(60):
+                while not (waiting[-1].done() or all_wait()):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.01)
+        for job in accepted():
+            await house.painter.start(job.id)
+            await house.painter.finish(job.id)
+
+    # Then none was refused
+    assert [task.result().status_code for task in waiting] == [200] * 6
 
 
 async def test_an_edit_is_logged(tmp_path: Path) -> None:

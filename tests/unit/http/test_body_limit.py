@@ -5,11 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
 from danqing.core.errors import RequestTimeout, TooBusy
-from danqing.http.body_budget import BodyBudget
+from danqing.http.body_budget import BodyBudget, release_body
 from danqing.http.body_limit import MIN_BYTES_PER_S, BodyLimit
 from danqing.http.callers import STATE_KEY
 from danqing.http.errors import BodyTooLarge
@@ -144,6 +145,26 @@ async def test_what_came_early_buys_no_time_to_stop() -> None:
     async with asyncio.timeout(20):  # it would have bought two minutes
         with pytest.raises(RequestTimeout):
             await app(a_scope("POST"), receive, send)
+
+
+async def test_who_has_done_with_the_body_makes_room_while_he_is_still_to_answer() -> None:
+    budget, held = BodyBudget(), list[int]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        await request.json()
+        held.append(budget.held_bytes)
+        release_body(request)
+        held.append(budget.held_bytes)
+        # And nothing of it is remembered
+        assert not {"_body", "_json"} & set(vars(request))
+
+    await call(
+        BodyLimit(app, limit_for=lambda _: 9000 * KIB, budget=budget), a_scope("POST"), [b"[", b"1," * 200 * KIB, b"1]"]
+    )
+
+    assert held[0] > 0 and held[1] == 0
+    assert budget.held_bytes == 0
 
 
 async def test_one_caller_leaves_room_for_another() -> None:

@@ -1,6 +1,7 @@
 """GenServe's endpoints."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
@@ -55,6 +56,15 @@ ERRORS = {
 WARNING_HEADER = "X-Danqing-Warning"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Accepted:
+    """All that is kept of a request while its picture is waited for. sent: names of the pictures that came with it."""
+
+    wanted: Wanted
+    sent: Sequence[ImageName]
+    job: Job
+
+
 class GenServeRoutes:
     """Handlers and where they are mounted. Errors are left to the app."""
 
@@ -94,20 +104,11 @@ class GenServeRoutes:
 
     async def generate(self, request: Request) -> Response:
         """使用JSON格式和base64编码的图片数据生成图片"""
-        async with read_body(request, self._services) as body:
-            wanted, sent = body.wanted, tuple(body.pictures)
-            with echoing(Echo.of(wanted)):
-                async with staging(request, self._services) as pictures:
-                    job = await self._submit(request, wanted, await stage_sent(body.pictures, pictures))
-        return await self._answer(request, wanted, sent, job)
+        return await self._answer(request, await self._accepted_json(request))
 
     async def generate_from_form(self, request: Request) -> Response:
         """使用Form-data格式和文件上传生成图片（推荐用于大图片）"""
-        async with read_form(request) as form:
-            with echoing(Echo.of(form.wanted)):
-                async with staging(request, self._services) as pictures:
-                    job = await self._submit(request, form.wanted, await stage_files(form.files, pictures))
-        return await self._answer(request, form.wanted, tuple(form.files), job)
+        return await self._answer(request, await self._accepted_form(request))
 
     async def status(self) -> ServiceStatus:
         """获取服务状态信息"""
@@ -118,23 +119,34 @@ class GenServeRoutes:
         """获取支持的模型列表"""
         return from_models(self._studio.catalogue, self._studio.pool_status())
 
+    async def _accepted_json(self, request: Request) -> _Accepted:
+        async with read_body(request, self._services) as body:
+            with echoing(Echo.of(body.wanted)):
+                async with staging(request, self._services) as pictures:
+                    job = await self._submit(request, body.wanted, await stage_sent(body.pictures, pictures))
+        return _Accepted(wanted=body.wanted, sent=tuple(body.pictures), job=job)
+
+    async def _accepted_form(self, request: Request) -> _Accepted:
+        async with read_form(request) as form:
+            with echoing(Echo.of(form.wanted)):
+                async with staging(request, self._services) as pictures:
+                    job = await self._submit(request, form.wanted, await stage_files(form.files, pictures))
+        return _Accepted(wanted=form.wanted, sent=tuple(form.files), job=job)
+
     async def _submit(self, request: Request, wanted: Wanted, inputs: StagedInputs) -> Job:
         card = model_meant(wanted, self._studio.catalogue)
         order = to_order(wanted, card, inputs)
         key = submit_key(request, wanted, inputs, lifetime=self._services.options.submit_key_lifetime)
         return await self._studio.submit(order, caller=known_caller(request), key=key)
 
-    async def _answer(self, request: Request, wanted: Wanted, sent: Sequence[ImageName], accepted: Job) -> Response:
-        """Waits for the picture. A client that waits too long, or hangs up, leaves its job (`Studio.leave`).
-
-        sent: names of the pictures that came with the request.
-        """
-        echo = Echo.of(wanted, task_id=accepted.id)
+    async def _answer(self, request: Request, accepted: _Accepted) -> Response:
+        """Waits for the picture. A client that waits too long, or hangs up, leaves its job (`Studio.leave`)."""
+        echo = Echo.of(accepted.wanted, task_id=accepted.job.id)
         with echoing(echo):
             (job,) = await wait_for_jobs(
                 request,
                 self._studio,
-                [accepted],
+                [accepted.job],
                 caller=known_caller(request),
                 timeout_s=self._services.options.request_timeout_s,
             )
@@ -146,7 +158,7 @@ class GenServeRoutes:
             with Embedded() as embedded:
                 picture = embedded.add(await self._artifacts.open(job.original.name))
                 result = from_job(job, echo=echo, image_base64=picture, gpu_id=gpu_id)
-                return embedded.response(result.model_dump_json(), headers=_warnings(wanted, sent))
+                return embedded.response(result.model_dump_json(), headers=_warnings(accepted.wanted, accepted.sent))
 
 
 def _warnings(wanted: Wanted, sent: Sequence[ImageName]) -> dict[str, str]:

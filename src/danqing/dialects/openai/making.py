@@ -18,6 +18,7 @@ from danqing.dialects.openai.schemas import ImagesAnswer
 from danqing.dialects.openai.streaming import PictureStream, StreamPlan
 from danqing.dialects.openai.translate_in import Delivery, orders_of
 from danqing.dialects.openai.translate_out import size_of, usage_of
+from danqing.http.body_budget import release_body
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.embedded_pictures import Embedded
@@ -105,6 +106,7 @@ class Maker:
         return response
 
     def _stream(self, request: Request, commission: Commission, partial_images: int, jobs: Sequence[Job]) -> Response:
+        release_body(request)
         plan = StreamPlan(
             kind="image_edit" if commission.kind == "image_edit" else "image_generation",
             jobs=jobs,

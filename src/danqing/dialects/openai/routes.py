@@ -9,7 +9,7 @@ from starlette.responses import Response
 from danqing.core.capabilities import ModelCard
 from danqing.core.model_choice import model_for_edit
 from danqing.core.submitting import SubmitKey
-from danqing.core.types import Mode
+from danqing.core.types import Job, Mode
 from danqing.dialects.openai import examples
 from danqing.dialects.openai.bodies import read_fields, read_json
 from danqing.dialects.openai.described import edit_body, failures, generation_body, pictures, variation_body
@@ -35,6 +35,8 @@ from danqing.http.dialect import Services
 from danqing.http.forms import FORM_LIMITS
 from danqing.http.submit_keys import submit_key
 from danqing.http.uploads import staging
+
+_Accepted = tuple[Commission, list[Job]]  # all that is kept of a request while its pictures are waited for
 
 
 class ImageRoutes:
@@ -78,6 +80,17 @@ class ImageRoutes:
 
     async def generations(self, request: Request) -> Response:
         """Pictures from a prompt; as JSON, or with `stream` as server-sent events."""
+        return await self._maker.answer(request, *await self._generation(request))
+
+    async def edits(self, request: Request) -> Response:
+        """`images` repeated in a form: each is edited on its own. Else one picture is made out of all that are sent."""
+        return await self._maker.answer(request, *await self._edit(request))
+
+    async def variations(self, request: Request) -> Response:
+        """Pictures that resemble one, made without a prompt."""
+        return await self._maker.answer(request, *await self._variation(request))
+
+    async def _generation(self, request: Request) -> _Accepted:
         began = time.monotonic()
         wire = await read_json(request, GenerationParameters)
         check_prompt(wire)
@@ -93,11 +106,9 @@ class ImageRoutes:
             user=wire.safety_identifier or wire.user or None,
             key=self._key(request, wire),
         )
-        jobs = await self._maker.submit(request, commission)
-        return await self._maker.answer(request, commission, jobs)
+        return commission, await self._maker.submit(request, commission)
 
-    async def edits(self, request: Request) -> Response:
-        """`images` repeated in a form: each is edited on its own. Else one picture is made out of all that are sent."""
+    async def _edit(self, request: Request) -> _Accepted:
         began = time.monotonic()
         async with sent_edit(request, self._services) as sent:
             wire = sent.wire
@@ -125,11 +136,9 @@ class ImageRoutes:
                     user=wire.safety_identifier or wire.user or None,
                     key=self._key(request, wire, images, mask, sent.together),
                 )
-                jobs = await self._maker.submit(request, commission)
-        return await self._maker.answer(request, commission, jobs)
+                return commission, await self._maker.submit(request, commission)
 
-    async def variations(self, request: Request) -> Response:
-        """Pictures that resemble one, made without a prompt."""
+    async def _variation(self, request: Request) -> _Accepted:
         began = time.monotonic()
         async with request.form(**FORM_LIMITS) as form:
             file = variation_file(form)
@@ -148,8 +157,7 @@ class ImageRoutes:
                     began=began,
                     key=self._key(request, wire, image),
                 )
-                jobs = await self._maker.submit(request, commission)
-        return await self._maker.answer(request, commission, jobs)
+                return commission, await self._maker.submit(request, commission)
 
     def _key(self, request: Request, *said: object) -> SubmitKey | None:
         return submit_key(request, *said, lifetime=self._services.options.submit_key_lifetime)
