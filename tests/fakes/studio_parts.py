@@ -77,8 +77,8 @@ class FixedCatalogue:
         )
 
     def card(self, model_id: str, *, mode: Mode | None = None, instructed: bool = False) -> ModelCard:
-        default = self.default(mode=mode, instructed=instructed)
-        for name in (model_id, meant_model(model_id, self._aliases, default=default.id)):
+        default, ids = self.default(mode=mode, instructed=instructed).id, {card.id for card in self._cards}
+        for name in (model_id, meant_model(model_id, self._aliases, default=default, served=ids)):
             for card in self._cards:
                 if card.id == name:
                     return card

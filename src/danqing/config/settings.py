@@ -128,19 +128,19 @@ class Settings(SharedParts):
         BeforeValidator(split_list),
         Variable(read_by="wiring: catalogue"),
     ] = tuple(
-        ModelAlias(pattern=pattern, model="default")
-        for pattern in (
-            "gpt-image-*",
-            "chatgpt-image-*",
-            "dall-e-*",
-            "flux1-dev",
-            "FLUX.1-dev",
-            "qwen-image-edit*",
-            "z-image-turbo-uint4",
-            "z-image-turbo-int8",
+        ModelAlias(pattern=pattern, model=model)
+        for pattern, model in (
+            ("gpt-image-*", "default"),
+            ("chatgpt-image-*", "default"),
+            ("dall-e-*", "default"),
+            ("flux1-dev", "default"),
+            ("FLUX.1-dev", "flux1-dev"),
+            ("qwen-image-edit*", "default"),
+            ("z-image-turbo-uint4", "default"),
+            ("z-image-turbo-int8", "default"),
         )
     )
-    """Names that clients may use for a model; a model's own id goes first, and `default` is `DANQING_MODEL`'s."""
+    """Names that clients may use for a model; a served id goes first; `default` is `DANQING_MODEL`'s."""
 
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],

@@ -1,7 +1,7 @@
 """Names that clients use for models, beside the models' own ids. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 DEFAULT = "default"  # as an alias's target: the model that is served
@@ -13,10 +13,19 @@ def is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None
 
 
-def meant_model(name: str, aliases: Mapping[str, str], *, default: str) -> str | None:
-    """The id that `name` stands for; None if it is no alias.
+def meant_model(name: str, aliases: Mapping[str, str], *, default: str, served: Collection[str]) -> str | None:
+    """The id that `name` stands for; None if it is no alias, or one of nothing that is served.
 
-    aliases: pattern (`*` stands for anything) to id or `DEFAULT`; the first that fits counts.
+    aliases: pattern (`*` stands for anything) to id or `DEFAULT`; the first that fits counts. An id that is not served
+    may be an alias in its turn.
     """
-    target = next((target for pattern, target in aliases.items() if fnmatchcase(name, pattern)), None)
-    return default if target == DEFAULT else target
+    tried = set[str]()
+    while name not in tried:
+        tried.add(name)
+        target = next((target for pattern, target in aliases.items() if fnmatchcase(name, pattern)), None)
+        if target is None or target in served:
+            return target
+        if target == DEFAULT:
+            return default
+        name = target
+    return None

@@ -70,8 +70,9 @@ class Catalogue:
         """See `ModelCatalogue`."""
         if model_id in self._cards:
             return self._cards[model_id]
-        meant = meant_model(model_id, self._aliases, default=self.default(mode=mode, instructed=instructed).id)
-        if meant not in self._cards:
+        default = self.default(mode=mode, instructed=instructed).id
+        meant = meant_model(model_id, self._aliases, default=default, served=self._cards)
+        if meant is None:
             raise UnknownModel(says("no_such_model", model=model_id[:SHOWN_NAME]), parameter="model")
         return self._cards[meant]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from danqing.config.settings import Settings
 from danqing.core.capabilities import FreeSizes, ModelCard, TrainedSizes
 from danqing.core.errors import ModelLoadFailure, UnknownModel
 from danqing.core.resolve import MAX_GUIDANCE
@@ -113,6 +114,17 @@ def test_aliases_stand_for_models_but_never_hide_one(tiny_folder: Path) -> None:
         with pytest.raises(UnknownModel) as unknown:
             catalogue.card(name)
         assert len(unknown.value.public_message) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("FLUX.1-dev", "flux1-dev"), ("flux1-dev", "flux1-dev"), ("z-image-turbo-int8", "z-image-turbo-int8")],
+)
+def test_a_documented_name_is_the_model_itself_where_it_is_served_and_else_the_default(name: str, meant: str) -> None:
+    aliases = {alias.pattern: alias.model for alias in Settings().model_aliases}
+
+    assert Catalogue("sample", others=["z-image-turbo-int8", "flux1-dev"], aliases=aliases).card(name).id == meant
+    assert Catalogue("sample", aliases=aliases).card(name).id == "sample"
 
 
 def described(folder: Path, copy: Path, description: object) -> ModelCard:
