@@ -106,7 +106,7 @@ def cors_headers(origin: str) -> dict[str, str]:
     """For every answer to a page of this origin."""
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Content-Disposition, Location, Retry-After, X-Request-Id",
+        "Access-Control-Expose-Headers": "Content-Disposition, Location, Retry-After, X-Danqing-Warning, X-Request-Id",
     }
 
 

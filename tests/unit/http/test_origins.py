@@ -4,7 +4,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from danqing.core.errors import Forbidden
-from danqing.http.origins import GateRules
+from danqing.http.origins import GateRules, cors_headers
 
 LOOPBACK = GateRules(loopback_only=True, allowed_hosts=frozenset({"Studio.example"}))
 OPEN = GateRules(loopback_only=False, allowed_origins=frozenset({"https://studio.example", "http://lan:8080"}))
@@ -203,3 +203,8 @@ def test_clients_of_other_machines_and_of_nobody_knows_where(client: object, ser
     with pytest.raises(Forbidden, match="DANQING_ALLOW_PUBLIC=true"):
         MANAGED.check_client({"client": client, "server": server})
     OPEN.check_client({"client": client, "server": server})
+
+
+def test_a_page_may_read_the_headers_that_tell_what_was_left_out() -> None:
+    exposed = cors_headers("https://a.example")["Access-Control-Expose-Headers"].split(", ")
+    assert {"X-Danqing-Warning", "Retry-After", "X-Request-Id"} <= set(exposed)
