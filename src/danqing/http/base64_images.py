@@ -37,7 +37,9 @@ class Base64Decoding:
         if self._header is None:
             self._decode(text)
             return
-        self._header += text
+        came = self._header + text
+        self._header = came.lstrip(_WHITESPACE.decode())
+        self._count(len(came) - len(self._header))
         if len(self._header) >= _HEADER_CHARS:
             self._begin()
 
@@ -60,11 +62,14 @@ class Base64Decoding:
             )
         self._decode(text[start:])
 
-    def _decode(self, text: str) -> None:
-        self._read_chars += len(text)
+    def _count(self, chars: int) -> None:
+        self._read_chars += chars
         # Lines of 76 characters end in two that do not count; texts with more blanks than that are nobody's.
         if self._read_chars * 76 // 78 > (self._max_bytes + 2) // 3 * _GROUP:
             raise self._too_large()
+
+    def _decode(self, text: str) -> None:
+        self._count(len(text))
         try:
             characters = self._left + text.encode("ascii").translate(None, _WHITESPACE)
         except ValueError as exc:

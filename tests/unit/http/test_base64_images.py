@@ -35,8 +35,10 @@ def test_what_was_encoded_comes_back_whatever_the_pieces(content: bytes, piece: 
 
 
 @pytest.mark.parametrize("header", ["data:image/png;base64,", "DATA:image/jpeg;charset=utf-8;BASE64,", "data:;base64,"])
-def test_data_urls(header: str) -> None:
-    assert decoded(header + encoded(b"picture")) == b"picture"
+@pytest.mark.parametrize("before", ["", "\n ", " " * 400])
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_data_urls(before: str, header: str, piece: int) -> None:
+    assert decoded(before + header + encoded(b"picture"), piece=piece) == b"picture"
 
 
 @pytest.mark.parametrize(
