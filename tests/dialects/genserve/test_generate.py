@@ -125,6 +125,12 @@ async def test_null_and_the_empty_picture_are_not_given(house: House) -> None:
     assert job.request == empty.request == (await made(house, {"prompt": "p"})).request
 
 
+async def test_an_empty_text_is_not_given_either(house: House) -> None:
+    empty = await made(house, {"prompt": "p", "model_id": "", "mode": "", "control_preprocess": ""})
+
+    assert empty.request == (await made(house, {"prompt": "p"})).request
+
+
 async def test_all_that_is_asked_for_is_made(house: House) -> None:
     job = await made(
         house,

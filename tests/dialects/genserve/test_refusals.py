@@ -149,7 +149,27 @@ async def test_a_wrong_body_is_explained(house: House, body: bytes, message: str
 async def test_a_body_that_does_not_say_that_it_is_json(house: House) -> None:
     answer = await post(house, b'{"prompt": "p"}', status=400, **{"Content-Type": "text/plain"})
 
-    assert answer["error"] == f"{INVALID}: Content-Type must be application/json."
+    assert answer["error"] == f"{INVALID}: Content-Type must be application/json; forms go to /generate/img2img."
+
+
+async def test_a_form_for_the_other_address_is_told_so(house: House) -> None:
+    async with house.client(genserve(), alone=True) as client:
+        answer = await client.post("/generate", data={"prompt": "p"}, files={"input_image": a_picture()})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == f"{INVALID}: Content-Type must be application/json; forms go to /generate/img2img."
+
+
+@pytest.mark.parametrize("origin", [None, "http://danqing.test", "https://elsewhere.example", "null"])
+async def test_json_of_which_no_type_is_said_is_read_unless_a_strange_page_sends_it(
+    house: House, origin: str | None
+) -> None:
+    async with house.client(genserve(), alone=True) as client:
+        headers = {"Origin": origin} if origin else {}
+        answer = await client.post("/generate", content=b'{"prompt": "p"}', headers=headers)
+
+    assert "content-type" not in answer.request.headers
+    assert answer.status_code == (200 if origin in (None, "http://danqing.test") else 403)
 
 
 async def test_a_job_that_fails_says_why(house: House) -> None:

@@ -29,10 +29,12 @@ class ReadBody:
 @asynccontextmanager
 async def read_body(request: Request, services: Services) -> AsyncGenerator[ReadBody]:
     """Raises InvalidRequest, RequestValidationError, TooBusy, RequestTimeout or StorageFailure."""
+    content_type = request.headers.get("content-type", "").strip()
+    # Who says nothing of it may have sent JSON. Strange pages are kept out by their origin, whatever they say.
+    if content_type and not is_json(content_type):
+        raise InvalidRequest("Content-Type must be application/json; forms go to /generate/img2img.")
     timeout_s = services.options.request_timeout_s
     async with json_body(request, services.artifacts, pictures=_PICTURES, timeout_s=timeout_s) as body:
-        if not is_json(request.headers.get("content-type", "")):
-            raise InvalidRequest("Content-Type must be application/json.")
         yield _validated(body)
 
 

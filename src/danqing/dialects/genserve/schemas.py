@@ -2,7 +2,7 @@
 
 What its document leaves open, and what is done here:
 - Unknown fields of a request are ignored, as the vendor's server did. null, and in a form an empty field, mean "not
-  given"; so does an empty `input_image`, `mask_image` or `control_image`.
+  given"; so does an empty text, but for the prompt.
 - An integer is a whole JSON number, such as 512 or 512.0; true and "512" are refused. A form's numbers are text.
 - Seeds go from 0 to 2**63 - 1, priorities are 32-bit integers; sizes and steps are what the model can do.
 - The defaults are the document's, whichever model is served. `cfg` of a model without guidance may only be the default,
@@ -60,8 +60,13 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _given(value: object) -> object:
+    return None if value == "" else value
+
+
 _WHOLE = BeforeValidator(_whole)  # after a Field in Annotated, else OpenAPI does not show the field's range
 _Int = Annotated[int, _WHOLE]
+_EMPTY_IS_NONE = BeforeValidator(_given)
 
 
 class LoraEntry(BaseModel):
@@ -83,11 +88,17 @@ class Wanted(BaseModel):
 
     prompt: str = Field(min_length=1, description="提示词")
     model_id: str | None = Field(default=DEFAULT_MODEL, description="模型ID")
-    mode: ModeName | None = Field(default=DEFAULT_MODE, description="生成模式")
+    mode: Annotated[ModeName | None, _EMPTY_IS_NONE] = Field(default=DEFAULT_MODE, description="生成模式")
     height: _Int | None = Field(default=DEFAULT_SIDE, description="图片高度")
     width: _Int | None = Field(default=DEFAULT_SIDE, description="图片宽度")
     num_inference_steps: _Int | None = Field(default=DEFAULT_STEPS, description="推理步数")
-    cfg: float | None = Field(default=DEFAULT_CFG, ge=0, le=MAX_CFG, allow_inf_nan=False, description="引导强度")
+    cfg: float | None = Field(
+        default=DEFAULT_CFG,
+        ge=0,
+        le=MAX_CFG,
+        allow_inf_nan=False,
+        description="引导强度 (fill未指定且模型有专用权重时, 使用该权重的默认值, 如FLUX.1-Fill-dev: 30)",
+    )
     seed: Annotated[int, Field(ge=0, lt=SEEDS), _WHOLE] | None = Field(default=DEFAULT_SEED, description="随机种子")
     priority: Annotated[int, Field(ge=MIN_PRIORITY, le=MAX_PRIORITY), _WHOLE] | None = Field(
         default=0, description="任务优先级"
@@ -95,7 +106,7 @@ class Wanted(BaseModel):
     strength: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="img2img强度 (img2img: 0.8, fill, controlnet: 1.0)"
     )
-    control_preprocess: PreprocessName | None = Field(
+    control_preprocess: Annotated[PreprocessName | None, _EMPTY_IS_NONE] = Field(
         default=None, description="canny: 由服务器从照片提取边缘; null: 控制图片按原样使用 (扩展字段)"
     )
     controlnet_conditioning_scale: float | None = Field(
