@@ -1,0 +1,9 @@
+"""`python performance_monitor.py --continuous 30`, as GenServe's document has it: `danqing monitor`, with the same arguments."""
+
+import sys
+
+from danqing.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[:1] = ["danqing", "monitor"]
+    main()

@@ -1,0 +1,9 @@
+"""`python test_img2img.py [MODE]`, as GenServe's document has it: `danqing selftest img2img`, with the same arguments."""
+
+import sys
+
+from danqing.__main__ import main
+
+if __name__ == "__main__":
+    sys.argv[:1] = ["danqing", "selftest", "img2img"]
+    main()
