@@ -1,4 +1,4 @@
-"""`python performance_monitor.py --continuous 30`, as GenServe's document has it: `danqing monitor`, with the same arguments."""
+"""`python performance_monitor.py --continuous 30`, as GenServe's document has it: `danqing monitor`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python test_img2img.py [MODE]`, as GenServe's document has it: `danqing selftest img2img`, with the same arguments."""
+"""`python test_img2img.py [MODE]`, as GenServe's document has it: `danqing selftest img2img`."""
 
 import sys
 

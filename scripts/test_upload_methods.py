@@ -1,4 +1,4 @@
-"""`python test_upload_methods.py simple|full`, as GenServe's document has it: `danqing bench uploads`, with the same arguments."""
+"""`python test_upload_methods.py simple|full`, as GenServe's document has it: `danqing bench uploads`."""
 
 import sys
 
