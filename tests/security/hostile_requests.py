@@ -187,8 +187,47 @@ def _base64() -> list[Case]:
             ("empty", sent(""), 400, "input_image is required"),
             ("72 MB", bomb, 400, "input_image is larger than 50 MiB"),
             ("three of 56 MB", three_bombs, 400, "input_image is not a PNG, JPEG or WebP image."),
-            ("the same picture 1,000 times", at.post(_again()), 400, "not valid JSON"),
+            ("the same picture 1,000 times", at.post(_again()), 400, "more than 6 pictures"),
             ("a mask of another size", at.post(_two()), 400, "they must have the same size"),
+        ]
+    ]
+
+
+def _data_urls() -> list[Case]:
+    path, good = "/v1/images/edits", f"data:image/png;base64,{GOOD_TEXT}"
+
+    def sent(*images: object, **fields: object) -> Send:
+        body = {"prompt": "p", "size": "64x64", "images": list(images), **fields}
+        return lambda asker: asker.post_json(path, body)
+
+    def url(text: object) -> Send:
+        return sent({"image_url": text})
+
+    def bomb(asker: Asker) -> Answer:
+        start = b'{"prompt": "p", "images": [{"image_url": "data:image/png;base64,'
+        return asker.post_json(path, start + b"iVBORw0K" * (9 * MEBIBYTE) + b'"}]}')
+
+    elsewhere = "images[0].image_url must be a data URL with base64"
+    return [
+        Case("Data URLs", name, "openai", send, status, contains)
+        for name, send, status, contains in [
+            ("an address of this network", url("http://169.254.169.254/latest/meta-data"), 400, elsewhere),
+            ("an address of a file", url("file:///etc/passwd"), 400, elsewhere),
+            ("base64 alone", url(GOOD_TEXT), 400, elsewhere),
+            ("data URL of HTML", url("data:text/html;base64,PGI+"), 400, "is not a PNG, JPEG or WebP image."),
+            ("a file's name", sent({"file_id": "../../etc/passwd"}), 400, "Not supported: images[0].file_id"),
+            ("17 pictures", sent(*[{"image_url": good}] * 17), 400, "images must have at most 16 entries."),
+            ("1,000 pictures", sent(*[{"image_url": good}] * 1000), 400, "more than 34 pictures"),
+            ("100,000 that are none", sent(*[5] * 100_000), 400, "images"),
+            ("pictures deeper than they may be", sent([[[{"image_url": good}]]]), 400, "images[0] is not valid."),
+            (
+                "more than 512 KiB beside the pictures",
+                sent({"image_url": good}, x=LONG * 6),
+                400,
+                "beside its pictures",
+            ),
+            ("72 MB", bomb, 400, "images[0].image_url is larger than 50 MiB"),
+            ("as it should be", url(good), 200, ""),
         ]
     ]
 
@@ -406,6 +445,7 @@ def cases() -> list[Case]:
         *_to_each(),
         *_bodies(),
         *_base64(),
+        *_data_urls(),
         *_forms(),
         *_addresses(),
         *_from_elsewhere(),

@@ -20,7 +20,7 @@ MAX_RSS_KB = 300_000
 CASES = cases()
 INVALID = "参数验证失败"
 SMALL = {"prompt": "p", "mode": "img2img", "width": 64, "height": 64, "num_inference_steps": 1}
-WAYS = ["genserve, JSON", "genserve, form", "openai, form"]
+WAYS = ["genserve, JSON", "genserve, form", "openai, form", "openai, JSON"]
 PAGE = ROOT / "docs" / "hostile-inputs.md"
 
 
@@ -52,6 +52,9 @@ def test_a_picture(asker: Asker, picture: Picture, way: str) -> None:
         answer = asker.post_json("/generate", {**SMALL, "input_image": base64.b64encode(content).decode()})
     elif way == "genserve, form":
         answer = asker.http("POST", "/generate/img2img", data=SMALL, files={"input_image": ("a.png", content)})
+    elif way == "openai, JSON":
+        image = {"image_url": "data:;base64," + base64.b64encode(content).decode()}
+        answer = asker.post_json("/v1/images/edits", {"prompt": "p", "size": "64x64", "images": [image]})
     else:
         data = {"prompt": "p", "size": "64x64"}
         answer = asker.http("POST", "/v1/images/edits", data=data, files={"image": ("a.png", content)})
@@ -60,6 +63,9 @@ def test_a_picture(asker: Asker, picture: Picture, way: str) -> None:
         answer.check(200, "")
     elif way == "openai, form":
         answer.check(400, f"image {picture.answer}")
+        assert '"code":"INVALID_INPUT"' in answer.text
+    elif way == "openai, JSON":
+        answer.check(400, f"images[0].image_url {picture.answer}")
         assert '"code":"INVALID_INPUT"' in answer.text
     else:
         answer.check(400, f"{INVALID}: input_image {picture.answer}")
