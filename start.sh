@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 # is GPL-3.0.
 needs_sdnq() {
     { printf '%s\n' "$@" "${DANQING_MODEL-}" "${DANQING_MODELS-}" "${MODEL_NAME-}" "${DANQING_PRECISION-}"
-      grep -E '^(export )?(DANQING_MODELS?|MODEL_NAME|DANQING_PRECISION) *=' .env 2> /dev/null || true
+      grep -hE '^(export )?(DANQING_MODELS?|MODEL_NAME|DANQING_PRECISION) *=' .env apps/api/.env 2> /dev/null || true
     } | tr -cs 'A-Za-z0-9._-' '\n' | grep -iE 'sdnq|^(sample|z-image-turbo)-(uint4|int8)$' > /dev/null
 }
 

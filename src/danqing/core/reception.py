@@ -155,7 +155,12 @@ class Reception:
             return job
         if not job.state.is_final and not await self._attendance.join(job.id, attended=order.attended):
             return (await self._taken([order], [new], Join.NONE, None))[0]
-        await self._attendance.leave(new.id, ended=True)
+        try:
+            await self._attendance.leave(new.id, ended=True)
+        except BaseException:
+            if order.attended:
+                await self._attendance.leave(job.id, ended=True)
+            raise
         return job
 
     async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:

@@ -50,7 +50,7 @@ def main() -> None:
 def _judge(request: Mapping[str, Any], limits: IntakeLimits) -> Verdict:  # Any: JSON values
     source, target = Path(request["source"]), Path(request["target"])
     try:
-        rebuild(source, target, picture_format=request["format"], limits=limits, as_mask=request["as_mask"])
+        rebuild(source, target, picture_format=request["format"], limits=limits, as_mask=request.get("as_mask", False))
     except Refused as refused:
         return refused.verdict
     except MemoryError:

@@ -71,10 +71,11 @@ def test_a_model_that_needs_sdnq_gets_it_and_that_is_said(
     assert "GPL-3.0" in done.stderr
 
 
-def test_it_reads_the_models_of_the_env_file_too_and_tells_of_no_second_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [".env", "apps/api/.env"])
+def test_it_reads_the_models_of_the_env_file_too_and_tells_of_no_second_install(tmp_path: Path, file: str) -> None:
     home = tmp_path / "danqing"
-    home.mkdir()
-    (home / ".env").write_text("DANQING_PORT=1\nDANQING_MODELS='sample,z-image-turbo-int8'\n")
+    (home / file).parent.mkdir(parents=True)
+    (home / file).write_text("DANQING_PORT=1\nDANQING_MODELS='sample,z-image-turbo-int8'\n")
     first = start(tmp_path)
     (home / ".venv" / ".installed-sdnq").touch()
     second = start(tmp_path)

@@ -74,6 +74,22 @@ async def test_the_parameters_are_those_of_a_form(tmp_path: Path) -> None:
     assert (request.strength, request.loras) == (0.5, ())
 
 
+async def test_a_repetition_with_its_key_is_answered_with_the_same_jobs(tmp_path: Path) -> None:
+    house, body = (
+        editing_house(tmp_path),
+        {"prompt": "p", "images": referred(png()), "mask": {"image_url": url(mask())}},
+    )
+    async with talking(house) as client:
+        keyed = {"Idempotency-Key": "once"}
+        answers = [await client.post("/v1/images/edits", json=body, headers=keyed) for _ in range(2)]
+        other = body | {"images": referred(png(GREEN))}
+        refused = await client.post("/v1/images/edits", json=other, headers=keyed)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["data"] == answers[1].json()["data"]
+    assert refused.status_code == 422
+    assert len(await requests_of(house)) == 1
+
+
 async def test_loras_are_a_list(tmp_path: Path) -> None:
     house = editing_house(tmp_path)
     async with talking(house) as client:

@@ -67,19 +67,18 @@ async def test_what_is_wrong_with_them_is_told(house: House, loras: Any, text: s
 
 
 async def test_a_form_may_have_them_member_by_member(house: House) -> None:
-    # As OpenAI's client writes a list of objects, and as others do
-    for names in (
-        ["loras[][name]", "loras[][scale]"] * 2,
-        [f"loras[{n}][{of}]" for n in (0, 1) for of in ("name", "scale")],
-    ):
-        sent = [
-            *files(images=png()),
-            *((name, (None, value)) for name, value in zip(names, ("ink", "0.5", "oil", "1"), strict=True)),
-        ]
+    # As OpenAI's client writes a list of objects, as others do, and with each of their places said
+    ways = [
+        [("loras[][name]", "ink"), ("loras[][scale]", "0.5"), ("loras[][name]", "oil"), ("loras[][scale]", "1")],
+        [("loras[][name]", "ink"), ("loras[][scale]", "0.5"), ("loras[][name]", "oil")],
+        [("loras[1][name]", "oil"), ("loras[0][name]", "ink"), ("loras[0][scale]", "0.5"), ("loras[1][scale]", "1")],
+    ]
+    for fields in ways:
+        sent = [*files(images=png()), *((name, (None, value)) for name, value in fields)]
         async with talking(house) as client:
             answer = await client.post("/v1/images/edits", files=sent, data={"prompt": "p"})
         assert (answer.status_code, answer.headers.get("x-danqing-warning")) == (200, None), answer.text
-    assert [request.loras for request in await requests_of(house)] == [ASKED, ASKED]
+    assert [request.loras for request in await requests_of(house)] == [ASKED] * 3
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,7 @@ async def test_a_form_may_have_them_member_by_member(house: House) -> None:
         ([("loras[][name]", "ink"), ("loras[][weight]", "1")], "loras[0]: weight is not known."),
         ([("loras[][scale]", "1")], "loras[0]: name is required."),
         ([("loras[][name]", "ink"), ("loras", "[]")], "loras is given in two ways."),
+        ([("loras[0][name]", "ink"), ("loras[0][name]", "oil")], "loras[0][name] is given more than once."),
     ],
 )
 async def test_what_is_wrong_with_a_member_is_told(house: House, fields: list[tuple[str, str]], message: str) -> None:

@@ -15,7 +15,9 @@ from danqing.http.errors import BodyTooLarge
 MAX_JSON_BYTES = 1024 * 1024
 _SHOWN_NAME = 64  # characters
 
-_MEMBER = re.compile(r"\w+\[\d*\]\[(?P<name>\w+)\]", re.ASCII)  # of an object in a list, as OpenAI's clients write it
+_LISTS = frozenset({"loras"})  # of objects
+# A member of one of them: `loras[][name]`, as OpenAI's client writes it, or `loras[0][name]`.
+_MEMBER = re.compile(r"\w+\[(?P<place>\d{0,4})\]\[(?P<name>\w+)\]", re.ASCII)
 
 WireT = TypeVar("WireT", bound=BaseModel)
 
@@ -71,32 +73,37 @@ def read_fields(form: FormData, wire: type[WireT]) -> WireT:
     Raises InvalidRequest.
     """
     fields: dict[str, str] = {}
-    lists: dict[str, list[dict[str, str]]] = {}
+    lists: dict[str, dict[int, dict[str, str]]] = {}  # objects by their places
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) or not value:
             continue
         field = name.partition("[")[0]
-        if (member := _MEMBER.fullmatch(name)) is not None and field in wire.model_fields:
-            _add_member(lists.setdefault(field, []), member["name"], value)
+        is_known = field in wire.model_fields
+        if is_known and field in _LISTS and (member := _MEMBER.fullmatch(name)) is not None:
+            entry = _entry(lists.setdefault(field, {}), member["place"], member["name"])
+            if member["name"] in entry:
+                raise InvalidRequest(f"{_shown(name)} is given more than once.", parameter=field)
+            entry[member["name"]] = value
         elif name not in fields:
             fields[name] = value
-        elif field in wire.model_fields:  # of those that nobody knows it does not matter
+        elif is_known:  # of those that nobody knows it does not matter
             raise InvalidRequest(f"{_shown(name)} is given more than once.", parameter=_shown(name))
     for field, entries in lists.items():
         if field in fields:
             raise InvalidRequest(f"{field} is given in two ways.", parameter=field)
-        fields[field] = json.dumps(entries)
+        fields[field] = json.dumps([entries[place] for place in sorted(entries)])
     try:
         return wire.model_validate_strings(fields)
     except ValidationError as exc:
         raise _wrong(exc) from exc
 
 
-def _add_member(entries: list[dict[str, str]], name: str, value: str) -> None:
-    """To the last object of the list, or to another one where that has it."""
-    if not entries or name in entries[-1]:
-        entries.append({})
-    entries[-1][name] = value
+def _entry(entries: dict[int, dict[str, str]], place: str, name: str) -> dict[str, str]:
+    """The object at that place; where none is said, the last one, or another where that has such a member."""
+    if place:
+        return entries.setdefault(int(place), {})
+    last = max(entries, default=0)
+    return entries.setdefault(last + (name in entries.get(last, {})), {})
 
 
 def _wrong(error: ValidationError) -> InvalidRequest:

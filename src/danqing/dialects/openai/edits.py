@@ -28,8 +28,8 @@ SentImage = UploadFile | SentPicture
 
 @dataclass(frozen=True, kw_only=True)
 class SentEdit:
-    """images: each with what messages call it. together: one picture is made out of all of them; else each is edited on
-    its own. mask: of the first. warnings: about parameters that are ignored.
+    """wire: without the pictures. images: each with what messages call it. together: one picture is made out of all of
+    them; else each is edited on its own. mask: of the first. warnings: about parameters that are ignored.
     """
 
     wire: Edit
@@ -78,7 +78,7 @@ def _of_json(wire: EditBody, pictures: Mapping[str, SentPicture]) -> SentEdit:
         raise MissingParameter("Image is required", parameter="images")
     check_prompt(wire)
     return SentEdit(
-        wire=wire,
+        wire=wire.model_copy(update={"images": None, "mask": None}),  # what stands for them is another text each time
         images=[_referred(f"images[{place}]", image, pictures) for place, image in enumerate(wire.images)],
         mask=_referred("mask", wire.mask, pictures) if wire.mask else None,
         together=True,
