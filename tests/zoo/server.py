@@ -27,7 +27,7 @@ PATIENCE = {
     "heartbeat_s": 0.2,
     "heartbeat_timeout_s": 4.0,
     "check_s": 0.2,
-    "step_timeout_s": 4.0,
+    "step_timeout_s": 3.0,
     "max_backoff_s": 0.5,
 }
 

@@ -51,11 +51,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("zoo")
     if IS_SCALED:
         node = ("-m", "tests.zoo.node", str(folder))
-        with a_cluster(folder, nodes=1, node_command=node, settings={"TASK_TIMEOUT": "6"}) as cluster:
+        with a_cluster(folder, nodes=1, node_command=node, settings={"TASK_TIMEOUT": "12"}) as cluster:
             cluster.start()
             yield Server(folder, {"DATABASE_URL": cluster.database_url}, url=cluster.apis[0].url)
         return
-    with a_server(folder, command=("-m", "tests.zoo.server", str(folder)), TASK_TIMEOUT="6") as server:
+    with a_server(folder, command=("-m", "tests.zoo.server", str(folder)), TASK_TIMEOUT="12") as server:
         server.start_ready()
         yield server
 
