@@ -31,6 +31,7 @@ _LOOKS = 10  # in that time
 MAX_UNREAD_BYTES = 8 * 1024 * 1024  # of answers to a WebSocket's client that reads none
 MAX_FRAGMENTS = 1024  # of a message
 TOO_LARGE = 1009  # a WebSocket's close code
+ABNORMAL_CLOSURE = 1006  # one that is never sent: no close frame came
 
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain\r\nContent-Length: 35\r\n"
@@ -252,6 +253,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._expect_last_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """A connection that ends without a close frame is told with code 1006, as RFC 6455, 7.1.5 has it; uvicorn's own
+        says 1005, which a close frame without a code means.
+        """
+        if self.handshake_complete and self.conn.close_rcvd is None:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
         super().connection_lost(exc)
         if self._last_read_due is not None:
             self._last_read_due.cancel()

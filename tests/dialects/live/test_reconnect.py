@@ -160,6 +160,22 @@ async def test_an_end_that_was_sent_into_a_broken_connection_is_told_again(tmp_p
             assert (await client.hear())["status"] == "completed"
 
 
+@pytest.mark.parametrize("code", [None, 1000, 1001])
+async def test_a_client_that_said_goodbye_is_not_told_again(tmp_path: Path, code: int | None) -> None:
+    house = a_house(tmp_path)
+    async with running(house) as server:
+        async with server.talk("anna") as client:
+            await client.ask(create_job())
+            (job,) = await house.store.unfinished()
+            await paint(house, job.id)
+            await client.hear_until("completed")
+            # When it closes, with a code or, as JavaScript's close() does, without one
+            await client.socket.close(code)  # pyright: ignore[reportArgumentType] - None is its protocol's for no code
+
+        async with server.talk("anna") as client:
+            assert await client.is_silent()
+
+
 @pytest.mark.parametrize("request_id", ["r1", 7, 0, ""])
 async def test_after_a_restart_of_the_server_ends_are_told_again(tmp_path: Path, request_id: str | int) -> None:
     house = a_house(tmp_path)

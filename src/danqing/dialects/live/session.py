@@ -29,7 +29,7 @@ UNCERTAIN_S = 60.0
 TRY_AGAIN_LATER = 1013
 ABNORMAL_CLOSURE = 1006
 _AT_ONCE = 100  # messages of a client, before others have a turn
-_GOODBYES = (1000, 1001)  # close codes of a client that meant to go
+_GOODBYES = (1000, 1001, 1005)  # close codes of a client that meant to go; 1005: it said none, as `ws.close()` does
 
 
 class Session:
