@@ -62,6 +62,29 @@ def test_a_fill_with_a_drawn_mask(studio: Studio) -> None:
     assert set(mask.tobytes()) == {0, 255}
 
 
+def test_a_mask_of_transparency_is_shown_as_it_is_meant_when_its_job_is_reused(studio: Studio) -> None:
+    page = studio.page
+    # Given an edit as OpenAI's clients ask for it: made anew where the mask is transparent, its right half
+    mask, file = Image.new("RGBA", (64, 64), (0, 0, 0, 255)), io.BytesIO()
+    mask.paste((0, 0, 0, 0), (32, 0, 64, 64))
+    mask.save(file, "PNG")
+    files = {
+        name: {"name": f"{name}.png", "mimeType": "image/png", "buffer": content}
+        for name, content in (("image", a_png()), ("mask", file.getvalue()))
+    }
+    asked = page.request.post(f"{studio.url}/v1/images/edits", multipart={"prompt": "a masked leaf", **files})  # pyright: ignore[reportArgumentType]
+    assert asked.ok, asked.text()
+    # When its settings are used again
+    studio.open("gallery")
+    page.get_by_role("button", name="Picture: a masked leaf").click()
+    studio.viewer.get_by_role("button", name="Reuse settings").click()
+    # Then that half is painted, and no other
+    canvas = page.locator(".mask-picture canvas")
+    painted = "(c, x) => c.getContext('2d').getImageData(c.width * x, c.height / 2, 1, 1).data[3]"
+    studio.wait_until(lambda: canvas.evaluate(painted, 0.75) == 255)
+    assert canvas.evaluate(painted, 0.25) == 0
+
+
 def test_a_picture_and_its_mask_outlive_a_reload(studio: Studio) -> None:
     studio.choose("fill")
     studio.add_picture(a_png())

@@ -74,7 +74,7 @@ export async function maskOf(painted) {
 }
 
 /**
- * A mask as the server takes it, as if it had been painted.
+ * A mask as the server has it, as if it had been painted: white is, or where some of it is transparent, that is.
  * @param {Blob} mask
  * @returns {Promise<HTMLCanvasElement>}
  */
@@ -86,7 +86,11 @@ export async function paintedOf(mask) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.drawImage(bitmap, 0, 0);
   const image = context.getImageData(0, 0, canvas.width, canvas.height);
-  for (let at = 0; at < image.data.length; at += 4) image.data[at + 3] = image.data[at] ?? 0;
+  let hasAlpha = false;
+  for (let at = 3; at < image.data.length; at += 4) hasAlpha ||= image.data[at] !== 255;
+  for (let at = 0; at < image.data.length; at += 4) {
+    image.data[at + 3] = hasAlpha ? 255 - Number(image.data[at + 3]) : Number(image.data[at]);
+  }
   context.putImageData(image, 0, 0);
   context.globalCompositeOperation = "source-in";
   context.fillStyle = COLOUR;

@@ -112,9 +112,11 @@ let reused = 0;
  */
 export async function reuseJob(job) {
   const mine = ++reused;
-  reuse(job.request);
-  go("make");
   const { input_images: images, mask, control_image: control } = job.inputs;
+  // An edit with a mask, as OpenAI's clients ask for it, is a fill; here only that has a mask to paint.
+  const isFill = mask && job.request.mode === "edit" && images.length === 1 && modesOnOffer().includes("fill");
+  reuse(isFill ? { ...job.request, mode: "fill" } : job.request);
+  go("make");
   const [inputs, painted, lines] = await Promise.all([
     Promise.all(images.map(async (image) => pictureOf(await api.picture(image.url)))),
     mask ? api.picture(mask.url) : null,
