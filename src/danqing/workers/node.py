@@ -54,6 +54,7 @@ class NodeLife:
         self._away = False
         self._told: Sequence[tuple[str, WorkerState]] = ()
         self._unknown: Mapping[str, int] = {}  # attempts, by job, at the beat before
+        self._storing: asyncio.Task[bool] | None = None  # the newest beat
         self.draining = False
         self.asked_to_drain = asyncio.Event()
 
@@ -99,7 +100,8 @@ class NodeLife:
             workers=tuple(status),
             draining=self.draining,
         )
-        if await self._nodes.beat(node, lease_s=self._identity.lease_s):
+        self._storing = asyncio.create_task(self._nodes.beat(node, lease_s=self._identity.lease_s))
+        if await asyncio.shield(self._storing):
             self.asked_to_drain.set()
         self._told = told
         self._lease_until = asked_at + self._identity.lease_s
@@ -126,6 +128,8 @@ class NodeLife:
 
     async def leave(self) -> None:
         """The node has ended; what it still held is given to others at once."""
+        if self._storing is not None:  # stored after the goodbye, a beat that was under way would be a new lease
+            await asyncio.wait((self._storing,))
         with suppress(StorageFailure):  # logged; its lease ends by itself
             await self._nodes.leave(self._identity.id)
 

@@ -27,18 +27,25 @@ class ToldNodes:
         self.away = False
         self.moved_on: list[str] = []
         self.holds: dict[str, int] = {}
+        self.stores = asyncio.Event()  # a beat is stored once it is set
+        self.stores.set()
 
     async def beat(self, node: Node, *, lease_s: float) -> bool:
         if self.away:
             raise StorageFailure
-        self.beats.append(node)
         assert lease_s == LEASE_S
+        await asyncio.shield(asyncio.create_task(self._store(node)))  # as in a database's thread
         return self.drain
+
+    async def _store(self, node: Node) -> None:
+        await self.stores.wait()
+        self.beats.append(node)
 
     async def leave(self, node_id: str) -> None:
         if self.away:
             raise StorageFailure
         self.left.append(node_id)
+        self.beats = [node for node in self.beats if node.id != node_id]
 
     async def alive(self) -> Sequence[Node]:
         raise NotImplementedError
@@ -170,3 +177,24 @@ async def test_a_worker_that_is_lost_is_told_before_the_next_beat_is_due(tmp_pat
         assert nodes.beats[-1].workers[0].state is not WorkerState.READY
         living.cancel()
         await asyncio.gather(living, return_exceptions=True)
+
+
+async def test_a_node_that_leaves_in_the_middle_of_a_beat_is_gone(tmp_path: Path, nodes: ToldNodes) -> None:
+    async with a_house(tmp_path) as house:
+        # Given a beat that is being stored when its node ends
+        life = a_life(house, nodes)
+        nodes.stores.clear()
+        living = asyncio.create_task(life.run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        # When it says that it leaves
+        leaving = asyncio.create_task(life.leave())
+        await asyncio.sleep(0.01)
+        nodes.stores.set()
+        await leaving
+        # Then no beat is left of it
+        await asyncio.sleep(0.01)
+        assert nodes.left == ["box-1"]
+        assert nodes.beats == []
