@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.browser.studio import PATIENCE_MS, Studio
@@ -77,6 +78,18 @@ def server(browser: Browser, tmp_path: Path) -> Iterator[Server]:
 def studio(browser: Browser, shared_server: Server) -> Iterator[Studio]:
     """The page of the shared server."""
     shared_server.zoo.close_gate("gate")
+    yield from opened(browser, shared_server.url)
+
+
+@pytest.fixture
+def emptied_studio(browser: Browser, shared_server: Server) -> Iterator[Studio]:
+    """The page of the shared server, once that has forgotten all that was made before."""
+    jobs = f"{shared_server.url}/studio/jobs"
+    shared_server.zoo.close_gate("gate")
+    while batches := requests.get(f"{shared_server.url}/studio/batches?failed=true", timeout=10).json()["batches"]:
+        for job in (job for batch in batches for job in batch["jobs"]):
+            requests.post(f"{jobs}/{job['id']}/cancel", timeout=10)  # 409 if it has ended
+            requests.delete(f"{jobs}/{job['id']}", timeout=10)
     yield from opened(browser, shared_server.url)
 
 

@@ -145,8 +145,8 @@ def test_a_deleted_picture_comes_back_when_that_is_undone_and_else_is_gone(studi
     assert page.request.get(f"{studio.url}/studio/jobs/{job['id']}").status == 404
 
 
-def test_an_answer_to_what_was_looked_for_before_does_not_come_in_between(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_an_answer_to_what_was_looked_for_before_does_not_come_in_between(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, "a zebra", "a heron")
     studio.open("gallery")
     expect(page.locator(".cell")).to_have_count(2)
@@ -168,8 +168,8 @@ def test_an_answer_to_what_was_looked_for_before_does_not_come_in_between(own_st
     expect(page.locator(".cell")).to_have_count(1)
 
 
-def test_a_batch_shows_each_of_its_pictures_and_each_is_deleted_by_itself(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_batch_shows_each_of_its_pictures_and_each_is_deleted_by_itself(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     # Given a batch of three and another picture
     studio.make("three ducks", count=3)
     expect(studio.tile("completed")).to_have_count(3)
@@ -207,8 +207,8 @@ def test_a_batch_shows_each_of_its_pictures_and_each_is_deleted_by_itself(own_st
     assert left == [0, 0, 2]
 
 
-def test_arrows_go_from_one_day_to_another(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_arrows_go_from_one_day_to_another(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, *(f"picture {n}" for n in range(3)))
     # Given pictures of three days: today, yesterday, and one long ago
 
@@ -254,8 +254,8 @@ def test_only_what_is_near_the_window_is_in_the_document(own_studio: Studio, ser
     expect(last).to_have_attribute("data-place", "129")
 
 
-def test_what_is_still_made_is_not_deleted_and_can_be_cancelled(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_what_is_still_made_is_not_deleted_and_can_be_cancelled(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     studio.make("waits at the gate")
     expect(studio.tile("processing")).to_have_count(1)
     job = studio.tiles.first.get_attribute("data-job")
@@ -275,8 +275,8 @@ def test_what_is_still_made_is_not_deleted_and_can_be_cancelled(own_studio: Stud
     assert studio.api(f"/studio/jobs/{job}")["state"] == "cancelled"
 
 
-def test_a_picture_that_the_server_keeps_comes_back(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_picture_that_the_server_keeps_comes_back(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     studio.expects_failures = True
     made(studio, "one to keep")
     problem = {"code": "job_not_removable", "message": "It is under way.", "parameter": None, "sentence": None}
@@ -295,8 +295,8 @@ def test_a_picture_that_the_server_keeps_comes_back(own_studio: Studio) -> None:
     expect(studio.toast).to_contain_text("could not be deleted: ")
 
 
-def test_undoing_leaves_alone_what_the_server_was_already_asked_to_delete(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_undoing_leaves_alone_what_the_server_was_already_asked_to_delete(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, "the first", "the second", "the third")
     held: list[Route] = []
     page.route(
@@ -319,8 +319,8 @@ def test_undoing_leaves_alone_what_the_server_was_already_asked_to_delete(own_st
     expect(first).to_have_count(0)
 
 
-def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_key_that_is_held_down_deletes_one_picture(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, "the first", "the second", "the third")
     page.goto(f"{studio.url}/#/gallery")
     page.get_by_role("button", name="Picture: the third").focus()
@@ -338,8 +338,8 @@ def test_a_key_that_is_held_down_deletes_one_picture(own_studio: Studio) -> None
     expect(studio.viewer.locator(".said")).to_have_text("the first")
 
 
-def test_a_key_pressed_right_after_opening_a_picture_is_the_viewers(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_key_pressed_right_after_opening_a_picture_is_the_viewers(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, "the first", "the second", "the third")
     page.goto(f"{studio.url}/#/gallery")
     # When a key comes before the browser has drawn again
@@ -357,8 +357,8 @@ def test_a_key_pressed_right_after_opening_a_picture_is_the_viewers(own_studio: 
     expect(page.locator(".cell")).to_have_count(2)
 
 
-def test_a_note_is_seen_and_used_while_the_viewer_is_open(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_note_is_seen_and_used_while_the_viewer_is_open(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     made(studio, "the first", "the second", "the third")
     for size in (DESKTOP, PHONE):
         page.set_viewport_size(size)
@@ -387,8 +387,8 @@ def test_a_note_is_seen_and_used_while_the_viewer_is_open(own_studio: Studio) ->
     expect(studio.viewer.locator(".connection p")).to_have_count(0)
 
 
-def test_a_page_of_the_gallery_that_cannot_be_read_waits_until_it_is_wanted_again(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_a_page_of_the_gallery_that_cannot_be_read_waits_until_it_is_wanted_again(emptied_studio: Studio) -> None:
+    studio, page = emptied_studio, emptied_studio.page
     studio.expects_failures = True
     made(studio, "a plain one")
     problem = {"code": "internal_error", "message": "It broke.", "parameter": None, "sentence": None}
