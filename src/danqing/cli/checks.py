@@ -20,6 +20,7 @@ from danqing.cli.shared_checks import check_shared_parts
 from danqing.config import InvalidSettings, Settings, cuda_visible_devices
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import DanqingError, ModelLoadFailure
+from danqing.core.extras import how_to_install
 from danqing.devices import installed_gpus, torch_has_cuda, visible_gpu_count
 from danqing.model_files import files_state, is_local, missing_companions, obstacles, way_out
 from danqing.wiring import build_catalogue, device_choice, find_upscaler, listeners, most_memory
@@ -236,7 +237,7 @@ def _check_model(card: ModelCard, settings: Settings) -> Finding:
     found = obstacles(card, files, on_gpu=on_gpu, memory_bytes=most_memory(settings, devices))
     package = card.precision.partition("-")[0]
     if card.precision != "native" and find_spec(package) is None:
-        text = f"{card.id}: precision {card.precision} needs another package: pip install 'danqing[{package}]'"
+        text = f"{card.id}: precision {card.precision} needs another package: {how_to_install(package)}"
         return Finding(verdict=Verdict.FAILURE, subject="models", text=text)
     modes = ", ".join(companion.mode for companion in missing_companions(card))
     note = f"; {modes} only after danqing models pull" if modes else ""

@@ -59,7 +59,7 @@ class Settings(SharedParts):
         BeforeValidator(split_list),
         Variable(aliases=("API_ALLOWED_KEYS",), read_by="wiring: gate"),
     ] = ()
-    """Keys of ordinary callers, each of which sees its own pictures; none configured: any key is an ordinary one."""
+    """Keys of ordinary callers, each of which sees its own pictures; none, with `API_ENABLE_AUTH=true`: any key."""
 
     api_key: Annotated[
         SecretStr | None, BeforeValidator(strip_blanks), Variable(aliases=("API_KEY",), read_by="wiring: gate")
@@ -98,7 +98,7 @@ class Settings(SharedParts):
     """Address that the metrics port is opened on; whoever reaches it may read the figures."""
 
     otel: Annotated[bool, Variable(read_by="wiring: measuring")] = False
-    """Sends traces to where OpenTelemetry's own `OTEL_…` variables say; needs `pip install 'danqing[otel]'`."""
+    """Sends traces to where OpenTelemetry's own `OTEL_…` variables say; needs the extra `otel`."""
 
     data_dir: Annotated[Path, Variable(read_by="wiring: lock, store")] = Path("danqing-data")
     """Folder for everything that the server writes; one server at a time."""

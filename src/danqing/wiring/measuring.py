@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.extras import how_to_install
 from danqing.core.ports import JobStore
 from danqing.core.studio import utc_now
 from danqing.core.types import PoolStatus
@@ -163,7 +164,7 @@ def _traces() -> "Traces":
     try:
         from danqing.tracing.traces import Traces
     except ImportError as exc:
-        raise InvalidSettings("DANQING_OTEL: OpenTelemetry is not installed: pip install 'danqing[otel]'.") from exc
+        raise InvalidSettings(f"DANQING_OTEL: OpenTelemetry is not installed: {how_to_install('otel')}.") from exc
     return Traces()
 
 

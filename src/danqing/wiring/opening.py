@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.extras import how_to_install
 from danqing.wiring.addresses import shared_addresses
 from danqing.wiring.embedded import open_embedded
 from danqing.wiring.runtime import Runtime
@@ -15,7 +16,7 @@ from danqing.workers.prepared import PreparedProcess
 if TYPE_CHECKING:
     from danqing.wiring.node import NodeRuntime
 
-NOT_INSTALLED = "What several processes share needs packages: pip install 'danqing[scaled]'"
+NOT_INSTALLED = f"What several processes share needs packages: {how_to_install('scaled')}"
 
 
 @asynccontextmanager

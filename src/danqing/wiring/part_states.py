@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from danqing.core.extras import how_to_install
 from danqing.core.shared_store import Node
 from danqing.store.migration import SchemaState, schema_state
 from danqing.store.node_rows import node_from
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_S = 4
-INSTALL = "pip install 'danqing[scaled]'"
+INSTALL = how_to_install("scaled")
 
 
 class PartAway(Exception):

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.config import InvalidSettings, Settings
 from danqing.core.errors import StorageAway, StorageFailure
+from danqing.core.extras import how_to_install
 from danqing.core.ports import ArtifactStore
 from danqing.workers.factory import ArtifactStoreFactory
 
@@ -127,7 +128,7 @@ def object_place(settings: Settings, *, patience: S3Patience | None = None) -> S
     if settings.object_store is None:
         raise InvalidSettings("DANQING_OBJECT_STORE is not set.")
     if find_spec("obstore") is None:
-        raise InvalidSettings("DANQING_OBJECT_STORE needs a package: pip install 'danqing[scaled]'.")
+        raise InvalidSettings(f"DANQING_OBJECT_STORE needs a package: {how_to_install('scaled')}.")
     if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
         raise InvalidSettings("DANQING_S3_ACCESS_KEY_ID and DANQING_S3_SECRET_ACCESS_KEY go together.")
     bucket, prefix = parse_address(settings.object_store)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.errors import StorageFailure
+from danqing.core.extras import how_to_install
 from danqing.core.issued_keys import IssuedKeys
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import BatchStore, JobStore, Subscriptions
@@ -128,9 +129,7 @@ def _open_postgres(url: str, max_running_of_owner: int | None, around: Around) -
     except ValueError as exc:
         raise InvalidSettings(f"DATABASE_URL is no address of a PostgreSQL database: {exc}") from exc
     except ImportError as exc:
-        raise InvalidSettings(
-            "DATABASE_URL is set, and psycopg is not installed: pip install 'danqing[scaled]'"
-        ) from exc
+        raise InvalidSettings(f"DATABASE_URL is set, and psycopg is not installed: {how_to_install('scaled')}") from exc
     except StorageFailure as exc:
         if exc.__cause__ is None:  # it says itself what is the matter
             raise

