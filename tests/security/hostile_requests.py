@@ -149,6 +149,18 @@ def _bodies() -> list[Case]:
             *(400, "application/json"),
         ),
         Case(
+            *("Bodies", "60,000 members", "openai"),
+            ENDPOINTS["openai"].post(
+                {"prompt": "p", "loras": [{"name": "t"} | {f"a{at}": 1 for at in range(100_000)}]}
+            ),
+            *(400, "too many members or entries"),
+        ),
+        Case(
+            *("Bodies", "a parameter's member with the end of a line", "openai"),
+            ENDPOINTS["openai"].post({"prompt": "p", "size": "64x64", "user[\r\nX: 1]": "x"}),
+            *(200, ""),
+        ),
+        Case(
             *("Bodies", "more than 512 KiB beside the pictures", "genserve"),
             ENDPOINTS["genserve"].post({"prompt": "p", "x": "y" * 600_000}),
             *(400, "beside its pictures"),
@@ -218,7 +230,8 @@ def _data_urls() -> list[Case]:
             ("a file's name", sent({"file_id": "../../etc/passwd"}), 400, "Not supported: images[0].file_id"),
             ("17 pictures", sent(*[{"image_url": good}] * 17), 400, "images must have at most 16 entries."),
             ("1,000 pictures", sent(*[{"image_url": good}] * 1000), 400, "more than 34 pictures"),
-            ("100,000 that are none", sent(*[5] * 100_000), 400, "images"),
+            ("10,000 that are none", sent(*[5] * 10_000), 400, "images"),
+            ("100,000 that are none", sent(*[5] * 100_000), 400, "too many members or entries"),
             ("pictures deeper than they may be", sent([[[{"image_url": good}]]]), 400, "images[0] is not valid."),
             (
                 "more than 512 KiB beside the pictures",
@@ -282,6 +295,14 @@ def _forms() -> list[Case]:
             ("part without a name", edit(*fields, good, ('filename="x"', b"x")), 400, ""),
             ("prompt with a NUL", edit(('name="prompt"', b"a\0b"), ('name="size"', b"64x64"), good), 400, "NUL"),
             ("empty file", edit(*fields, (image.format("a.png", "image/png"), b"")), 400, "empty file"),
+            (
+                "charset=punycode",
+                edit(*fields, good, kind="multipart/form-data; boundary=b; charset=punycode"),
+                400,
+                "",
+            ),
+            ("charset=idna", edit(*fields, good, kind="multipart/form-data; boundary=b; charset=idna"), 400, ""),
+            ("a parameter's member 日", edit(*fields, ('name="user[日]"', b"x"), good), 200, ""),
             ("n of 10^9", edit(*fields, ('name="n"', b"1000000000"), good), 400, "n must be at most"),
         ]
     ]

@@ -10,6 +10,8 @@ MAX_FIELDS = 64  # that are no files
 MAX_FIELD_BYTES = 256 * 1024  # each
 MAX_TEXT_BYTES = 288 * 1024  # all fields and the heads of all parts; four times that in memory, once decoded
 FILE_IN_MEMORY_BYTES = 64 * 1024
+# As `codecs.lookup` names them. Python knows many more, some of which take a time that grows with the square of a text.
+_CHARSETS = ("utf-8", "ascii", "iso8859-1")
 MAX_FILES_IN_MEMORY = 8  # further ones go to the disk whatever their length
 
 
@@ -38,6 +40,11 @@ class _TextLimit:
 
 class _BoundedMultiPartParser(_TextLimit, MultiPartParser):
     spool_max_size = FILE_IN_MEMORY_BYTES  # starlette's is a megabyte
+
+    def on_part_begin(self) -> None:
+        if self._charset not in _CHARSETS:
+            raise MultiPartException("The charset of a form must be utf-8.")
+        super().on_part_begin()
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)

@@ -18,6 +18,7 @@ from danqing.core.images import MAX_IMAGE_BYTES
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
 from danqing.http.base64_images import Base64Decoding
+from danqing.http.json_members import check_members
 from danqing.http.picture_scan import PictureScan
 
 MAX_REST_CHARS = 512 * 1024  # of a body, without its pictures
@@ -181,6 +182,7 @@ class _Reading:
             text = self._scan.finish()
             for token in [token for token, picture in self._pictures.items() if picture.is_empty]:
                 text = text.replace(token, "")
+            check_members(text)
             value: object = json.loads(text)
         except (ValueError, RecursionError) as exc:
             raise _no_json() from exc

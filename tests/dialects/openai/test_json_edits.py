@@ -90,6 +90,20 @@ async def test_a_repetition_with_its_key_is_answered_with_the_same_jobs(tmp_path
     assert len(await requests_of(house)) == 1
 
 
+@pytest.mark.parametrize(
+    "more", [{"metadata": {"image_url": "https://a.example/a.png"}}, {"shown": [{"image_url": url(png(GREEN))}]}]
+)
+async def test_an_address_elsewhere_in_the_body_makes_no_other_request_of_it(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    house, body = editing_house(tmp_path), {"prompt": "p", "images": referred(png())} | more
+    async with talking(house) as client:
+        keyed = {"Idempotency-Key": "once"}
+        answers = [await client.post("/v1/images/edits", json=body, headers=keyed) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
+    assert len(await requests_of(house)) == 1
+
+
 async def test_loras_are_a_list(tmp_path: Path) -> None:
     house = editing_house(tmp_path)
     async with talking(house) as client:

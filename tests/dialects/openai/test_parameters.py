@@ -91,6 +91,17 @@ def test_a_member_of_a_refused_object_is_refused_in_a_form() -> None:
         check_parameters({"svg[model]": "x"}, EDITS)
 
 
+@pytest.mark.parametrize("member", ["日", "\r\nX-Evil: 1", "x" * 200_000])
+def test_of_a_member_whose_name_cannot_be_told_the_field_is(member: str) -> None:
+    given = {f"user[{member}]": "a", f"user[{member}2]": "b", "style[a]": "c"}
+    with pytest.raises(NotSupported) as refused:
+        check_parameters({f"svg[{member}]": "x"}, EDITS)
+
+    assert check_parameters(given, GENERATIONS)[0].startswith("user ignored: ")
+    assert [warning.partition(" ")[0] for warning in check_parameters(given, GENERATIONS)] == ["user", "style[a]"]
+    assert refused.value.parameter == "svg"
+
+
 def test_unknown_names_are_told_only_where_they_are_plain() -> None:
     names = {"sampler": 1, "bad\r\nname": 2, "x" * 65: 3, "日本": 4} | {f"p{i}": i for i in range(20)}
 

@@ -13,6 +13,10 @@ from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
 
 MIB = 1024 * 1024
+OF_TEXT = (
+    '--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\nx\r\n'
+    '--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{}\r\n--b--\r\n'
+)
 FORMS = a_dialect("red", "/red", max_body_bytes=60 * MIB)
 
 
@@ -37,6 +41,26 @@ async def test_a_form_comes_through(tmp_path: Path) -> None:
 )
 async def test_beyond_the_limits_the_dialect_answers(tmp_path: Path, options: dict[str, Any]) -> None:
     answer = await ask(tmp_path, "POST", "/red/form", FORMS, **options)
+
+    assert (answer.status_code, answer.json()) == (400, {"red": "HTTPException"})
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", "us-ascii", "latin-1"])
+async def test_a_form_may_say_that_it_is_as_forms_are(tmp_path: Path, charset: str) -> None:
+    said = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+
+    answer = await ask(tmp_path, "POST", "/red/form", FORMS, content=OF_TEXT.format("4").encode(), headers=said)
+
+    assert (answer.status_code, answer.json()) == (200, {"size": 1, "prompt": 1})
+
+
+# Time that grows with the square of a text; an error that is no UnicodeDecodeError; no codec for texts; none at all.
+@pytest.mark.parametrize("charset", ["punycode", "idna", "hex", "utf-7", "nobody-knows"])
+async def test_a_codec_of_python_s_is_no_charset_of_a_form(tmp_path: Path, charset: str) -> None:
+    said = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    body = OF_TEXT.format("xn--a").encode()
+
+    answer = await ask(tmp_path, "POST", "/red/form", FORMS, content=body, headers=said)
 
     assert (answer.status_code, answer.json()) == (400, {"red": "HTTPException"})
 

@@ -16,6 +16,7 @@ from danqing.core.errors import InvalidRequest
 from danqing.dialects.genserve.echo import Echo, echoing
 from danqing.dialects.genserve.schemas import FLOATS, IMAGE_NAMES, INTEGERS, JSON_TEXTS, ImageName, Wanted
 from danqing.http.forms import MAX_FIELD_BYTES, MAX_FIELDS, MAX_TEXT_BYTES, FormLimits
+from danqing.http.json_members import check_members
 
 _LIMITS = FormLimits(max_files=len(IMAGE_NAMES), max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -105,6 +106,7 @@ def _read_text(name: str, text: str) -> object:
         return _number(text)
     if name not in JSON_TEXTS:
         return text
+    check_members(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as exc:

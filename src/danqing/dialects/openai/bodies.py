@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from danqing.core.errors import InvalidRequest
 from danqing.http.errors import BodyTooLarge
+from danqing.http.json_members import check_members
 
 MAX_JSON_BYTES = 1024 * 1024
 _SHOWN_NAME = 64  # characters
@@ -53,8 +54,10 @@ async def read_json(request: Request, wire: type[WireT]) -> WireT:
         body += chunk
         if len(body) > MAX_JSON_BYTES:
             raise BodyTooLarge(MAX_JSON_BYTES)
+    text = bytes(body)
+    check_members(text)
     try:
-        return wire.model_validate_json(bytes(body))
+        return wire.model_validate_json(text)
     except ValidationError as exc:
         raise _wrong(exc) from exc
 

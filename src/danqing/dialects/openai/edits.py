@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
@@ -77,13 +78,29 @@ def _of_json(wire: EditBody, pictures: Mapping[str, SentPicture]) -> SentEdit:
     if not wire.images:
         raise MissingParameter("Image is required", parameter="images")
     check_prompt(wire)
+    # What stands for a picture is another text each time, wherever in the body it was.
+    constant = {name: _constant(value, pictures) for name, value in (wire.model_extra or {}).items()}
     return SentEdit(
-        wire=wire.model_copy(update={"images": None, "mask": None}),  # what stands for them is another text each time
+        wire=wire.model_copy(update={"images": None, "mask": None, **constant}),
         images=[_referred(f"images[{place}]", image, pictures) for place, image in enumerate(wire.images)],
         mask=_referred("mask", wire.mask, pictures) if wire.mask else None,
         together=True,
         warnings=check_parameters(given_parameters(wire), _JSON_EDITS),
     )
+
+
+def _constant(value: Any, pictures: Mapping[str, SentPicture], depth: int = max(_PICTURES.depths)) -> Any:  # noqa: ANN401
+    """JSON, the same in each repetition of a request. depth: below which there are no pictures."""
+    match value:
+        case str():
+            return "" if value in pictures else value
+        case dict() if depth:
+            members = cast("dict[str, Any]", value)
+            return {name: _constant(each, pictures, depth - 1) for name, each in members.items()}
+        case list() if depth:
+            return [_constant(each, pictures, depth - 1) for each in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _referred(parameter: str, image: ImageReference, pictures: Mapping[str, SentPicture]) -> tuple[str, SentPicture]:

@@ -104,16 +104,17 @@ def check_parameters(given: Mapping[str, object], decisions: Mapping[str, Decisi
     unknown: list[str] = []
     for name, value in given.items():
         field = name.partition("[")[0]  # forms write members so: svg[model]
+        told = name if _TELLABLE_NAME.fullmatch(name) else field
         decision = decisions.get(field)
         if decision is None or (decision.fate is Fate.HONOURED and name != field):
             unknown.append(name)
         elif decision.fate is Fate.HONOURED or (isinstance(value, str) and value in decision.but_fine):
             continue
         elif decision.fate is Fate.REFUSED:
-            raise NotSupported(f"Not supported: {name}; {decision.reason}.", parameter=name)
+            raise NotSupported(f"Not supported: {told}; {decision.reason}.", parameter=told)
         else:
-            warnings.append(f"{name} ignored: {decision.reason}")
-    return warnings + _about_unknown(unknown)
+            warnings.append(f"{told} ignored: {decision.reason}")
+    return [*dict.fromkeys(warnings), *_about_unknown(unknown)]
 
 
 def _about_unknown(names: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from danqing.core.errors import InvalidRequest, MissingParameter
 from danqing.dialects.studio.schemas import Wanted
 from danqing.dialects.studio.translate_in import Inputs
 from danqing.http.forms import FORM_LIMITS
+from danqing.http.json_members import check_members
 from danqing.http.uploads import Staging
 
 IMAGE_FIELDS = ("input_image", "mask_image", "control_image")
@@ -50,6 +51,7 @@ def _wanted(form: FormData) -> Wanted:
     texts = form.getlist("request")
     if len(texts) != 1 or not isinstance(texts[0], str):
         raise MissingParameter("The form needs one field request, which is JSON.", parameter="request")
+    check_members(texts[0])
     try:
         return Wanted.model_validate_json(texts[0])
     except ValidationError as exc:
