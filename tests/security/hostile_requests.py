@@ -150,9 +150,7 @@ def _bodies() -> list[Case]:
         ),
         Case(
             *("Bodies", "60,000 members", "openai"),
-            ENDPOINTS["openai"].post(
-                {"prompt": "p", "loras": [{"name": "t"} | {f"a{at}": 1 for at in range(100_000)}]}
-            ),
+            ENDPOINTS["openai"].post({"prompt": "p", "loras": [{"name": "t"} | {f"a{at}": 1 for at in range(60_000)}]}),
             *(400, "too many members or entries"),
         ),
         Case(
