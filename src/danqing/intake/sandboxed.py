@@ -49,6 +49,9 @@ class SandboxedIntake:
         self._turns = Turns(processes, most_waiting=most_waiting, most_waiting_of_one=most_waiting_of_one)
         self._idle: list[Decoder] = []
         self._busy: set[Decoder] = set()
+        self._starting = 0  # processes that are in neither of the two yet
+        self._none_starts = asyncio.Event()
+        self._none_starts.set()
         self._closed = False
 
     @property
@@ -82,6 +85,7 @@ class SandboxedIntake:
         for decoder in (*self._idle, *self._busy):
             await decoder.end()
         self._idle.clear()
+        await self._none_starts.wait()
 
     async def _make(
         self, content: bytes | Path, target: Path, copy: Path, parameter: str, as_mask: bool
@@ -108,7 +112,8 @@ class SandboxedIntake:
             try:
                 verdict = await decoder.rebuild(source, target, kind, as_mask=as_mask)
                 # What cannot be stored may be so because somebody has replaced the folder that it was confined to.
-                is_fit = verdict not in (Verdict.TOO_SLOW, Verdict.TOO_COSTLY, Verdict.NOT_STORED)
+                unfit = (Verdict.TOO_SLOW, Verdict.TOO_COSTLY, Verdict.NOT_STORED)
+                is_fit = verdict not in unfit and not self._closed
             except DecoderDied:
                 log.warning("decoder_died", pid=decoder.pid)
                 verdict = Verdict.DAMAGED
@@ -129,9 +134,21 @@ class SandboxedIntake:
             if decoder.is_alive:
                 return decoder
             await decoder.end()
+        folder = await asyncio.to_thread(self._artifacts.staging)
         if self._closed:
             raise ShuttingDown
-        return await Decoder.start(self._limits, await asyncio.to_thread(self._artifacts.staging))
+        self._starting += 1
+        self._none_starts.clear()
+        try:
+            decoder = await Decoder.start(self._limits, folder)
+            if self._closed:  # which had nothing to end yet
+                await decoder.end()
+                raise ShuttingDown
+            return decoder
+        finally:
+            self._starting -= 1
+            if not self._starting:
+                self._none_starts.set()
 
 
 def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) -> tuple[Path, bytes]:

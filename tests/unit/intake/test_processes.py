@@ -254,6 +254,29 @@ async def test_closing_ends_all_processes_also_in_the_middle(
     await intake.close()
 
 
+async def test_closing_ends_a_process_that_is_only_starting(
+    artifacts: LocalArtifactStore, staged_files: Callable[[], list[Path]]
+) -> None:
+    others = set(psutil.Process().children())
+
+    def children() -> set[psutil.Process]:
+        return set(psutil.Process().children()) - others
+
+    intake = SandboxedIntake(artifacts)
+    staging = asyncio.create_task(intake.stage(SMALL, parameter="image"))
+    async with asyncio.timeout(DEADLINE_S):
+        while not children():
+            await asyncio.sleep(0.001)
+    assert intake.pids == ()  # it has not said yet that it is ready
+
+    await intake.close()
+
+    assert children() == set()
+    with pytest.raises(ShuttingDown):
+        await staging
+    assert intake.pids == () and staged_files() == []
+
+
 @linux_only
 async def test_a_process_is_confined(intake: SandboxedIntake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "of the server")
