@@ -265,7 +265,7 @@ async def test_closing_ends_a_process_that_is_only_starting(
     intake = SandboxedIntake(artifacts)
     staging = asyncio.create_task(intake.stage(SMALL, parameter="image"))
     async with asyncio.timeout(DEADLINE_S):
-        while not children():
+        while not children():  # noqa: ASYNC110 - it is not told
             await asyncio.sleep(0.001)
     assert intake.pids == ()  # it has not said yet that it is ready
 
