@@ -46,7 +46,10 @@
 Dialects map classes, nearest ancestor first, to statuses and wordings of their own.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class DanqingError(Exception):
@@ -366,3 +369,14 @@ class DataDirectoryInUse(InternalError):
 
     code = "data_directory_in_use"
     default_message = "The data directory is in use by another server."
+
+
+def nearest(table: Mapping[type[DanqingError], T], error: DanqingError) -> T:
+    """What the table has for the error's class, or else for the nearest of its ancestors.
+
+    Raises LookupError if it has none of them: a table that is to answer for every error has DanqingError.
+    """
+    for kind in type(error).__mro__:
+        if kind in table:
+            return table[kind]
+    raise LookupError(f"No entry for {type(error).__name__}")

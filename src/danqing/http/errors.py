@@ -27,6 +27,7 @@ from danqing.core.errors import (
     TooManyJobs,
     Unauthorized,
     Unavailable,
+    nearest,
 )
 from danqing.http.dialect import Dialect, DialectsByPath
 from danqing.http.joint_answer import join
@@ -139,7 +140,7 @@ def _plainly(error: Exception) -> tuple[int, str, str]:
     """Status, code and message of the house."""
     match error:
         case DanqingError():
-            status = next(HOUSE_STATUSES[kind] for kind in type(error).__mro__ if kind in HOUSE_STATUSES)
+            status = nearest(HOUSE_STATUSES, error)
             return status, error.code, error.public_message
         case RequestValidationError():
             return 422, "invalid_request", "The request is not valid."

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from danqing.core import errors
-from danqing.core.errors import DanqingError, InvalidRequest
+from danqing.core.errors import DanqingError, InvalidImage, InvalidRequest, NotFound, nearest
 
 ALL = [
     kind
@@ -45,3 +45,12 @@ def test_codes_tell_the_leaves_apart() -> None:
 def test_an_invalid_request_names_its_parameter() -> None:
     assert InvalidRequest("Wrong.", parameter="width").parameter == "width"
     assert InvalidRequest("Wrong.").parameter is None
+
+
+def test_a_table_has_for_an_error_what_it_has_for_its_nearest_ancestor() -> None:
+    table = {DanqingError: "any", InvalidRequest: "request", InvalidImage: "image"}
+    assert nearest(table, InvalidImage()) == "image"
+    assert nearest(table, errors.UnknownModel()) == "request"
+    assert nearest(table, NotFound()) == "any"
+    with pytest.raises(LookupError, match="NotFound"):
+        nearest({InvalidRequest: "request"}, NotFound())

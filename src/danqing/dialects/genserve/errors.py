@@ -32,6 +32,7 @@ from danqing.core.errors import (
     Unavailable,
     WorkerLost,
     WorkerReplaced,
+    nearest,
 )
 from danqing.core.states import JobState
 from danqing.core.types import Job
@@ -159,7 +160,7 @@ def _status_and_message(error: Exception) -> tuple[int, str]:
 
 def core_error(error: DanqingError) -> tuple[int, str]:
     """Status and message of the nearest ancestor in the table."""
-    status, words = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+    status, words = nearest(CORE_ERRORS, error)
     if words == OUR_FAULT:
         return status, words
     parameter = error.parameter if isinstance(error, InvalidRequest) else None

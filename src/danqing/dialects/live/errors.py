@@ -34,6 +34,7 @@ from danqing.core.errors import (
     Unauthorized,
     Unavailable,
     UnknownModel,
+    nearest,
 )
 from danqing.dialects.live.schemas import REQUEST_ID, REQUEST_ID_TYPE, Detail, Error, RequestId, is_integer
 
@@ -125,7 +126,7 @@ def _status_and_message(error: Exception) -> tuple[int, str]:
 
 def core_error(error: DanqingError) -> tuple[int, str]:
     """Status and message of the nearest ancestor in the table."""
-    status, message = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+    status, message = nearest(CORE_ERRORS, error)
     return status, message or _wire_words(error)
 
 

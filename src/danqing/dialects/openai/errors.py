@@ -35,6 +35,7 @@ from danqing.core.errors import (
     Unavailable,
     UnknownModel,
     WorkerLost,
+    nearest,
 )
 from danqing.core.types import Job
 from danqing.dialects.openai.schemas import OpenAIError, OpenAIErrorDetail, VendorError
@@ -171,7 +172,7 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _core_problem(error: DanqingError) -> Problem:
-    problem = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+    problem = nearest(CORE_ERRORS, error)
     if isinstance(error, GenerationFailed):
         problem = replace(problem, retry=error.may_retry)
     if isinstance(error, InvalidRequest) and error.parameter is not None:

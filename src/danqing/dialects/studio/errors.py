@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from danqing.core.errors import DanqingError, InvalidRequest
+from danqing.core.errors import DanqingError, InvalidRequest, nearest
 from danqing.dialects.studio.schemas import ErrorAnswer, Problem
 from danqing.dialects.studio.sentence_views import sentence_of
 from danqing.http.errors import HOUSE_STATUSES
@@ -41,7 +41,7 @@ def problem_of(error: DanqingError) -> Problem:
 def _status_and_problem(error: Exception) -> tuple[int, Problem]:
     match error:
         case DanqingError():
-            status = next(HOUSE_STATUSES[kind] for kind in type(error).__mro__ if kind in HOUSE_STATUSES)
+            status = nearest(HOUSE_STATUSES, error)
             return status, problem_of(error)
         case RequestValidationError():
             return 422, _first_problem(error)

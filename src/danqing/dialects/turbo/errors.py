@@ -51,6 +51,7 @@ from danqing.core.errors import (
     UnknownModel,
     WorkerLost,
     WorkerReplaced,
+    nearest,
 )
 from danqing.core.sentences import meant_by
 from danqing.dialects.turbo.envelope import failure, respond
@@ -172,7 +173,7 @@ def _status_and_message(error: Exception) -> tuple[int, str]:
 
 def core_error(error: DanqingError) -> tuple[int, str]:
     """Status and message of the nearest ancestor in the table; the message may be a more telling one."""
-    status, message = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+    status, message = nearest(CORE_ERRORS, error)
     if not isinstance(error, InvalidRequest):
         return status, message.format(said=error.public_message)
     if error.parameter in OF_PARAMETERS:

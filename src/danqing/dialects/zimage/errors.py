@@ -34,6 +34,7 @@ from danqing.core.errors import (
     TooManyJobs,
     Unauthorized,
     Unavailable,
+    nearest,
 )
 from danqing.dialects.zimage.schemas import ErrorDetail, FieldError, ValidationErrors
 from danqing.http.errors import BodyTooLarge, LinkExpired
@@ -120,7 +121,7 @@ def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationE
         case Forbidden():  # what it says is for whoever runs the server
             return CORE_ERRORS[Forbidden][0], ErrorDetail(detail=error.public_message)
         case DanqingError():
-            status, detail = next(CORE_ERRORS[kind] for kind in type(error).__mro__ if kind in CORE_ERRORS)
+            status, detail = nearest(CORE_ERRORS, error)
             return status, ErrorDetail(detail=detail)
         case RequestValidationError():
             return INVALID, ValidationErrors(detail=_field_errors(error))
