@@ -16,8 +16,8 @@ from part_costs import Cost, Meter, busy_s
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' helpers
 
+from danqing.core.clock import utc_now
 from danqing.core.shared_store import Node, worker_of_node
-from danqing.core.studio import utc_now
 from danqing.core.types import DeviceStatus, Job, WorkerState, WorkerStatus
 from danqing.store.postgres import PostgresStores
 from tests.fakes.domain import a_job, an_original

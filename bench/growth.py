@@ -35,8 +35,8 @@ from report import exponent
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.batches import BatchFilter
+from danqing.core.clock import utc_now
 from danqing.core.events import StateChanged
-from danqing.core.studio import utc_now
 from danqing.core.types import Job
 from danqing.events.in_process import InProcessEventBus
 from danqing.queue.embedded import EmbeddedQueue

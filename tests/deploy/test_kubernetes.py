@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from danqing.config import InvalidSettings, Settings, load_settings, variable_of
+from danqing.core.clock import utc_now
 from danqing.core.shared_store import Waiting
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.metrics.labels import OTHER
 from danqing.metrics.panel import MetricsPanel
 from danqing.metrics.readings import JobReadings

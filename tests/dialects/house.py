@@ -14,10 +14,12 @@ from fastapi import FastAPI
 
 from danqing.core.admission import Admission
 from danqing.core.capabilities import ModelCard
+from danqing.core.clock import utc_now
 from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
+from danqing.core.orders import Limits
 from danqing.core.removal import Removal
-from danqing.core.studio import Limits, Studio, new_job_id, utc_now
+from danqing.core.studio import Studio, new_job_id
 from danqing.core.taking_over import InputImages
 from danqing.core.types import DeviceStatus, WorkerState
 from danqing.http.app import build_app, build_dialect_app

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from danqing.core.clock import utc_now
 from danqing.core.shared_store import Node, worker_of_node
-from danqing.core.studio import utc_now
 from danqing.store.postgres import PostgresStores
 from tests.e2e.cluster import Cluster, a_small_cluster
 from tests.e2e.servers import PNG, until

@@ -5,11 +5,11 @@ import io
 
 from PIL import Image
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import DanqingError
 from danqing.core.events import PreviewMade, ProgressMade, StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.core.types import (
     Artifact,
     ArtifactKind,

@@ -11,10 +11,10 @@ import websockets
 
 from danqing.config import Settings
 from danqing.core.admission import Admission
+from danqing.core.clock import utc_now
 from danqing.core.keeping import KeptBytes
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule
-from danqing.core.studio import utc_now
 from danqing.http.server import Stop
 from danqing.wiring.keeping import RATE_ON_A_NETWORK, keeping_of, rate_rule
 from tests.security.walking import a_good_request, a_house, an_app

@@ -17,8 +17,9 @@ from danqing.core.batching import BatchRule
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.events import Event, PreviewMade, ProgressMade, StateChanged
 from danqing.core.images import StagedImage
+from danqing.core.orders import Limits, Order
 from danqing.core.states import JobState
-from danqing.core.studio import Limits, Order, Studio
+from danqing.core.studio import Studio
 from danqing.core.types import ArtifactKind, Job, Mode, Progress, RequestDraft, Stage, WorkerStatus
 from danqing.core.upscaling import UPSCALER
 from danqing.events.in_process import InProcessEventBus

@@ -8,8 +8,8 @@ from danqing.cli.order import FinishedPicture, PictureOrder, Report
 from danqing.config import Settings
 from danqing.core.errors import EngineFailure
 from danqing.core.events import PreviewMade, ProgressMade, StateChanged
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.types import Job, RequestDraft
 from danqing.wiring import Runtime, for_one_process, open_runtime
 

@@ -4,11 +4,12 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from danqing.core.admission import Admission
 from danqing.core.attendance import Attendance, LocalAttendance
 from danqing.core.callers import LOCAL, Caller
+from danqing.core.clock import utc_now
 from danqing.core.doubt import Doubts
 from danqing.core.errors import JobNotCancellable, JobNotFound, ShuttingDown, StorageFailure, StorageInDoubt
 from danqing.core.events import Event, StateChanged
@@ -22,11 +23,6 @@ from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, PoolStatus, Progress
 from danqing.core.uninterrupted import Uninterrupted
 from danqing.core.witness import JobWitness, Witnesses
-
-
-def utc_now() -> datetime:
-    """The present moment, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 def new_job_id() -> str:

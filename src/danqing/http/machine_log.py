@@ -15,8 +15,9 @@ from datetime import datetime
 import psutil
 import structlog
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
-from danqing.core.studio import QueueStatus, utc_now
+from danqing.core.studio import QueueStatus
 from danqing.core.types import DeviceStatus, PoolStatus
 
 log = structlog.get_logger(__name__)

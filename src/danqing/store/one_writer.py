@@ -6,8 +6,8 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from danqing.core.clock import utc_now
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.store import moves, queries
 from danqing.store.database import Database
 from danqing.store.room import Room

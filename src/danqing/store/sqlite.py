@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
-from danqing.core.studio import utc_now
 from danqing.store.at_hand import JobsAtHand
 from danqing.store.batch_store import SqlBatchStore
 from danqing.store.database import Database

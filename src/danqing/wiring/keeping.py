@@ -8,13 +8,13 @@ from datetime import timedelta
 
 from danqing.config import Settings
 from danqing.core.admission import Admission
+from danqing.core.clock import utc_now
 from danqing.core.janitor import Exclusive, Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.ports import ArtifactStore
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule, Rates
 from danqing.core.reconciling import SHARED_AFTER_S
-from danqing.core.studio import utc_now
 from danqing.core.taking_over import InputImages
 from danqing.http.origins import is_loopback
 from danqing.redis_link import RedisLink

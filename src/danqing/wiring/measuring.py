@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.clock import utc_now
 from danqing.core.extras import how_to_install
 from danqing.core.ports import JobStore
-from danqing.core.studio import utc_now
 from danqing.core.types import PoolStatus
 from danqing.core.witness import JobWitness, Witnesses
 from danqing.http.app import Watching

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from danqing.config import Settings, env_files
+from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
 from danqing.core.events import StateChanged
 from danqing.core.ports import JobStore
 from danqing.core.shared_store import Nodes
-from danqing.core.studio import utc_now
 from danqing.core.witness import JobWitness
 from danqing.events.redis_bus import RedisEventBus
 from danqing.queue.celery_app import Broker, celery_app

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from danqing.config import Settings
 from danqing.core.attendance import Attendance
+from danqing.core.clock import utc_now
 from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
 from danqing.core.pace import Forecast
@@ -17,7 +18,7 @@ from danqing.core.ports import (
     WorkerPool,
 )
 from danqing.core.removal import Removal
-from danqing.core.studio import Studio, utc_now
+from danqing.core.studio import Studio
 from danqing.http.dialect import DialectOptions, Services
 from danqing.http.machine_log import MachineLog
 from danqing.http.neighbours import Neighbours, NoNeighbours

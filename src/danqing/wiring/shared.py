@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.clock import utc_now
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue
-from danqing.core.studio import utc_now
 from danqing.core.witness import JobWitness
 from danqing.events.redis_bus import RedisEventBus
 from danqing.queue.celery_app import Broker, celery_app

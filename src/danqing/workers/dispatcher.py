@@ -7,13 +7,13 @@ from datetime import datetime
 
 import structlog
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import JobNotFound, JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.pace import Pace
 from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.sentences import says
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness, Witnesses

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from danqing.core.errors import ArtifactNotFound, OutOfMemory
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.types import RequestDraft, WorkerState
 from danqing.dialects.genserve.dialect import genserve
 from danqing.http.keys import Keys

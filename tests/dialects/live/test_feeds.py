@@ -11,8 +11,9 @@ import structlog
 
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import JobNotFound
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order, Studio
+from danqing.core.studio import Studio
 from danqing.core.types import Job, RequestDraft
 from danqing.dialects.live.feeds import AT_ONCE, Feeds
 from danqing.dialects.live.letters import JobNews, News

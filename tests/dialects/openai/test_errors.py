@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from danqing.core.errors import DanqingError, InternalError, InvalidRequest, OutOfMemory, UnknownModel, WorkerLost
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.types import JobFailure, RequestDraft, WorkerState
 from danqing.dialects.openai.errors import CORE_ERRORS, GenerationFailed, failure_of, problem_of, render_error
 from danqing.http.errors import BodyTooLarge

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.types import GenerationRequest, Job, Mode, PoolStatus, RequestDraft, WorkerState
 from danqing.dialects.openai.dialect import openai
 from danqing.http.dialect import DialectOptions

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from danqing.core.studio import utc_now
+from danqing.core.clock import utc_now
 from tests.dialects.house import House
 from tests.dialects.studio.asking import ADMIN, ANNE, KEYS, all_modes, ask, submitted
 

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from danqing.core.gallery import Gallery
-from danqing.core.studio import Limits, Studio
+from danqing.core.orders import Limits
+from danqing.core.studio import Studio
 from danqing.dialects.zimage.dialect import zimage
 from danqing.store.sqlite import SqliteStores
 from tests.dialects.house import House

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import OutOfMemory
-from danqing.core.studio import utc_now
 from tests.dialects.house import House
 from tests.dialects.zimage.asking import answered, ask, job_id, paint, submit
 from tests.fakes.domain import LOST

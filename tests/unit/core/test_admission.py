@@ -9,9 +9,10 @@ from danqing.core.admission import Admission
 from danqing.core.callers import Caller
 from danqing.core.errors import QueueFull, QuotaExceeded, RateLimited
 from danqing.core.keeping import KeptBytes
+from danqing.core.orders import Limits, Order
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule
-from danqing.core.studio import Limits, Order, Studio
+from danqing.core.studio import Studio
 from danqing.core.submitting import Join
 from danqing.core.types import RequestDraft
 from danqing.events.in_process import InProcessEventBus

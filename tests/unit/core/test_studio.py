@@ -31,9 +31,10 @@ from danqing.core.errors import (
 from danqing.core.events import Event, ProgressMade, StateChanged
 from danqing.core.fingerprint import fingerprint
 from danqing.core.images import StagedImage, ref_of
+from danqing.core.orders import Limits, Order
 from danqing.core.pace import Pace
 from danqing.core.states import JobState
-from danqing.core.studio import Limits, Order, Studio
+from danqing.core.studio import Studio
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job, Lora, Mode, Progress, RequestDraft, Stage, WorkerState
 from danqing.events.in_process import InProcessEventBus

@@ -10,9 +10,10 @@ import pytest
 
 from danqing.core.errors import StorageFailure
 from danqing.core.events import Event, StateChanged
+from danqing.core.orders import Limits
 from danqing.core.ports import EventBus
 from danqing.core.states import JobState
-from danqing.core.studio import Limits, Studio
+from danqing.core.studio import Studio
 from danqing.core.types import Job, Lora
 from danqing.events.outgoing import channel_of, progress_key
 from danqing.events.redis_bus import RedisEventBus

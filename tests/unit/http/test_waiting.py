@@ -14,9 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
-from danqing.core.orders import Limits
+from danqing.core.orders import Limits, Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.submitting import Join
 from danqing.core.types import RequestDraft
 from danqing.http.callers import known_caller

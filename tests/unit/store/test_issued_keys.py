@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from danqing.core.clock import utc_now
 from danqing.core.issued_keys import IssuedKeys, KeyRing
-from danqing.core.studio import utc_now
 from danqing.store.issued_keys import SqlIssuedKeys
 from danqing.store.sqlite import SqliteStores
 from tests.contracts.issued_keys import IssuedKeysContract

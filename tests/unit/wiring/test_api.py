@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.errors import DataDirectoryInUse, JobNotFound, ShuttingDown, StorageAway, StorageFailure
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.types import RequestDraft
 from danqing.wiring import StartWait, open_node, open_runtime
 from tests.services.postgres import PostgresServer, running_postgres

@@ -8,7 +8,7 @@ import pytest
 
 from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.types import RequestDraft
 from danqing.wiring import open_runtime
 from danqing.workers.factory import EngineFactory

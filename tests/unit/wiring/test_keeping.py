@@ -9,8 +9,8 @@ import pytest
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings
+from danqing.core.clock import utc_now
 from danqing.core.errors import JobNotFound, QuotaExceeded
-from danqing.core.studio import utc_now
 from danqing.core.types import Job
 from danqing.store.sqlite import SqliteStores
 from danqing.wiring.keeping import keeping_of

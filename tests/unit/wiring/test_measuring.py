@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.errors import UnknownModel
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import ArtifactKind, Job, RequestDraft
 from danqing.http.listeners import CannotListen

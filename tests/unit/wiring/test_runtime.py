@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse, ModelLoadFailure, ShuttingDown, StorageFailure, TooManyJobs
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.types import RequestDraft
 from danqing.store.history_parts import LEAF
 from danqing.store.sqlite import SqliteStores

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import MissingParameter, UnknownModel
 from danqing.core.images import StagedImage
+from danqing.core.orders import Order
 from danqing.core.ports import ModelCatalogue
-from danqing.core.studio import Order
 from danqing.core.submitting import Join
 from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.genserve.schemas import (

@@ -10,8 +10,8 @@ import structlog
 
 from danqing.core.callers import Caller
 from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound
+from danqing.core.orders import Order
 from danqing.core.states import JobState
-from danqing.core.studio import Order
 from danqing.core.submitting import Join
 from danqing.core.types import Artifact, Job
 from danqing.dialects.live.clients import MAX_ENDED, Client, Clients, Recipient

@@ -7,7 +7,7 @@ from danqing.core.batches import BatchPlace
 from danqing.core.capabilities import ModelCard
 from danqing.core.errors import InvalidImage, InvalidRequest, MissingParameter
 from danqing.core.images import StagedImage
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.submitting import Join
 from danqing.core.types import Lora, Mode, RequestDraft
 from danqing.dialects.openai.schemas import (

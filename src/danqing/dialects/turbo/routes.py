@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from danqing.core.errors import ArtifactNotFound
+from danqing.core.orders import Order
 from danqing.core.ports import ArtifactStore
 from danqing.core.states import JobState
-from danqing.core.studio import Order, Studio
+from danqing.core.studio import Studio
 from danqing.dialects.turbo.envelope import success
 from danqing.dialects.turbo.schemas import Empty, Envelope, GenerateRequest, Submitted, SystemStatus, Task, Unfinished
 from danqing.dialects.turbo.translate_in import to_draft

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from danqing.core.studio import utc_now
+from danqing.core.clock import utc_now
 from danqing.dialects.zimage.errors import declared
 from danqing.dialects.zimage.examples import BATCH, DELETED, HISTORY, shown
 from danqing.dialects.zimage.picture_names import Shelf

@@ -1,7 +1,7 @@
 """From zimage's wire to the core. Pure."""
 
 from danqing.core.batches import BatchPlace
-from danqing.core.studio import Order
+from danqing.core.orders import Order
 from danqing.core.types import ArtifactKind, RequestDraft
 from danqing.dialects.zimage.metadata import Metadata
 from danqing.dialects.zimage.schemas import GenerateImageRequest

@@ -9,8 +9,8 @@ import sys
 
 import structlog
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
-from danqing.core.studio import utc_now
 from danqing.core.types import Job
 from danqing.store.postgres import PostgresStores
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, an_original

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 
+from danqing.core.clock import utc_now
 from danqing.core.shared_store import Node, worker_of_node
-from danqing.core.studio import utc_now
 from danqing.core.types import Job
 from danqing.store.postgres import PostgresStores
 from tests.fakes.domain import an_original

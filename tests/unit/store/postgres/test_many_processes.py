@@ -17,10 +17,10 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import Connection, Engine, Select, literal_column, select
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import DataDirectoryInUse, QueueFull, TooManyJobs
 from danqing.core.issued_keys import KeyRing
 from danqing.core.states import JobState
-from danqing.core.studio import utc_now
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job
 from danqing.store import advisory_locks, line_claims
