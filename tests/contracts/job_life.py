@@ -132,7 +132,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(pick=PICK)
     def generate(self, pick: int) -> None:
         job = self._held(pick)
-        self.see(self.run(self.store.generate(job.id, len(job.attempts), [], [], later())))
+        self.see(self.run(self.store.generate(job.id, len(job.attempts), [], [])))
 
     @precondition(lambda self: self.hands)
     @rule(pick=PICK)

@@ -39,7 +39,7 @@ async def processing(store: JobStore, **changes: object) -> Job:
 async def generated(store: JobStore, **changes: object) -> Job:
     """A job in its first attempt whose original is stored."""
     job = await processing(store, **changes)
-    job = await store.generate(job.id, 1, [an_original(job)], [], later())
+    job = await store.generate(job.id, 1, [an_original(job)], [])
     assert job is not None
     return job
 
@@ -210,7 +210,7 @@ class JobStoreContract:
         # Given a running job that was adjusted when it was accepted
         job = await processing(store, adjustments=("scaled",))
         # When its original is there
-        made = await store.generate(job.id, 1, [an_original(job)], ["scaled", "cut"], NOW)
+        made = await store.generate(job.id, 1, [an_original(job)], ["scaled", "cut"])
         # Then its attempt goes on
         assert made is not None
         assert (made.state, made.started_at, made.finished_at) == (JobState.GENERATED, job.started_at, None)
@@ -221,14 +221,14 @@ class JobStoreContract:
         # And it cannot be cancelled, claimed or generated any more
         assert await store.cancel(job.id, later()) is None
         assert await store.claim(job.id, "w2", later()) is None
-        assert await store.generate(job.id, 1, [an_enlarged(job)], ["more"], later()) is None
+        assert await store.generate(job.id, 1, [an_enlarged(job)], ["more"]) is None
         assert await store.fail(job.id, 0, FATAL, later()) is None
         assert await store.get(job.id) == made
 
     async def test_a_generated_job_is_completed_with_what_was_made_further(self, store: JobStore) -> None:
         # Given a job whose original is stored
         job = await processing(store)
-        await store.generate(job.id, 1, [an_original(job)], ["cut"], later())
+        await store.generate(job.id, 1, [an_original(job)], ["cut"])
         # When the rest is there, too
         done = await store.complete(job.id, 1, [an_enlarged(job)], ["cut", "drawn"], NOW)
         # Then it has all
@@ -256,7 +256,7 @@ class JobStoreContract:
         assert await store.get(job.id) == back
         # And the next attempt makes pictures of the same names
         await store.claim(job.id, "w2", later())
-        await store.generate(job.id, 2, [an_original(job)], [], later())
+        await store.generate(job.id, 2, [an_original(job)], [])
         done = await store.complete(job.id, 2, [an_enlarged(job)], [], later())
         assert done is not None
         assert done.artifacts == (an_original(job), an_enlarged(job))
@@ -327,7 +327,7 @@ class JobStoreContract:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda store, job_id: store.generate(job_id, 1, [], ["late"], later()),
+            lambda store, job_id: store.generate(job_id, 1, [], ["late"]),
             lambda store, job_id: store.complete(job_id, 1, [], ["late"], later()),
             lambda store, job_id: store.fail(job_id, 1, FATAL, later()),
             lambda store, job_id: store.give_back(job_id, 1, LOST, later()),
@@ -341,7 +341,7 @@ class JobStoreContract:
         await store.give_back(job.id, 1, LOST, later())
         second = await store.claim(job.id, "w2", later())
         if state is JobState.GENERATED:
-            second = await store.generate(job.id, 2, [an_original(job)], [], later())
+            second = await store.generate(job.id, 2, [an_original(job)], [])
         counts = dict(await store.counts())
         # When a worker speaks of another attempt
         answer = await call(store, job.id)
@@ -354,7 +354,7 @@ class JobStoreContract:
         job = await processing(store)
         done = await store.complete(job.id, 1, [an_original(job)], [], later())
         assert await store.claim(job.id, "w2", later()) is None
-        assert await store.generate(job.id, 1, [], ["late"], later()) is None
+        assert await store.generate(job.id, 1, [], ["late"]) is None
         assert await store.complete(job.id, 1, [], [], later()) is None
         assert await store.give_back(job.id, 1, LOST, later()) is None
         assert await store.fail(job.id, 1, FATAL, later()) is None
@@ -364,7 +364,7 @@ class JobStoreContract:
 
     async def test_moves_of_an_unknown_job_answer_none(self, store: JobStore) -> None:
         assert await store.claim("nobody", "w1", NOW) is None
-        assert await store.generate("nobody", 1, [], ["x"], NOW) is None
+        assert await store.generate("nobody", 1, [], ["x"]) is None
         assert await store.complete("nobody", 1, [], ["x"], NOW) is None
         assert await store.give_back("nobody", 1, LOST, NOW) is None
         assert await store.fail("nobody", 0, FATAL, NOW) is None
@@ -378,10 +378,10 @@ class JobStoreContract:
             await store.claim(job.id, "w1", later()),
             await store.give_back(job.id, 1, LOST, later()),
             await store.claim(job.id, "w2", later()),
-            await store.generate(job.id, 2, [an_original(job)], [], later()),
+            await store.generate(job.id, 2, [an_original(job)], []),
             await store.give_back(job.id, 2, LOST, later()),
             await store.claim(job.id, "w3", later()),
-            await store.generate(job.id, 3, [an_original(job)], [], later()),
+            await store.generate(job.id, 3, [an_original(job)], []),
             await store.complete(job.id, 3, [], [], later()),
         ]
         # Then of any two readings the later one is known

@@ -76,7 +76,7 @@ class KeptJobsContract:
             job = await processing(store, owner="a" if number % 4 else "b", priority=number % 3 - 1)
             picture = replace(an_original(job), size_bytes=10**number)
             if number in (2, 7):
-                await store.generate(job.id, 1, [picture], [], NOW)
+                await store.generate(job.id, 1, [picture], [])
             else:
                 await store.complete(job.id, 1, [picture], [], NOW)
             if number == 7:

@@ -135,7 +135,7 @@ class NodesContract:
             await nodes.beat(node, lease_s=LONG_S)
         kept, orphan = await held_by(store, living), await held_by(store, dead)
         making_more = await held_by(store, dead)
-        making_more = await store.generate(making_more.id, 1, [an_original(making_more)], [], later())
+        making_more = await store.generate(making_more.id, 1, [an_original(making_more)], [])
         unheard_of = await generated(store)  # of a worker that is of no node
         await store.add(a_job(), NO_LIMIT)
         ended = await held_by(store, dead)
@@ -163,7 +163,7 @@ class NodesContract:
         # Given a node's jobs, of which some are cancelled, or given to others, or have ended
         node = a_node("a")
         same, made, cancelled, given, ended = [await held_by(store, node) for _ in range(5)]
-        await store.generate(made.id, 1, [an_original(made)], [], later())
+        await store.generate(made.id, 1, [an_original(made)], [])
         await store.cancel(cancelled.id, later())
         await store.give_back(given.id, 1, LOST, later())
         await store.fail(ended.id, 1, LOST, later())

@@ -147,7 +147,7 @@ class InMemoryJobStore:
         )
 
     async def generate(
-        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str]
     ) -> Job | None:
         job = self._running(job_id, attempt)
         if job is None or job.state is not JobState.PROCESSING:

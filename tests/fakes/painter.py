@@ -132,7 +132,7 @@ class Painter:
     async def generate(self, job_id: str) -> None:
         """processing → generated, with the original and, if it is asked for, the preview."""
         job = await self._store.get(job_id)
-        self._tell(await self._store.generate(job_id, len(job.attempts), self._first_files(job), [], utc_now()))
+        self._tell(await self._store.generate(job_id, len(job.attempts), self._first_files(job), []))
 
     async def finish(self, job_id: str) -> None:
         """processing or generated → completed, over generated if something is to be upscaled."""

@@ -94,7 +94,7 @@ class JobStore(Protocol):
         ...
 
     async def generate(
-        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str]
     ) -> Job | None:
         """processing → generated: the original is stored, more is being made. adjustments as in `complete`. Durable."""
         ...

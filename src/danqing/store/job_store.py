@@ -121,7 +121,7 @@ class SqlJobStore:
         return await self._move(work, proof, durable=self._books.claims_last)
 
     async def generate(
-        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str]
     ) -> Job | None:
         work = partial(moves.generate, job_id=job_id, attempt=attempt, pictures=artifacts, adjustments=adjustments)
         return await self._move(work, partial(proofs.generated, job_id=job_id, attempt=attempt))

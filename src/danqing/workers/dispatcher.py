@@ -212,7 +212,7 @@ class Dispatcher:
 
     # From a worker to the store
 
-    def job_told(self, worker: Worker, message: JobNews) -> None:
+    def job_told(self, message: JobNews) -> None:
         """A worker said something about a job; what concerns attempts that are settled already is dropped."""
         attempt = JobAttempt(message.job_id, message.attempt)
         match message:
@@ -241,14 +241,14 @@ class Dispatcher:
                 else:
                     self._discard(message.job_id, message.artifacts)
 
-    def jobs_began(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+    def jobs_began(self, attempts: Sequence[JobAttempt]) -> None:
         """The time of these counts from now on."""
         now = asyncio.get_running_loop().time()
         for attempt in attempts:
             if (running := self._running.get(attempt)) is not None:
                 running.begin(now)
 
-    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
+    def jobs_lost(self, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The worker's process is gone, and these attempts with it."""
         for attempt in attempts:
             if (running := self._end(attempt)) is not None:

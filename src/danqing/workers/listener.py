@@ -1,28 +1,25 @@
 """Who hears from workers of what becomes of their jobs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from danqing.core.types import JobFailure
 from danqing.workers.hands import JobAttempt
 from danqing.workers.messages import JobNews
 
-if TYPE_CHECKING:
-    from danqing.workers.worker import Worker
-
 
 class WorkerListener(Protocol):
     """Who hears of the jobs. Called in the event loop; must not block."""
 
-    def job_told(self, worker: "Worker", message: JobNews) -> None:
+    def job_told(self, message: JobNews) -> None:
         """A worker said something about a job."""
         ...
 
-    def jobs_began(self, worker: "Worker", attempts: Sequence[JobAttempt]) -> None:
+    def jobs_began(self, attempts: Sequence[JobAttempt]) -> None:
         """The device turned to these, which were sent while it still had others."""
         ...
 
-    def jobs_lost(self, worker: "Worker", attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
+    def jobs_lost(self, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         """The process is gone, and these attempts with it; failure says whether by itself or with the server."""
         ...
 

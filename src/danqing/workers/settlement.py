@@ -75,10 +75,10 @@ class Settlement:
 
     async def generated(self, job: Job, news: JobGenerated) -> Job | None:
         """The original picture is stored, and more is being made."""
-        attempt, now = len(job.attempts), self._clock()
+        attempt = len(job.attempts)
         moved = await self._moved(
             job,
-            lambda: self._store.generate(job.id, attempt, news.artifacts, news.adjustments, now),
+            lambda: self._store.generate(job.id, attempt, news.artifacts, news.adjustments),
             lambda found: found.state is JobState.GENERATED and len(found.attempts) == attempt,
         )
         if moved is None:

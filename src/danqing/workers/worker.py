@@ -289,9 +289,9 @@ class Worker:
         blameless = [attempt for attempt in lost if attempt in spared or (blamed and attempt not in blamed)]
         others = [attempt for attempt in lost if attempt not in blameless]
         if blameless:
-            self._listener.jobs_lost(self, blameless, describe(WorkerReplaced()))
+            self._listener.jobs_lost(blameless, describe(WorkerReplaced()))
         if others:
-            self._listener.jobs_lost(self, others, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
+            self._listener.jobs_lost(others, describe(ServerRestarted() if self._ended_by_us else WorkerLost()))
 
     def _told(self, message: FromWorker) -> None:
         now = asyncio.get_running_loop().time()
@@ -317,7 +317,7 @@ class Worker:
             self._device_free(now)
         self._changed()
         if never_begun:
-            self._listener.jobs_lost(self, never_begun, describe(WorkerReplaced()))
+            self._listener.jobs_lost(never_begun, describe(WorkerReplaced()))
 
     def _became_ready(self, message: WorkerReady, now: float) -> None:
         log.info("worker_ready", worker=self.id, models=message.models, load_s=round(message.load_s, 3))
@@ -332,7 +332,7 @@ class Worker:
     def _job_told(self, message: FromWorker, now: float) -> None:
         if isinstance(message, StepDone):
             self._step_done(message, now)
-            self._listener.job_told(self, message)
+            self._listener.job_told(message)
             return
         had_work = self._hands.device_busy
         turned = self._hands.told(message)
@@ -340,12 +340,12 @@ class Worker:
             self._device_free(now)
         if turned:
             self._device_busy(now)
-            self._listener.jobs_began(self, self._hands.on_device)
+            self._listener.jobs_began(self._hands.on_device)
         if isinstance(message, JobFailed) and message.poisoned:
             self._ending = True
         self._changed()
         if isinstance(message, JobNews):
-            self._listener.job_told(self, message)
+            self._listener.job_told(message)
 
     def _device_busy(self, now: float) -> None:
         self._ahead.device_busy(now)

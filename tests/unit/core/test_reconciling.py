@@ -31,7 +31,7 @@ async def test_rows_and_files_agree_afterwards(tmp_path: Path) -> None:
         await store.claim(job.id, "w1", later())
     for job in (whole, bare):
         await store.complete(job.id, 1, [an_original(job)], [], later())
-    await store.generate(failed.id, 1, [an_original(failed)], [], later())
+    await store.generate(failed.id, 1, [an_original(failed)], [])
     await store.fail(failed.id, 1, LOST, later())
     for job in (whole, failed, crashed):
         artifacts.write(an_original(job).name, b"picture")

@@ -695,7 +695,7 @@ async def test_a_job_that_is_left_and_not_cancelled_is_joined(house: House) -> N
 async def test_a_job_that_was_left_too_late_to_be_cancelled_is_joined(house: House) -> None:
     # Given a job whose original is stored
     job = await house.take(await house.studio.submit(WAITED_FOR))
-    generated = house.tell(await house.store.generate(job.id, 1, [an_original(job)], [], later()))
+    generated = house.tell(await house.store.generate(job.id, 1, [an_original(job)], []))
     # When the one who waited leaves, then it goes on, and another one may still wait for it
     await house.studio.leave(job)
     assert await house.studio.submit(WAITED_FOR) == generated

@@ -140,8 +140,8 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(job=jobs, attempt=ATTEMPTS, pictures=PICTURES)
     def generate(self, job: Job, attempt: int, pictures: Pictures) -> None:
-        now, made = later(), [picture(job) for picture in pictures]
-        self.both(lambda stores: stores.jobs.generate(job.id, attempt, made, ["cut"], now))
+        made = [picture(job) for picture in pictures]
+        self.both(lambda stores: stores.jobs.generate(job.id, attempt, made, ["cut"]))
 
     @rule(job=jobs, attempt=ATTEMPTS, pictures=PICTURES)
     def complete(self, job: Job, attempt: int, pictures: Pictures) -> None:

@@ -22,7 +22,7 @@ async def test_a_job_is_the_same_from_memory_and_from_the_file(tmp_path: Path) -
         lambda: stores.jobs.claim(job.id, "cpu", NOW),
         lambda: stores.jobs.give_back(job.id, 1, LOST, NOW),
         lambda: stores.jobs.claim(job.id, "cpu", NOW),
-        lambda: stores.jobs.generate(job.id, 2, [an_original(job)], ["one"], NOW),
+        lambda: stores.jobs.generate(job.id, 2, [an_original(job)], ["one"]),
         lambda: stores.jobs.complete(job.id, 2, [], ["two"], NOW),
     )
     for move in moves:

@@ -230,7 +230,7 @@ async def test_a_picture_that_comes_after_its_job_was_overdue_is_removed(tmp_pat
             house.artifacts.write(f"{each.id}.png", b"picture")
             artifacts = (an_original(each),)
             news = JobDone(job_id=each.id, attempt=1, artifacts=artifacts, denoise_s=1, finish_s=1)
-            house.dispatcher.job_told(house.supervisor.workers[0], news)
+            house.dispatcher.job_told(news)
         # Then only the one that nobody can ask for is removed
         folder = tmp_path / "outputs"
         await until(lambda: [path.name for path in folder.iterdir()] == [f"{done.id}.png"], "one is gone")

@@ -13,7 +13,6 @@ from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind, Job, Stage
 from danqing.workers.hands import JobAttempt
 from danqing.workers.messages import JobNews
-from danqing.workers.worker import Worker
 from tests.zoo.engines import PARTS
 from tests.zoo.house import DEADLINE_S, FAST, JOB_RULES, House, a_house, states, steps, until
 
@@ -262,9 +261,9 @@ def overheard(house: House, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
     """What the workers say of jobs from now on, by kind and job."""
     told, said = house.dispatcher.job_told, list[tuple[str, str]]()
 
-    def listen(worker: Worker, message: JobNews) -> None:
+    def listen(message: JobNews) -> None:
         said.append((type(message).__name__, message.job_id))
-        told(worker, message)
+        told(message)
 
     monkeypatch.setattr(house.dispatcher, "job_told", listen)
     return said

@@ -219,7 +219,7 @@ async def test_a_generated_job_is_made_again_after_a_restart_of_the_server(tmp_p
         request = a_request(width=64, height=64, further=(UPSCALED,))
         job = await house.store.add(a_job(request=request), NO_LIMIT)
         await house.store.claim(job.id, "w9", later())
-        assert await house.store.generate(job.id, 1, [an_original(job)], [], later()) is not None
+        assert await house.store.generate(job.id, 1, [an_original(job)], []) is not None
     # When a new one opens it
     async with a_house(tmp_path) as house:
         done = await house.ended(job)

@@ -158,9 +158,9 @@ class DoubtfulStore(InMemoryJobStore):
         return self._unanswered(await super().complete(job_id, attempt, artifacts, adjustments, now))
 
     async def generate(
-        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str], now: datetime
+        self, job_id: str, attempt: int, artifacts: Sequence[Artifact], adjustments: Sequence[str]
     ) -> Job | None:
-        return self._unanswered(await super().generate(job_id, attempt, artifacts, adjustments, now))
+        return self._unanswered(await super().generate(job_id, attempt, artifacts, adjustments))
 
     async def fail(self, job_id: str, attempt: int, failure: JobFailure, now: datetime) -> Job | None:
         return self._unanswered(await super().fail(job_id, attempt, failure, now))

@@ -24,7 +24,6 @@ from danqing.workers.hands import JobAttempt
 from danqing.workers.messages import JobNews
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.supervisor import Supervisor
-from danqing.workers.worker import Worker
 from tests.zoo.engines import Zoo
 from tests.zoo.house import DEADLINE_S, FAST, a_house, a_spec, until
 
@@ -34,13 +33,13 @@ ROOT = Path(__file__).parents[3]
 class Nobody:
     """A listener without jobs."""
 
-    def job_told(self, worker: Worker, message: JobNews) -> None:
+    def job_told(self, message: JobNews) -> None:
         raise AssertionError(message)
 
-    def jobs_began(self, worker: Worker, attempts: Sequence[JobAttempt]) -> None:
+    def jobs_began(self, attempts: Sequence[JobAttempt]) -> None:
         raise AssertionError(attempts)
 
-    def jobs_lost(self, worker: Worker, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
+    def jobs_lost(self, attempts: Sequence[JobAttempt], failure: JobFailure) -> None:
         raise AssertionError(attempts)
 
     def stop_asked(self, job_id: str) -> None:

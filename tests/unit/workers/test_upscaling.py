@@ -12,7 +12,6 @@ from PIL import Image
 from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind, Stage
 from danqing.workers.messages import EnlargingBegan, JobNews
-from danqing.workers.worker import Worker
 from tests.zoo.engines import PARTS
 from tests.zoo.house import JOB_RULES, RED, a_house, states, steps, until
 
@@ -89,10 +88,10 @@ async def test_copies_of_what_was_made_and_pictures_that_are_only_enlarged_take_
     async with a_house(tmp_path) as house:
         told, turns = house.dispatcher.job_told, list[str]()
 
-        def noting(worker: Worker, message: JobNews) -> None:
+        def noting(message: JobNews) -> None:
             if isinstance(message, EnlargingBegan):
                 turns.append(message.job_id)
-            told(worker, message)
+            told(message)
 
         monkeypatch.setattr(house.dispatcher, "job_told", noting)
         # Given three copies to be made, the first of which is, and two pictures that are only to be enlarged

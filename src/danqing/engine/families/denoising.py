@@ -51,7 +51,7 @@ class Denoising:
         """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
         rest once all are.
         """
-        pipeline, inputs = self._model.pipeline(self._orders, self._size)
+        pipeline, inputs = self._model.pipeline(self._orders)
         pipeline.set_progress_bar_config(disable=True)
         noise = [self._model.noise(order.request.seed, self._size) for order in self._orders]
 

@@ -52,7 +52,7 @@ class LoadedModel(Protocol):
         """float32 (1, …), as a pipeline takes `latents`; drawn on the CPU, so that a seed means the same everywhere."""
         ...
 
-    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
+    def pipeline(self, orders: Sequence[Order]) -> tuple[Any, dict[str, Any]]:
         """A pipeline of the loaded parts but with a scheduler of its own, and what only its mode is called with.
 
         It begins with the noise that it is called with as `latents`, and once it is called has an attribute `begun`:

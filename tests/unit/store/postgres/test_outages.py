@@ -157,7 +157,7 @@ Move = Callable[[JobStore, Job, datetime], Awaitable[Job | None]]
 @pytest.mark.parametrize(
     "move",
     [
-        lambda jobs, job, now: jobs.generate(job.id, 1, [an_original(job)], ["cut"], now),
+        lambda jobs, job, now: jobs.generate(job.id, 1, [an_original(job)], ["cut"]),
         lambda jobs, job, now: jobs.complete(job.id, 1, [an_original(job)], ["cut"], now),
         lambda jobs, job, now: jobs.fail(job.id, 1, LOST, now),
         lambda jobs, job, now: jobs.give_back(job.id, 1, LOST, now),

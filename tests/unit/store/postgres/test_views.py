@@ -56,7 +56,7 @@ def upgraded_to(url: str, revision: str) -> None:
 async def in_state(stores: PostgresStores, state: JobState, **changes: Any) -> Job:  # noqa: ANN401 - fields of the job
     job = await stores.jobs.add(a_job(**{"created_at": LONG_AGO, **changes}), NO_LIMIT, batch_size=1)
     moves = {
-        JobState.GENERATED: lambda: stores.jobs.generate(job.id, 1, [an_original(job)], [], NOW),
+        JobState.GENERATED: lambda: stores.jobs.generate(job.id, 1, [an_original(job)], []),
         JobState.COMPLETED: lambda: stores.jobs.complete(job.id, 1, [an_original(job), a_preview(job)], [], NOW),
         JobState.FAILED: lambda: stores.jobs.fail(job.id, 1, JobFailure(code="out_of_memory", message="x"), NOW),
         JobState.CANCELLED: lambda: stores.jobs.cancel(job.id, NOW),

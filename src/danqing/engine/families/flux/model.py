@@ -70,7 +70,7 @@ class Flux:
         generator = torch.Generator("cpu").manual_seed(seed)
         return packed(torch.randn((1, channels, height, width), generator=generator))
 
-    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
+    def pipeline(self, orders: Sequence[Order]) -> tuple[Any, dict[str, Any]]:
         """See `LoadedModel`. Loads a companion for the first orders that need it."""
         self._bring(self._companion_of(orders[0]))
         pipeline, inputs = pipeline_for(self.parts, orders)

@@ -77,7 +77,7 @@ class QwenImage:
         """float32 (1, tokens, 4 * channels)."""
         return noise(self.parts.vae, seed, size)
 
-    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
+    def pipeline(self, orders: Sequence[Order]) -> tuple[Any, dict[str, Any]]:
         """See `LoadedModel`."""
         return pipeline_for(self.parts, orders, self._references)
 

@@ -67,7 +67,7 @@ class ZImage:
         generator = torch.Generator("cpu").manual_seed(seed)
         return torch.randn((1, self.parts.transformer.in_channels, height, width), generator=generator)
 
-    def pipeline(self, orders: Sequence[Order], size: Size) -> tuple[Any, dict[str, Any]]:
+    def pipeline(self, orders: Sequence[Order]) -> tuple[Any, dict[str, Any]]:
         """See `LoadedModel`. Loads the ControlNet for the first orders that need it."""
         if orders[0].control is not None and COMPONENT not in self.parts.components:
             self.parts = with_controlnet(self.parts, self._card, self._options)
