@@ -121,8 +121,14 @@ class PostgresDatabase:
             return self._transact(connection, [call], unless_done if in_doubt else work, durable=durable)
 
         def answer(result: T) -> None:
-            if on_commit is not None:
-                on_commit(result)
+            try:
+                if on_commit is not None:
+                    on_commit(result)
+            except Exception as exc:  # a fault of ours; what was committed stays so
+                log.exception("store_on_commit_failed")
+                if isinstance(exc, StorageFailure):
+                    raise
+                raise StorageFailure from exc
 
         if lane is None:
             return self._queue(self._writers, self._engine, transact, answer)

@@ -166,3 +166,22 @@ async def test_what_is_wrong_with_one_add_is_nothing_to_those_that_it_meets(url:
     there = [job_id for (job_id,) in ask(url, "SELECT id FROM jobs ORDER BY sequence")]
     assert [job_id for job_id in there if job_id != jobs[12].id] == stored
     assert len(stored) == 15
+
+
+@pytest.mark.parametrize("lane", [None, "one"])
+async def test_a_commit_that_cannot_be_counted_is_told_to_its_caller_alone(
+    stores: PostgresStores, lane: str | None
+) -> None:
+    def broken(_: int) -> None:
+        raise RuntimeError
+
+    # Given calls, of one lane or of none, the second of which is committed and not told of it
+    told: list[int] = []
+    calls = [
+        stores.database.submit(lambda _, number=number: number, durable=True, on_commit=on_commit, lane=lane)
+        for number, on_commit in enumerate((told.append, broken, told.append))
+    ]
+    # Then it fails as the store does, and the others do not
+    assert (calls[0].result(WAIT_S), calls[2].result(WAIT_S)) == (0, 2)
+    assert isinstance(calls[1].exception(WAIT_S), StorageFailure)
+    assert sorted(told) == [0, 2]
