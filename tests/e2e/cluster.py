@@ -19,6 +19,7 @@ import requests
 from danqing.blobs.s3 import S3ArtifactStore
 from tests.chaos.records import PostgresRecords
 from tests.e2e.servers import DEADLINE_S, Server, until
+from tests.fakes.pictures import pictures_in
 from tests.services.ports import free_ports
 from tests.services.postgres import PostgresServer, running_postgres
 from tests.services.redis import RedisServer
@@ -157,7 +158,7 @@ class Cluster:
         """What reads each object that is there, by name."""
         assert self.objects is not None
         store = S3ArtifactStore(self.objects.place(self.folder / "staging", prefix=PREFIX))
-        names = itertools.chain.from_iterable(store.pictures().values())
+        names = itertools.chain.from_iterable(pictures_in(store).values())
         return {name: partial(store.read, name) for name in names}
 
     def close(self) -> None:

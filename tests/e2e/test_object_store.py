@@ -18,6 +18,7 @@ from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.pictures import picture_response
 from danqing.http.server import Stop
 from tests.e2e.servers import PNG, a_server, until
+from tests.fakes.pictures import pictures_in
 from tests.services.s3 import BUCKET, S3Server, s3_server
 from tests.unit.http.serving import serving
 
@@ -68,7 +69,7 @@ def test_every_picture_comes_from_the_object_store_and_goes_there(s3: S3Server, 
         assert answer.content == pictures.read(f"{task}.png")
         assert done["image_path"] == f"s3://{BUCKET}/{tmp_path.name}/{task}.png"
         assert corner(base64.b64decode(edited["image_base64"])) == (255, 165, 0)
-        assert len(pictures.pictures()) == 2
+        assert len(pictures_in(pictures)) == 2
         # And nothing lies on this machine
         assert list((server.data_dir / "staging").iterdir()) == []
         assert not (server.data_dir / "outputs").exists()
@@ -76,7 +77,7 @@ def test_every_picture_comes_from_the_object_store_and_goes_there(s3: S3Server, 
         server.kill_everything()
         server.start_ready()
         assert server.picture(task) == answer.content
-        assert len(pictures.pictures()) == 2
+        assert len(pictures_in(pictures)) == 2
 
 
 def test_who_may_see_a_picture_is_sent_to_it_and_nobody_else(s3: S3Server, tmp_path: Path) -> None:

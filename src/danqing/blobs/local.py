@@ -119,10 +119,6 @@ class LocalArtifactStore:
         """See the port."""
         return str(self._root / name)
 
-    def pictures(self) -> Mapping[str, frozenset[str]]:
-        """See the port."""
-        return {job_id: names for page in self.picture_pages() for job_id, names in page.pictures.items()}
-
     def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
         """See the port. A directory has no order: it is read through once for each NAMES_OF_A_SCAN, and sorted."""
         return pages_of(self._pictures_in_order(), names_at_once)

@@ -133,10 +133,6 @@ class S3ArtifactStore:
         """See the port."""
         return f"{self._place.address}/{name}"
 
-    def pictures(self) -> Mapping[str, frozenset[str]]:
-        """See the port."""
-        return {job_id: names for page in self.picture_pages() for job_id, names in page.pictures.items()}
-
     def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
         """See the port."""
         return pages_of(self._listed_pictures(), names_at_once)

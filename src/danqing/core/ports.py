@@ -310,15 +310,12 @@ class ArtifactStore(Protocol):
         """The place of that name for people to read (an absolute path, a URL), whether a picture is there or not."""
         ...
 
-    def pictures(self) -> Mapping[str, frozenset[str]]:
+    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
         """The names of the pictures of jobs that are there, by job id; an empty file is no picture.
 
-        A job of which there is only something half-written has none. All at once: for small places.
+        A job of which there is only something half-written has none. Page by page in the order of the ids; a page has
+        about so many names.
         """
-        ...
-
-    def picture_pages(self, *, names_at_once: int = NAMES_AT_ONCE) -> Iterator[PicturePage]:
-        """The same, page by page in the order of the jobs' ids; a page has about so many names."""
         ...
 
     def inputs(self) -> Mapping[str, int]:

@@ -9,6 +9,7 @@ import pytest
 from danqing.core.types import Mode
 from tests.dialects.house import House
 from tests.dialects.studio.asking import a_file, a_picture, all_modes, ask, paint, submit, submitted
+from tests.fakes.pictures import pictures_in
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ async def test_a_removed_job_is_gone_with_its_pictures_but_not_with_those_that_o
     assert (await ask(house, "GET", source)).status_code == 200
     # And when the second goes too, so does what both started from
     await ask(house, "DELETE", f"/studio/jobs/{second['id']}")
-    assert house.artifacts.pictures() == {}
+    assert pictures_in(house.artifacts) == {}
     assert not [path for path in house.artifacts.staging().parent.iterdir() if path.name.startswith("input-")]
 
 

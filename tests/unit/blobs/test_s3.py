@@ -23,6 +23,7 @@ from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.core.errors import ArtifactNotFound, StorageAway, StorageFailure
 from danqing.core.ports import ArtifactStore
 from tests.contracts.artifact_store import TWO_HOURS_S, ArtifactStoreContract
+from tests.fakes.pictures import pictures_in
 from tests.services.s3 import BUCKET, READER_KEY, READER_SECRET, SECRET, S3Server, s3_server
 
 TLS = Path(__file__).parent / "tls"  # an authority for tests, and a certificate of 127.0.0.1
@@ -126,10 +127,10 @@ def test_more_pictures_than_a_page_are_listed_and_swept(store: S3ArtifactStore) 
     for job in jobs:
         store.write(f"{job}.png", b"picture")
     store.write(f"input-{'a' * 64}.png", b"picture")
-    assert len(store.pictures()) == 1100
+    assert len(pictures_in(store)) == 1100
     # When they are swept, then all of them go
     assert store.sweep(dict.fromkeys(jobs, frozenset[str]())) == 1100
-    assert store.pictures() == {}
+    assert pictures_in(store) == {}
     assert store.size(f"input-{'a' * 64}.png") == 7
 
 

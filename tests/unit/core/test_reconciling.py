@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from danqing.core.reconciling import SHARED_AFTER_S, keep_reconciled, reconcile
 from danqing.core.types import Mode
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_enlarged, an_original, later
+from tests.fakes.pictures import pictures_in
 
 
 async def test_rows_and_files_agree_afterwards(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ async def test_rows_and_files_agree_afterwards(tmp_path: Path) -> None:
     done = await reconcile(store, artifacts, stores.kept)
     # Then what no job has is gone, and what is missing is known
     assert (done.swept, done.missing) == (3, 1)
-    assert artifacts.pictures() == {whole.id: {an_original(whole).name}, failed.id: {an_original(failed).name}}
+    assert pictures_in(artifacts) == {whole.id: {an_original(whole).name}, failed.id: {an_original(failed).name}}
     assert not half.exists()
     assert await store.find_equal(bare.owner, "1") is None
     found = await store.find_equal(whole.owner, "0")
@@ -113,7 +114,7 @@ async def test_while_others_work_only_what_is_old_and_of_nobody_goes(tmp_path: P
     done = await reconcile(store, artifacts, stores.kept, shared=True)
     # Then only that of the second is gone
     assert (done.swept, done.missing) == (1, 0)
-    assert artifacts.pictures().keys() == {running.id, just_failed.id}
+    assert pictures_in(artifacts).keys() == {running.id, just_failed.id}
     # And the first one's can be recorded
     assert await store.complete(running.id, 1, [an_original(running)], [], later()) is not None
     await stores.close()
@@ -158,13 +159,6 @@ async def test_a_job_that_ends_while_pictures_are_listed_lacks_none(tmp_path: Pa
     await stores.close()
 
 
-class Paged(LocalArtifactStore):
-    """May be looked at page by page only."""
-
-    def pictures(self) -> Mapping[str, frozenset[str]]:
-        raise AssertionError("all at once")
-
-
 @pytest.mark.parametrize("shared", [False, True])
 async def test_however_many_pictures_there_are_few_are_looked_at_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
@@ -173,7 +167,7 @@ async def test_however_many_pictures_there_are_few_are_looked_at_at_once(
     monkeypatch.setattr(reconciling, "NAMES_AT_ONCE", 3)
     monkeypatch.setattr(reconciling, "SWEPT_AT_ONCE", 2)
     stores = SqliteStores.open(tmp_path / "jobs.db")
-    artifacts = Paged(tmp_path / "outputs")
+    artifacts = LocalArtifactStore(tmp_path / "outputs")
     jobs = [await stores.jobs.add(a_job(fingerprint=str(n)), NO_LIMIT) for n in range(20)]
     old = time.time() - SHARED_AFTER_S - 60
     for number, job in enumerate(jobs):

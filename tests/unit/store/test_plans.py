@@ -29,7 +29,6 @@ from tests.unit.store.files import plan_of
 
 BY_STATE = "ix_jobs_state_priority_turn_sequence"
 BY_OWNER = "ix_jobs_state_owner_priority_turn"
-BY_BATCH = "ix_jobs_batch_id_owner_sequence"
 BY_FINGERPRINT = "ix_jobs_fingerprint_owner_sequence"
 ARTIFACTS_OF = "sqlite_autoindex_artifacts_1"
 KEY_OF = "sqlite_autoindex_submit_keys_1"

@@ -112,7 +112,7 @@ export function bringBack(job, before) {
 }
 
 /** Follows exactly the jobs that have not ended, with one stream. */
-export function followUnfinished() {
+function followUnfinished() {
   const ids = [];
   for (const batch of now().batches.values()) for (const job of batch.jobs) if (!isOver(job)) ids.push(job.id);
   ids.splice(MOST_FOLLOWED);
@@ -188,7 +188,7 @@ function take(event, data) {
  * @param {Job} job
  * @returns {Live}
  */
-export function liveOf(job) {
+function liveOf(job) {
   const known = now().live.get(job.id);
   return (
     known ?? { stage: "", step: 0, total: 0, elapsed: 0, at: 0, preview: null, position: job.queue_position }

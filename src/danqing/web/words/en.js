@@ -125,7 +125,6 @@ export const en = {
 
   unreachable: "The server cannot be reached. Try again in a moment.",
   lost: "The server does not answer. What you typed and made is safe; this page tries again by itself.",
-  noModels: "The models could not be read.",
   retry: "Try again",
 
   search: "Search prompts",
@@ -189,7 +188,6 @@ export const en = {
 
   filledFrom: "Settings filled in from a picture by {by}",
   asInputInstead: "Use the picture instead",
-  noMetadata: "The picture says nothing of how it was made; it is the input now.",
 
   workers: "Devices",
   queue: "Queue",

@@ -126,7 +126,6 @@ export const zh = {
 
   unreachable: "无法连接服务器，请稍后重试。",
   lost: "服务器没有响应。您输入和生成的内容都是安全的；页面会自动重试。",
-  noModels: "无法读取模型列表。",
   retry: "重试",
 
   search: "搜索提示词",
@@ -190,7 +189,6 @@ export const zh = {
 
   filledFrom: "已填入 {by} 图片中的设置",
   asInputInstead: "改为用作输入",
-  noMetadata: "图片中没有生成信息；已用作输入。",
 
   workers: "设备",
   queue: "队列",
