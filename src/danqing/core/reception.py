@@ -189,7 +189,7 @@ class Reception:
         """Between owners, fairness comes after priority. Raises ParameterOutOfRange."""
         most = self._limits.max_priority
         if most is not None and order.priority > most and not caller.sees_all:
-            raise ParameterOutOfRange(f"priority must be at most {most}.", parameter="priority")
+            raise ParameterOutOfRange(says("at_most", parameter="priority", most=most), parameter="priority")
 
     def _new_job(self, order: Order, caller: Caller) -> Job:
         self._check_priority(order, caller)

@@ -32,6 +32,7 @@ NOTES = {
     "decoded_in_tiles": "decoded in tiles for lack of memory",
     "encoded_in_tiles": "input images encoded in tiles for lack of memory",
     "runs_cut_short": "step cache: {shortened} of {runs} runs of the transformer cut short",
+    "no_step_cache": "step cache not used, because the model's layers are brought to the device one after another",
     "lora_in_part": "LoRA {name} used without its part for the text encoder",
     "enlarged_otherwise": "enlarged {scale} times by {name}, then brought to {factor} times the size by Lanczos",
 }
@@ -43,6 +44,7 @@ REFUSALS = {
     "most_pictures": "At most {most} input images for mode {mode}.",
     "means_nothing": "{parameter} has no meaning for mode {mode}.",
     "between": "{parameter} must be between {least} and {most}.",
+    "at_most": "{parameter} must be at most {most}.",
     "most_chars": "{parameter} must have at most {most} characters.",
     "not_unicode": "{parameter} is not valid Unicode text.",
     "has_nul": "{parameter} must have no NUL character.",

@@ -4,6 +4,7 @@ import binascii
 from collections.abc import Callable
 
 from danqing.core.errors import InvalidImage
+from danqing.core.sentences import says
 
 _HEADER_CHARS = 256  # the longest `data:image/png;base64,` that is looked for
 _WHITESPACE = b" \t\r\n"
@@ -95,7 +96,7 @@ class Base64Decoding:
 
     def _too_large(self) -> InvalidImage:
         return InvalidImage(
-            f"{self._parameter} is larger than {self._max_bytes // 1024**2} MiB, which is what is taken.",
+            says("picture_too_many_bytes", parameter=self._parameter, most=self._max_bytes // 1024**2),
             parameter=self._parameter,
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from danqing.core.errors import InvalidImage, ShuttingDown, StorageFailure
+from danqing.core.errors import ShuttingDown, StorageFailure
 from danqing.core.images import StagedImage
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
@@ -19,7 +19,7 @@ from danqing.intake.decoder import Decoder, DecoderDied
 from danqing.intake.limits import IntakeLimits
 from danqing.intake.picture_format import HEAD_BYTES, picture_format
 from danqing.intake.turns import Turns
-from danqing.intake.verdict import Verdict, error_of, not_a_picture, too_many_bytes
+from danqing.intake.verdict import Verdict, empty, error_of, not_a_picture, too_many_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -173,7 +173,7 @@ def _bring(content: bytes | Path, copy: Path, max_bytes: int, parameter: str) ->
         log.error("image_not_staged", reason=exc.strerror)
         raise StorageFailure from exc
     if not head:
-        raise InvalidImage(f"{parameter} is empty.", parameter=parameter)
+        raise empty(parameter)
     return source, head
 
 

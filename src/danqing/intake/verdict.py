@@ -45,4 +45,11 @@ def not_a_picture(parameter: str) -> InvalidImage:
 
 def too_many_bytes(parameter: str, max_bytes: int) -> InvalidImage:
     """For a file that is too long, whatever is in it."""
-    return InvalidImage(f"{parameter} is larger than {max_bytes / MIB:g} MiB.", parameter=parameter)
+    return InvalidImage(
+        says("picture_too_many_bytes", parameter=parameter, most=f"{max_bytes / MIB:g}"), parameter=parameter
+    )
+
+
+def empty(parameter: str) -> InvalidImage:
+    """For a file of no length."""
+    return InvalidImage(says("picture_empty", parameter=parameter), parameter=parameter)

@@ -13,7 +13,7 @@ from tests.dialects.studio.test_errors import subclasses
 
 WEB = Path(danqing.__file__).parent / "web"
 ENTRY = re.compile(r'^  (\w+): "(.*)",$', re.MULTILINE)
-NOT_BY_THE_PAGE = {"takes_no_picture", "side_when_upscaled"}  # it sends no such request
+NOT_BY_THE_PAGE = {"at_most", "takes_no_picture", "side_when_upscaled"}  # it sends no such request
 
 
 def words(language: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -35,7 +35,7 @@ def with_a_wrong_checksum() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "mask is empty."),
+        (b"", "mask is an empty file."),
         (b"no picture", NOT_TAKEN),
         (b"\x89", NOT_TAKEN),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NOT_TAKEN),
@@ -79,7 +79,7 @@ async def test_files_have_a_length_limit(artifacts: LocalArtifactStore, tmp_path
     sent = tmp_path / "sent"
     sent.write_bytes(content)
     async with an_intake(artifacts, max_bytes=1024 * 1024) as intake:
-        with pytest.raises(InvalidImage, match=r"^image is larger than 1 MiB\.$"):
+        with pytest.raises(InvalidImage, match=r"^image is larger than 1 MiB, which is what is taken\.$"):
             await intake.stage(sent if as_file else content, parameter="image")
 
         assert intake.pids == ()  # nothing was started for it

@@ -48,7 +48,6 @@ from danqing.engine.host_memory import host_memory
 from danqing.engine.memory_plan import Way
 
 log = structlog.get_logger(__name__)
-NO_STEP_CACHE = "step cache not used, because the model's layers are brought to the device one after another"
 
 
 class PipelinedAdapter:
@@ -238,7 +237,7 @@ class PipelinedAdapter:
         if request.step_cache is None:
             return None, ()
         if self.placement() is Placement.GROUPS:
-            return None, (NO_STEP_CACHE,)
+            return None, (says("no_step_cache"),)
         return StepCache(request.step_cache), ()
 
     def _attention_for(self, model: LoadedModel, prompts: Prompts) -> AbstractContextManager[None]:

@@ -54,6 +54,7 @@ export const enSentences = {
   decoded_in_tiles: "Decoded in tiles for lack of memory.",
   encoded_in_tiles: "The pictures were read in tiles for lack of memory.",
   runs_cut_short: "Quick steps: {shortened} of {runs} runs of the model were cut short.",
+  no_step_cache: "Quick steps had no effect, because the model does not fit on the device as a whole.",
   lora_in_part: "LoRA {name} was used without its part for the text encoder.",
   enlarged_otherwise: "Enlarged {scale} times by {name}, then brought to {factor} times the size.",
   needs_words: "Write what to make.",

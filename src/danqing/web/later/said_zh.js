@@ -54,6 +54,7 @@ export const zhSentences = {
   decoded_in_tiles: "因显存不足，分块解码。",
   encoded_in_tiles: "因显存不足，输入图片分块编码。",
   runs_cut_short: "快速步骤：{runs} 次模型运行中有 {shortened} 次被缩短。",
+  no_step_cache: "模型无法整体放入设备，快速步骤未起作用。",
   lora_in_part: "LoRA {name} 的文本编码器部分未使用。",
   enlarged_otherwise: "由 {name} 放大 {scale} 倍，再调整为 {factor} 倍。",
   needs_words: "请写下要画什么。",

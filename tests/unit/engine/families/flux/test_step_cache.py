@@ -11,6 +11,7 @@ from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from safetensors.torch import load_file, save_file
 
 from danqing.core.capabilities import ModelCard
+from danqing.core.sentences import says
 from danqing.core.types import GenerationRequest, Lora, Mode
 from danqing.engine.families.adapter import Order, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
@@ -85,5 +86,5 @@ def test_a_model_whose_layers_come_one_by_one_goes_without_and_says_so(
     order = Order(request=dataclasses.replace(request, step_cache=EVERYTHING))
     (made,) = adapter.make([order], SIZE, watchers=[Unwatched()], spare_memory=False)
     assert made is not None
-    assert made.adjustments == (pipelined.NO_STEP_CACHE,)
+    assert made.adjustments == (says("no_step_cache"),)
     assert np.array_equal(made.decoded().rgb, plain)
