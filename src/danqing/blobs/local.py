@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 import structlog
 
-from danqing.blobs.durable_files import sync_directory, sync_file, write_new
 from danqing.blobs.local_reading import LocalPicture
 from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, is_legal
 from danqing.blobs.paging import Entry, pages_of
@@ -20,6 +19,7 @@ from danqing.blobs.staging import StagingFolder, is_old, removed
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.threads import in_thread_to_its_end
+from danqing.durable_files import sync_directory, sync_file, write_new
 
 log = structlog.get_logger(__name__)
 

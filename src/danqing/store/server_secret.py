@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from danqing.core.errors import StorageFailure
-from danqing.store.durable import sync_directory
+from danqing.durable_files import sync_directory
 
 SECRET_NAME = "danqing.secret"
 SECRET_BYTES = 32

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from danqing.core.errors import StorageFailure
+from danqing.durable_files import sync_directory
 from danqing.store.answers import LoopAnswer, LoopAnswers
 from danqing.store.connections import open_reading, open_writing
-from danqing.store.durable import sync_directory
 from danqing.store.migration import migrate
 from danqing.store.writer import GroupCommitWriter
 

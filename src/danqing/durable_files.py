@@ -11,6 +11,7 @@ _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
 def write_new(path: Path, content: bytes) -> None:
+    """A file of that content. What is there already, a link too, is FileExistsError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         view = memoryview(content)
@@ -20,6 +21,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
+    """Makes a file that somebody else wrote survive a power cut. A link, or what is no file, is OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -30,7 +32,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes a rename inside it survive a power cut."""
+    """Makes what was created, or renamed, in it survive a power cut, as far as its file system can."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
