@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from danqing.core.background import running
 from danqing.core.errors import InvalidRequest, StorageFailure
 from danqing.core.sentences import says
 
@@ -115,13 +116,10 @@ class KeyRing:
     async def kept_fresh(self, *, every_s: float = REFRESH_S) -> AsyncGenerator[None]:
         """Inside, what other server processes issue and revoke is noticed. Raises StorageFailure."""
         await self.refresh()
-        refreshing = asyncio.create_task(self._refresh_for_ever(every_s), name="issued-keys")
         try:
-            yield
+            async with running(self._refresh_for_ever(every_s), name="issued-keys"):
+                yield
         finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
             with suppress(StorageFailure, TimeoutError):
                 async with asyncio.timeout(LAST_NOTE_S):
                     await self.note_used()  # what was within the last seconds

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
+from danqing.core.background import running
 from danqing.core.events import Event, StateChanged
 from danqing.core.shared_store import JobAges
 from danqing.core.types import Progress
@@ -63,20 +64,16 @@ class RedisEventBus:
     async def at_work(self) -> AsyncGenerator[None]:
         """Inside, events go to Redis and come from it. On leaving what is still to be sent is, if that is soon done."""
         await self._hearing.start(wait_s=self._subscribe_wait_s)
-        tasks = (
-            asyncio.create_task(self._outgoing.run(), name="events-to-redis"),
-            asyncio.create_task(self._compare(), name="compares-watched-jobs"),
-        )
-        try:
-            yield
-        finally:
-            self.close()
-            await self._outgoing.flushed(wait_s=FLUSH_S)
-            await self._hearing.stop()
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with (
+            running(self._compare(), name="compares-watched-jobs"),
+            running(self._outgoing.run(), name="events-to-redis"),
+        ):
+            try:
+                yield
+            finally:
+                self.close()
+                await self._outgoing.flushed(wait_s=FLUSH_S)
+                await self._hearing.stop()
 
     @property
     def dropped(self) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from danqing.core.background import running
 from danqing.redis_link import RedisAway, RedisLink
 from danqing.redis_link.link import Command
 
@@ -70,13 +71,10 @@ class SharedAttendance:
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
         """Inside, those who wait here count; afterwards none of them does."""
-        living = asyncio.create_task(self._live(), name="attendance")
         try:
-            yield
+            async with running(self._live(), name="attendance"):
+                yield
         finally:
-            living.cancel()
-            with suppress(asyncio.CancelledError):
-                await living
             with suppress(RedisAway):
                 await self._link.ask(("DEL", f"danqing:waiting-at:{self._process}"))
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from danqing.core.background import running
 from danqing.core.ports import WorkerPool
 from danqing.redis_link import Hearing, RedisAway, RedisLink
 
@@ -63,18 +64,14 @@ class ControlHearing:
         """Inside, the pool is told."""
         await self._hearing.start(wait_s=JOIN_WAIT_S)
         await self._hearing.listen(CHANNEL, wait_s=JOIN_WAIT_S)
-        tasks = (
-            asyncio.create_task(self._tell(), name="control-tells"),
-            asyncio.create_task(self._learn_wishes(), name="control-catches-up"),
-        )
-        try:
-            yield
-        finally:
-            await self._hearing.stop()
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with (
+            running(self._learn_wishes(), name="control-catches-up"),
+            running(self._tell(), name="control-tells"),
+        ):
+            try:
+                yield
+            finally:
+                await self._hearing.stop()
 
     def _heard(self, channel: str, message: bytes) -> None:
         with suppress(ValueError):  # what another version says, perhaps

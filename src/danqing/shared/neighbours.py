@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from danqing.core.background import running
 from danqing.redis_link import Hearing, RedisAway, RedisLink
 
 CHANNEL = "danqing:neighbours"
@@ -40,14 +41,11 @@ class SharedNeighbours:
         """Inside, it is said and heard."""
         await self._hearing.start(wait_s=JOIN_WAIT_S)
         await self._hearing.listen(CHANNEL, wait_s=JOIN_WAIT_S)
-        saying = asyncio.create_task(self._say(), name="neighbours")
-        try:
-            yield
-        finally:
-            await self._hearing.stop()
-            saying.cancel()
-            with suppress(asyncio.CancelledError):
-                await saying
+        async with running(self._say(), name="neighbours"):
+            try:
+                yield
+            finally:
+                await self._hearing.stop()
 
     def say(self, topic: str, words: str) -> None:
         """See the Protocol; so for all below."""

@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 from sqlalchemy import BigInteger, Connection, Engine, Select, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from danqing.core.background import running
 from danqing.core.errors import DataDirectoryInUse, StorageAway, StorageFailure
 from danqing.store.postgres_connections import described, is_passing
 
@@ -71,13 +72,10 @@ async def hold(engine: Engine, *, alone: bool, wait_s: float = 0.0) -> AsyncGene
 
 @asynccontextmanager
 async def _kept(keeping: Coroutine[None, None, None], held: "_Held") -> AsyncGenerator[None]:
-    keeper = asyncio.create_task(keeping, name="database-lock")
     try:
-        yield
+        async with running(keeping, name="database-lock"):
+            yield
     finally:
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
         await asyncio.shield(asyncio.to_thread(held.leave))
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from danqing.config import Settings, env_files
+from danqing.core.background import running
 from danqing.core.pace import RecalledPace
 from danqing.core.reconciling import FIRST_WITHIN_S, keep_reconciled
 from danqing.http.tickets import LIFETIME_S, MAX_WAITING
@@ -33,7 +34,6 @@ from danqing.wiring.shared import (
     open_events,
     open_shared_stores,
     redis_link,
-    running,
     sweeper_of,
 )
 from danqing.wiring.start_wait import DATABASE, StartWait

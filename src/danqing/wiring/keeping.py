@@ -1,13 +1,13 @@
 """From settings to what an owner may have, and how long it is kept."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from danqing.config import Settings
 from danqing.core.admission import Admission
+from danqing.core.background import running
 from danqing.core.clock import utc_now
 from danqing.core.janitor import Exclusive, Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
@@ -39,15 +39,9 @@ class Keeping:
     async def at_work(self, *, exclusive: Exclusive | None = None) -> AsyncGenerator[None]:
         """Inside, the janitor sweeps. exclusive: see there; None where no other process does. Raises StorageFailure."""
         await self.quotas.load()
-        sweeping = asyncio.create_task(
-            self.janitor.run(exclusive=exclusive) if exclusive else self.janitor.run(), name="janitor"
-        )
-        try:
+        sweeping = self.janitor.run(exclusive=exclusive) if exclusive else self.janitor.run()
+        async with running(sweeping, name="janitor"):
             yield
-        finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
 
 
 def keeping_of(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from danqing.config import Settings, env_files
+from danqing.core.background import running
 from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
 from danqing.core.events import StateChanged
@@ -40,7 +41,6 @@ from danqing.wiring.shared import (
     open_events,
     open_shared_stores,
     redis_link,
-    running,
     sweeper_of,
 )
 from danqing.wiring.start_wait import PICTURES, StartWait

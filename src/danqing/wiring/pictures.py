@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.config import InvalidSettings, Settings
+from danqing.core.background import running
 from danqing.core.errors import StorageAway, StorageFailure
 from danqing.core.extras import how_to_install
 from danqing.core.ports import ArtifactStore
@@ -57,13 +58,8 @@ async def artifacts_that_may_be_away(settings: Settings) -> AsyncGenerator[Artif
         yield artifacts
         return
     log.error("pictures_place_away", hint=away, again_every_s=AGAIN_S)
-    trying = asyncio.create_task(try_again(settings), name="pictures-place")
-    try:
+    async with running(try_again(settings), name="pictures-place"):
         yield artifacts
-    finally:
-        trying.cancel()
-        with suppress(asyncio.CancelledError):
-            await trying
 
 
 async def try_again(settings: Settings, *, every_s: float = AGAIN_S) -> None:

@@ -1,8 +1,8 @@
 """The parts that API processes and nodes share, opened alike in both."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
@@ -125,15 +125,3 @@ def sweeper_of(
             most_sent=MOST_SENT if settings.max_running_per_owner is None else MOST_SENT_WITH_LIMITS,
         ),
     )
-
-
-@asynccontextmanager
-async def running(work: Coroutine[None, None, None], *, name: str) -> AsyncGenerator[None]:
-    """Goes on as long as the context lasts."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

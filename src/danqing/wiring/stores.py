@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from danqing.config import InvalidSettings, Settings
+from danqing.core.background import running
 from danqing.core.errors import StorageFailure
 from danqing.core.extras import how_to_install
 from danqing.core.issued_keys import IssuedKeys
@@ -59,15 +60,9 @@ class Stores:
     async def kept_indexed(self) -> AsyncGenerator[None]:
         """Inside, the history is indexed, by one of all processes at a time."""
         run = self.history_index.run
-        indexing = asyncio.create_task(
-            run() if self.shared is None else run(exclusive=self.shared.exclusive), name="history-index"
-        )
-        try:
+        indexing = run() if self.shared is None else run(exclusive=self.shared.exclusive)
+        async with running(indexing, name="history-index"):
             yield
-        finally:
-            indexing.cancel()
-            with suppress(asyncio.CancelledError):
-                await indexing
 
 
 @asynccontextmanager
