@@ -1,14 +1,14 @@
 """Removes what has been kept long enough: the oldest jobs that have ended, with their pictures."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from danqing.core.errors import DanqingError
+from danqing.core.exclusive import Exclusive, alone
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.ports import ArtifactStore
 from danqing.core.taking_over import InputImages
@@ -20,14 +20,6 @@ SWEEP_EVERY_S = 600.0
 JOBS_AT_ONCE = 500
 # However short of room: somebody may be about to fetch it, and signed addresses are good for so long.
 KEPT_AT_LEAST = timedelta(hours=1)
-
-Exclusive = Callable[[str], AbstractAsyncContextManager[bool]]
-
-
-@asynccontextmanager
-async def alone(name: str) -> AsyncGenerator[bool]:
-    """There is no other process."""
-    yield True
 
 
 @dataclass(frozen=True, kw_only=True)

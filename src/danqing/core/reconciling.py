@@ -1,14 +1,15 @@
 """What the store says of pictures, and what pictures there are, brought together, both ways."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 import structlog
 
 from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound, StorageFailure
+from danqing.core.exclusive import Exclusive
 from danqing.core.keeping import KeptJobs
 from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.ports import ArtifactStore, JobStore
@@ -68,7 +69,7 @@ async def keep_reconciled(
     artifacts: ArtifactStore,
     kept: KeptJobs,
     *,
-    exclusive: Callable[[str], AbstractAsyncContextManager[bool]],
+    exclusive: Exclusive,
     first_after_s: float = 0.0,
     every_s: float = RECONCILE_EVERY_S,
     retry_s: float = RETRY_S,

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, select
 
 from danqing.core.errors import DanqingError
-from danqing.core.janitor import Exclusive, alone
+from danqing.core.exclusive import Exclusive, alone
 from danqing.store import history_counts, history_parts
 from danqing.store.database import Database
 from danqing.store.history_parts import LEAF, SIZES, Part

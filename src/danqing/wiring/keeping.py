@@ -9,7 +9,8 @@ from danqing.config import Settings
 from danqing.core.admission import Admission
 from danqing.core.background import running
 from danqing.core.clock import utc_now
-from danqing.core.janitor import Exclusive, Janitor, Retention
+from danqing.core.exclusive import Exclusive
+from danqing.core.janitor import Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.ports import ArtifactStore
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas

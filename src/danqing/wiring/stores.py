@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.background import running
 from danqing.core.errors import StorageFailure
+from danqing.core.exclusive import Exclusive
 from danqing.core.extras import how_to_install
 from danqing.core.issued_keys import IssuedKeys
 from danqing.core.keeping import KeptJobs
@@ -37,7 +38,7 @@ class Shared:
 
     line: JobLine
     nodes: Nodes
-    exclusive: Callable[[str], AbstractAsyncContextManager[bool]]
+    exclusive: Exclusive
     """True inside for one of all processes at a time, by a name."""
 
 

@@ -4,12 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
 
 from danqing.core.errors import ServerRestarted, StorageFailure
+from danqing.core.exclusive import Exclusive
 from danqing.core.ports import JobQueue
 from danqing.core.shared_store import JobLine, Nodes, Waiting
 from danqing.core.types import Job
@@ -56,7 +56,7 @@ class Sweeper:
         queue: JobQueue,
         settlement: Settlement,
         depths: Callable[[Collection[str]], Mapping[str, int] | None],
-        exclusive: Callable[[str], AbstractAsyncContextManager[bool]],
+        exclusive: Exclusive,
         rules: SweepRules | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
