@@ -13,7 +13,7 @@ from typing import BinaryIO
 import structlog
 
 from danqing.blobs.local_reading import LocalPicture
-from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, is_legal
+from danqing.blobs.names import INPUT, LEFT_OVER_AFTER_S, PICTURE, check_name, is_legal
 from danqing.blobs.paging import Entry, pages_of
 from danqing.blobs.staging import StagingFolder, is_old, removed
 from danqing.core.errors import ArtifactNotFound, StorageFailure
@@ -44,7 +44,7 @@ class LocalArtifactStore:
 
     def write(self, name: str, content: bytes) -> None:
         """See the port."""
-        _check(name)
+        check_name(name)
         temporary = self._root / f".danqing-{name}-{secrets.token_hex(16)}.tmp"
         try:
             self._make_root()
@@ -61,7 +61,7 @@ class LocalArtifactStore:
 
     def adopt(self, staged: Path, name: str) -> None:
         """See the port. What is no file of its own (a link, say) is not taken over: StorageFailure."""
-        _check(name)
+        check_name(name)
         try:
             self._make_root()
             sync_file(staged)
@@ -142,7 +142,7 @@ class LocalArtifactStore:
 
     def remove(self, name: str) -> None:
         """See the port."""
-        _check(name)
+        check_name(name)
         try:
             (self._root / name).unlink(missing_ok=True)
         except OSError as exc:
@@ -206,11 +206,6 @@ class LocalArtifactStore:
         if not self._root.is_dir():
             self._root.mkdir(parents=True, exist_ok=True)
             sync_directory(self._root.parent)
-
-
-def _check(name: str) -> None:
-    if not is_legal(name):
-        raise StorageFailure("Not a name for an artifact.")
 
 
 def _parsed(name: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:

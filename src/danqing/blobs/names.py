@@ -2,6 +2,8 @@
 
 import re
 
+from danqing.core.errors import StorageFailure
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 # What the server names a job's pictures by: the job's id, possibly a suffix. A sweep removes no other
 # pictures, and so no input image, which several jobs may share.
@@ -14,3 +16,9 @@ LEFT_OVER_AFTER_S = 3600  # a temporary or staged file this old is nobody's any 
 def is_legal(name: str) -> bool:
     """Whether a picture may be called so."""
     return NAME.fullmatch(name) is not None and ".." not in name
+
+
+def check_name(name: str) -> None:
+    """Before a picture is written or removed by that name. Raises StorageFailure if none may be called so."""
+    if not is_legal(name):
+        raise StorageFailure("Not a name for an artifact.")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import obstore
 import structlog
 
-from danqing.blobs.names import INPUT, INPUT_PREFIX, LEFT_OVER_AFTER_S, PICTURE, is_legal
+from danqing.blobs.names import INPUT, INPUT_PREFIX, LEFT_OVER_AFTER_S, PICTURE, check_name, is_legal
 from danqing.blobs.paging import Entry, pages_of
 from danqing.blobs.s3_connection import connected
 from danqing.blobs.s3_failures import root_reason, translated
@@ -82,12 +82,12 @@ class S3ArtifactStore:
 
     def write(self, name: str, content: bytes) -> None:
         """See the port."""
-        _check(name)
+        check_name(name)
         self._put(name, content)
 
     def adopt(self, staged: Path, name: str) -> None:
         """See the port. What is no file of its own (a link, say) is not taken over: StorageFailure."""
-        _check(name)
+        check_name(name)
         try:
             with _opened(staged) as file:
                 self._put(name, file)
@@ -165,7 +165,7 @@ class S3ArtifactStore:
 
     def remove(self, name: str) -> None:
         """See the port."""
-        _check(name)
+        check_name(name)
         try:
             with translated("remove", name):
                 obstore.delete(self._store, name)
@@ -272,11 +272,6 @@ class S3ArtifactStore:
             raise StorageFailure from exc
         finally:
             self.remove(name)
-
-
-def _check(name: str) -> None:
-    if not is_legal(name):
-        raise StorageFailure("Not a name for an artifact.")
 
 
 def _check_found(name: str) -> None:
