@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from danqing.core.errors import Forbidden
+from danqing.http.warnings import HEADER as WARNING_HEADER
 
 OPAQUE = "null"  # the origin of a page that was not fetched from an address, or must not say from which
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -106,7 +107,7 @@ def cors_headers(origin: str) -> dict[str, str]:
     """For every answer to a page of this origin."""
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Content-Disposition, Location, Retry-After, X-Danqing-Warning, X-Request-Id",
+        "Access-Control-Expose-Headers": f"Content-Disposition, Location, Retry-After, {WARNING_HEADER}, X-Request-Id",
     }
 
 

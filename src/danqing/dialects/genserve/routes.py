@@ -36,6 +36,7 @@ from danqing.http.openapi import self_contained
 from danqing.http.submit_keys import submit_key, takes_submit_key
 from danqing.http.uploads import staging
 from danqing.http.waiting import wait_for_jobs
+from danqing.http.warnings import warning_headers
 
 # Each error of any path, with the words of the document where it has some.
 ERRORS = {
@@ -51,9 +52,6 @@ ERRORS = {
     500: "内部服务器错误",
     503: "服务未就绪",
 }
-
-
-WARNING_HEADER = "X-Danqing-Warning"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +162,7 @@ class GenServeRoutes:
 def _warnings(wanted: Wanted, sent: Sequence[ImageName]) -> dict[str, str]:
     """Headers that tell what of a request had no effect."""
     texts = [f"{name} ignored: mode {wanted.mode or DEFAULT_MODE} uses none" for name in ignored_images(wanted, sent)]
-    return {WARNING_HEADER: "; ".join(texts)} if texts else {}
+    return warning_headers(texts)
 
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:

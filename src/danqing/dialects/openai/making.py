@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,6 @@ from starlette.responses import Response
 from danqing.core.submitting import SubmitKey
 from danqing.core.types import Job, RequestDraft
 from danqing.dialects.openai.delivery import handed_over
-from danqing.dialects.openai.parameters import WARNING_HEADER
 from danqing.dialects.openai.schemas import ImagesAnswer
 from danqing.dialects.openai.streaming import PictureStream, StreamPlan
 from danqing.dialects.openai.translate_in import Delivery, orders_of
@@ -23,6 +22,7 @@ from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.embedded_pictures import Embedded
 from danqing.http.waiting import wait_for_jobs
+from danqing.http.warnings import warning_headers
 
 Kind = Literal["image_generation", "image_edit", "image_variation"]
 _LOGGED_PROMPT = 80  # characters
@@ -101,7 +101,7 @@ class Maker:
                 usage=usage_of(ended, input_images=commission.input_images, seconds=seconds),
             )
             text = answer.model_dump_json(exclude_none=True)
-            response = embedded.response(text, headers=_warning_header(commission.warnings))
+            response = embedded.response(text, headers=warning_headers(commission.warnings))
         _log.info(f"{commission.kind}_completed", seconds=round(seconds, 2), generated=len(ended))
         return response
 
@@ -121,14 +121,10 @@ class Maker:
             plan,
             studio=self._services.studio,
             artifacts=self._services.artifacts,
-            headers=_warning_header(commission.warnings),
+            headers=warning_headers(commission.warnings),
         )
 
 
 def _told_prompt(prompt: str, *, wanted: bool) -> dict[str, str]:
     """What people ask for is nobody's business, unless the operator says that it is his."""
     return {"prompt": prompt[:_LOGGED_PROMPT]} if wanted else {}
-
-
-def _warning_header(warnings: Sequence[str]) -> Mapping[str, str]:
-    return {WARNING_HEADER: "; ".join(warnings)} if warnings else {}

@@ -12,8 +12,6 @@ from pydantic import BaseModel
 
 from danqing.core.errors import NotSupported
 
-WARNING_HEADER = "X-Danqing-Warning"
-
 _TELLABLE_NAME = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 _TOLD_NAMES = 10  # unknown names told one by one
 
