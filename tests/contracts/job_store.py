@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import pytest
 
 from danqing.core.errors import JobNotFound, QueueFull, StorageFailure, SubmitKeyReused, TooManyJobs
-from danqing.core.fairness import order_of_taking, turn_among, work_of
+from danqing.core.fairness import order_of_taking, work_of
 from danqing.core.images import ImageRef
 from danqing.core.ports import JobStore
 from danqing.core.shared_store import JobAges
@@ -18,6 +18,7 @@ from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import ArtifactKind, Job, JobFailure, Lora, Mode
 from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_enlarged, an_original, later
+from tests.fakes.fairness import turn_among
 
 KEY = SubmitKey(text="a key", digest="0" * 64, lifetime=timedelta(hours=1))
 EAST = timezone(timedelta(hours=8))

@@ -18,10 +18,11 @@ from danqing.core.errors import (
     SubmitKeyReused,
     TooManyJobs,
 )
-from danqing.core.fairness import is_suspect, order_of_taking, turn_among, turn_behind
+from danqing.core.fairness import is_suspect, order_of_taking
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Artifact, Attempt, Job, JobFailure
+from tests.fakes.fairness import turn_among, turn_behind
 
 RUNNING = (JobState.PROCESSING, JobState.GENERATED)
 UNFINISHED = (JobState.PENDING, *RUNNING)

@@ -5,9 +5,6 @@ restarts and a place in it can be counted. Jobs are taken by priority, highest f
 Only a job that may be what kills its workers gets another turn when it comes back: behind those that wait.
 """
 
-from collections.abc import Iterable
-
-from danqing.core.states import JobState
 from danqing.core.types import GenerationRequest, Job
 
 ATTEMPTS_OF_A_SUSPECT = 2  # a job tried this often may be what kills its workers
@@ -34,24 +31,6 @@ def turn_of(work: int, *, own_last: int, in_service: int, next_in_line: int | No
 def is_suspect(job: Job) -> bool:
     """It was tried so often that it lets others go first when it waits again."""
     return len(job.attempts) >= ATTEMPTS_OF_A_SUSPECT
-
-
-def turn_behind(jobs: Iterable[Job], suspect: Job) -> int:
-    """The turn of a suspect that is given back among these: behind those that wait at its priority."""
-    waiting = (job for job in jobs if job.state is JobState.PENDING and job.id != suspect.id)
-    return max((suspect.turn, *(job.turn + 1 for job in waiting if job.priority == suspect.priority)))
-
-
-def turn_among(jobs: Iterable[Job], new: Job) -> int:
-    """`turn_of` a new job among these."""
-    alike = [job for job in jobs if job.priority == new.priority]
-    in_line = [job for job in alike if job.state in (JobState.PENDING, JobState.PROCESSING)]
-    return turn_of(
-        work_of(new.request),
-        own_last=max((job.turn for job in in_line if job.owner == new.owner and not is_suspect(job)), default=0),
-        in_service=max((job.turn for job in in_line if job.state is JobState.PROCESSING), default=0),
-        next_in_line=min((job.turn for job in in_line if job.state is JobState.PENDING), default=None),
-    )
 
 
 def order_of_taking(job: Job) -> tuple[int, int, int]:

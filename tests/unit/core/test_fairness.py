@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danqing.core.fairness import order_of_taking, turn_among, turn_of, work_of
+from danqing.core.fairness import order_of_taking, turn_of, work_of
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from tests.fakes.domain import a_job, a_request
+from tests.fakes.fairness import turn_among
 
 SIDES = st.sampled_from([64, 128, 256])
 STEPS = st.integers(1, 10)
