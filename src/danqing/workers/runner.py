@@ -14,7 +14,7 @@ from types import FrameType
 import structlog
 
 from danqing import collector
-from danqing.core.engine_port import Denoised, Engine, Outcome
+from danqing.core.engine_port import Denoised, Engine, Outcome, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import EncodedPicture, Mode
@@ -23,7 +23,6 @@ from danqing.workers.enlarger import Enlarger
 from danqing.workers.failures import describe, poisons_process
 from danqing.workers.finisher import Finisher
 from danqing.workers.inbox import Inbox
-from danqing.workers.input_images import reader_of
 from danqing.workers.making import Making
 from danqing.workers.messages import (
     DeviceFree,
@@ -135,7 +134,7 @@ class _Runner:
     def __init__(self, *, engine: Engine, artifacts: ArtifactStore, inbox: Inbox, outbox: Outbox) -> None:
         self._engine = engine
         self._artifacts = artifacts
-        self._read_image = reader_of(artifacts)
+        self._read_image: ReadImage = lambda ref: artifacts.read(ref.name)
         self._inbox = inbox
         self._outbox = outbox
         self._enlarger = Enlarger(engine=engine, read_image=self._read_image, inbox=inbox)

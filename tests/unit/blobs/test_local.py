@@ -307,3 +307,28 @@ def test_a_large_directory_is_read_in_parts(
     assert [job for page in pages for job in page.pictures] == sorted([*jobs, half])
     assert [page.half_written for page in pages if page.half_written] == [{half}]
     assert len(pages) == 8
+
+
+class Vanishing(LocalArtifactStore):
+    """Finds files that are gone, or cannot be read, a moment later."""
+
+    def path(self, name: str) -> Path:
+        found = super().path(name)
+        found.unlink()
+        if name.startswith("folder"):
+            found.mkdir()
+        return found
+
+
+def test_an_image_that_is_gone_a_moment_later_is_told_as_such(root: Path) -> None:
+    store = Vanishing(root)
+    store.write(INPUT, b"picture")
+    with pytest.raises(ArtifactNotFound):
+        store.read(INPUT)
+
+
+def test_an_image_that_cannot_be_read_is_a_failure_of_the_storage(root: Path) -> None:
+    store = Vanishing(root)
+    store.write("folder.png", b"picture")
+    with pytest.raises(StorageFailure):
+        store.read("folder.png")
