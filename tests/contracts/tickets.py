@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 
 from danqing.core.callers import LOCAL, Caller
-from danqing.http.tickets import LIFETIME_S, Tickets
+from danqing.core.tickets import LIFETIME_S, Tickets
 
 ANN = Caller(owner="key-ann", own_history=True)
 

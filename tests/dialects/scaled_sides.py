@@ -14,9 +14,9 @@ from danqing.blobs.s3 import S3ArtifactStore
 from danqing.core.clock import utc_now
 from danqing.core.ports import ArtifactStore, WorkerPool
 from danqing.core.shared_store import Node, worker_of_node
+from danqing.core.tickets import LIFETIME_S, MAX_WAITING
 from danqing.core.types import Job
 from danqing.events.redis_bus import RedisEventBus
-from danqing.http.tickets import LIFETIME_S, MAX_WAITING
 from danqing.redis_link import RedisLink
 from danqing.shared.attendance import SharedAttendance
 from danqing.shared.control import ControlHearing, ControlSending

@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.attendance import Attendance, LocalAttendance
+from danqing.core.neighbours import Neighbours, NoNeighbours
 from danqing.core.ports import ArtifactStore, WorkerPool
 from danqing.core.studio import Studio
+from danqing.core.tickets import Tickets
 from danqing.events.in_process import InProcessEventBus
-from danqing.http.neighbours import Neighbours, NoNeighbours
-from danqing.http.tickets import LocalTickets, Tickets
+from danqing.http.tickets import LocalTickets
 from tests.fakes.issued_keys import InMemoryIssuedKeys
 from tests.fakes.job_store import InMemoryBatchStore, InMemoryJobStore, InMemoryKeptJobs, InMemorySubscriptions
 

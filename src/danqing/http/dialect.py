@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
+from danqing.core.neighbours import Neighbours, NoNeighbours
 from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
 from danqing.core.removal import Removal
 from danqing.core.studio import Studio
@@ -18,7 +19,6 @@ from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
 from danqing.http.machine_log import MachineLog
-from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 
 

@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, InvalidRequest, Unauthorized, Unavailable
+from danqing.core.tickets import Tickets
 from danqing.http.callers import STATE_KEY
 from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
 from danqing.http.route_path import route_path
-from danqing.http.tickets import LocalTickets, Tickets
+from danqing.http.tickets import LocalTickets
 from danqing.http.uvicorn_log import websocket_refused
 
 _log = structlog.get_logger(__name__)

@@ -1,10 +1,9 @@
-"""Tickets: what a browser's WebSocket shows in place of a key, because it cannot send a header."""
+"""Tickets of one process, and where they are asked for."""
 
 import hashlib
 import secrets
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
@@ -12,31 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from danqing.core.callers import Caller
+from danqing.core.tickets import LIFETIME_S, MAX_WAITING, Tickets
 from danqing.http.callers import known_caller
-
-LIFETIME_S = 60
-MAX_WAITING = 10_000
-
-
-class Tickets(Protocol):
-    """Each opens one WebSocket, once, within LIFETIME_S seconds.
-
-    Of more than MAX_WAITING that nobody has used the oldest go.
-    """
-
-    async def issue(self, caller: Caller) -> str:
-        """For a caller who has shown his key. Raises Unavailable."""
-        ...
-
-    async def redeem(self, ticket: str) -> Caller | None:
-        """Who it was issued to; None for one that was used, has expired or never was. Raises Unavailable where nobody
-        can say.
-        """
-        ...
 
 
 class LocalTickets:
-    """Held in memory: none survives the server."""
+    """Implements `core.tickets.Tickets`. Held in memory: none survives the server."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

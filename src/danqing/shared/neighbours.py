@@ -26,7 +26,7 @@ class _Said(BaseModel):
 
 
 class SharedNeighbours:
-    """Implements `http.neighbours.Neighbours`. For one event loop, within `at_work`."""
+    """Implements `core.neighbours.Neighbours`. For one event loop, within `at_work`."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link

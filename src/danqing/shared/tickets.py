@@ -39,7 +39,7 @@ return false
 
 
 class SharedTickets:
-    """Implements `http.tickets.Tickets`. For one event loop. While Redis is away none is issued, and nobody knows
+    """Implements `core.tickets.Tickets`. For one event loop. While Redis is away none is issued, and nobody knows
     which are good."""
 
     def __init__(self, link: RedisLink, *, lifetime_s: int, most: int, now: Callable[[], float] = time.time) -> None:

@@ -9,9 +9,10 @@ from danqing.config import Settings
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.studio import Studio
+from danqing.core.tickets import Tickets
 from danqing.core.types import WorkerState
 from danqing.http.dialect import Services
-from danqing.http.tickets import LocalTickets, Tickets
+from danqing.http.tickets import LocalTickets
 from danqing.logs import LogStyle
 from danqing.wiring.measuring import Measuring
 

@@ -8,6 +8,7 @@ from danqing.core.attendance import Attendance
 from danqing.core.clock import utc_now
 from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
+from danqing.core.neighbours import Neighbours, NoNeighbours
 from danqing.core.pace import Forecast
 from danqing.core.ports import (
     ArtifactStore,
@@ -21,7 +22,6 @@ from danqing.core.removal import Removal
 from danqing.core.studio import Studio
 from danqing.http.dialect import DialectOptions, Services
 from danqing.http.machine_log import MachineLog
-from danqing.http.neighbours import Neighbours, NoNeighbours
 from danqing.http.picture_links import PictureLinks
 from danqing.wiring.keeping import Keeping
 from danqing.wiring.keys import keys_of

@@ -2,7 +2,8 @@
 
 import pytest
 
-from danqing.http.tickets import MAX_WAITING, LocalTickets
+from danqing.core.tickets import MAX_WAITING
+from danqing.http.tickets import LocalTickets
 from tests.contracts.tickets import Clock, TicketsContract
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from danqing.core.errors import Unavailable
-from danqing.http.tickets import LIFETIME_S
+from danqing.core.tickets import LIFETIME_S
 from danqing.redis_link import RedisLink
 from danqing.shared.tickets import CALLERS_KEY, SharedTickets
 from tests.contracts.tickets import ANN, Clock, TicketsContract
