@@ -118,10 +118,14 @@ class Unauthorized(DanqingError):
 
 
 class Forbidden(DanqingError):
-    """The request comes from where none is taken from (a page of a foreign origin, say)."""
+    """The request comes from where none is taken from (a page of a foreign origin, say). reason: a word for the log."""
 
     code = "forbidden"
     default_message = "Not allowed."
+
+    def __init__(self, public_message: str | None = None, *, reason: str = "forbidden") -> None:
+        super().__init__(public_message)
+        self.reason = reason
 
 
 class NotFound(DanqingError):

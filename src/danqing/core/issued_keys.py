@@ -91,11 +91,18 @@ class KeyRing:
         """Newest first. Raises StorageFailure."""
         return await self._store.all()
 
-    async def revoke(self, key_id: str) -> None:
-        """Its bearer is let in no more; what he made stays. Raises StorageFailure."""
+    async def revoke(self, key_id: str) -> IssuedKey | None:
+        """Its bearer is let in no more; what he made stays. Returns what it was; None: there was none. Raises
+        StorageFailure.
+        """
         async with self._changing:
+            known = {key.id: key for key in self._keys.values()}
+            if key_id not in known:
+                with suppress(StorageFailure):  # another server process may have issued it just now
+                    known = {key.id: key for key in await self._store.all()}
             await self._store.remove(key_id)
             self._keys = {digest: key for digest, key in self._keys.items() if key.id != key_id}
+            return known.get(key_id)
 
     async def refresh(self) -> None:
         """Looks which there are. Raises StorageFailure."""

@@ -14,12 +14,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
-from danqing.core.errors import DanqingError, InvalidRequest, Unauthorized, Unavailable
+from danqing.core.errors import DanqingError, Forbidden, InvalidRequest, Unauthorized, Unavailable
 from danqing.core.tickets import Tickets
-from danqing.http.callers import STATE_KEY
+from danqing.http.callers import STATE_KEY, caller_of
 from danqing.http.exchange import CORP, CROSS_ORIGIN, SAME_SITE, is_signed
 from danqing.http.keys import Keys, key_in
 from danqing.http.origins import GateRules, cors_headers, preflight_headers
+from danqing.http.refusals import RefusalLog
 from danqing.http.route_path import route_path
 from danqing.http.tickets import LocalTickets
 from danqing.http.uvicorn_log import websocket_refused
@@ -28,6 +29,7 @@ _log = structlog.get_logger(__name__)
 
 HOUSE_OPEN_PATHS = ("/", "/health", "/livez", "/readyz", "/docs", "/openapi.json", "/web")
 _POLICY_VIOLATION = 1008  # a WebSocket's close code
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class GateParts:
     keys: Keys
     rules: GateRules
     tickets: Tickets = field(default_factory=LocalTickets)
+    refusals: RefusalLog = field(default_factory=RefusalLog)
 
 
 class Gate:
@@ -58,6 +61,7 @@ class Gate:
         self._keys = parts.keys
         self._rules = parts.rules
         self._tickets = parts.tickets
+        self._refusals = parts.refusals
         self._is_open = is_open
         self._answer_error = answer_error
 
@@ -71,6 +75,8 @@ class Gate:
         except DanqingError as refusal:
             await self._refuse(scope, receive, send, refusal)
             return
+        if preflight is None and scope["type"] == "http" and caller_of(HTTPConnection(scope)) is None:
+            send = self._noting(scope, send)  # an open path, which may ask for a key all the same
         await (preflight or self._app)(scope, receive, send)
 
     async def _let_in(self, scope: Scope) -> Response | None:
@@ -95,25 +101,57 @@ class Gate:
 
     async def _caller(self, scope: Scope, headers: Headers) -> Caller | None:
         by_key = self._keys.caller(key_in(headers))
-        if scope["type"] == "websocket":
-            query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-            for ticket in query.get("ticket", ())[:1]:
-                try:
-                    return await self._tickets.redeem(ticket) or by_key
-                except Unavailable:
-                    if by_key is None:
-                        raise
+        if (ticket := _ticket_in(scope)) is not None:
+            try:
+                return await self._tickets.redeem(ticket) or by_key
+            except Unavailable:
+                if by_key is None:
+                    raise
         return by_key
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:
+        self._tell(scope, refusal)
         if scope["type"] == "websocket":
-            _log.info("websocket_refused", code=refusal.code)
             websocket_refused.set(True)
             if "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.code})
                 return
         response = await self._answer_error(HTTPConnection(scope), refusal)
         await response(scope, receive, send)
+
+    def _tell(self, scope: Scope, refusal: DanqingError) -> None:
+        match refusal:
+            case Unauthorized():
+                self._refusals.note(scope, status=_UNAUTHORIZED, reason=_lacking(scope))
+            case Forbidden():
+                self._refusals.note(scope, status=_FORBIDDEN, reason=refusal.reason)
+            case _ if scope["type"] == "websocket":
+                _log.info("websocket_refused", code=refusal.code)
+            case _:
+                pass
+
+    def _noting(self, scope: Scope, send: Send) -> Send:
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == _UNAUTHORIZED:
+                self._refusals.note(scope, status=_UNAUTHORIZED, reason=_lacking(scope))
+            await send(message)
+
+        return noted
+
+
+def _ticket_in(scope: Scope) -> str | None:
+    """Of a WebSocket; what else has one in its query is not let in by it."""
+    if scope["type"] != "websocket":
+        return None
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    return next(iter(query.get("ticket", ())), None)
+
+
+def _lacking(scope: Scope) -> str:
+    """Why nobody is known, for the log."""
+    if key_in(Headers(scope=scope)) is not None:
+        return "unknown_key"
+    return "no_key" if _ticket_in(scope) is None else "stale_ticket"
 
 
 def check_query(scope: Scope) -> None:

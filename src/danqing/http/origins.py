@@ -55,7 +55,8 @@ class GateRules:
         if self.local_clients_only and not _is_local(scope):
             raise Forbidden(
                 "Other machines may not use this server without a key. Whoever runs it can set DANQING_API_KEY "
-                "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, DANQING_ALLOW_PUBLIC=true."
+                "(or API_ALLOWED_KEYS), or, if everybody who reaches it may use it, DANQING_ALLOW_PUBLIC=true.",
+                reason="other_machine",
             )
 
     def check_host(self, scope: Scope, headers: Headers) -> None:
@@ -66,13 +67,17 @@ class GateRules:
         for host in headers.getlist("host"):
             name = _host_name(host)
             if name is None or not (_is_loopback(name) or name in self._hosts):
-                raise Forbidden("The server does not answer to this name; see the setting allowed_hosts.")
+                raise Forbidden(
+                    "The server does not answer to this name; see the setting allowed_hosts.", reason="host_name"
+                )
 
     def check_origin(self, headers: Headers) -> None:
         """Whatever the method: a page that may not read the answer has no use for it. Raises Forbidden."""
         origins = headers.getlist("origin")
         if len(origins) > 1 or not all(self._is_welcome(origin, headers) for origin in origins):
-            raise Forbidden("Pages of this origin may not call the server; see the setting allowed_origins.")
+            raise Forbidden(
+                "Pages of this origin may not call the server; see the setting allowed_origins.", reason="foreign_page"
+            )
 
     def may_read(self, headers: Headers) -> str | None:
         """The origin whose pages a browser may show answers to; None if there is none, or it needs no leave."""

@@ -21,13 +21,14 @@ from danqing.http.listeners import Listener, OpenListener
 from danqing.http.origins import GateRules, is_loopback
 from danqing.http.server import Stop, first_of
 from danqing.http.starting import StartingApp
-from danqing.wiring.keys import keys_of
+from danqing.wiring.keys import LEAST_CHARS, keys_of, weak_keys
 from danqing.wiring.runtime import Runtime
 from danqing.wiring.services import dialect_options
 from danqing.wiring.start_wait import StartWait
 
 log = structlog.get_logger(__name__)
 
+GOOD_KEY = "`openssl rand -hex 24` makes a good one"
 DIALECTS = {"turbo": turbo, "live": live, "genserve": genserve, "zimage": zimage, "openai": openai, "studio": studio}
 
 
@@ -134,6 +135,9 @@ def gate_of(
         keys = replace(keys, issued=ring.holds)
     if keys.enabled and keys.ordinary is None:
         log.warning("any_key_is_let_in", hint="API_ENABLE_AUTH is on, and API_ALLOWED_KEYS names no keys")
+    if keys.enabled and not (loopback_only or local_clients_only):
+        for variable in weak_keys(settings):
+            log.warning("weak_key", variable=variable, hint=f"shorter than {LEAST_CHARS} characters; {GOOD_KEY}")
     try:
         rules = GateRules(
             loopback_only=loopback_only,

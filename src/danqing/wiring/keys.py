@@ -1,7 +1,23 @@
 """From settings to the keys that let callers in."""
 
-from danqing.config import Settings
+from danqing.config import Settings, variable_of
 from danqing.http.keys import Keys
+
+LEAST_CHARS = 16  # of a key that nobody guesses in years over a network
+
+
+def weak_keys(settings: Settings) -> tuple[str, ...]:
+    """The settings that name a key which others may guess, as variables."""
+    named = {
+        "api_key": [settings.api_key] if settings.api_key else [],
+        "allowed_keys": settings.allowed_keys,
+        "admin_key": [settings.admin_key] if settings.admin_key else [],
+    }
+    return tuple(
+        f"DANQING_{field.upper()} ({', '.join(variable_of(field).aliases)})"
+        for field, keys in named.items()
+        if any(0 < len(key.get_secret_value()) < LEAST_CHARS for key in keys)
+    )
 
 
 def keys_of(settings: Settings) -> Keys:

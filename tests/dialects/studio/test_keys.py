@@ -1,11 +1,14 @@
 """Keys that the administrator hands out and takes back."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from danqing.core.clock import utc_now
+from danqing.http.keys import owner_of
 from tests.dialects.house import House
 from tests.dialects.studio.asking import ADMIN, ANNE, KEYS, all_modes, ask, submitted
 
@@ -72,3 +75,19 @@ async def test_a_name_is_for_people_to_read(house: House, name: str) -> None:
     answer = await ask(house, "POST", "/studio/keys", key=ADMIN, json={"name": name})
 
     assert answer.status_code in (400, 422)
+
+
+async def test_a_key_that_is_issued_or_revoked_is_a_line_without_it(house: House) -> None:
+    with capture_logs() as lines:
+        key = await issued(house, "Carla")
+        for _ in range(2):  # the second time there is nothing to revoke any more
+            assert (await ask(house, "DELETE", f"/studio/keys/{key['id']}", key=ADMIN)).status_code == 204
+
+    told = [line for line in lines if line["event"] in ("key_issued", "key_revoked")]
+    about = {"id": key["id"], "name": "Carla", "owner": key["owner"], "log_level": "info"}
+    by = owner_of(hashlib.sha256(ADMIN.encode()).hexdigest())
+    assert [{name: value for name, value in line.items() if name != "request_id"} for line in told] == [
+        {"event": "key_issued", "by": by, **about},
+        {"event": "key_revoked", "by": by, **about},
+    ]
+    assert key["key"] not in str(lines) and ADMIN not in str(lines)

@@ -111,6 +111,20 @@ async def test_a_key_that_is_stored_is_told_and_one_that_is_removed_lets_nobody_
     assert [(key.name, key.last_used_on) for key in await ring.all()] == [("Bob", NOW.date())]
 
 
+async def test_what_was_revoked_is_told_whoever_issued_it() -> None:
+    # Given a key that another server process issued just now
+    store = FailingKeys()
+    here, there = KeyRing(store, clock=Clock()), KeyRing(store, clock=Clock())
+    key, _ = await there.issue("Anne")
+    # When it is revoked here
+    assert await here.revoke(key.id) == key
+    # Then there is none any more
+    assert await here.revoke(key.id) is None
+    # And where nobody can be asked, what is unknown can be revoked all the same
+    store.failing = True
+    assert await here.revoke(key.id) is None
+
+
 class HangingKeys(InMemoryIssuedKeys):
     """Notes nothing, ever."""
 

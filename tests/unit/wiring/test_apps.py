@@ -158,3 +158,31 @@ def test_with_any_key_let_in_the_log_warns() -> None:
     with structlog.testing.capture_logs() as lines:
         gate_of(settings(enable_auth=True, admin_key="root"), loopback_only=True, local_clients_only=False)
     assert [line["event"] for line in lines] == ["any_key_is_let_in"]
+
+
+LONG = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("fields", "variables"),
+    [
+        ({"api_key": "sesame", "admin_key": LONG}, ["DANQING_API_KEY (API_KEY)"]),
+        ({"allowed_keys": (LONG, "sesame")}, ["DANQING_ALLOWED_KEYS (API_ALLOWED_KEYS)"]),
+        ({"api_key": LONG, "admin_key": "sesame"}, ["DANQING_ADMIN_KEY (API_ADMIN_KEY)"]),
+        ({"api_key": LONG, "allowed_keys": (LONG,), "admin_key": LONG}, []),
+        ({"api_key": "sesame", "enable_auth": False}, []),
+    ],
+)
+def test_a_key_that_others_may_guess_is_warned_of_and_not_told(fields: dict[str, object], variables: list[str]) -> None:
+    for loopback_only in (False, None):  # None: others chose the address
+        with structlog.testing.capture_logs() as lines:
+            gate_of(settings(**fields), loopback_only=loopback_only, local_clients_only=False)
+        assert [line["variable"] for line in lines if line["event"] == "weak_key"] == variables
+        assert all("openssl rand -hex 24" in line["hint"] and line["log_level"] == "warning" for line in lines)
+        assert "sesame" not in str(lines)
+
+
+def test_on_this_machine_alone_a_short_key_is_nobody_s_business() -> None:
+    with structlog.testing.capture_logs() as lines:
+        gate_of(settings(api_key="sesame"), loopback_only=True, local_clients_only=False)
+    assert lines == []

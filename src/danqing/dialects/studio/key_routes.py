@@ -1,15 +1,21 @@
 """The studio's endpoints of keys, for the administrator: which were issued, a new one, one less."""
 
+import structlog
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from danqing.core.callers import Caller
 from danqing.core.errors import Forbidden
+from danqing.core.issued_keys import IssuedKey
 from danqing.dialects.studio.errors import declared
 from danqing.dialects.studio.key_schemas import IssuedKeyView, KeyList, NewKey
 from danqing.dialects.studio.translate_out import from_key, from_new_key
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
+from danqing.http.keys import owner_of
+
+_log = structlog.get_logger(__name__)
 
 NOT_NEEDED = "This server needs no keys; see SECURITY.md for how it is made to."
 NOT_ALLOWED = "Only the administrator's key may do this."
@@ -46,23 +52,33 @@ class KeyRoutes:
 
     async def all(self, request: Request) -> KeyList:
         """Newest first."""
-        self._check(request)
+        self._administrator(request)
         return KeyList(keys=[from_key(key) for key in await self._ring.all()])
 
     async def issue(self, wanted: NewKey, request: Request) -> IssuedKeyView:
         """The key itself is told here, and never again."""
-        self._check(request)
-        return from_new_key(*await self._ring.issue(wanted.name))
+        caller = self._administrator(request)
+        key, text = await self._ring.issue(wanted.name)
+        _tell("key_issued", key, caller)
+        return from_new_key(key, text)
 
     async def revoke(self, key_id: str, request: Request) -> Response:
         """Also where there is no such key."""
-        self._check(request)
-        await self._ring.revoke(key_id)
+        caller = self._administrator(request)
+        if (key := await self._ring.revoke(key_id)) is not None:
+            _tell("key_revoked", key, caller)
         return Response(status_code=204)
 
-    def _check(self, request: Request) -> None:
-        """Raises Forbidden."""
+    def _administrator(self, request: Request) -> Caller:
+        """Who asks. Raises Forbidden for anybody else."""
         if not self._needed:
             raise Forbidden(NOT_NEEDED)
-        if not known_caller(request).sees_all:
+        caller = known_caller(request)
+        if not caller.sees_all:
             raise Forbidden(NOT_ALLOWED)
+        return caller
+
+
+def _tell(event: str, key: IssuedKey, by: Caller) -> None:
+    """To the log, which never has a key itself."""
+    _log.info(event, id=key.id, name=key.name, owner=owner_of(key.digest), by=by.owner)
