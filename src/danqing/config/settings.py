@@ -186,6 +186,9 @@ class Settings(SharedParts):
     upscaler: Annotated[str, Field(min_length=1), Variable(read_by="wiring: engine")] = "animevideov3"
     """What enlarges pictures: animevideov3, x4plus, x4plus-anime, or a `.param`, `.safetensors` or `.pth` file."""
 
+    picture_texts: Annotated[bool, Variable(read_by="wiring: engine")] = True
+    """Whether picture files tell how they were made, the prompt included: texts in PNG, EXIF in JPEG and WebP."""
+
     batch_pictures: Annotated[int, Field(ge=1), Variable(read_by="wiring: workers", unit="pictures")] = 4
     """Waiting pictures of one kind and size that are made together, at most; 1 makes each alone."""
 

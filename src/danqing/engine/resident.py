@@ -19,7 +19,7 @@ from danqing.core.types import ArtifactKind, DeviceStatus, EncodedPicture, Gener
 from danqing.core.upscaling import CARD
 from danqing.engine.attention import AttentionChoice
 from danqing.engine.batch_maker import BatchMaker, Pending
-from danqing.engine.codecs.png import MEDIA_TYPE, encode_png
+from danqing.engine.codecs.png import MEDIA_TYPE, PngText, encode_png
 from danqing.engine.codecs.request_texts import request_texts
 from danqing.engine.codecs.small import encode_webp
 from danqing.engine.device import Device, available_cores, default_cpu_threads
@@ -211,12 +211,16 @@ class ResidentEngine:
         with translated("encode", request.model, EngineFailure()):
             if kind is ArtifactKind.PREVIEW:
                 return encode_webp(rgb, max_side=PREVIEW_MAX_SIDE)
-            card = CARD if request.mode is Mode.UPSCALE else self._cards[request.model]
-            adjustments = (*foreseen_adjustments(request, card), *picture.adjustments)
-            upscaler = self._upscaler.traits.name
-            texts = request_texts(request, plan, kind, adjustments=adjustments, upscaler=upscaler, version=__version__)
-            content = encode_png(rgb, texts)
+            content = encode_png(rgb, self._texts(request, plan, kind, picture) if self._spec.picture_texts else ())
         return EncodedPicture(width=picture.width, height=picture.height, media_type=MEDIA_TYPE, content=content)
+
+    def _texts(
+        self, request: GenerationRequest, plan: SizePlan, kind: ArtifactKind, picture: RawPicture
+    ) -> Sequence[PngText]:
+        card = CARD if request.mode is Mode.UPSCALE else self._cards[request.model]
+        adjustments = (*foreseen_adjustments(request, card), *picture.adjustments)
+        upscaler = self._upscaler.traits.name
+        return request_texts(request, plan, kind, adjustments=adjustments, upscaler=upscaler, version=__version__)
 
     def _plan(self, request: GenerationRequest) -> SizePlan:
         if request.mode is Mode.UPSCALE:

@@ -29,6 +29,7 @@ class EngineSpec:
     cpu_threads: threads that models on the CPU compute with; None is a core less than there are, at least one.
     upscaler: see `find_upscaler`. upscale_threads: that ncnn runs it with on a CPU; on one its results do not depend on
     the machine.
+    picture_texts: whether encoded pictures tell how they were made, see `request_texts.py`.
     lora_folder: see `lora_files.py`; None: there are none. lora_pool_bytes: of LoRAs that stay on the device.
     """
 
@@ -43,6 +44,7 @@ class EngineSpec:
     cpu_threads: int | None = None
     upscaler: str = BUNDLED
     upscale_threads: int = 1
+    picture_texts: bool = True
     prompt_cache_bytes: int = 64 * 1024 * 1024
     lora_folder: Path | None = None
     lora_pool_bytes: int = 1024 * 1024 * 1024

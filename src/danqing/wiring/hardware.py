@@ -204,6 +204,7 @@ def _engine_factory(settings: Settings, catalogue: Catalogue, device: str) -> En
         peaks_file=settings.data_dir.absolute() / PEAKS_NAME,
         cpu_threads=_threads_share(settings, device),
         upscaler=settings.upscaler,
+        picture_texts=settings.picture_texts,
         lora_folder=settings.lora_dir and settings.lora_dir.absolute(),
     )
     return EngineFactory(target="danqing.engine.build:build_engine", argument=spec)

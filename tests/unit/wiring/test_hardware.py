@@ -116,6 +116,15 @@ def test_the_engine_learns_how_much_memory_it_may_use(tmp_path: Path) -> None:
     assert engine.peaks_file == tmp_path / "memory-peaks.json"
 
 
+@pytest.mark.parametrize("texts", [True, False])
+def test_the_engine_learns_whether_pictures_tell_how_they_were_made(texts: bool) -> None:
+    chosen = settings(picture_texts=texts)
+    (spec,) = worker_specs(chosen, build_catalogue(chosen), ("cpu",), log_style=log_style(chosen), engine=None)
+    engine = spec.engine.argument
+    assert isinstance(engine, EngineSpec)
+    assert engine.picture_texts is texts
+
+
 def test_several_workers_on_a_device_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given GPUs of 80 GB, of which 60 may be used, and a setting that puts three workers on each
     monkeypatch.setattr(hardware, "installed_gpus", lambda: (Gpu(name="H100", memory_total_bytes=80 * 10**9),) * 2)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from collections.abc import Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from danqing import __version__
 from danqing.core.errors import EngineFailure, ModelLoadFailure
 from danqing.core.types import ArtifactKind, GenerationRequest, Mode, RawPicture
 from danqing.core.upscaling import UPSCALER
+from danqing.dialects.openai.pictures import converted
 from danqing.engine import build
 from danqing.engine.build import build_engine
 from danqing.engine.spec import EngineSpec
@@ -132,3 +134,54 @@ def test_a_damaged_picture_is_not_enlarged(asked: Sequence[str]) -> None:
     request = a_request(model=UPSCALER, mode=Mode.UPSCALE, width=32, height=32, input_images=(ref,))
     with pytest.raises(EngineFailure, match="damaged"):
         engine.to_enlarge(request, read_image=album.read)
+
+
+@pytest.mark.parametrize("mode", [Mode.TEXT2IMG, Mode.UPSCALE])
+@pytest.mark.usefixtures("asked")
+def test_pictures_without_texts_are_pixels_alone_in_every_format(mode: Mode) -> None:
+    # Given an engine whose pictures tell nothing, and requests with something to tell
+    engine, telling = (
+        build_engine(EngineSpec(cards=(a_card(),), device="cpu", picture_texts=texts)) for texts in (False, True)
+    )
+    album = Album()
+    start = {} if mode is Mode.TEXT2IMG else {"input_images": (album.add(Image.new("RGB", (32, 32))),)}
+    request = a_request(
+        model=a_card().id if mode is Mode.TEXT2IMG else UPSCALER,
+        mode=mode,
+        prompt="SECRET 秘密",
+        negative_prompt="SECRET too",
+        width=128,
+        height=128,
+        seed=987654321,
+        **start,
+    )
+    picture = RawPicture(width=128, height=128, rgb=bytes(3 * 128 * 128), adjustments=("SECRET adjustment",))
+    # When they are encoded, then a PNG has no text
+    for kind in (ArtifactKind.ORIGINAL, ArtifactKind.UPSCALED):
+        content = engine.encode(picture, request, kind).content
+        assert [name for name, _ in chunks(content)] == [b"IHDR", b"IDAT", b"IEND"]
+        with Image.open(io.BytesIO(content)) as made:
+            made.load()
+            assert made.info == {}
+        told = telling.encode(picture, request, kind).content
+        assert [name for name, _ in chunks(told)] == [b"IHDR", b"iTXt", b"iTXt", b"IDAT", b"IEND"]
+        # And neither has what the openai API encodes of it
+        for output_format in ("jpeg", "webp"):
+            with Image.open(io.BytesIO(converted(content, output_format, 90))) as made:
+                assert not made.getexif() and not {"exif", "xmp", "comment", "parameters"} & set(made.info)
+            with Image.open(io.BytesIO(converted(told, output_format, 90))) as made:
+                assert made.getexif()
+    # And previews never had any
+    with Image.open(io.BytesIO(engine.encode(picture, request, ArtifactKind.PREVIEW).content)) as preview:
+        assert not preview.getexif() and not {"exif", "xmp", "comment"} & set(preview.info)
+
+
+def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and contents."""
+    found: list[tuple[bytes, bytes]] = []
+    at = 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        found.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return found
