@@ -44,6 +44,19 @@ async def test_a_batch_has_a_job_for_each_picture_with_seeds_in_a_row(house: Hou
     }
 
 
+async def test_a_batch_that_was_taken_says_where_its_first_job_is(house: House) -> None:
+    answer = await submit(house, count=2, headers={"Idempotency-Key": "one"})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (202, "application/json")
+    first, second = answer.json()["jobs"]
+    assert answer.headers["location"] == f"/studio/jobs/{first['id']}" != f"/studio/jobs/{second['id']}"
+    assert (await ask(house, "GET", answer.headers["location"])).json()["id"] == first["id"]
+    # Sent again, it is the same; refused, there is none
+    again = await submit(house, count=2, headers={"Idempotency-Key": "one"})
+    assert again.headers["location"] == answer.headers["location"]
+    assert "location" not in (await submit(house, width=4)).headers
+
+
 async def test_notes_failures_and_refusals_say_what_they_mean_to_programs(house: House) -> None:
     (job,) = await submitted(house, negative_prompt="dark")
     assert [note["sentence"]["code"] for note in job["notes"]] == ["made_cut_scaled", "negative_not_used"]

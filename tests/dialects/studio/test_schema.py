@@ -57,3 +57,9 @@ def test_every_path_is_asked(schema: schemathesis.BaseSchema) -> None:
         if path.startswith("/studio")
     }
     assert described == set(ASKED)
+
+
+def test_where_a_batch_is_found_is_described(schema: schemathesis.BaseSchema) -> None:
+    taken = schema.raw_schema["paths"]["/studio/batches"]["post"]["responses"]["202"]
+    assert "Location" in taken["headers"]
+    assert taken["content"]["application/json"]["schema"]["$ref"].endswith("/BatchView")

@@ -40,6 +40,7 @@ from danqing.http.uploads import staging
 MAX_PAGE = 200  # batches
 MAX_STREAMED = 200  # jobs
 _STREAM_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
+_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The path of the batch's first job"}}
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -65,7 +66,7 @@ class StudioRoutes:
             methods=["POST"],
             status_code=202,
             response_model=BatchView,
-            responses=declared(400, 422, 429, 503),
+            responses={202: {"headers": _LOCATION}, **declared(400, 422, 429, 503)},
             openapi_extra=takes_submit_key(_form()),
             summary="Make a batch of pictures",
         )
@@ -139,7 +140,7 @@ class StudioRoutes:
             samples=[from_sample(sample) for sample in log.since(since)],
         )
 
-    async def submit(self, request: Request) -> BatchView:
+    async def submit(self, request: Request, response: Response) -> BatchView:
         """A job for each picture, all or none."""
         caller = known_caller(request)
         async with read_form(request) as form, staging(request, self._services) as pictures:
@@ -153,6 +154,7 @@ class StudioRoutes:
         batch = Batch(
             id=jobs[0].batch_id, owner=caller.owner, created_at=jobs[0].created_at, size=len(jobs), jobs=tuple(jobs)
         )
+        response.headers["Location"] = f"/studio/jobs/{jobs[0].id}"
         return self._teller.batch(batch, caller)
 
     async def batches(
