@@ -5,8 +5,8 @@ import re
 from danqing.core.errors import DanqingError, EngineFailure, OutOfMemory
 from danqing.core.types import JobFailure
 
-# After one of these every later call on the device fails too, until the process ends.
-_STICKY = re.compile(r"CUDA error|illegal memory|device-side assert|\bECC\b|\bXid\b")
+# After one of these every later call on the device fails too, until the process ends. HIP is CUDA's name on AMD.
+_STICKY = re.compile(r"(CUDA|HIP) error|illegal memory|device-side assert|\bECC\b|\bXid\b")
 
 
 def describe(

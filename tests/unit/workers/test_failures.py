@@ -44,6 +44,7 @@ def test_an_unknown_error_may_speak_as_another_class() -> None:
     "error",
     [
         RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("HIP error: an unspecified launch failure"),
         RuntimeError("an illegal memory access was encountered"),
         RuntimeError("uncorrectable ECC error"),
         RuntimeError("NVRM: Xid 79"),
@@ -58,6 +59,7 @@ def test_sticky_device_errors_poison_the_process(error: Exception) -> None:
     "error",
     [
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("HIP out of memory. Tried to allocate 2 GiB"),
         caused(OutOfMemory(), RuntimeError("CUDA error: out of memory")),
         MemoryError(),
         ValueError("SPECCED"),
