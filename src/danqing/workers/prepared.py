@@ -18,6 +18,9 @@ from danqing import collector
 from danqing.parentage import die_with_parent
 
 END_S = 5.0  # for a killed process to be gone
+# What libraries read as they are imported, where the environment does not say it: code that comes with a model is not
+# run, whatever asks for it.
+ENVIRONMENT = {"DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
 Taken = tuple[multiprocessing.process.BaseProcess, "Connection[Any, Any]"]
 
 
@@ -85,6 +88,8 @@ def _wait_for_work(pipe: "Connection[Any, Any]", modules: Sequence[str], parent_
     """In the process. What cannot be imported ends it: whoever is started anew in its place will say why."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent_pid)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         with collector.paused():
             for module in modules:

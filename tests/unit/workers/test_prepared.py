@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -49,6 +50,33 @@ def test_it_does_the_work_that_it_is_given_and_has_imported_before(prepared: Pre
     assert pipe.recv() == (True, process.pid, (1, "two"))
     process.join()
     assert process.exitcode == 0
+
+
+def tell_whether_models_may_run_code(pipe: "Connection[object, object]") -> None:
+    """As diffusers took it from the environment."""
+    pipe.send(not import_module("diffusers.utils.constants").DIFFUSERS_DISABLE_REMOTE_CODE)
+
+
+def test_code_that_comes_with_a_model_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIFFUSERS_DISABLE_REMOTE_CODE", raising=False)
+    process, pipe = started(name="test")
+    pipe.send((tell_whether_models_may_run_code,))
+    assert pipe.recv() is False
+    process.join()
+    assert process.exitcode == 0
+
+
+def tell_the_environment(pipe: "Connection[object, object]", name: str) -> None:
+    """As it is in the process."""
+    pipe.send(os.environ.get(name))
+
+
+def test_what_the_operator_says_of_that_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFUSERS_DISABLE_REMOTE_CODE", "0")
+    process, pipe = started(name="test")
+    pipe.send((tell_the_environment, "DIFFUSERS_DISABLE_REMOTE_CODE"))
+    assert pipe.recv() == "0"
+    process.join()
 
 
 def test_it_is_there_once(prepared: PreparedProcess) -> None:
