@@ -65,8 +65,11 @@ def seen_connections(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return seen
 
 
-async def told(pieces: AsyncIterator[bytes] | list[bytes]) -> bytes:
-    """All that the server says to these pieces before it ends the connection, or the client has no more to say."""
+async def told(pieces: AsyncIterator[bytes] | list[bytes], *, when_cut_off: bytes = b"HTTP/1.1 431 ") -> bytes:
+    """All that the server says to these pieces before it ends the connection, or the client has no more to say.
+
+    when_cut_off: what counts as said where the connection was closed while the client was still talking.
+    """
     async with connected(app) as (reader, writer):
         try:
             if isinstance(pieces, list):
@@ -76,8 +79,8 @@ async def told(pieces: AsyncIterator[bytes] | list[bytes]) -> bytes:
                     writer.write(piece)
                     await writer.drain()
             return await asyncio.wait_for(reader.read(), DEADLINE_S)
-        except ConnectionError:  # closed while this was still talking
-            return b"HTTP/1.1 431 "
+        except ConnectionError:
+            return when_cut_off
 
 
 async def test_an_app_knows_whether_the_whole_body_is_there() -> None:
@@ -174,7 +177,7 @@ async def test_a_large_body_is_no_head() -> None:
 async def test_who_says_nothing_whole_is_not_waited_for(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GuardedHttp, "head_timeout_s", 0.05)
 
-    assert await told([beginning]) == b""
+    assert await told([beginning], when_cut_off=b"") == b""
 
 
 async def test_neither_is_the_next_head_on_the_same_connection(monkeypatch: pytest.MonkeyPatch) -> None:
