@@ -210,8 +210,9 @@ def test_is_much_faster_than_pillow_and_not_much_larger() -> None:
             times.append(time.thread_time() - started)
         return min(times)
 
-    # Then ours takes a tenth of the time at most, for a quarter more bytes at most
-    assert fastest(pillow) > 10 * fastest(lambda: encode_png(rgb, ()))
+    # Then ours takes a tenth of the time at most (in one look of a few: a machine may be slower for a while), for a
+    # quarter more bytes at most
+    assert any(fastest(pillow) > 10 * fastest(lambda: encode_png(rgb, ())) for _ in range(3))
     assert len(encode_png(rgb, ())) < 1.25 * len(pillow())
 
 
@@ -240,6 +241,6 @@ def test_other_threads_go_on_meanwhile() -> None:
         thread.join()
         return float(max(np.diff([started, *(tick for tick in ticks if started < tick < ended), ended])))
 
-    # When it is encoded (a few times: other processes may hold the thread up as well)
+    # When it is encoded (up to many times: other processes may hold the thread up as well)
     # Then the thread is held up for much less than that
-    assert min(longest_pause_s() for _ in range(5)) < compression_s / 3
+    assert any(longest_pause_s() < compression_s / 3 for _ in range(30))
