@@ -21,6 +21,7 @@ from danqing.tracing.traces import Traces
 from danqing.wiring import open_runtime
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.runtime import Runtime
+from tests.services.ports import free_port
 from tests.unit.metrics.reading import value
 from tests.unit.wiring.test_runtime import settings, zoo_engine
 from tests.zoo.engines import STEPS, Zoo
@@ -130,9 +131,7 @@ async def test_a_port_that_somebody_has_is_told_before_anything_starts(tmp_path:
 
 async def test_a_server_that_takes_over_gets_the_port_once_the_one_before_it_is_gone() -> None:
     # Given a server that has the port
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
+    port = free_port()
     wanted = Settings.model_validate({"metrics_port": port})
     before, after = Measuring.of(wanted, ["before"]), Measuring.of(wanted, ["after"])
 
