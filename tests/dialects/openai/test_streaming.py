@@ -15,6 +15,7 @@ from starlette.types import Message
 
 from danqing.core.errors import OutOfMemory
 from danqing.core.open_picture import OpenPicture
+from danqing.core.studio import new_job_id
 from danqing.dialects.openai import streaming
 from danqing.dialects.openai.dialect import openai
 from danqing.http.dialect import DialectOptions
@@ -159,16 +160,6 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_and_its_jobs(tmp_
     assert (await house.studio.queue_status()).cancelled == 2
 
 
-async def test_a_silent_stream_is_kept_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
-    options = DialectOptions(request_timeout_s=0.2)
-
-    async with talking(editing_house(tmp_path, automatic=False, options=options)) as client:
-        answer = await client.post("/v1/images/generations", json={"prompt": "p", "stream": True})
-
-    assert answer.text.startswith(": still at work\n\n")
-
-
 SCOPE = {
     "type": "http",
     "method": "POST",
@@ -183,6 +174,33 @@ SCOPE = {
     "http_version": "1.1",
     "asgi": {"version": "3.0", "spec_version": "2.4"},
 }
+
+
+async def test_a_silent_stream_is_kept_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a job that is not made
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
+    job_id = new_job_id()
+    house = editing_house(tmp_path, automatic=False, new_id=lambda: job_id)
+    app = house.app(openai(), alone=True)
+    inbox: list[Message] = [{"type": "http.request", "body": b'{"prompt": "p", "stream": true}', "more_body": False}]
+    told: list[bytes] = []
+
+    async def receive() -> Message:
+        if not inbox:
+            await asyncio.Event().wait()
+        return inbox.pop()
+
+    async def send(message: Message) -> None:
+        told.append(message.get("body", b""))
+        if len(told) == 2:  # after the head
+            await house.studio.cancel(job_id)
+
+    # When the first thing has been told, and the job is cancelled, so that the stream ends
+    await asyncio.wait_for(app(SCOPE, receive, send), 20)
+
+    # Then that was a comment
+    assert told[1] == b": still at work\n\n"
+    assert [event for event, _ in events(b"".join(told).decode())] == ["error"]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
