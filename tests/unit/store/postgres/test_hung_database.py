@@ -106,9 +106,10 @@ async def test_a_claim_under_way_is_waited_for(
     url: str, server: PostgresServer, proxy: CuttingProxy, patient: PostgresStores
 ) -> None:
     # Given a worker whose claim is stored, and the answer does not come: nobody else would know that it has the job
-    job = await patient.jobs.add(a_job(), NO_LIMIT)
+    job, other = [await patient.jobs.add(a_job(), NO_LIMIT) for _ in range(2)]
     address = url.replace(f":{server.port}/", f":{proxy.port}/")
     stores = await asyncio.to_thread(PostgresStores.open, address, patience=SHORT)
+    assert await stores.jobs.claim(other.id, "w", later())  # so that the next one has a connection
     answers, asked = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -118,7 +119,7 @@ async def test_a_claim_under_way_is_waited_for(
     proxy.on_cut = hold
     proxy.cut = Cut.AFTER
     claim = asyncio.ensure_future(stores.jobs.claim(job.id, "w", later()))
-    assert await asyncio.to_thread(asked.wait)
+    assert await asyncio.to_thread(asked.wait, 60)
     # When that takes far longer than other callers wait, then it is not given up
     await asyncio.wait((claim,), timeout=2 * SHORT.call_s)
     assert not claim.done()
