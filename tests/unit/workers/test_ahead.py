@@ -1,13 +1,16 @@
 """The next job is claimed, and with the worker, before the device is free; and nothing of it is lost by that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from danqing.core.states import JobState
 from danqing.core.types import Job
+from danqing.workers.ahead import Ahead
 from danqing.workers.settlement import JobRules
 from tests.zoo.engines import STEPS, Zoo
 from tests.zoo.house import FAST, JOB_RULES, House, a_house, until, until_progress
@@ -175,14 +178,31 @@ async def test_a_stop_makes_the_next_job_too_if_there_is_time(tmp_path: Path) ->
         assert [await state(house, job) for job in (first, after)] == [JobState.COMPLETED] * 2
 
 
-async def test_a_forecast_that_does_not_come_true_is_taken_back(tmp_path: Path) -> None:
+async def test_a_forecast_that_does_not_come_true_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []  # since the newest step
+
+    class Noted(Ahead):
+        def __init__(self, *, ahead_s: float, tell: Callable[[bool], None]) -> None:
+            def note(is_soon: bool) -> None:
+                told.append(is_soon)
+                tell(is_soon)
+
+            super().__init__(ahead_s=ahead_s, tell=note)
+
+        def step_done(self, now: float, *, left: int) -> None:
+            told.clear()
+            super().step_done(now, left=left)
+
+    monkeypatch.setattr("danqing.workers.worker.Ahead", Noted)
     # Steps that take a while, for from them it is foreseen how long the rest of a picture takes
     zoo = Zoo(folder=tmp_path, step_s=0.02)
     async with a_house(tmp_path, zoo=zoo, worker_rules=replace(FAST, ahead_s=0.01)) as house:
         await house.ended(await house.submit("a tea pot"))
         first = await house.submit("waits at the gate, later")
         await until_progress(house.studio, first.id, lambda made: made.step == STEPS - 1)
-        await asyncio.sleep(0.5)  # by then it should have been done for long
+        await until(lambda: told[-2:] == [True, False], "a forecast that is taken back")
         after = await house.submit("a second tea pot")
         await asyncio.sleep(0.3)
         assert await state(house, after) is JobState.PENDING
