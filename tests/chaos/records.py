@@ -13,6 +13,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from tests.e2e.servers import ANSWER_S
+
 JOBS = "SELECT id, state, fingerprint, failure_code FROM jobs"
 MOVES = "SELECT job_id, before, after FROM chaos_moves ORDER BY number"
 ATTEMPTS = "SELECT job_id, number, failure_code FROM attempts ORDER BY 1, 2"
@@ -130,7 +132,7 @@ class PostgresRecords:
             return job_id
 
     def _connection(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        return psycopg.connect(self.url, connect_timeout=10)
+        return psycopg.connect(self.url, connect_timeout=ANSWER_S)
 
 
 def _by_id(rows: list[tuple[Any, ...]]) -> dict[str, tuple[str, str, str | None]]:

@@ -18,7 +18,7 @@ import requests
 
 from danqing.blobs.s3 import S3ArtifactStore
 from tests.chaos.records import PostgresRecords
-from tests.e2e.servers import DEADLINE_S, Server, until
+from tests.e2e.servers import ANSWER_S, DEADLINE_S, Server, until
 from tests.fakes.pictures import pictures_in
 from tests.services.ports import free_ports
 from tests.services.postgres import PostgresServer, running_postgres
@@ -148,7 +148,7 @@ class Cluster:
     def _at_work(self) -> set[str]:
         """Ids of nodes, as the database has them."""
         try:
-            with psycopg.connect(self.database_url, connect_timeout=5) as connection:
+            with psycopg.connect(self.database_url, connect_timeout=ANSWER_S) as connection:
                 rows = connection.execute("SELECT id, workers FROM nodes WHERE lease_until > clock_timestamp()")
                 return {node_id for node_id, workers in rows if '"ready"' in workers or '"busy"' in workers}
         except psycopg.Error:

@@ -70,7 +70,9 @@ def heard(live: ClientConnection, request_id: str) -> dict[str, Any]:
 
 def test_while_postgresql_is_away_each_dialect_says_when_to_try_again(cluster: Cluster) -> None:
     (api,) = cluster.apis
-    with connect(f"{api.url.replace('http', 'ws', 1)}/api/ws?client_id=ann", proxy=None) as live:
+    with connect(
+        f"{api.url.replace('http', 'ws', 1)}/api/ws?client_id=ann", open_timeout=DEADLINE_S, proxy=None
+    ) as live:
         # Given a PostgreSQL that is killed
         cluster.postgres.crash()
         # Then every request that needs it is refused for now, in the shape of its dialect
@@ -132,7 +134,7 @@ def test_while_redis_is_away_a_ticket_is_not_called_bad(tmp_path: Path) -> None:
         refused = requests.post(f"{api.url}/tickets", headers=key, timeout=DEADLINE_S)
         assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
         with pytest.raises(InvalidStatus) as caught:
-            connect(f"{api.url.replace('http', 'ws', 1)}/api/ws?ticket={ticket}", proxy=None)
+            connect(f"{api.url.replace('http', 'ws', 1)}/api/ws?ticket={ticket}", open_timeout=DEADLINE_S, proxy=None)
         assert caught.value.response.status_code == 503
         # And jobs are accepted
         assert requests.post(f"{api.url}/api/generate", json=PROMPT, headers=key, timeout=DEADLINE_S).ok
@@ -183,7 +185,7 @@ def test_a_server_started_without_its_database_waits_for_it(tmp_path: Path, own_
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), name
             assert answer.json().keys() >= SHAPES[name.partition("-")[0]], name
         with pytest.raises(InvalidStatus) as caught:
-            connect(f"{url.replace('http', 'ws', 1)}/api/ws", proxy=None)
+            connect(f"{url.replace('http', 'ws', 1)}/api/ws", open_timeout=DEADLINE_S, proxy=None)
         assert caught.value.response.status_code == 503
         assert api.process.poll() is None
         # And once the database is there, so is the server
@@ -248,7 +250,7 @@ def test_a_server_with_its_own_workers_waits_for_its_object_store(tmp_path: Path
         cluster.objects.kill()
         api.process = api.popen()
         until(lambda: '"part": "object store"' in api.log, "a server that waits")
-        assert answers(url)
+        until(lambda: answers(url), "a server that lives")
         assert not is_ready(api)
         cluster.objects.start()
         until(lambda: is_ready(api), "a server that is ready")

@@ -69,7 +69,8 @@ def test_a_ticket_of_one_opens_a_socket_at_the_other(apis: tuple[Server, Server]
     async def made() -> list[str]:
         params = {"prompt": "a plain one", "width": 64, "height": 64, "steps": 4}
         asked = {"type": "create_job", "task_type": "text_to_image", "params": params}
-        async with asyncio.timeout(DEADLINE_S), websockets.connect(socket_of(other, ticket)) as socket:
+        there = websockets.connect(socket_of(other, ticket), open_timeout=DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S), there as socket:
             await socket.send(json.dumps(asked))
             told: list[str] = []
             while not told or told[-1] not in ("completed", "failed", "error"):
@@ -82,7 +83,7 @@ def test_a_ticket_of_one_opens_a_socket_at_the_other(apis: tuple[Server, Server]
 
     async def refused(api: Server) -> None:
         with pytest.raises(websockets.InvalidStatus):
-            await websockets.connect(socket_of(api, ticket))
+            await websockets.connect(socket_of(api, ticket), open_timeout=DEADLINE_S)
 
     for api in apis:
         asyncio.run(refused(api))
@@ -163,8 +164,8 @@ def test_a_client_that_is_connected_to_both_is_told_at_both(apis: tuple[Server, 
     async def told() -> list[tuple[str, str]]:
         async with (
             asyncio.timeout(DEADLINE_S),
-            websockets.connect(addresses[0], additional_headers=ANN) as one,
-            websockets.connect(addresses[1], additional_headers=ANN) as other,
+            websockets.connect(addresses[0], additional_headers=ANN, open_timeout=DEADLINE_S) as one,
+            websockets.connect(addresses[1], additional_headers=ANN, open_timeout=DEADLINE_S) as other,
         ):
             # When it asks for a picture over the one
             await one.send(json.dumps(asked))
