@@ -22,10 +22,11 @@ class Run(Protocol):
     def __call__(self, settings: Settings, *, engine: EngineFactory | None = None) -> object: ...
 
 
-# The rules as they are, with times that fit steps of no time at all.
+# The rules as they are, with times that fit steps of no time at all. A process that stands still is found by its step;
+# one that only has no time to say anything for a while is left alone.
 PATIENCE = {
     "heartbeat_s": 0.2,
-    "heartbeat_timeout_s": 4.0,
+    "heartbeat_timeout_s": 60.0,
     "check_s": 0.2,
     "step_timeout_s": 3.0,
     "max_backoff_s": 0.5,

@@ -14,7 +14,8 @@ import requests
 from tests.chaos.records import PostgresRecords
 from tests.dialects.sides import IS_SCALED
 from tests.e2e.cluster import a_cluster
-from tests.e2e.servers import DEADLINE_S, PNG, Server, a_server
+from tests.e2e.servers import ANSWER_S, DEADLINE_S, PNG, Server, a_server
+from tests.zoo.engines import ONCE_OPEN
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Animal:
 
 
 ZOO = {
-    "slow": Animal("waits at the gate", (None,), 0),
+    "slow": Animal(f"slow{ONCE_OPEN}", (None,), 0),
     "killed in a step": Animal("dies once", ("worker_lost", None), 1),
     "out of memory": Animal("out of memory", ("out_of_memory",), 0),
     "hung": Animal("hangs once", ("worker_lost", None), 1),
@@ -70,7 +71,7 @@ def until(come: Callable[[], bool], what: str) -> None:
 
 def workers(server: Server) -> dict[str, Any]:
     """What `/status` says of them."""
-    return requests.get(f"{server.url}/status", timeout=10).json()["concurrent_manager"]
+    return requests.get(f"{server.url}/status", timeout=ANSWER_S).json()["concurrent_manager"]
 
 
 def attempts(server: Server, job_id: str) -> list[str | None]:
@@ -88,7 +89,6 @@ def ended(server: Server, job_id: str) -> str:
     return server.task(job_id)["status"]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_misbehaving_engine_is_survived_and_told(server: Server, name: str) -> None:
     animal = ZOO[name]
@@ -124,14 +124,14 @@ def test_an_engine_that_dies_while_it_loads_is_told_and_tried_again(tmp_path: Pa
     with a_server(tmp_path, command=("-m", "tests.zoo.server", str(tmp_path), "dies until the gate is open")) as server:
         # Given processes that die while they load, one after the other
         server.start()
-        until(lambda: requests.get(f"{server.url}/status", timeout=10).json()["status"] == "failed", "broken")
+        until(lambda: requests.get(f"{server.url}/status", timeout=ANSWER_S).json()["status"] == "failed", "broken")
         # Then the server answers, says so, and promises nothing
         wanted = {"prompt": "a plain one", "width": 64, "height": 64}
-        answer = requests.post(f"{server.url}/api/generate", json=wanted, timeout=10)
+        answer = requests.post(f"{server.url}/api/generate", json=wanted, timeout=ANSWER_S)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
         # And once one of them can load, pictures are made
         server.zoo.open_gate("gate")
-        until(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200, "a loaded model")
+        until(lambda: requests.get(f"{server.url}/readyz", timeout=ANSWER_S).status_code == 200, "a loaded model")
         assert server.picture(server.wait_for(server.submit("a plain one"), "completed")["task_id"]).startswith(PNG)
         assert workers(server)["total_restarts"] >= 3
