@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import danqing
+from danqing.cli.main import main
+from tests.unit.cli import genserve_house
 
 HEAVY = ("torch", "diffusers", "transformers")
 
@@ -22,11 +24,11 @@ def test_version() -> None:
 
 
 def test_help_names_every_command_and_every_command_has_examples() -> None:
-    text = run("--help").stdout
+    text = genserve_house.danqing("--help").stdout
     groups = ("models", "models list", "models show", "models pull", "models rm", "bench uploads", "selftest img2img")
     for command in ("serve", "generate", "doctor", "monitor", "backup", "restore", *groups):
         assert command.split()[0] in text
-        assert f"danqing {command}" in run(*command.split(), "--help").stdout.split("Examples:")[1]
+        assert f"danqing {command}" in genserve_house.danqing(*command.split(), "--help").stdout.split("Examples:")[1]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,38 @@ def test_help_names_every_command_and_every_command_has_examples() -> None:
         (["serve", "--host", "203.0.113.1", "--allow-public"], "203.0.113.1 is not an address of this machine"),
     ],
 )
-def test_a_users_error_is_one_line_and_exit_code_1(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_users_error_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise OSError  # which `serve` bears: it starts one only to save time
+
+    monkeypatch.setattr("danqing.workers.prepared.started", no_process)
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)  # Typer sets its own
+    monkeypatch.setattr("sys.argv", ["danqing", *arguments])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = ended.value.code
+    assert isinstance(said, str)  # which Python prints, and exits with 1
+    assert said.startswith("danqing: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "x", "-o", "x.jpg"], "x.jpg: pictures are PNG files"),
+        (["serve", "--model", "nothing"], "nothing is neither a known model"),
+    ],
+)
+def test_its_exit_code_is_1_in_a_process_of_its_own(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("danqing: ")
