@@ -5,6 +5,7 @@ import atexit
 import functools
 import secrets
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,10 @@ from danqing.shared.neighbours import SharedNeighbours
 from danqing.shared.remote_pool import RemotePool
 from danqing.shared.tickets import SharedTickets
 from danqing.store.postgres import PostgresStores
-from danqing.store.postgres_database import Threads
+from danqing.store.postgres_address import postgres_address
+from danqing.store.postgres_database import PostgresDatabase, Threads
+from danqing.store.schema import code_compatibility, metadata
+from danqing.store.shared_schema import shared_metadata
 from tests.dialects.sides import Side
 from tests.fakes.painter import Painter
 from tests.services.postgres import running_postgres
@@ -36,6 +40,14 @@ FEW = Threads(writing=2, lanes=2, reading=2)
 LEASE_S = 60.0
 BEAT_S = 0.05
 NODE = "node"
+DEADLINE_S = 60.0
+TABLES = [*shared_metadata.sorted_tables, *reversed(metadata.sorted_tables)]
+EMPTY = "; ".join(
+    (
+        *(f"DELETE FROM {table.name}" for table in TABLES if table is not code_compatibility),
+        "ALTER SEQUENCE jobs_sequence_seq RESTART",
+    )
+)
 
 
 class ScaledSides:
@@ -144,16 +156,47 @@ class ScaledSides:
 
 
 class _Database:
-    """One, with the stores that each side has of it, for which every side has connections of its own."""
+    """One of its own, with the stores that each side has of it, for which every side has connections of its own."""
 
     def __init__(self) -> None:
-        self.url = running_postgres().new_database()
-        self.stores = [PostgresStores.open(self.url, threads=FEW) for _ in range(APIS + 1)]
+        try:
+            self._kept = _kept.pop()
+        except IndexError:
+            self._kept = _KeptDatabase()
+        self.stores = [PostgresStores.over(database) for database in self._kept.of_sides]
 
     def close(self) -> None:
-        for stores in self.stores:
-            stores.close_now()
-        running_postgres().drop_database(self.url)
+        """Gives it to the next house, with nothing in it."""
+        self._kept.empty()
+        _kept.append(self._kept)
+
+
+_kept: list["_KeptDatabase"] = []  # those that no house has just now
+
+
+class _KeptDatabase:
+    """What takes long to make, and remembers nothing of what is stored: a database, and connections to it."""
+
+    def __init__(self) -> None:
+        url = running_postgres().new_database()
+        self.of_sides = [PostgresDatabase(postgres_address(url), threads=FEW) for _ in range(APIS + 1)]
+        for database in self.of_sides:
+            atexit.register(database.close)
+
+    def empty(self) -> None:
+        """Forgets every row, once nobody writes any more. Blocking."""
+        for database in self.of_sides:
+            _wait_for_writers(database)
+        with self.of_sides[0].engine.begin() as connection:
+            connection.exec_driver_sql(EMPTY)
+
+
+def _wait_for_writers(database: PostgresDatabase) -> None:
+    """Until all that was asked of it is done, also what nobody waits for any more: every thread that writes is met."""
+    met = threading.Barrier(FEW.writing + FEW.lanes, timeout=DEADLINE_S)
+    lanes = [*(None for _ in range(FEW.writing)), *(f"lane {n}" for n in range(FEW.lanes))]
+    for answer in [database.submit(lambda _: met.wait(), durable=False, lane=lane) for lane in lanes]:
+        answer.result()
 
 
 class _OfTests:

@@ -70,6 +70,17 @@ class PostgresStores:
             database.close()
             log.error("store_open_failed", reason=exc.public_message)
             raise
+        return cls.over(database, max_running_of_owner=max_running_of_owner, around=around)
+
+    @classmethod
+    def over(
+        cls,
+        database: PostgresDatabase,
+        *,
+        max_running_of_owner: int | None = None,
+        around: Callable[[Database], Database] = lambda database: database,
+    ) -> Self:
+        """The stores of one whose tables are there. See `open`."""
         used = around(database)
         books = ManyWriters(used)
         return cls(
