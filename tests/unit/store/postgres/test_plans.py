@@ -36,7 +36,7 @@ FILL = """
     INSERT INTO jobs (id, owner, batch_id, state, priority, fingerprint, model, mode, prompt, request, adjustments,
                       attempt_count, created_at, turn)
     SELECT 'job-' || n, 'owner-' || n %% 50, 'job-' || n, CASE WHEN n %% 3 = 0 THEN 'pending' ELSE 'completed' END, 0,
-           md5(n::text), 'tiny', 'text2img', 'a cat', %s, '[]', 0, now(), n FROM generate_series(1, 300000) AS n
+           md5(n::text), 'tiny', 'text2img', 'a cat', %s, '[]', 0, now(), n FROM generate_series(1, 60000) AS n
 """
 MORE = (
     "INSERT INTO batches SELECT id, owner, sequence, created_at, 1, 1 FROM jobs",
@@ -44,9 +44,9 @@ MORE = (
     "INSERT INTO attempts SELECT id, 1, 'w', now() FROM jobs WHERE sequence % 10 = 0",
     "INSERT INTO artifacts SELECT id, 'original', id, 'image/png', 1, 1, 1 FROM jobs WHERE sequence % 10 = 0",
     "INSERT INTO submit_keys SELECT owner, id, '0', '[]', now() FROM jobs WHERE sequence % 10 = 0",
-    "INSERT INTO history_terms SELECT n, '' FROM generate_series(1, 100000) AS n",
-    "INSERT INTO owner_history_counts SELECT 'owner-' || n % 50, n / 50 * 2048, 1 FROM generate_series(1, 100000) AS n",
-    "SET default_statistics_target = 1000; ANALYZE",  # looks at every row, so that each run plans alike
+    "INSERT INTO history_terms SELECT n, '' FROM generate_series(1, 20000) AS n",
+    "INSERT INTO owner_history_counts SELECT 'owner-' || n % 50, n / 50 * 2048, 1 FROM generate_series(1, 20000) AS n",
+    "SET default_statistics_target = 300; ANALYZE",  # looks at every row, so that each run plans alike
 )
 LINE = {"of_model": "tiny", "most": 32, "unread": ["job-6"]}
 CLAIM = {**LINE, "of_worker": "w", "now": NOW, "passed_over": ["owner-1"], "max_running": 2}
@@ -59,7 +59,7 @@ PAGE = {"page_limit": 20, "page_offset": 980}
 
 @pytest.fixture(scope="module")
 def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
-    """Stores with 100,000 waiting jobs, and 200,000 that have ended."""
+    """Stores with 20,000 waiting jobs, and 40,000 that have ended."""
     server = running_postgres()
     url = server.new_database()
     ask(url, FILL, job_values(a_job())["request"])
@@ -109,7 +109,7 @@ def crowded() -> Any:  # noqa: ANN401 - an iterator of stores
             kept_rows.OWNERS_BYTES[JobState.COMPLETED],
             {**KEPT, "last_priority": 0, "last_turn": 9},
         ),
-        (history_counts.OWNERS_NEWER, {"of_first": 299_000, "of_owner": "owner-1"}),
+        (history_counts.OWNERS_NEWER, {"of_first": 59_000, "of_owner": "owner-1"}),
         (history_counts.TO_COUNT, {"of_first": 8000, "of_end": 9000}),
         (history_counts.FORGET_OWNERS, {"of_first": 8000, "of_end": 9000}),
         (batch_search.END_OF_SLICE, SLICE),
@@ -166,5 +166,5 @@ async def test_claims_and_adds_work_among_many(crowded: PostgresStores) -> None:
         job = await crowded.line.claim("tiny", "w", NOW, max_running_of_owner=most)
         assert job is not None
         assert await crowded.line.alike(job, 4, max_running_of_owner=1) != []
-    assert (await crowded.jobs.add(a_job(), 200_000)).turn > 0
-    assert (await crowded.line.waiting())["tiny"].jobs == 99_999
+    assert (await crowded.jobs.add(a_job(), 40_000)).turn > 0
+    assert (await crowded.line.waiting())["tiny"].jobs == 19_999
