@@ -25,6 +25,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+ENDED = ("completed", "failed", "cancelled")
 MISSING = "no browser: install Chromium (on Debian: apt install chromium), or run: playwright install chromium"
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -84,13 +85,19 @@ def studio(browser: Browser, shared_server: Server) -> Iterator[Studio]:
 @pytest.fixture
 def emptied_studio(browser: Browser, shared_server: Server) -> Iterator[Studio]:
     """The page of the shared server, once that has forgotten all that was made before."""
-    jobs = f"{shared_server.url}/studio/jobs"
     shared_server.zoo.close_gate("gate")
-    while batches := requests.get(f"{shared_server.url}/studio/batches?failed=true", timeout=10).json()["batches"]:
-        for job in (job for batch in batches for job in batch["jobs"]):
-            requests.post(f"{jobs}/{job['id']}/cancel", timeout=10)  # 409 if it has ended
-            requests.delete(f"{jobs}/{job['id']}", timeout=10)
+    with requests.Session() as session:
+        empty(session, shared_server.url)
     yield from opened(browser, shared_server.url)
+
+
+def empty(session: requests.Session, url: str) -> None:
+    """Cancels and deletes all jobs of a server."""
+    while batches := session.get(f"{url}/studio/batches?failed=true", timeout=10).json()["batches"]:
+        for job in (job for batch in batches for job in batch["jobs"]):
+            if job["state"] not in ENDED:
+                session.post(f"{url}/studio/jobs/{job['id']}/cancel", timeout=10)  # 409 if it has ended by now
+            session.delete(f"{url}/studio/jobs/{job['id']}", timeout=10)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.axe import violations
 from tests.browser.conftest import opened
 from tests.browser.studio import Studio, a_png
-from tests.e2e.servers import a_server
+from tests.e2e.servers import Server, a_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -20,11 +20,17 @@ ADMIN = "an-administrators-key"
 BROKEN = {"code": "internal_error", "message": "It broke.", "parameter": None, "sentence": None}
 
 
+@pytest.fixture(scope="module")
+def locked_server(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For all tests here but one. What they make and whom they name, no other does."""
+    with a_server(tmp_path_factory.mktemp("locked"), DANQING_API_KEY=KEY, DANQING_ADMIN_KEY=ADMIN) as server:
+        server.start_ready()
+        yield server
+
+
 @pytest.fixture
-def locked(browser: "Browser", tmp_path: Path) -> Iterator[Studio]:
-    with a_server(tmp_path, DANQING_API_KEY=KEY, DANQING_ADMIN_KEY=ADMIN) as server:
-        server.start()
-        yield from opened(browser, server.url, expects_failures=True)  # the console tells of each 401
+def locked(browser: "Browser", locked_server: Server) -> Iterator[Studio]:
+    yield from opened(browser, locked_server.url, expects_failures=True)  # the console tells of each 401
 
 
 def test_who_signs_in_makes_and_sees_pictures_until_he_signs_out(locked: Studio) -> None:
@@ -80,7 +86,7 @@ def test_the_administrator_hands_out_a_key_and_takes_it_back(locked: Studio, bro
     # Then Anne makes pictures with it
     for anne in opened(browser, locked.url, expects_failures=True):
         sign_in(anne, issued)
-        anne.make("a plain one")
+        anne.make("a snail of Anne's")
         expect(anne.tile("completed")).to_have_count(1)
         # And once it is revoked, which is asked for twice, she is out
         revoke = page.get_by_role("button", name="Revoke: Anne")
@@ -92,7 +98,7 @@ def test_the_administrator_hands_out_a_key_and_takes_it_back(locked: Studio, bro
         expect(anne.page.get_by_role("alert")).to_contain_text("This key is not valid.")
     # And what she made is there, for who sees everybody's
     locked.open("gallery")
-    page.get_by_role("button", name="Picture: a plain one").click()
+    page.get_by_role("button", name="Picture: a snail of Anne's").click()
     expect(locked.viewer.locator("dl")).to_contain_text("Owner")
 
 
@@ -100,7 +106,7 @@ def test_a_key_that_was_issued_is_shown_though_the_list_of_keys_cannot_be_read(l
     page = locked.page
     sign_in(locked, ADMIN)
     locked.open("machine")
-    page.get_by_label("For whom").fill("Anne")
+    page.get_by_label("For whom").fill("Bert")
     page.route(
         "**/studio/keys",
         lambda route: route.fulfill(status=500, json={"error": BROKEN}) if is_get(route) else route.fallback(),
@@ -128,29 +134,26 @@ def test_who_signs_out_leaves_nothing_behind(locked: Studio) -> None:
     assert "nobody else" not in page.evaluate("JSON.stringify(localStorage)")
 
 
-def test_who_is_signed_out_in_mid_work_goes_on_where_he_was(browser: "Browser", tmp_path: Path) -> None:
+def test_who_is_signed_out_in_mid_work_goes_on_where_he_was(locked: Studio, locked_server: Server) -> None:
+    page = locked.page
     refused = {"code": "unauthorized", "message": "No.", "parameter": None, "sentence": None}
-    with a_server(tmp_path, DANQING_API_KEY=KEY) as server:
-        server.start()
-        for studio in opened(browser, server.url, expects_failures=True):
-            page = studio.page
-            sign_in(studio, KEY)
-            # When a submit is refused for the key
-            page.route("**/studio/batches", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
-            studio.write("waits at the gate")
-            studio.prompt.press("Control+Enter")
-            # Then the key is asked for, and what was typed stays
-            sign_in(studio, KEY)
-            expect(studio.prompt).to_have_value("waits at the gate")
-            # When the events of a job are
-            page.route("**/studio/events*", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
-            studio.prompt.press("Control+Enter")
-            page.get_by_label("Key").wait_for()
-            sign_in(studio, KEY)
-            # Then it is followed again
-            expect(studio.tile("processing")).to_have_count(1)
-            server.zoo.open_gate("gate")
-            expect(studio.tile("completed")).to_have_count(1)
+    sign_in(locked, KEY)
+    # When a submit is refused for the key
+    page.route("**/studio/batches", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
+    locked.write("waits at the gate")
+    locked.prompt.press("Control+Enter")
+    # Then the key is asked for, and what was typed stays
+    sign_in(locked, KEY)
+    expect(locked.prompt).to_have_value("waits at the gate")
+    # When the events of a job are
+    page.route("**/studio/events*", lambda route: route.fulfill(status=401, json={"error": refused}), times=1)
+    locked.prompt.press("Control+Enter")
+    page.get_by_label("Key").wait_for()
+    sign_in(locked, KEY)
+    # Then it is followed again
+    expect(locked.tile("processing")).to_have_count(1)
+    locked_server.zoo.open_gate("gate")
+    expect(locked.tile("completed")).to_have_count(1)
 
 
 def test_who_signs_in_while_the_server_is_away_is_let_in_when_it_is_back(browser: "Browser", tmp_path: Path) -> None:

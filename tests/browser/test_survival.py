@@ -51,8 +51,8 @@ def test_a_page_that_is_opened_before_the_server_is_ready_waits_for_it(own_studi
     expect(studio.tile("completed")).to_have_count(1)
 
 
-def test_a_page_that_could_not_read_anything_reads_it_once_the_server_can_be_reached(own_studio: Studio) -> None:
-    studio = own_studio
+def test_a_page_that_could_not_read_anything_reads_it_once_the_server_can_be_reached(emptied_studio: Studio) -> None:
+    studio = emptied_studio
     studio.expects_failures = True
     studio.make("a plain one")
     expect(studio.tile("completed")).to_have_count(1)
@@ -66,8 +66,8 @@ def test_a_page_that_could_not_read_anything_reads_it_once_the_server_can_be_rea
     expect(studio.tile("completed")).to_have_count(1)
 
 
-def test_a_cancel_that_does_not_reach_the_server_is_told(own_studio: Studio) -> None:
-    studio = own_studio
+def test_a_cancel_that_does_not_reach_the_server_is_told(emptied_studio: Studio) -> None:
+    studio = emptied_studio
     studio.expects_failures = True
     studio.make("waits for a watcher, then at the gate")
     expect(studio.tile("processing")).to_have_count(1)
@@ -114,8 +114,9 @@ def test_a_connection_that_breaks_without_a_word_is_noticed(own_studio: Studio, 
     expect(studio.page.locator(".connection p")).to_have_count(0)
 
 
-def test_a_model_that_was_still_loading_is_looked_at_again(own_studio: Studio) -> None:
-    page = own_studio.page
+def test_a_model_that_was_still_loading_is_looked_at_again(studio: Studio) -> None:
+    page = studio.page
+    page.clock.install()
 
     def loading(route: Route) -> None:
         told = route.fetch().json()
@@ -127,11 +128,12 @@ def test_a_model_that_was_still_loading_is_looked_at_again(own_studio: Studio) -
     model = page.locator("select[name=model] option").first
     expect(model).to_contain_text("(loading)")
     page.unroute("**/studio/models")
+    page.clock.fast_forward(6_000)
     expect(model).not_to_contain_text("(loading)")
 
 
-def test_the_view_of_the_machine_is_there_once_the_server_is_back(own_studio: Studio) -> None:
-    studio, page = own_studio, own_studio.page
+def test_the_view_of_the_machine_is_there_once_the_server_is_back(studio: Studio) -> None:
+    page = studio.page
     studio.expects_failures = True
     # Given a page that could not fetch the view beforehand, and cannot now
     page.route("**/views/machine/*", lambda route: route.abort())
