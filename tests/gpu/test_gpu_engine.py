@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 BENCH = Path(__file__).parents[2] / "bench" / "gpu_engine.py"
 MODELS = ("z-image-turbo", "flux1-dev", "qwen-image-edit-2511")
+EIGHT_BITS = "z-image-turbo"
 STAGES = ("text", "denoise", "vae", "encode", "total")
 pytestmark = pytest.mark.timeout(600)
 
@@ -65,22 +68,38 @@ def test_every_family_beside_plain_diffusers_stage_by_stage(tmp_path: Path) -> N
         assert made[f"{model}_attention_cudnn_left_out"] == "there is no CUDA device"
 
 
-def test_eight_bits_are_seen_in_the_numbers_and_hardly_in_the_picture(tmp_path: Path) -> None:
-    model = "z-image-turbo"
-    made = figures(tmp_path, "--part", "models", "--model", model, *settings("bf16", "torchao_int8_compiled"))
-    for case in cases(made, model):
+@dataclass(frozen=True)
+class Kept:
+    """A run of every part, of one model, that adds to what an earlier run found, in which a part failed."""
+
+    made: dict[str, object]
+    record: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    folder = tmp_path_factory.mktemp("kept")
+    file = folder / "kept.json"
+    before = {"device": "cpu", "of_another_part_ms": 1.5, "x4plus_left_out": "it failed: RuntimeError"}
+    file.write_text(json.dumps({"seconds": 100, "flat": before}))
+    parts = [word for part in ("models", "server", "upscaler") for word in ("--part", part)]
+    made = figures(
+        folder, *parts, "--model", EIGHT_BITS, *settings("bf16", "torchao_int8_compiled"), "--keep", str(file)
+    )
+    return Kept(made=made, record=json.loads(file.read_text()))
+
+
+def test_eight_bits_are_seen_in_the_numbers_and_hardly_in_the_picture(kept: Kept) -> None:
+    made = kept.made
+    for case in cases(made, EIGHT_BITS):
         look_at_stages(made, case, "torchao_int8_compiled")
         assert 20 < number(made, f"{case}_torchao_int8_compiled_psnr_db") < 90
         best = min(number(made, f"{case}_{way}_total_ms") for way in ("bf16", "torchao_int8_compiled"))
         assert number(made, f"{case}_ratio") == pytest.approx(number(made, f"{case}_plain_total_ms") / best, 0.01)
 
 
-def test_the_server_and_the_upscaler_are_added_to_what_is_kept(tmp_path: Path) -> None:
-    # Given what an earlier run found, in which a part failed
-    kept = tmp_path / "kept.json"
-    before = {"device": "cpu", "of_another_part_ms": 1.5, "x4plus_left_out": "it failed: RuntimeError"}
-    kept.write_text(json.dumps({"seconds": 100, "flat": before}))
-    made = figures(tmp_path, "--part", "server", "--part", "upscaler", "--model", "z-image-turbo", "--keep", str(kept))
+def test_the_server_and_the_upscaler_are_added_to_what_is_kept(kept: Kept) -> None:
+    made, record = kept.made, kept.record
     assert 0 < number(made, "served_bf16_engine_call_share") <= 1
     assert number(made, "served_bf16_alone_p50_ms") > 0
     assert number(made, "served_bf16_alone_p50_ms_goal_most") == 820
@@ -88,7 +107,6 @@ def test_the_server_and_the_upscaler_are_added_to_what_is_kept(tmp_path: Path) -
     assert number(made, "x4plus_32_eager_ms") > 0
     assert number(made, "x4plus_32_channels_last_ratio") > 0
     # Then both are there
-    record = json.loads(kept.read_text())
     assert record["seconds"] > 100
     assert record["found"]["of_another_part_ms"] == 1.5
     assert record["found"]["x4plus_32_eager_ms"] == made["x4plus_32_eager_ms"]
