@@ -201,20 +201,19 @@ def a_cluster(
     api_command: tuple[str, ...] = (),
     node_command: tuple[str, ...] = (),
     broker_url: str | None = None,
+    has_objects: bool = True,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
     """With a PostgreSQL and an object store of its own. Of it only the shared parts run; everything is ended
-    afterwards. broker_url: RabbitMQ's; None: the Redis.
+    afterwards. broker_url: RabbitMQ's; None: the Redis. has_objects: False for a folder in place of the object store.
     """
     with contextlib.ExitStack() as stack:
         postgres = PostgresServer()
         stack.callback(postgres.close)
-        (folder / "objects").mkdir()
-        objects = S3Server(folder / "objects")
-        stack.callback(objects.kill)
-        objects.start()
+        objects = stack.enter_context(_an_object_store(folder / "objects")) if has_objects else None
         database_url = postgres.new_database()
-        shared = {**objects.environment(PREFIX), **(settings or {})}
+        pictures = objects.environment(PREFIX) if objects else {"DANQING_OUTPUT_DIR": str(folder / "pictures")}
+        shared = {**pictures, **(settings or {})}
         cluster = stack.enter_context(_over(folder, postgres, database_url, broker_url, shared))
         cluster.objects = objects
         for number, port in enumerate(free_ports(apis)):
@@ -222,6 +221,16 @@ def a_cluster(
         for number in range(nodes):
             cluster.new_node(f"node-{number}", node_command)
         yield cluster
+
+
+@contextlib.contextmanager
+def _an_object_store(folder: Path) -> Iterator[S3Server]:
+    objects = S3Server(_made(folder))
+    try:
+        objects.start()
+        yield objects
+    finally:
+        objects.kill()
 
 
 @contextlib.contextmanager

@@ -65,6 +65,11 @@ class PostgresServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """False when it was stopped, killed or crashed."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Returns once it answers. It ends with the thread that calls this."""
         settings = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in self._settings.items())
