@@ -35,6 +35,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def calm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two API processes and a node, for tests that end none of them."""
+    with a_small_cluster(tmp_path_factory.mktemp("calm")) as cluster:
+        cluster.api("one")
+        cluster.api("two")
+        cluster.until_consuming(cluster.node())
+        yield cluster
+
+
 def attempts_of(cluster: Cluster, job_id: str) -> list[tuple[str, str | None]]:
     """By which node each attempt was, and with which code it failed. Of a node's attempts in a row the last one: a
     machine that stands still for longer than a lease costs one more.
@@ -52,15 +62,14 @@ def finished(api: Server, task_ids: list[str]) -> None:
         assert api.picture(task_id).startswith(PNG)
 
 
-def test_a_job_taken_by_one_process_is_made_by_a_node_and_told_by_another(cluster: Cluster) -> None:
+def test_a_job_taken_by_one_process_is_made_by_a_node_and_told_by_another(calm_cluster: Cluster) -> None:
     # Given two API processes and a node
-    first, second, node = cluster.api("one"), cluster.api("two"), cluster.node()
-    cluster.until_consuming(node)
+    (first, second), (node,) = calm_cluster.apis, calm_cluster.nodes
     # When a job comes in by the one
     task_id = first.submit("a plain one")
     # Then its picture is at the other
     finished(second, [task_id])
-    assert attempts_of(cluster, task_id) == [(node.id, None)]
+    assert attempts_of(calm_cluster, task_id) == [(node.id, None)]
 
 
 def test_a_job_waits_for_a_node_that_comes_later(cluster: Cluster) -> None:
@@ -231,16 +240,16 @@ def test_a_broker_that_is_killed_and_comes_back_empty_costs_nothing(cluster: Clu
     finished(api, waiting)
 
 
-def test_a_job_that_is_cancelled_is_dropped_by_its_node(cluster: Cluster) -> None:
+def test_a_job_that_is_cancelled_is_dropped_by_its_node(calm_cluster: Cluster) -> None:
     # Given a job in the middle of its steps
-    api, node = cluster.api(), cluster.node()
+    (api, _), (node,) = calm_cluster.apis, calm_cluster.nodes
     task_id = api.submit("waits at the gate")
     api.wait_for(task_id, "processing")
     # When it is cancelled
     cancel(api, task_id)
     # Then its node is soon free for another one
     finished(api, [api.submit("a plain one")])
-    assert state_of(cluster, task_id) == "cancelled"
+    assert state_of(calm_cluster, task_id) == "cancelled"
     assert node.process is not None
     assert node.process.poll() is None
 
