@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from danqing import collector
 from danqing.config import Settings, load_settings
+from danqing.http.open_files import allow_open_files
 from danqing.http.server import Stop, first_of, open_unless_stopped
 from danqing.http.uvicorn_log import quieten_refusals
 from danqing.logs import configure_logging
@@ -69,6 +70,7 @@ def _started_late(dialect: str | None, **defaults: object) -> ASGIApp:
     settings = load_settings(defaults=defaults)
     configure_logging(log_style(settings))
     quieten_refusals()
+    allow_open_files()
     return LateApp(settings, dialect)
 
 

@@ -1,8 +1,10 @@
 """Requests as nobody should send them, to each dialect, and what each is answered."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,11 +140,25 @@ def _bodies() -> list[Case]:
             thread.join()
         return asker.http("GET", "/livez")
 
+    part = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\nxx\r\n'
+    form_head = (
+        b"POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+
+    def many_files(asker: Asker) -> Answer:
+        with ExitStack() as stack:
+            for _ in range(8):
+                connection = stack.enter_context(socket.create_connection(asker.address, timeout=60))
+                connection.sendall(form_head + part * 199 + part.rstrip())
+            return asker.http("GET", "/livez")
+
     return [
         *cases,
         Case("Bodies", "grows larger than is taken, in chunks", "zimage", endless, 413),
         Case("Bodies", "never comes to its end, the client hangs up", "all", hung_up, 200),
         Case("Bodies", "80 that never come to their end, at once", "all", many_at_once, 200),
+        Case("Bodies", "8 forms of 200 small files that never come to their end, at once", "openai", many_files, 200),
         Case(
             *("Bodies", "not said to be JSON", "genserve"),
             lambda asker: asker.http("POST", "/generate", data=b"{}", headers={"Content-Type": "text/plain"}),

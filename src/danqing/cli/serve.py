@@ -104,11 +104,13 @@ def _run(
 
     from danqing.config import InvalidSettings
     from danqing.http.listeners import CannotListen
+    from danqing.http.open_files import allow_open_files
     from danqing.http.server import event_loop_factory
     from danqing.logs import configure_logging
     from danqing.wiring import log_style
 
     configure_logging(log_style(settings))
+    allow_open_files()
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             runner.run(_serve(settings, engine, prepared, alone))

@@ -51,7 +51,7 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise BodyTooLarge(limit)
-        total, is_whole, refused, left_s = 0, False, list[Exception](), self._grace_s
+        total, is_whole, left_s = 0, False, self._grace_s
         is_here = scope.get("extensions", {}).get(WHOLE_BODY, _never)
 
         async def receive_counted() -> Message:
@@ -71,13 +71,13 @@ class BodyLimit:
                     raise BodyTooLarge(limit)
                 held.grow_to(total)
             except Exception as exc:
-                refused.append(exc)
+                held.refused = exc
                 raise
             return message
 
         async def send_unless_refused(message: Message) -> None:
-            if refused:
-                raise refused[0]
+            if held.refused is not None:
+                raise held.refused
             held.release()
             await send(message)
 
@@ -86,8 +86,8 @@ class BodyLimit:
             try:
                 await self._app(scope, receive_counted, send_unless_refused)
             except Exception as exc:
-                if refused and exc is not refused[0]:
-                    raise refused[0] from exc
+                if held.refused is not None and exc is not held.refused:
+                    raise held.refused from exc
                 raise
 
 

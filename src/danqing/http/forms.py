@@ -1,9 +1,14 @@
 """How much of a form is taken. Large files go to the disk as they come; all else of a form is held in memory."""
 
-from typing import TypedDict
+from tempfile import SpooledTemporaryFile
+from typing import Any, TypedDict, cast
 
 import starlette.requests
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+
+from danqing.http.body_budget import held_now
 
 MAX_FILES = 32
 MAX_FIELDS = 64  # that are no files
@@ -12,7 +17,7 @@ MAX_TEXT_BYTES = 288 * 1024  # all fields and the heads of all parts; four times
 FILE_IN_MEMORY_BYTES = 64 * 1024
 # As `codecs.lookup` names them. Python knows many more, some of which take a time that grows with the square of a text.
 _CHARSETS = ("utf-8", "ascii", "iso8859-1")
-MAX_FILES_IN_MEMORY = 8  # further ones go to the disk whatever their length
+FILES_IN_MEMORY_BYTES = 8 * FILE_IN_MEMORY_BYTES  # of one form; what has no room there goes to the disk
 
 
 class FormLimits(TypedDict, total=False):
@@ -38,8 +43,56 @@ class _TextLimit:
             raise MultiPartException(f"All fields together have more than {MAX_TEXT_BYTES // 1024} KiB.")
 
 
+class _Memory:
+    """What the small files of one form have in memory."""
+
+    def __init__(self) -> None:
+        self._held_bytes = 0
+
+    def take(self, more: int, *, file_bytes: int) -> bool:
+        """For a file that has file_bytes there. False if it is to go to the disk, which gives those back."""
+        held = self._held_bytes + more
+        if file_bytes + more > FILE_IN_MEMORY_BYTES or held > FILES_IN_MEMORY_BYTES:
+            self._held_bytes -= file_bytes
+            return False
+        self._held_bytes = held
+        return True
+
+
+class _FormFile(UploadFile):
+    """Goes to the disk when there is no room for it in memory. There it is an open file, which counts as one of its
+    owner's until it is closed.
+    """
+
+    def __init__(self, plain: UploadFile, memory: _Memory) -> None:
+        super().__init__(plain.file, size=0, filename=plain.filename, headers=plain.headers)
+        self._memory = memory
+        self._held = held_now()
+        self._on_disk = False
+
+    async def write(self, data: bytes) -> None:
+        """Raises TooBusy where too many files are open."""
+        if not self._on_disk and not self._memory.take(len(data), file_bytes=self.size or 0):
+            self._held.open_file()
+            self._on_disk = True
+            # Starlette has not said which kind of file it is.
+            await run_in_threadpool(cast("SpooledTemporaryFile[bytes]", self.file).rollover)
+        await super().write(data)
+
+    async def close(self) -> None:
+        """Also a second time."""
+        await super().close()
+        if self._on_disk:
+            self._on_disk = False
+            self._held.close_file()
+
+
 class _BoundedMultiPartParser(_TextLimit, MultiPartParser):
-    spool_max_size = FILE_IN_MEMORY_BYTES  # starlette's is a megabyte
+    spool_max_size = 0  # none: `_FormFile` tells what goes to the disk
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - starlette's
+        super().__init__(*given, **named)
+        self._memory = _Memory()
 
     def on_part_begin(self) -> None:
         if self._charset not in _CHARSETS:
@@ -55,9 +108,9 @@ class _BoundedMultiPartParser(_TextLimit, MultiPartParser):
         super().on_header_value(data, start, end)
 
     def on_headers_finished(self) -> None:
-        if self._current_files >= MAX_FILES_IN_MEMORY:
-            self.spool_max_size = 1  # 0 would be no limit
         super().on_headers_finished()
+        if (plain := self._current_part.file) is not None:
+            self._current_part.file = _FormFile(plain, self._memory)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current_part.file is None:

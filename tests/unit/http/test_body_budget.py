@@ -3,7 +3,7 @@
 import pytest
 
 from danqing.core.errors import TooBusy
-from danqing.http.body_budget import COUNTED_AT_MOST_BYTES, FREE_BYTES, WIDEST, BodyBudget
+from danqing.http.body_budget import COUNTED_AT_MOST_BYTES, FREE_BYTES, WIDEST, BodyBudget, held_now
 
 MEBIBYTE = 1024 * 1024
 
@@ -58,3 +58,33 @@ def test_who_has_taken_his_share_leaves_the_rest_to_others() -> None:
         second.grow_to(2 * MEBIBYTE)
 
     assert budget.held_bytes == 0
+
+
+def test_files_count_until_they_are_closed_or_the_request_ends() -> None:
+    budget = BodyBudget(max_open_files=3, max_own_open_files=2)
+
+    with budget.held("one") as first, budget.held("one") as second, budget.held("two") as third:
+        first.open_file()
+        second.open_file()
+        with pytest.raises(TooBusy):
+            second.open_file()
+        third.open_file()
+        with pytest.raises(TooBusy) as caught:
+            third.open_file()
+        first.close_file()
+        third.open_file()
+        assert budget.open_files == 3
+        assert third.refused is caught.value
+
+    third.close_file()
+    assert budget.open_files == 0
+
+
+def test_a_request_knows_what_it_holds() -> None:
+    budget = BodyBudget(max_open_files=1)
+
+    with budget.held("one") as held:
+        assert held_now() is held
+    held_now().open_file()
+
+    assert budget.open_files == 0

@@ -2,12 +2,13 @@
 
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from danqing.http.body_budget import COUNTED_AT_MOST_BYTES
+from danqing.http.body_budget import COUNTED_AT_MOST_BYTES, BodyBudget
 from danqing.http.forms import FILE_IN_MEMORY_BYTES, MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES, MAX_TEXT_BYTES
 from tests.dialects.house import House
 from tests.unit.http.made_up import a_dialect, ask
@@ -123,3 +124,44 @@ async def test_a_file_beyond_the_dialects_limit_is_refused_while_it_is_read(tmp_
         answer = await client.post("/red/form", content=a_form(61 * MIB), headers=MULTIPART)
 
     assert (answer.status_code, answer.json()) == (413, {"red": "BodyTooLarge"})
+
+
+def files(number: int, content: bytes) -> dict[str, Any]:
+    return {"files": [("image", ("x.png", content))] * number, "data": {"prompt": "four"}}
+
+
+async def test_small_files_are_in_memory_however_many_they_are(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.services = replace(house.services, bodies=BodyBudget(max_open_files=0))
+
+    async with house.client(FORMS) as client:
+        answer = await client.post("/red/form", **files(MAX_FILES, b"xx"))
+
+    assert answer.json() == {"size": 2, "prompt": 4}
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "on_disk"),
+    [
+        (1, FILE_IN_MEMORY_BYTES, 0),
+        (1, FILE_IN_MEMORY_BYTES + 1, 1),
+        (8, FILE_IN_MEMORY_BYTES, 0),
+        (10, FILE_IN_MEMORY_BYTES, 2),
+    ],
+)
+async def test_as_many_files_are_open_as_have_no_room_in_memory(
+    tmp_path: Path, number: int, size: int, on_disk: int
+) -> None:
+    house = House(tmp_path)
+
+    async def answer(max_open_files: int) -> dict[str, Any]:
+        bodies = BodyBudget(max_open_files=max_open_files)
+        house.services = replace(house.services, bodies=bodies)
+        async with house.client(FORMS) as client:
+            told = await client.post("/red/form", **files(number, bytes(size)))
+        assert bodies.open_files == 0
+        return told.json()
+
+    assert await answer(on_disk) == {"size": size, "prompt": 4}
+    if on_disk:
+        assert await answer(on_disk - 1) == {"red": "TooBusy"}

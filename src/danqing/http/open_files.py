@@ -1,0 +1,21 @@
+"""How many files and connections this process may have open."""
+
+from contextlib import suppress
+
+MOST = 65_536  # wanted; some programs count up to the limit, which may be a billion
+
+
+def allow_open_files() -> None:
+    """Raises the limit to what the process may have without asking. Shells and services give 1,024, or 256, and each
+    connection is one. Processes that are started afterwards have it too.
+    """
+    try:
+        import resource
+    except ImportError:  # there is none for Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with suppress(OSError, ValueError):  # it stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
