@@ -1,14 +1,16 @@
 """What every BatchStore must do. A test module has the fixtures `store` (a JobStore) and `batches` over one data."""
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from typing import ClassVar
 
 import pytest
 
-from danqing.core.batches import Batch, BatchFilter, BatchState
-from danqing.core.errors import BatchNotFound, QueueFull, StorageFailure
+from danqing.core.batches import MAX_BATCH_JOBS, Batch, BatchFilter, BatchState
+from danqing.core.errors import BatchFull, BatchNotFound, QueueFull, StorageFailure
 from danqing.core.ports import BatchStore, JobStore
+from danqing.core.states import JobState
 from danqing.core.submitting import Join
 from danqing.core.types import GenerationRequest, Job, Mode
 from tests.contracts.job_store import FATAL, generated, processing
@@ -81,6 +83,43 @@ class BatchStoreContract:
             ["b", there[1].batch_id, there[0].batch_id],
         )
 
+    async def test_a_batch_takes_as_many_as_there_is_room_for(self, store: JobStore, batches: BatchStore) -> None:
+        # Given a batch with room for three
+        most = MAX_BATCH_JOBS - 3
+        there = await store.add_all([a_job(batch_id="b") for _ in range(most)], NO_LIMIT, batch_sizes=[1] * most)
+        for fingerprint in "xy":
+            await store.add(a_job(fingerprint=fingerprint), NO_LIMIT)
+        # When four come that belong together, then none of them is taken
+        with pytest.raises(BatchFull):
+            await store.add_all([a_job(batch_id="b") for _ in range(4)], NO_LIMIT, batch_sizes=[4] * 4)
+        assert (await store.counts())[JobState.PENDING] == most + 2
+        # But three are, with two that are there already, and count nowhere
+        five = [a_job(batch_id="b", fingerprint=fingerprint) for fingerprint in "axbyc"]
+        assert len(await store.add_all(five, NO_LIMIT, batch_sizes=[5] * 5, join=Join.UNDER_WAY)) == 5
+        assert len((await batches.batch("b", "local")).jobs) == MAX_BATCH_JOBS
+        # And then it is full, for its owner alone
+        with pytest.raises(BatchFull, match="1,000") as caught:
+            await store.add(a_job(batch_id="b"), NO_LIMIT)
+        assert caught.value.parameter == "batch_id"
+        await store.add(a_job(batch_id="b", owner="another"), NO_LIMIT)
+        await store.add(a_job(batch_id="c"), NO_LIMIT)
+        # What is one of its jobs already, or was taken out of the history, does not count
+        assert await store.add(five[0], NO_LIMIT, join=Join.UNDER_WAY) == await store.get(five[0].id)
+        await batches.forget("b", "local")
+        await store.add(a_job(batch_id="b"), NO_LIMIT)
+        assert len((await batches.batch("b", "local")).jobs) == 1
+        assert await store.get(there[0].id)
+
+    async def test_of_jobs_that_come_at_once_a_batch_takes_as_many_as_it_has_room_for(
+        self, store: JobStore, batches: BatchStore
+    ) -> None:
+        most = MAX_BATCH_JOBS - 5
+        await store.add_all([a_job(batch_id="b") for _ in range(most)], NO_LIMIT, batch_sizes=[1] * most)
+        adds = [store.add(a_job(batch_id="b"), NO_LIMIT) for _ in range(20)]
+        answers = await asyncio.gather(*adds, return_exceptions=True)
+        assert Counter(type(answer) for answer in answers) == {Job: 5, BatchFull: 15}
+        assert len((await batches.batch("b", "local")).jobs) == MAX_BATCH_JOBS
+
     async def test_what_is_not_stored_makes_no_batch(self, store: JobStore, batches: BatchStore) -> None:
         # Given a stored job that others are equal to, and no room for more
         first = await store.add(a_job(fingerprint="a"), 1)
@@ -142,6 +181,7 @@ class BatchStoreContract:
         page = await batches.batches(None, limit=1000, offset=0)
         assert [len(batch.jobs) for batch in page] == [700] + [1] * 700
         assert [job.batch_index for job in page[0].jobs] == list(range(700))
+        assert await batches.batches(None, limit=1000, offset=0, wanted=BatchFilter(promising=True)) == page
 
     async def test_batches_are_found_by_what_their_jobs_are(self, store: JobStore, batches: BatchStore) -> None:
         # Given batches of several prompts, models and modes, one of which failed

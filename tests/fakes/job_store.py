@@ -5,11 +5,12 @@ batches, subscriptions = InMemoryBatchStore(jobs), InMemorySubscriptions(jobs)
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from danqing.core.batches import ANY_BATCH, Batch, BatchFilter
+from danqing.core.batches import ANY_BATCH, MAX_BATCH_JOBS, Batch, BatchFilter, batch_full
 from danqing.core.errors import (
     BatchNotFound,
     JobNotFound,
@@ -84,9 +85,11 @@ class InMemoryJobStore:
         pending = self.matching(lambda job: job.state is JobState.PENDING)
         if max_of_owner is not None and len(_of(owner, pending)) + equal.count(None) > max_of_owner:
             raise TooManyJobs
-        if len(pending) + equal.count(None) > max_pending:
-            raise QueueFull
         new = [job for job, there in zip(jobs, equal, strict=True) if there is None]
+        if not self._has_room(new):
+            raise batch_full()
+        if len(pending) + len(new) > max_pending:
+            raise QueueFull
         if any(job.id in self._jobs or not _is_json(job.metadata) for job in new):
             raise StorageFailure
         joined = len(jobs) - len(new)
@@ -243,6 +246,12 @@ class InMemoryJobStore:
         )
         size = max(entry.size, batch_size, len(self._batch(entry).jobs))
         self._batches[entry.owner, entry.id] = replace(entry, size=size)
+
+    def _has_room(self, new: Sequence[Job]) -> bool:
+        more = Counter((job.owner, job.batch_id) for job in new)
+        entries = {place: self._batches.get(place) for place in more}
+        shown = {place: len(self._batch(entry).jobs) if entry else 0 for place, entry in entries.items()}
+        return all(shown[place] + more[place] <= MAX_BATCH_JOBS for place in more)
 
     def _batch(self, entry: _BatchEntry) -> Batch:
         jobs = self.matching(

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from string import ascii_uppercase
 
+from danqing.core.errors import BatchFull
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
 
+MAX_BATCH_JOBS = 1_000  # shown as one, and read at once
 PATIENCE = timedelta(minutes=10)  # for the next job of a batch that was announced to be larger
 
 
@@ -21,6 +23,11 @@ class BatchState(StrEnum):
     PARTIAL = "partial"  # all that came have ended, some with a picture
     ERROR = "error"  # all have ended, none with a picture
     CANCELLED = "cancelled"  # all were cancelled
+
+
+def batch_full() -> BatchFull:
+    """What a job gets that is one too many."""
+    return BatchFull(f"A batch has at most {MAX_BATCH_JOBS:,} images; begin another one.", parameter="batch_id")
 
 
 @dataclass(frozen=True, kw_only=True)

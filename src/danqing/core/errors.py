@@ -6,6 +6,7 @@
     │   ├── ParameterOutOfRange
     │   ├── NotSupported          the model cannot do what was asked
     │   ├── InvalidImage          a picture sent in cannot be used
+    │   ├── BatchFull             the batch has as many jobs as a batch may have
     │   └── UnknownModel
     ├── Unauthorized              no key, or one that nobody has
     ├── Forbidden                 known, and not allowed
@@ -102,6 +103,13 @@ class InvalidImage(InvalidRequest):
 
     code = "invalid_image"
     default_message = "The image cannot be read; send a PNG, JPEG or WebP file."
+
+
+class BatchFull(InvalidRequest):
+    """A job was to join a batch that has as many as one may have (`core/batches.py`)."""
+
+    code = "batch_full"
+    default_message = "The batch is full; begin another one."
 
 
 class UnknownModel(InvalidRequest):

@@ -42,7 +42,8 @@ class JobStore(Protocol):
         join: returns instead, and stores nothing, the job that `find_equal` finds, if there is one. key: is noted with
         the job; while it counts, the jobs that it was noted with are returned, whatever has become of them.
         Raises QueueFull if max_pending jobs are pending: of calls at once exactly as many are taken as there is room;
-        TooManyJobs likewise if max_of_owner of its owner's are; SubmitKeyReused.
+        TooManyJobs likewise if max_of_owner of its owner's are, and BatchFull if the batch shows MAX_BATCH_JOBS jobs;
+        SubmitKeyReused.
         """
         ...
 

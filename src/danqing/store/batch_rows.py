@@ -1,7 +1,8 @@
 """Batches in the database: which there are, which jobs they show, how a new job joins one. Over an open connection."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from danqing.core.batches import Batch
+from danqing.core.batches import MAX_BATCH_JOBS, Batch
 from danqing.core.types import Job
 from danqing.store import history_counts, loading
 from danqing.store.prepared import Prepared
@@ -49,6 +50,7 @@ SHOWN_IDS = (
     .order_by(jobs.c.batch_index, jobs.c.sequence)
 )
 
+JOB_COUNT = Prepared(select(batches.c.job_count).where(IS_THIS))
 INSERT_BATCH = Prepared(insert(batches))
 COUNT_WITH_NEW = batches.c.job_count + 1
 ANNOUNCED = bindparam("announced", type_=Integer)
@@ -67,11 +69,19 @@ JOIN_BATCH = Prepared(
 FORGET_BATCH = delete(batches).where(IS_THIS)
 
 
-def page(connection: Connection, owner: str | None, limit: int, offset: int) -> list[Batch]:
-    """A page of the batches of this owner or, with None, of all; newest first.
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """What is read at once of many batches: those that have MAX_BATCH_JOBS jobs together, and one at least.
 
-    A batch of which this version can read no job is left out.
+    left: the sequences of those that are to be read next.
     """
+
+    batches: Sequence[Batch]
+    left: Sequence[int]
+
+
+def page(connection: Connection, owner: str | None, limit: int, offset: int) -> Portion:
+    """The beginning of a page of the batches of this owner or, with None, of all; newest first."""
     before: int | None = None
     if offset > FAR:
         before, offset = history_counts.nearer(connection, owner, offset)
@@ -86,13 +96,21 @@ def page(connection: Connection, owner: str | None, limit: int, offset: int) -> 
     return of_sequences(connection, list(found.scalars()))
 
 
-def of_sequences(connection: Connection, sequences: Sequence[int]) -> list[Batch]:
-    """The batches of these sequences that there are, as in `page`."""
-    rows: list[RowMapping] = []
-    for start in range(0, len(sequences), MAX_BATCHES_PER_QUERY):
-        chunk = sequences[start : start + MAX_BATCHES_PER_QUERY]
-        rows += connection.execute(OF_SEQUENCES, {"sequences": chunk}).mappings()
-    return _whole(connection, rows)
+def of_sequences(connection: Connection, sequences: Sequence[int]) -> Portion:
+    """The first of the batches of these sequences, newest first, that there are.
+
+    A batch of which this version can read no job is left out.
+    """
+    chunk = sequences[:MAX_BATCHES_PER_QUERY]
+    rows = connection.execute(OF_SEQUENCES, {"sequences": chunk}).mappings().all()
+    taken, jobs_taken = 0, 0
+    for row in rows:
+        jobs_taken += row["job_count"]
+        if taken and jobs_taken > MAX_BATCH_JOBS:
+            break
+        taken += 1
+    left = [row["sequence"] for row in rows[taken:]]
+    return Portion(batches=_whole(connection, rows[:taken]), left=[*left, *sequences[MAX_BATCHES_PER_QUERY:]])
 
 
 def find(connection: Connection, batch_id: str, owner: str | None) -> Batch | None:
@@ -104,6 +122,16 @@ def find(connection: Connection, batch_id: str, owner: str | None) -> Batch | No
 def owners(connection: Connection, batch_id: str) -> list[str]:
     """Who has a batch of this id."""
     return list(connection.execute(WHO_HAS_ID, {"of_id": batch_id}).scalars())
+
+
+def have_room(connection: Connection, new: Sequence[Job]) -> bool:
+    """Whether the batches of one owner's new jobs can take them all. Exact, for his adds come one after the other."""
+    joining = Counter(job.batch_id for job in new if job.batch_id != job.id)
+    for batch_id, more in joining.items():
+        there: int | None = JOB_COUNT.scalar(connection, {"of_id": batch_id, "of_owner": new[0].owner})
+        if (there or 0) + more > MAX_BATCH_JOBS:
+            return False
+    return True
 
 
 def join(connection: Connection, job: Job, announced_size: int) -> None:

@@ -20,9 +20,15 @@ class SqlBatchStore:
     ) -> Sequence[Batch]:
         """See the port; so for all below."""
         if wanted.is_any:
-            return await self._database.read(partial(batch_rows.page, owner=owner, limit=limit, offset=offset))
-        found = await self._found(owner, limit, offset, wanted)
-        return await self._database.read(partial(batch_rows.of_sequences, sequences=found)) if found else []
+            read = partial(batch_rows.page, owner=owner, limit=limit, offset=offset)
+            portion = await self._database.read(read)
+        else:
+            portion = batch_rows.Portion(batches=(), left=await self._found(owner, limit, offset, wanted))
+        batches = [*portion.batches]
+        while portion.left:  # however many there are, other reads come in between
+            portion = await self._database.read(partial(batch_rows.of_sequences, sequences=portion.left))
+            batches += portion.batches
+        return batches
 
     async def _found(self, owner: str | None, limit: int, offset: int, wanted: BatchFilter) -> Sequence[int]:
         """The sequences of those that are wanted. However many are looked at, other reads come in between."""

@@ -6,6 +6,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from danqing.core.batches import batch_full
 from danqing.core.errors import DanqingError, JobNotFound, QueueFull, SubmitKeyReused, TooManyJobs
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
@@ -17,9 +18,10 @@ from danqing.store.database import Database
 from danqing.store.moves import Change, Refusal, Terms
 from danqing.store.places import Places
 
-_REFUSALS: Mapping[Refusal, type[DanqingError]] = {
+_REFUSALS: Mapping[Refusal, Callable[[], DanqingError]] = {
     Refusal.QUEUE_FULL: QueueFull,
     Refusal.OWNER_FULL: TooManyJobs,
+    Refusal.BATCH_FULL: batch_full,
     Refusal.KEY_REUSED: SubmitKeyReused,
 }
 _Move = Callable[[Connection], Change | None]

@@ -52,6 +52,7 @@ class Refusal(Enum):
 
     QUEUE_FULL = "queue full"
     OWNER_FULL = "owner full"
+    BATCH_FULL = "batch full"
     KEY_REUSED = "key reused"
 
     def __bool__(self) -> bool:
@@ -110,6 +111,8 @@ def add(
     joined = len(jobs) - new  # they are in batches of their own
     if terms.max_of_owner is not None and queries.count_pending_of(connection, owner) + new > terms.max_of_owner:
         return Refusal.OWNER_FULL
+    if not batch_rows.have_room(connection, [job for job, there in zip(jobs, equal, strict=True) if there is None]):
+        return Refusal.BATCH_FULL
     if not books.take_room(connection, new, terms.max_pending):
         return Refusal.QUEUE_FULL
     changes = [

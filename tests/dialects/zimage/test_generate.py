@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from danqing.core.batches import MAX_BATCH_JOBS
 from danqing.core.capabilities import ModelDefaults
 from danqing.core.states import JobState
 from danqing.core.types import ArtifactKind, GenerationRequest, Job, Mode, WorkerState
@@ -15,7 +16,7 @@ from danqing.dialects.zimage.schemas import GenerateImageRequest
 from tests.dialects.house import House
 from tests.dialects.zimage.asking import ask, job_id
 from tests.dialects.zimage.seed_document import example
-from tests.fakes.domain import a_card
+from tests.fakes.domain import NO_LIMIT, a_card, a_job
 
 PATH = "/v1/images/generate"
 
@@ -256,7 +257,7 @@ async def test_a_batch_id_alone_is_the_first_of_one(house: House) -> None:
         ({"batch_id": -7}, ("-7", 0, 1)),
         ({"batch_id": "b", "batch_index": "3", "batch_size": "04"}, ("b", 3, 4)),
         ({"batch_id": "b", "batch_index": 3.0, "batch_size": 4}, ("b", 3, 4)),
-        ({"batch_id": "b", "batch_size": "10000"}, ("b", 0, 10_000)),
+        ({"batch_id": "b", "batch_index": 9999, "batch_size": "1000"}, ("b", 9999, 1000)),
     ],
 )
 async def test_a_place_in_a_batch_may_be_written_otherwise(
@@ -272,6 +273,20 @@ async def test_an_empty_batch_id_is_none(house: House) -> None:
     job = await accepted(house, {"prompt": "p", "metadata": {"batch_id": "", "batch_size": "4"}})
 
     assert (job.batch_id, job.metadata) == (job.id, {"batch_id": "", "batch_size": "4"})
+
+
+async def test_a_batch_has_an_end(tmp_path: Path) -> None:
+    house = House(tmp_path, max_queue_size=NO_LIMIT)
+    # Given a batch of as many images as one may have
+    for _ in range(MAX_BATCH_JOBS // 100):
+        jobs = [a_job(owner="local", batch_id="b") for _ in range(100)]
+        await house.store.add_all(jobs, NO_LIMIT, batch_sizes=[1] * 100)
+
+    # Then one more is refused, and told where
+    (wrong,) = await refusal(house, {"prompt": "p", "metadata": {"batch_id": "b"}})
+    assert (wrong["loc"], wrong["type"]) == (["body", "metadata", "batch_id"], "batch_full")
+    assert wrong["msg"] == "A batch has at most 1,000 images; begin another one."
+    assert (await accepted(house, {"prompt": "p", "metadata": {"batch_id": "c"}})).batch_id == "c"
 
 
 def nested(levels: int) -> object:
@@ -306,7 +321,7 @@ def nested(levels: int) -> object:
         ({"batch_size": 0}, ["batch_size"], "greater_than_equal"),
         ({"batch_size": "0"}, ["batch_size"], "greater_than_equal"),
         ({"batch_size": ""}, ["batch_size"], "int_type"),
-        ({"batch_size": 10_001}, ["batch_size"], "less_than_equal"),
+        ({"batch_size": 1001}, ["batch_size"], "less_than_equal"),
         (nested(17), [], "metadata_too_deep"),
         ({"a": "x" * MAX_METADATA_BYTES}, [], "metadata_too_large"),
         ({"a": "\ud800"}, [], "metadata_invalid"),

@@ -111,9 +111,7 @@ def error_fields(error: Exception, status: int) -> Mapping[str, object]:
 def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationErrors]:
     match error:
         case InvalidRequest():
-            part = "header" if error.parameter == HEADER else "body"
-            place = [part] if error.parameter is None else [part, error.parameter]
-            wrong = FieldError(type=error.code, loc=[*place], msg=error.public_message)
+            wrong = FieldError(type=error.code, loc=_place(error), msg=error.public_message)
             return INVALID, ValidationErrors(detail=[wrong])
         case SubmitKeyReused():
             wrong = FieldError(type=error.code, loc=["header", HEADER], msg=CORE_ERRORS[SubmitKeyReused][1])
@@ -134,6 +132,14 @@ def _status_and_answer(error: Exception) -> tuple[int, ErrorDetail | ValidationE
         case _:
             status, detail = CORE_ERRORS[DanqingError]
             return status, ErrorDetail(detail=detail)
+
+
+def _place(error: InvalidRequest) -> list[str | int]:
+    if error.parameter is None:
+        return ["body"]
+    if error.parameter == "batch_id":
+        return ["body", "metadata", error.parameter]
+    return ["header" if error.parameter == HEADER else "body", error.parameter]
 
 
 def _field_errors(error: RequestValidationError) -> list[FieldError]:

@@ -20,11 +20,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from danqing.core.batches import MAX_BATCH_JOBS
 from danqing.dialects.zimage.batch_ids import BatchId
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 16
-MAX_BATCH_SIZE = 10_000
+MAX_BATCH_SIZE = MAX_BATCH_JOBS
+MAX_BATCH_INDEX = 10_000  # and below; clients count as they like
 MAX_DIGITS = 9
 _NUMBER = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 
@@ -47,13 +49,13 @@ def _named(value: object) -> object:
 
 # What each may be written as, for the OpenAPI document.
 _Index: TypeAlias = (
-    Annotated[int, Field(ge=0, lt=MAX_BATCH_SIZE)]
+    Annotated[int, Field(ge=0, lt=MAX_BATCH_INDEX)]
     | Annotated[str, StringConstraints(pattern=r"^0*[0-9]{1,4}$", max_length=MAX_DIGITS)]
     | None
 )
 _Size: TypeAlias = (
     Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
-    | Annotated[str, StringConstraints(pattern=r"^0*([1-9][0-9]{0,3}|10000)$", max_length=MAX_DIGITS)]
+    | Annotated[str, StringConstraints(pattern=r"^0*([1-9][0-9]{0,2}|1000)$", max_length=MAX_DIGITS)]
     | None
 )
 _Id: TypeAlias = BatchId | Annotated[str, StringConstraints(max_length=0)] | int | None
@@ -69,7 +71,7 @@ class Metadata(BaseModel):
 
     batch_id: Annotated[BatchId | None, BeforeValidator(_named, json_schema_input_type=_Id)] = None
     batch_index: Annotated[
-        Annotated[int, Field(ge=0, lt=MAX_BATCH_SIZE)] | None, BeforeValidator(_counted, json_schema_input_type=_Index)
+        Annotated[int, Field(ge=0, lt=MAX_BATCH_INDEX)] | None, BeforeValidator(_counted, json_schema_input_type=_Index)
     ] = None
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] | None, BeforeValidator(_counted, json_schema_input_type=_Size)

@@ -17,8 +17,9 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import Connection, Engine, Select, literal_column, select
 
+from danqing.core.batches import MAX_BATCH_JOBS
 from danqing.core.clock import utc_now
-from danqing.core.errors import DataDirectoryInUse, QueueFull, TooManyJobs
+from danqing.core.errors import BatchFull, DataDirectoryInUse, QueueFull, TooManyJobs
 from danqing.core.issued_keys import KeyRing
 from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
@@ -92,6 +93,17 @@ async def test_an_owner_has_no_more_waiting_than_he_may_from_wherever_they_come(
     answers = await asyncio.gather(*adds, return_exceptions=True)
     assert Counter(type(answer) for answer in answers) == {Job: 8, TooManyJobs: 10}
     assert Counter(job.owner for job in await several[0].jobs.unfinished()) == {"a": 4, "b": 4}
+
+
+async def test_a_batch_takes_no_more_than_it_has_room_for_from_wherever_they_come(
+    several: list[PostgresStores],
+) -> None:
+    most = MAX_BATCH_JOBS - 4
+    await several[0].jobs.add_all([a_job(batch_id="b") for _ in range(most)], NO_LIMIT, batch_sizes=[1] * most)
+    adds = [stores.jobs.add(a_job(batch_id="b"), NO_LIMIT) for _ in range(4) for stores in several]
+    answers = await asyncio.gather(*adds, return_exceptions=True)
+    assert Counter(type(answer) for answer in answers) == {Job: 4, BatchFull: 8}
+    assert len((await several[1].batches.batch("b", "local")).jobs) == MAX_BATCH_JOBS
 
 
 async def test_equal_jobs_from_everywhere_are_one(several: list[PostgresStores]) -> None:
