@@ -157,7 +157,20 @@ class LocalArtifactStore:
                 self.remove(name)
             except StorageFailure:
                 stay.add(name)
+        if len(stay) < len(names) and not self._synced():
+            return frozenset(names)  # a power cut may bring back any of them
         return frozenset(stay)
+
+    def _synced(self) -> bool:
+        """Whether what is gone by now stays gone. Logs a failure."""
+        try:
+            sync_directory(self._root)
+        except FileNotFoundError:  # and so nothing was there
+            return True
+        except OSError as exc:
+            log.error("artifact_remove_failed", name=self._root.name, reason=exc.strerror)
+            return False
+        return True
 
     def _pictures_in_order(self) -> Iterator[Entry]:
         parts = min(_MOST_PARTS, 1 + sum(1 for _ in self._scanned(_is_of_a_job)) // NAMES_OF_A_SCAN)

@@ -337,11 +337,13 @@ class ArtifactStore(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Removes a picture, if it is there. Raises StorageFailure for a name that `write` refuses."""
+        """Removes a picture, if it is there; a power cut may bring it back. Raises StorageFailure for a name that
+        `write` refuses.
+        """
         ...
 
     def remove_all(self, names: Collection[str]) -> frozenset[str]:
-        """As `remove`, many at once. Returns those that could not be removed; it is logged."""
+        """As `remove`, many at once, and durable on return. Returns those that could not be removed; it is logged."""
         ...
 
 

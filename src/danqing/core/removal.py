@@ -3,12 +3,11 @@
 import asyncio
 
 from danqing.core.callers import LOCAL, Caller
-from danqing.core.errors import Conflict
+from danqing.core.errors import Conflict, StorageFailure
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import ArtifactStore
 from danqing.core.studio import Studio
 from danqing.core.taking_over import InputImages
-from danqing.core.types import Job
 
 UNDER_WAY = "The job is under way; cancel it first."
 
@@ -32,15 +31,12 @@ class Removal:
         if not job.state.is_final:
             raise Conflict(UNDER_WAY)
         await self._kept.begin_removal([job.id])
-        await asyncio.to_thread(self._remove_pictures, job)
+        if await asyncio.to_thread(self._artifacts.remove_all, [artifact.name for artifact in job.artifacts]):
+            raise StorageFailure
         await self._kept.remove([job.id])
         sent = {image.name for image in job.request.inputs}
         if sent:
             await self._inputs.remove_unused(sent, self._in_use)
-
-    def _remove_pictures(self, job: Job) -> None:
-        for artifact in job.artifacts:
-            self._artifacts.remove(artifact.name)
 
     async def _in_use(self) -> frozenset[str]:
         return await self._kept.input_names(None)

@@ -263,7 +263,7 @@ def asked(store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch) -> list[st
     """What is asked of the system, in order, from now on."""
     store.write("first.png", b"picture")
     calls: list[str] = []
-    fsync, replace = os.fsync, os.replace
+    fsync, replace, unlink = os.fsync, os.replace, os.unlink
 
     def seen_fsync(descriptor: int) -> None:
         calls.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}').rsplit('/', 1)[-1].split('-')[0]}")
@@ -273,8 +273,13 @@ def asked(store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch) -> list[st
         calls.append(f"rename to {target.name}")
         replace(source, target)
 
+    def seen_unlink(path: Path, **options: int) -> None:
+        calls.append(f"unlink {path.name}")
+        unlink(path, **options)
+
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "replace", seen_replace)
+    monkeypatch.setattr(os, "unlink", seen_unlink)
     return calls
 
 
@@ -290,6 +295,39 @@ def test_a_staged_file_is_synced_before_and_after_its_rename(store: LocalArtifac
     staged.write_bytes(b"picture")
     store.adopt(staged, "a.png")
     assert asked == ["fsync upload", "rename to a.png", "fsync outputs"]
+
+
+def test_what_is_removed_is_synced_once_however_much_it_is(store: LocalArtifactStore, asked: list[str]) -> None:
+    # When pictures are removed, of which one is not there, and one cannot be
+    assert store.remove_all(["first.png", "none.png", "../b.png"]) == {"../b.png"}
+    # Then their absence reaches the disk before the call ends
+    assert asked == ["unlink first.png", "unlink none.png", "fsync outputs"]
+    # And nothing is synced where nothing was to go
+    assert store.remove_all([]) == frozenset()
+    assert store.remove_all(["../b.png"]) == {"../b.png"}
+    assert len(asked) == 3
+
+
+def test_what_may_come_back_after_a_power_cut_is_not_removed_yet(
+    store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk that does not sync, for a while
+    names = ["a.png", "b.png"]
+    for name in names:
+        store.write(name, b"picture")
+
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(os, "fsync", failing)
+        assert store.remove_all(names) == frozenset(names)
+    # Then it can be tried again
+    assert store.remove_all(names) == frozenset()
+
+
+def test_where_there_is_no_directory_everything_is_removed_already(store: LocalArtifactStore) -> None:
+    assert store.remove_all(["a.png"]) == frozenset()
 
 
 def test_a_large_directory_is_read_in_parts(

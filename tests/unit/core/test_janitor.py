@@ -1,6 +1,8 @@
 """What is kept long enough goes, oldest first; all else stays, whatever happens meanwhile. Real store, real files."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -325,6 +327,39 @@ async def test_a_job_whose_picture_cannot_be_removed_stays(place: Place) -> None
     assert await place.left(job) == [True]
 
     place.artifacts = working
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
+
+
+async def test_pictures_are_gone_for_good_before_their_rows_by_one_sync_for_many(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [await place.done() for _ in range(5)]
+    place.now += 2 * DAY
+    loop, synced = asyncio.get_running_loop(), list[tuple[bool, bool]]()
+
+    def sync(folder: Path) -> None:
+        gone = not any((folder / f"{job.id}.png").exists() for job in jobs)
+        rows = asyncio.run_coroutine_threadsafe(place.left(*jobs), loop).result(60)  # so it is another thread
+        synced.append((gone, all(rows)))
+
+    monkeypatch.setattr("danqing.blobs.local.sync_directory", sync)
+    # When all of them go, then the directory is synced once, when the files are gone and the rows are not
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 5
+    assert synced == [(True, True)]
+
+
+async def test_jobs_whose_pictures_may_come_back_stay(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await place.done()
+    place.now += 2 * DAY
+
+    def failing(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("danqing.blobs.local.sync_directory", failing)
+        assert (await place.janitor(max_age=DAY).sweep()).jobs == 0
+    assert await place.left(job) == [True]
+
     assert (await place.janitor(max_age=DAY).sweep()).jobs == 1
 
 
