@@ -42,6 +42,13 @@ def test_a_letter_has_its_frame() -> None:
     assert letter.frame is letter.frame
 
 
+def test_a_letter_is_as_large_as_its_text_in_memory() -> None:
+    plain, wide = Letter(text="x" * 1000), Letter(text="x" * 999 + "😀")
+
+    assert 1000 <= plain.size_bytes < 1100
+    assert 4000 <= wide.size_bytes < 4100
+
+
 def test_news_of_a_job_are_written_once_for_each_state_and_request_id() -> None:
     job = replace(a_job(), state=JobState.CANCELLED)
     news = JobNews(job, unsigned)

@@ -77,6 +77,51 @@ async def test_a_client_may_ask_again_once_little_is_held() -> None:
     await asyncio.wait_for(waiting, 5)
 
 
+BYTES = OutboxLimits(letter_bytes=5000, ease_bytes=2000)
+
+
+async def test_a_client_may_ask_again_once_few_bytes_are_held() -> None:
+    outbox = Outbox(BYTES)
+    for _ in range(3):
+        outbox.put_letter(Letter(text="x" * 900))
+    waiting = asyncio.create_task(outbox.eased())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await outbox.take()
+
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_letters_beyond_the_bytes_are_kept_and_told_of() -> None:
+    outbox = Outbox(BYTES)
+    for _ in range(5):
+        outbox.put_letter(Letter(text="x" * 900))
+    assert not outbox.overflowed.is_set()
+
+    outbox.put_letter(Letter(text="x" * 900))
+
+    assert outbox.overflowed.is_set()
+    assert len(await all_of(outbox)) == 6
+
+
+async def test_characters_count_as_what_they_take_in_memory() -> None:
+    outbox = Outbox(BYTES)
+    outbox.put_letter(Letter(text="😀" + "x" * 1300))
+
+    assert outbox.overflowed.is_set()
+
+
+async def test_what_was_taken_counts_no_more() -> None:
+    outbox = Outbox(BYTES)
+    for _ in range(50):
+        outbox.put_letter(Letter(text="x" * 900))
+        await outbox.take()
+
+    assert not outbox.overflowed.is_set()
+    await asyncio.wait_for(outbox.eased(), 5)
+
+
 async def test_idle_is_when_the_reader_came_back_for_more() -> None:
     outbox = Outbox(LIMITS)
     outbox.put_letter(Letter(text="x"))

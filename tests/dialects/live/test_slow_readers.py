@@ -139,3 +139,33 @@ async def test_a_client_that_asks_and_does_not_read_is_not_listened_to(tmp_path:
     assert stuck.taken <= 100 + 2
     stuck.task.cancel()
     await asyncio.gather(stuck.task, return_exceptions=True)
+
+
+async def test_a_client_that_asks_for_long_answers_and_does_not_read_is_not_listened_to_either(tmp_path: Path) -> None:
+    # Given a client with as many jobs as may wait
+    house = a_house(tmp_path)
+    async with running(house) as server:
+        async with server.talk("stuck") as client:
+            for number in range(100):
+                assert (await client.ask(create_job(f"pizza {number}")))["status"] == "pending"
+            await client.say({"type": "get_client_jobs"})
+            answer = await client.socket.recv()
+        assert len(json.loads(answer)["jobs"]) == 100
+        most = 1024 * 1024 // len(answer) + 3  # one that is being sent, one beyond, and a question
+        # When it asks for all of them without end, and reads nothing
+        questions = itertools.repeat(json.dumps({"type": "get_client_jobs"}))
+        stuck = StuckSocket(house, limits=OutboxLimits(), says=questions)
+        await until(lambda: stuck.taken >= most // 2)
+        await asyncio.sleep(1)
+        # Then about 1 MiB of answers waits, fewer than the letters that may
+        assert most // 2 <= stuck.taken <= most < 500
+        stuck.task.cancel()
+        await asyncio.gather(stuck.task, return_exceptions=True)
+
+
+async def test_a_client_that_leaves_many_bytes_of_news_unread_is_given_up(tmp_path: Path) -> None:
+    asked = (json.dumps(create_job(f"pizza {number}", "r" * 256)) for number in range(20))
+    stuck = StuckSocket(a_house(tmp_path), limits=OutboxLimits(letter_bytes=4096), says=asked)
+
+    async with asyncio.timeout(PATIENCE_S):
+        await stuck.task

@@ -1,5 +1,6 @@
 """What a connection is told, put into words once for all that are told the same: letters and steps."""
 
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,11 @@ class Letter:
 
     text: str
     final_of: str | None = None
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """What the text takes in memory: up to four bytes a character."""
+        return sys.getsizeof(self.text)
 
     @cached_property
     def frame(self) -> bytes:

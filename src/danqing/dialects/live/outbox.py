@@ -10,15 +10,17 @@ from danqing.dialects.live.letters import Letter, Step
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxLimits:
-    """letters: held before the client is given up; steps, previews: held before the oldest is dropped.
+    """letters, letter_bytes: held before the client is given up; steps, previews: held before the oldest is dropped.
 
-    ease: letters above which nothing more is read from the client.
+    ease, ease_bytes: letters, and bytes of them, above which nothing more is read from the client.
     """
 
     letters: int = 5000
+    letter_bytes: int = 8 * 1024 * 1024
     steps: int = 64
     previews: int = 4
     ease: int = 500
+    ease_bytes: int = 1024 * 1024
 
 
 class Outbox:
@@ -30,11 +32,12 @@ class Outbox:
         self._send_now = send_now
         self._items: deque[Letter | Step] = deque()
         self._letters = 0
+        self._bytes = 0  # of the letters
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._eased = asyncio.Event()
         self._eased.set()
-        self.overflowed = asyncio.Event()  # more letters than may be held: the client does not read
+        self.overflowed = asyncio.Event()  # more than may be held of letters: the client does not read
 
     def put_letter(self, letter: Letter) -> None:
         """Never blocks."""
@@ -42,9 +45,11 @@ class Outbox:
             return
         self._items.append(letter)
         self._letters += 1
-        if self._letters > self._limits.ease:
+        self._bytes += letter.size_bytes
+        limits = self._limits
+        if self._letters > limits.ease or self._bytes > limits.ease_bytes:
             self._eased.clear()
-        if self._letters > self._limits.letters:
+        if self._letters > limits.letters or self._bytes > limits.letter_bytes:
             self.overflowed.set()
         self._wake()
 
@@ -84,7 +89,8 @@ class Outbox:
         item = self._items.popleft()
         if isinstance(item, Letter):
             self._letters -= 1
-            if self._letters <= self._limits.ease:
+            self._bytes -= item.size_bytes
+            if self._letters <= self._limits.ease and self._bytes <= self._limits.ease_bytes:
                 self._eased.set()
         return item
 
