@@ -31,6 +31,7 @@ from danqing.http.machine_log import MachineLog
 from danqing.http.origins import GateRules
 from danqing.http.picture_links import PictureLinks
 from danqing.http.server import Stop, event_loop_factory, serve
+from danqing.http.standing import Standing
 from tests.dialects.sides import AllStop, InTurn, sides_at, start_services
 from tests.fakes.domain import a_card
 from tests.fakes.intake import PlainIntake
@@ -93,13 +94,14 @@ class House:
         ]
         self.studio = studios[0] if len(studios) == 1 else cast(Studio, AllStop(studios))
         self._key_rings = [KeyRing(side.issued_keys, clock=utc_now) for side in self._sides.apis]
+        all_keys = [replace(keys or Keys(enabled=False), issued=key_ring) for key_ring in self._key_rings]
         self.gates = [
             GateParts(
-                keys=replace(keys or Keys(enabled=False), issued=key_ring.holds),
+                keys=its_keys,
                 rules=rules or GateRules(loopback_only=False),
                 tickets=side.tickets,
             )
-            for side, key_ring in zip(self._sides.apis, self._key_rings, strict=True)
+            for side, its_keys in zip(self._sides.apis, all_keys, strict=True)
         ]
         self._services = [
             Services(
@@ -110,13 +112,14 @@ class House:
                 intake=PlainIntake(self.artifacts),
                 removal=Removal(studio=studio, kept=side.kept, artifacts=self.artifacts, inputs=its_inputs),
                 key_ring=key_ring,
+                standing=Standing(its_keys),
                 machine_log=MachineLog(queue=studio.queue_status, pool=studio.pool_status, host_name="a-host"),
                 links=PictureLinks(b"secret of this house" if self.gate.keys.enabled else None),
                 options=options or DialectOptions(needs_key=self.gate.keys.enabled),
                 neighbours=side.neighbours,
             )
-            for side, studio, its_inputs, key_ring in zip(
-                self._sides.apis, studios, inputs, self._key_rings, strict=True
+            for side, studio, its_inputs, key_ring, its_keys in zip(
+                self._sides.apis, studios, inputs, self._key_rings, all_keys, strict=True
             )
         ]
         _houses.append(self)
@@ -146,6 +149,11 @@ class House:
         for key_ring in self._key_rings:
             await key_ring.note_used()
 
+    async def refresh_keys(self) -> None:
+        """Each API process looks which there are, as it does every few seconds."""
+        for key_ring in self._key_rings:
+            await key_ring.refresh()
+
     def app(self, *dialects: Dialect, alone: bool = False) -> FastAPI:
         """alone: the app of the one dialect, else that of the shared port. Of several API processes, in turn."""
         apps = [self._app(*each, *dialects, alone=alone) for each in zip(self._services, self.gates, strict=True)]
@@ -170,8 +178,7 @@ class House:
         """What one process issued, the others have had time to notice."""
         await self.open()
         if self.gate.keys.enabled:
-            for key_ring in self._key_rings:
-                await key_ring.refresh()
+            await self.refresh_keys()
 
     async def close(self) -> None:
         """Ends that again."""

@@ -207,6 +207,15 @@ def test_the_studio_page_may_ask_either(apis: tuple[Server, Server]) -> None:
     # And what is removed at one is gone at the other
     assert requests.delete(f"{other.url}/studio/jobs/{job['id']}", headers=carla, timeout=DEADLINE_S).ok
     assert status_at(one, f"/studio/jobs/{job['id']}") == 404
-    # And a key that is revoked at one soon opens neither
-    requests.delete(f"{one.url}/studio/keys/{issued['id']}", headers=ADMIN, timeout=DEADLINE_S)
+    # And a key that is revoked at one soon opens neither, and keeps nothing open
+
+    async def close_code() -> int | None:
+        revoked = f"{one.url}/studio/keys/{issued['id']}"
+        address = f"{other.url.replace('http', 'ws')}/api/ws"
+        async with asyncio.timeout(DEADLINE_S), websockets.connect(address, additional_headers=carla) as socket:
+            await asyncio.to_thread(requests.delete, revoked, headers=ADMIN, timeout=DEADLINE_S)
+            await socket.wait_closed()
+            return socket.close_code
+
+    assert asyncio.run(close_code()) == 1008
     until(lambda: status_at(other, "/studio/models") == 401, "the key to be unknown")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from danqing.core.types import Job
 
+_OWNER_DIGITS = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -29,6 +31,11 @@ class Caller:
     def history(self) -> str | None:
         """The owner whose batches he is shown; None for everybody's."""
         return self.owner if self.own_history else self.scope
+
+
+def owner_of(digest: str) -> str:
+    """What the bearer of the key with this SHA-256 (hex) is called."""
+    return f"key-{digest[:_OWNER_DIGITS]}"
 
 
 LOCAL = Caller(owner="local", sees_all=True)  # everybody who names no key while authentication is off

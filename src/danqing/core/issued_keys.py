@@ -4,18 +4,20 @@ import asyncio
 import hashlib
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
 from danqing.core.background import running
+from danqing.core.callers import owner_of
 from danqing.core.errors import InvalidRequest, StorageFailure
 from danqing.core.sentences import says
 
 MAX_NAME_CHARS = 100
-REFRESH_S = 5.0  # until then, what another server process has issued or revoked may be unknown here
+# Until then, what another server process has issued or revoked may be unknown here: 5 s at the latest, is promised.
+REFRESH_S = 4.0
 LAST_NOTE_S = 2.0  # a server that ends waits no longer for a store to note which keys were used last
 _PREFIX = "dq_"
 
@@ -61,6 +63,8 @@ class KeyRing:
         self._store = store
         self._clock = clock
         self._keys: Mapping[bytes, IssuedKey] = {}  # by digest
+        self._owners: frozenset[str] = frozenset()  # their bearers
+        self._when_gone: list[Callable[[], None]] = []
         self._used: set[bytes] = set()  # since it was last noted
         self._changing = asyncio.Lock()  # what is looked up, issued and revoked: one after the other
 
@@ -74,6 +78,14 @@ class KeyRing:
         self._used.add(digest)
         return True
 
+    def holds_owner(self, owner: str) -> bool:
+        """Whether a key that makes its bearer this owner was issued and not revoked. It does not count as used."""
+        return owner in self._owners
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """From now on tell is called whenever keys were revoked, here or elsewhere. It must not raise."""
+        self._when_gone.append(tell)
+
     async def issue(self, name: str) -> tuple[IssuedKey, str]:
         """A new key, and the text that its bearer shows. Raises InvalidRequest or StorageFailure."""
         name = name.strip()
@@ -84,7 +96,7 @@ class KeyRing:
         key = IssuedKey(id=str(uuid.uuid4()), name=name, digest=digest, created_at=self._clock())
         async with self._changing:
             await self._store.add(key)  # nothing may fail after this: nobody would be told the text
-            self._keys = {**self._keys, bytes.fromhex(digest): key}
+            self._hold((*self._keys.values(), key))
         return key, text
 
     async def all(self) -> Sequence[IssuedKey]:
@@ -92,8 +104,8 @@ class KeyRing:
         return await self._store.all()
 
     async def revoke(self, key_id: str) -> IssuedKey | None:
-        """Its bearer is let in no more; what he made stays. Returns what it was; None: there was none. Raises
-        StorageFailure.
+        """Its bearer is let in no more (see `when_gone`); what he made stays. Returns what it was; None: there was none.
+        Raises StorageFailure.
         """
         async with self._changing:
             known = {key.id: key for key in self._keys.values()}
@@ -101,13 +113,22 @@ class KeyRing:
                 with suppress(StorageFailure):  # another server process may have issued it just now
                     known = {key.id: key for key in await self._store.all()}
             await self._store.remove(key_id)
-            self._keys = {digest: key for digest, key in self._keys.items() if key.id != key_id}
+            self._hold(key for key in self._keys.values() if key.id != key_id)
             return known.get(key_id)
 
     async def refresh(self) -> None:
         """Looks which there are. Raises StorageFailure."""
         async with self._changing:
-            self._keys = {bytes.fromhex(key.digest): key for key in await self._store.all()}
+            self._hold(await self._store.all())
+
+    def _hold(self, keys: Iterable[IssuedKey]) -> None:
+        """These, and no others."""
+        before = self._keys
+        self._keys = {bytes.fromhex(key.digest): key for key in keys}
+        self._owners = frozenset(owner_of(key.digest) for key in self._keys.values())
+        if before.keys() - self._keys.keys():
+            for tell in self._when_gone:
+                tell()
 
     async def note_used(self) -> None:
         """Stores which keys were used since; once a day for each key, so it costs next to nothing. Raises

@@ -20,6 +20,7 @@ from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
 from danqing.http.machine_log import MachineLog
 from danqing.http.picture_links import PictureLinks
+from danqing.http.standing import Standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class DialectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What routes may use. bodies: one for all ports of the process."""
+    """What routes may use. bodies, standing: one for all ports of the process."""
 
     studio: Studio
     gallery: Gallery
@@ -53,6 +54,7 @@ class Services:
     intake: ImageIntake
     removal: Removal
     key_ring: KeyRing
+    standing: Standing
     links: PictureLinks
     machine_log: MachineLog
     options: DialectOptions

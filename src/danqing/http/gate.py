@@ -103,10 +103,12 @@ class Gate:
         by_key = self._keys.caller(key_in(headers))
         if (ticket := _ticket_in(scope)) is not None:
             try:
-                return await self._tickets.redeem(ticket) or by_key
+                bearer = await self._tickets.redeem(ticket)
             except Unavailable:
                 if by_key is None:
                     raise
+            else:  # the key that it was issued for may be revoked by now
+                return bearer if bearer is not None and self._keys.still_let_in(bearer) else by_key
         return by_key
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:

@@ -4,20 +4,15 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from starlette.datastructures import Headers
 
-from danqing.core.callers import LOCAL, Caller
+from danqing.core.callers import LOCAL, Caller, owner_of
+from danqing.core.issued_keys import KeyRing
 
-_OWNER_DIGITS = 32
 _BLANKS = " \t"  # of a header; what else looks blank in latin-1 may be a byte of a letter in UTF-8
-
-
-def _none_issued(_digest: bytes) -> bool:
-    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +20,15 @@ class Keys:
     """The keys of this server.
 
     enabled: whether a request needs one. ordinary: those of callers who see only their own jobs; None: any key that is
-    not empty is one. admin: its bearer sees everybody's; None: there is no administrator. issued: whether the key with
-    this SHA-256 is an ordinary one that an administrator has handed out. While none is needed, who gives one sees
-    everybody's jobs, as all do, and his own history.
+    not empty is one. admin: its bearer sees everybody's; None: there is no administrator. issued: ordinary ones that an
+    administrator has handed out; None: there are none. While none is needed, who gives one sees everybody's jobs, as
+    all do, and his own history.
     """
 
     enabled: bool
     ordinary: frozenset[str] | None = field(default=frozenset(), repr=False)
     admin: str | None = field(default=None, repr=False)
-    issued: Callable[[bytes], bool] = field(default=_none_issued, repr=False)
+    issued: KeyRing | None = field(default=None, repr=False)
 
     def caller(self, key: bytes | None) -> Caller | None:
         """Whoever bears this key; None for nobody. While keys are not needed, everybody is somebody.
@@ -46,12 +41,21 @@ class Keys:
         owner = owner_of(digest.hex())
         is_admin = any([hmac.compare_digest(digest, known) for known in self._admin_digests])  # a list: all compared
         is_ordinary = any([hmac.compare_digest(digest, known) for known in self._ordinary_digests])
-        is_issued = self.issued(digest)
+        is_issued = self.issued is not None and self.issued.holds(digest)
         if is_admin:
             return Caller(owner=owner, sees_all=True)
         if not self.enabled:
             return Caller(owner=owner, sees_all=True, own_history=True)
         return Caller(owner=owner) if is_ordinary or is_issued or self.ordinary is None else None
+
+    def still_let_in(self, caller: Caller) -> bool:
+        """Whether who was let in earlier, here or by another process, would be let in as that caller now."""
+        if not self.enabled:
+            return True
+        if caller.sees_all:
+            return caller.owner in self._admins
+        is_issued = self.issued is not None and self.issued.holds_owner(caller.owner)
+        return is_issued or self.ordinary is None or caller.owner in self._owners
 
     @property
     def let_anybody_in(self) -> bool:
@@ -66,10 +70,13 @@ class Keys:
     def _ordinary_digests(self) -> tuple[bytes, ...]:
         return tuple(_digest(key) for key in self.ordinary or () if key)
 
+    @cached_property
+    def _admins(self) -> frozenset[str]:
+        return frozenset(owner_of(digest.hex()) for digest in self._admin_digests)
 
-def owner_of(digest: str) -> str:
-    """What the bearer of the key with this SHA-256 (hex) is called."""
-    return f"key-{digest[:_OWNER_DIGITS]}"
+    @cached_property
+    def _owners(self) -> frozenset[str]:
+        return frozenset(owner_of(digest.hex()) for digest in self._ordinary_digests)
 
 
 def _digest(key: str) -> bytes:

@@ -130,9 +130,7 @@ def gate_of(
     settings: Settings, *, loopback_only: bool | None, local_clients_only: bool, ring: KeyRing | None = None
 ) -> GateParts:
     """One for all apps of a server; see `GateRules`. ring: of keys that were issued. Raises InvalidSettings."""
-    keys = keys_of(settings)
-    if ring is not None:
-        keys = replace(keys, issued=ring.holds)
+    keys = keys_of(settings, issued=ring)
     if keys.enabled and keys.ordinary is None:
         log.warning("any_key_is_let_in", hint="API_ENABLE_AUTH is on, and API_ALLOWED_KEYS names no keys")
     if keys.enabled and not (loopback_only or local_clients_only):

@@ -1,6 +1,7 @@
 """From settings to the keys that let callers in."""
 
 from danqing.config import Settings, variable_of
+from danqing.core.issued_keys import KeyRing
 from danqing.http.keys import Keys
 
 LEAST_CHARS = 16  # of a key that nobody guesses in years over a network
@@ -20,11 +21,11 @@ def weak_keys(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def keys_of(settings: Settings) -> Keys:
-    """Who is let in."""
+def keys_of(settings: Settings, *, issued: KeyRing | None = None) -> Keys:
+    """Who is let in. issued: keys beside those of the settings."""
     named = [*settings.allowed_keys, *([settings.api_key] if settings.api_key else [])]
     ordinary = frozenset(text for key in named if (text := key.get_secret_value()))
     admin = settings.admin_key.get_secret_value() if settings.admin_key else None
     enabled = bool(ordinary or admin) if settings.enable_auth is None else settings.enable_auth
     anybody = not ordinary and settings.enable_auth is True
-    return Keys(enabled=enabled, ordinary=None if anybody else ordinary, admin=admin)
+    return Keys(enabled=enabled, ordinary=None if anybody else ordinary, admin=admin, issued=issued)

@@ -23,6 +23,7 @@ from danqing.core.studio import Studio
 from danqing.http.dialect import DialectOptions, Services
 from danqing.http.machine_log import MachineLog
 from danqing.http.picture_links import PictureLinks
+from danqing.http.standing import Standing
 from danqing.wiring.keeping import Keeping
 from danqing.wiring.keys import keys_of
 from danqing.wiring.measuring import Measuring
@@ -66,6 +67,7 @@ def services_of(settings: Settings, parts: Parts) -> Services:
         attendance=parts.attendance,
         witness=parts.measuring.witness,
     )
+    key_ring = KeyRing(parts.stores.issued_keys, clock=utc_now)
     return Services(
         studio=studio,
         gallery=Gallery(parts.stores.batches),
@@ -73,7 +75,8 @@ def services_of(settings: Settings, parts: Parts) -> Services:
         artifacts=parts.artifacts,
         intake=parts.intake,
         removal=Removal(studio=studio, kept=parts.stores.kept, artifacts=parts.artifacts, inputs=parts.keeping.inputs),
-        key_ring=KeyRing(parts.stores.issued_keys, clock=utc_now),
+        key_ring=key_ring,
+        standing=Standing(keys_of(settings, issued=key_ring)),
         machine_log=MachineLog(queue=studio.queue_status, pool=studio.pool_status),
         links=PictureLinks(parts.secret or None),
         neighbours=parts.neighbours,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from danqing.core.model_names import DEFAULT
 from danqing.dialects.live.dialect import live
 from danqing.dialects.live.outbox import OutboxLimits
+from danqing.http.dialect import Dialect
 from danqing.http.listeners import Listener, open_listeners
 from danqing.http.server import Stop, serve
 from tests.dialects.house import House
@@ -97,8 +98,10 @@ class Served:
 
 
 @asynccontextmanager
-async def running(house: House, *, limits: OutboxLimits | None = None) -> AsyncIterator[Served]:
-    """The house on the shared port."""
+async def running(
+    house: House, *, limits: OutboxLimits | None = None, others: Sequence[Dialect] = ()
+) -> AsyncIterator[Served]:
+    """The house on the shared port. others: dialects that it speaks too."""
     stop = Stop()
 
     async def drain() -> None:
@@ -106,7 +109,7 @@ async def running(house: House, *, limits: OutboxLimits | None = None) -> AsyncI
         house.events.close()
 
     with open_listeners([Listener(host="127.0.0.1", port=0)]) as listeners:
-        task = asyncio.create_task(serve({listeners[0]: house.app(live(limits))}, stop=stop, drain=drain))
+        task = asyncio.create_task(serve({listeners[0]: house.app(live(limits), *others)}, stop=stop, drain=drain))
         try:
             yield Served(url=listeners[0].url, stop=stop)
         finally:

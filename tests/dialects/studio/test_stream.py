@@ -20,7 +20,9 @@ async def test_a_job_is_told_from_its_place_in_the_queue_to_its_picture(tmp_path
     house = House(tmp_path, automatic=True)
     house.painter.begin.clear()
     (job,) = await submitted(house, num_inference_steps=3)
-    stream = JobStream([job["id"]], studio=house.studio, teller=Teller(link=str), caller=LOCAL)
+    stream = JobStream(
+        [job["id"]], studio=house.studio, teller=Teller(link=str), caller=LOCAL, standing=house.services.standing
+    )
 
     text = ""
     async for piece in stream.texts():
@@ -53,7 +55,9 @@ async def test_what_has_ended_and_what_never_was_end_the_stream_at_once(tmp_path
 async def test_places_are_told_as_they_move_up(tmp_path: Path) -> None:
     house = House(tmp_path)
     first, second = [(await submitted(house, seed=seed))[0]["id"] for seed in (1, 2)]
-    stream = JobStream([second], studio=house.studio, teller=Teller(link=str), caller=LOCAL)
+    stream = JobStream(
+        [second], studio=house.studio, teller=Teller(link=str), caller=LOCAL, standing=house.services.standing
+    )
 
     piece = ""
     async with asyncio.timeout(20):

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from danqing.core import issued_keys
+from danqing.core.callers import owner_of
 from danqing.core.errors import StorageFailure
 from danqing.core.issued_keys import IssuedKey, KeyRing
 from tests.fakes.domain import NOW
@@ -139,3 +140,54 @@ async def test_a_server_ends_also_where_the_store_does_not_answer(monkeypatch: p
     async with asyncio.timeout(60):
         async with ring.kept_fresh(every_s=3600):
             assert ring.holds(bytes.fromhex(key.digest))
+
+
+async def test_whoever_wants_to_know_is_told_when_keys_have_gone_here_or_elsewhere() -> None:
+    # Given two processes over one store
+    store = InMemoryIssuedKeys()
+    here, elsewhere = KeyRing(store, clock=Clock()), KeyRing(store, clock=Clock())
+    (anne, _), (bob, _), (carla, _) = [await here.issue(name) for name in ("Anne", "Bob", "Carla")]
+    await elsewhere.refresh()
+    told: list[list[bool]] = []
+
+    def note() -> None:
+        told.append([here.holds_owner(owner_of(key.digest)) for key in (anne, bob, carla)])
+
+    here.when_gone(note)
+    # When keys come, or stay, then nobody is told
+    await here.issue("Dora")
+    await here.refresh()
+    assert told == []
+    # When one is revoked here, and one elsewhere
+    await here.revoke(anne.id)
+    assert told == [[False, True, True]]
+    await elsewhere.revoke(bob.id)
+    assert len(told) == 1
+    await here.refresh()
+    # Then that is told at once, or as soon as it is known
+    assert told[1:] == [[False, False, True]]
+    # And one that nobody has is none
+    await here.revoke("nobody's")
+    assert len(told) == 2
+
+
+async def test_what_is_revoked_elsewhere_is_known_within_five_seconds() -> None:
+    assert issued_keys.REFRESH_S < 5
+    store = InMemoryIssuedKeys()
+    here, elsewhere = KeyRing(store, clock=Clock()), KeyRing(store, clock=Clock())
+    key, _ = await here.issue("Anne")
+    gone = asyncio.Event()
+    here.when_gone(gone.set)
+    async with asyncio.timeout(60), here.kept_fresh(every_s=0.01):
+        await elsewhere.revoke(key.id)
+        await gone.wait()
+    assert not here.holds_owner(owner_of(key.digest))
+
+
+async def test_asking_for_an_owner_is_no_use_of_his_key() -> None:
+    store = CountingKeys()
+    ring = KeyRing(store, clock=Clock())
+    key, _ = await ring.issue("Anne")
+    assert ring.holds_owner(owner_of(key.digest))
+    await ring.note_used()
+    assert store.notes == 0

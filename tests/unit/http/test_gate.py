@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import websockets
 
-from danqing.core.callers import Caller
+from danqing.core.callers import Caller, owner_of
 from danqing.core.errors import Unavailable
 from danqing.http.gate import is_below
 from danqing.http.keys import Keys
@@ -205,6 +205,19 @@ async def test_a_websocket_needs_a_key_or_a_ticket(tmp_path: Path) -> None:
 
         # And a stale one takes nothing from who has a key
         assert await first_word(f"{ws}?ticket={issued['ticket']}", **{"X-Auth-Key": "ann"}) == ANN
+
+
+async def test_a_ticket_is_good_no_longer_than_the_key_that_it_was_issued_for(tmp_path: Path) -> None:
+    # Given tickets for the bearer of a key that was issued, and that is revoked before they are used
+    house = guarded(tmp_path)
+    key, text = await house.services.key_ring.issue("Carla")
+    async with red_port(house) as url, httpx2.AsyncClient(base_url=url, headers={"X-Auth-Key": text}) as client:
+        tickets = [(await client.post("/tickets")).json()["ticket"] for _ in range(3)]
+        assert await first_word(f"{url}/red/ws?ticket={tickets[0]}") == owner_of(key.digest)
+        await house.services.key_ring.revoke(key.id)
+        # Then they open nothing, and take nothing from who has a key that counts
+        assert await refusal(f"{url}/red/ws?ticket={tickets[1]}") == (401, b'{"red":"Unauthorized"}')
+        assert await first_word(f"{url}/red/ws?ticket={tickets[2]}", **{"X-Auth-Key": "ann"}) == ANN
 
 
 async def test_a_stale_ticket_matters_to_nobody_while_keys_are_off(tmp_path: Path) -> None:

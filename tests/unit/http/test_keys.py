@@ -8,8 +8,11 @@ import pytest
 from starlette.datastructures import Headers
 
 from danqing.core.callers import LOCAL, Caller
+from danqing.core.issued_keys import KeyRing
 from danqing.http import keys as module
 from danqing.http.keys import Keys, key_in
+from tests.fakes.domain import NOW
+from tests.fakes.issued_keys import InMemoryIssuedKeys
 
 LISTED = Keys(enabled=True, ordinary=frozenset({"one", "zwei-schlüssel"}), admin="chief")
 ANY = Keys(enabled=True, ordinary=None, admin="chief")
@@ -42,6 +45,40 @@ def owner(key: str) -> str:
 )
 def test_who_bears_a_key(keys: Keys, key: str, caller: Caller | None) -> None:
     assert keys.caller(key.encode()) == caller
+
+
+@pytest.mark.parametrize(
+    ("keys", "caller", "still"),
+    [
+        (LISTED, Caller(owner=owner("one")), True),
+        (LISTED, Caller(owner=owner("two")), False),
+        (LISTED, Caller(owner=owner("chief"), sees_all=True), True),
+        (LISTED, Caller(owner=owner("one"), sees_all=True), False),
+        (LISTED, LOCAL, False),
+        (ANY, Caller(owner=owner("whatever")), True),
+        (ANY, Caller(owner=owner("chief"), sees_all=True), True),
+        (ANY, Caller(owner=owner("whatever"), sees_all=True), False),
+        (OFF, LOCAL, True),
+        (OFF, Caller(owner=owner("whatever"), sees_all=True, own_history=True), True),
+    ],
+)
+def test_who_is_let_in_still(keys: Keys, caller: Caller, still: bool) -> None:
+    assert keys.still_let_in(caller) is still
+
+
+async def test_who_bears_an_issued_key_is_let_in_until_it_is_revoked() -> None:
+    ring = KeyRing(InMemoryIssuedKeys(), clock=lambda: NOW)
+    (carla, text), (dora, listed) = await ring.issue("Carla"), await ring.issue("Dora")
+    keys = Keys(enabled=True, ordinary=frozenset({"one", listed}), issued=ring)
+    callers = [keys.caller(key.encode()) for key in (text, listed)]
+    assert callers == [Caller(owner=owner(text)), Caller(owner=owner(listed))]
+
+    await ring.revoke(carla.id)
+    await ring.revoke(dora.id)
+
+    # Then only who has the same key by the settings, too, is let in
+    assert [keys.still_let_in(caller) for caller in callers if caller] == [False, True]
+    assert [keys.caller(key.encode()) for key in (text, listed)] == [None, Caller(owner=owner(listed))]
 
 
 def test_no_key_is_like_an_empty_one() -> None:

@@ -20,7 +20,7 @@ from danqing.dialects.live.watching import Watch
 
 MAX_FOLLOWED = 1000  # jobs under way, counted once for each request_id
 TOO_MANY = f"This connection follows {MAX_FOLLOWED} jobs already; wait for some of them to end."
-SERVICE_RESTART, INTERNAL_ERROR = 1012, 1011  # close codes
+SERVICE_RESTART, INTERNAL_ERROR, POLICY_VIOLATION = 1012, 1011, 1008  # close codes
 
 _log = structlog.get_logger(__name__)
 
@@ -122,9 +122,9 @@ class Connection:
                 for request_id in watch.request_ids:
                     self.say(error_message(failure, request_id))
             case Exception():
-                self._end(INTERNAL_ERROR)
+                self.end(INTERNAL_ERROR)
             case None if not watch.job.state.is_final:
-                self._end(SERVICE_RESTART)
+                self.end(SERVICE_RESTART)
             case None:
                 pass
 
@@ -137,9 +137,10 @@ class Connection:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("previews_failed", error=type(error).__name__, exc_info=error)
-            self._end(INTERNAL_ERROR)
+            self.end(INTERNAL_ERROR)
 
-    def _end(self, code: int) -> None:
+    def end(self, code: int) -> None:
+        """See `ended`; the first code counts."""
         if not self.ended.done():
             self.ended.set_result(code)
 

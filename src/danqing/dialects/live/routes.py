@@ -7,6 +7,7 @@ from starlette.websockets import WebSocket
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.dialects.live.clients import Client, Clients
+from danqing.dialects.live.connection import POLICY_VIOLATION
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.feeds import Feeds
 from danqing.dialects.live.names import fingerprint_prefix, named_picture
@@ -21,7 +22,6 @@ from danqing.http.pictures import picture_response, viewer_of
 
 HEALTH_PATH, SOCKET_PATH = "/api/health", "/api/ws"
 MAX_CLIENT_ID_CHARS = 128
-POLICY_VIOLATION = 1008
 
 
 class LiveRoutes:

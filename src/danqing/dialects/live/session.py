@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError
 from danqing.dialects.live.clients import Client, Clients
-from danqing.dialects.live.connection import INTERNAL_ERROR, Connection
+from danqing.dialects.live.connection import INTERNAL_ERROR, POLICY_VIOLATION, Connection
 from danqing.dialects.live.conversation import Conversation
 from danqing.dialects.live.elsewhere import Elsewhere
 from danqing.dialects.live.errors import error_message
@@ -48,7 +48,8 @@ class Session:
         limits: OutboxLimits,
     ) -> None:
         self._websocket = websocket
-        self._services = services
+        self._standing = services.standing
+        self._caller = caller
         self._clients = clients
         self._client = client
         self._write_frame = frame_writer(websocket.scope)
@@ -73,7 +74,8 @@ class Session:
             self._visit = self._clients.enter(self._client, self._connection)
         code = None
         try:
-            code = await self._until_over()
+            with self._standing.watched(self._caller, self._lost):
+                code = await self._until_over()
         finally:
             await self._connection.close()
             if self._client is not None:
@@ -83,6 +85,9 @@ class Session:
 
     async def _until_over(self) -> int:
         """The close code, the client's or ours."""
+        if self._connection.ended.done():  # he was let in no more as soon as he was in
+            await self._close(self._connection.ended.result())
+            return self._connection.ended.result()
         works = (self._read(), self._write(), self._recall(), self._overflow(), self._useless())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -162,11 +167,16 @@ class Session:
         await self._outbox.overflowed.wait()
         raise _Over(TRY_AGAIN_LATER)
 
+    def _lost(self) -> None:
+        """The client's key counts no more."""
+        self._connection.end(POLICY_VIOLATION)
+
     async def _useless(self) -> NoReturn:
         code = await self._connection.ended
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._outbox.idle()  # what is known already goes out first
+        if code != POLICY_VIOLATION:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._outbox.idle()  # what is known already goes out first
         raise _Over(code)
 
     def _recent_finals(self) -> deque[tuple[float, str]]:

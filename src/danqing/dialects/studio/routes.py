@@ -189,7 +189,13 @@ class StudioRoutes:
         self, request: Request, job: Annotated[list[str], Query(min_length=1, max_length=MAX_STREAMED)]
     ) -> StreamingResponse:
         """`job`, `position`, `progress`, `preview`, `gone`; `end` once all have ended."""
-        stream = JobStream(job, studio=self._studio, teller=self._teller, caller=known_caller(request))
+        stream = JobStream(
+            job,
+            studio=self._studio,
+            teller=self._teller,
+            caller=known_caller(request),
+            standing=self._services.standing,
+        )
         return StreamingResponse(stream.texts(), media_type="text/event-stream", headers=_STREAM_HEADERS)
 
     async def picture(self, job_id: str, name: str, request: Request) -> Response:

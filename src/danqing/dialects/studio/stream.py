@@ -1,7 +1,8 @@
 """Jobs as server-sent events, as they go on: states, steps, previews, places in the queue. Keeps nothing between calls.
 
 Events: `job` (a JobView), `position`, `progress`, `preview`, `gone` (no such job), and `end` when all have ended. A
-stream that ends without `end` was cut off; who reads it asks again.
+stream that ends without `end` was cut off, by a stop of the server or because its caller's key was revoked; who reads
+it asks again.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from danqing.core.events import Event, PreviewMade, ProgressMade
 from danqing.core.states import JobState
 from danqing.core.studio import Studio
 from danqing.dialects.studio.translate_out import Teller
+from danqing.http.standing import Standing
 
 KEEP_ALIVE_S = 15.0  # proxies close what is silent for long
 POSITIONS_EVERY_S = 1.0
@@ -51,36 +53,42 @@ class Letterbox:
 class JobStream:
     """One client's stream."""
 
-    def __init__(self, job_ids: Sequence[str], *, studio: Studio, teller: Teller, caller: Caller) -> None:
+    def __init__(
+        self, job_ids: Sequence[str], *, studio: Studio, teller: Teller, caller: Caller, standing: Standing
+    ) -> None:
         self._job_ids = list(dict.fromkeys(job_ids))
         self._studio = studio
         self._teller = teller
         self._caller = caller
+        self._standing = standing
         self._box = Letterbox()
         self._waiting: dict[str, int] = {}  # pending jobs, and the place that was told
 
     async def texts(self) -> AsyncIterator[str]:
-        """Until all have ended, or the server stops."""
-        box = self._box
-        following = [asyncio.create_task(self._follow(job_id)) for job_id in self._job_ids]
-        places = asyncio.create_task(self._tell_places())
-        told = asyncio.ensure_future(asyncio.gather(*following))
-        try:
-            yield ": here\n\n"
-            while not told.done():
-                taking = asyncio.create_task(box.take(KEEP_ALIVE_S))
-                await asyncio.wait((taking, told), return_when=asyncio.FIRST_COMPLETED)
-                if not taking.done():
-                    taking.cancel()
-                    break
-                yield taking.result()
-            if all(told.result()):
-                box.put("end", {})
-            yield await box.take(0.0)
-        finally:
-            for task in (places, *following):
-                task.cancel()
-            await asyncio.gather(places, *following, return_exceptions=True)
+        """Until all have ended, the caller's key is revoked, or the server stops."""
+        box, lost = self._box, asyncio.get_running_loop().create_future()
+        with self._standing.watched(self._caller, lambda: lost.set_result(None)):
+            following = [asyncio.create_task(self._follow(job_id)) for job_id in self._job_ids]
+            places = asyncio.create_task(self._tell_places())
+            told = asyncio.ensure_future(asyncio.gather(*following))
+            try:
+                yield ": here\n\n"
+                while not told.done():
+                    taking = asyncio.create_task(box.take(KEEP_ALIVE_S))
+                    await asyncio.wait((taking, told, lost), return_when=asyncio.FIRST_COMPLETED)
+                    if lost.done() or not taking.done():
+                        taking.cancel()
+                        break
+                    yield taking.result()
+                if lost.done():
+                    return
+                if all(told.result()):
+                    box.put("end", {})
+                yield await box.take(0.0)
+            finally:
+                for task in (places, *following):
+                    task.cancel()
+                await asyncio.gather(places, told, *following, return_exceptions=True)
 
     async def _follow(self, job_id: str) -> bool:
         """Whether all there is to tell of it has been told."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from danqing.core.batches import Batch
-from danqing.core.callers import Caller
+from danqing.core.callers import Caller, owner_of
 from danqing.core.capabilities import FreeSizes, ModelCard
 from danqing.core.images import ImageRef
 from danqing.core.issued_keys import IssuedKey
@@ -28,7 +28,6 @@ from danqing.dialects.studio.schemas import (
     UpscalerView,
 )
 from danqing.dialects.studio.sentence_views import note_of, sentence_of
-from danqing.http.keys import owner_of
 
 
 @dataclass(frozen=True, kw_only=True)
