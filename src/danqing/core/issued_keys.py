@@ -104,8 +104,8 @@ class KeyRing:
         return await self._store.all()
 
     async def revoke(self, key_id: str) -> IssuedKey | None:
-        """Its bearer is let in no more (see `when_gone`); what he made stays. Returns what it was; None: there was none.
-        Raises StorageFailure.
+        """Its bearer is let in no more (see `when_gone`); what he made stays. Returns what it was, None if there was
+        none. Raises StorageFailure.
         """
         async with self._changing:
             known = {key.id: key for key in self._keys.values()}
