@@ -254,7 +254,7 @@ def test_a_node_ends_while_its_broker_is_away_from_the_start(tmp_path: Path) -> 
 
 
 def test_a_server_with_its_own_workers_waits_for_its_object_store(tmp_path: Path) -> None:
-    with s3_server() as objects, a_server(tmp_path, **objects.environment("one")) as api:
+    with s3_server() as objects, a_server(tmp_path, command=(), **objects.environment("one")) as api:
         url = knows_its_port(api)
         objects.kill()
         api.process = api.popen()

@@ -22,13 +22,14 @@ class Run(Protocol):
     def __call__(self, settings: Settings, *, engine: EngineFactory | None = None) -> object: ...
 
 
-# The rules as they are, with times that fit steps of no time at all. A process that stands still is found by its step;
-# one that only has no time to say anything for a while is left alone.
+# The rules as they are, with times that fit steps of no time at all. How long a worker may be silent stays as it is: on
+# a busy machine one that is well may say nothing for a while, and one that stopped before it had told its first step
+# is found in less than a job's time all the same.
 PATIENCE = {
     "heartbeat_s": 0.2,
-    "heartbeat_timeout_s": 60.0,
     "check_s": 0.2,
     "step_timeout_s": 3.0,
+    "step_factor": 1.0,
     "max_backoff_s": 0.5,
 }
 

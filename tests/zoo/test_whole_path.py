@@ -46,17 +46,20 @@ ZOO = {
 }
 
 
+SETTINGS = {"TASK_TIMEOUT": "20"}  # far longer than it takes to find a process that hangs, or is silent
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server, or a cluster of one node, for all of them: so each shows that those before it did no lasting harm."""
     folder = tmp_path_factory.mktemp("zoo")
     if IS_SCALED:
         node = ("-m", "tests.zoo.node", str(folder))
-        with a_cluster(folder, nodes=1, node_command=node, settings={"TASK_TIMEOUT": "12"}) as cluster:
+        with a_cluster(folder, nodes=1, node_command=node, settings=SETTINGS) as cluster:
             cluster.start()
             yield Server(folder, {"DATABASE_URL": cluster.database_url}, url=cluster.apis[0].url)
         return
-    with a_server(folder, command=("-m", "tests.zoo.server", str(folder)), TASK_TIMEOUT="12") as server:
+    with a_server(folder, command=("-m", "tests.zoo.server", str(folder)), **SETTINGS) as server:
         server.start_ready()
         yield server
 

@@ -99,7 +99,11 @@ def test_without_its_bucket_no_picture_counts_as_missing(place: S3Place) -> None
     store = S3ArtifactStore(replace(place, bucket="there-is-none"))
     with pytest.raises(StorageFailure):
         store.read("a.png")
-    for listing in (store.pictures, store.old_inputs, lambda: store.sweep({str(uuid.uuid4()): frozenset()})):
+    for listing in (
+        lambda: pictures_in(store),
+        store.old_inputs,
+        lambda: store.sweep({str(uuid.uuid4()): frozenset()}),
+    ):
         with pytest.raises(StorageFailure):
             listing()
 
@@ -207,7 +211,7 @@ def test_a_server_that_says_nothing_counts_as_failed(place: S3Place, tmp_path: P
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         store = S3ArtifactStore(replace(place, endpoint=endpoint, patience=HASTY))
         began = time.monotonic()
-        for call in (lambda: store.write("a.png", b"picture"), lambda: store.read("a.png"), store.pictures):
+        for call in (lambda: store.write("a.png", b"picture"), lambda: store.read("a.png"), lambda: pictures_in(store)):
             with pytest.raises(StorageAway):
                 call()
     # Then it is told within its patience, and not only when that of the test is over
@@ -227,7 +231,7 @@ def test_a_server_that_is_killed_is_told_and_works_again(own_s3: S3Server, tmp_p
         lambda: store.adopt(staged, "b.png"),
         lambda: store.read("a.png"),
         lambda: store.remove("a.png"),
-        store.pictures,
+        lambda: pictures_in(store),
     ):
         with pytest.raises(StorageAway):
             call()

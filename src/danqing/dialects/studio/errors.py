@@ -1,4 +1,4 @@
-"""Errors in the studio's voice: `{"error": {"code", "message", "parameter", "sentence"}}`, with the core's own words."""
+"""Errors in the studio's voice: `{"error": {"code", "message", "parameter", "sentence"}}`, in the core's words."""
 
 from collections.abc import Mapping
 from typing import Any
