@@ -47,27 +47,27 @@ class Decoder:
         """folder: where all sources and targets lie. Raises InternalError if the system cannot start it, or it does not
         come up.
         """
+        command = (sys.executable, "-P", "-s", "-m", CHILD, str(os.getpid()), json.dumps(asdict(limits)), str(folder))
         # Not asyncio's pipes: `Process.wait` waits for their end too, which a strange child can put off for ever.
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        answers, requests = await asyncio.open_connection(sock=ours, limit=_MAX_ANSWER_BYTES)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", CHILD, str(os.getpid()), json.dumps(asdict(limits)), str(folder)),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},  # nothing of the server's
-                start_new_session=True,  # a terminal's Ctrl-C is for the server
-            )
-        except BaseException as exc:
-            requests.close()
-            if not isinstance(exc, OSError):
-                raise
-            log.error("decoder_not_started", reason=exc.strerror)
-            raise InternalError from exc
-        finally:
-            theirs.close()  # so that the connection ends when the process does
+        with theirs:  # closed in any case, so that the connection ends when the process does
+            answers, requests = await asyncio.open_connection(sock=ours, limit=_MAX_ANSWER_BYTES)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=DEVNULL,
+                    env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},  # nothing of the server's
+                    start_new_session=True,  # a terminal's Ctrl-C is for the server
+                )
+            except BaseException as exc:
+                requests.close()
+                if not isinstance(exc, OSError):
+                    raise
+                log.error("decoder_not_started", reason=exc.strerror)
+                raise InternalError from exc
         decoder = cls(process, answers, requests, limits)
         try:
             async with asyncio.timeout(START_DEADLINE_S):

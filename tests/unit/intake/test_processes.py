@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ import pytest
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import InternalError, InvalidImage, ShuttingDown, StorageFailure, TooBusy
 from danqing.intake import decoder as module
+from danqing.intake.decoder import Decoder
+from danqing.intake.limits import IntakeLimits
 from danqing.intake.sandboxed import SandboxedIntake
 from tests.unit.intake.conftest import an_intake
 from tests.unit.intake.pictures import a_picture, encoded, noise
@@ -234,6 +237,17 @@ async def test_at_whatever_moment_he_is_cancelled(
     left = [] if isinstance(result, asyncio.CancelledError) else 1 * [getattr(result, "path", None)]
     assert staged_files() == left
     assert len(intake.pids) <= 1
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 4])
+async def test_who_is_cancelled_while_a_process_starts_leaves_no_socket(tmp_path: Path, turns: int) -> None:
+    starting = asyncio.create_task(Decoder.start(IntakeLimits(), tmp_path))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    gc.collect()  # a socket that was not closed is told of
 
 
 async def test_closing_ends_all_processes_also_in_the_middle(
