@@ -13,6 +13,7 @@ from danqing.core.capabilities import Range
 from danqing.core.errors import (
     AmbiguousBatch,
     ArtifactNotFound,
+    BatchFull,
     BatchNotFound,
     Conflict,
     DanqingError,
@@ -67,6 +68,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     ParameterOutOfRange: (400, "{parameter}参数超出模型支持的范围"),
     NotSupported: (400, "当前模型不支持{parameter}参数的取值"),
     InvalidImage: (400, "{parameter}参数不是有效的图像"),
+    BatchFull: (400, "该批次的任务数量已达上限，请使用新的批次"),
     UnknownModel: (400, "模型不存在"),
     Unauthorized: (401, "API密钥缺失或无效"),
     Forbidden: (403, "不允许的请求来源：{said}"),

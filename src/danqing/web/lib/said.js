@@ -76,6 +76,7 @@ const GENERAL = {
   missing_parameter: "invalid_request",
   parameter_out_of_range: "invalid_request",
   not_supported: "invalid_request",
+  batch_full: "invalid_request",
   invalid_image: "invalid_request",
   job_not_found: "not_found",
   batch_not_found: "not_found",
