@@ -20,7 +20,7 @@
     │   ├── RateLimited           this owner has asked for more than he may in so short a time
     │   ├── QuotaExceeded         this owner has had, or keeps, as much as he may
     │   ├── TooManyJobs           as many of this owner's jobs wait as one owner may have waiting
-    │   ├── TooBusy               as many requests are being read as the server reads at once
+    │   ├── TooBusy               as many requests are being read, or pictures encoded, as may be at once
     │   └── ShuttingDown
     ├── RequestTimeout            waited as long as the server waits; the job was cancelled
     ├── Conflict
@@ -213,10 +213,10 @@ class QuotaExceeded(Unavailable):
 
 
 class TooBusy(Unavailable):
-    """Others' requests and pictures take all the room there is to read and check them in."""
+    """Others' requests and pictures take all the room there is to read, check or encode them in."""
 
     code = "too_busy"
-    default_message = "The server is busy reading other requests; try again in a moment."
+    default_message = "The server is busy with other requests; try again in a moment."
 
 
 class ShuttingDown(Unavailable):

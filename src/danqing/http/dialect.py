@@ -18,6 +18,7 @@ from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME
 from danqing.core.types import PoolStatus
 from danqing.http.body_budget import BodyBudget
+from danqing.http.encoding import Encoding
 from danqing.http.machine_log import MachineLog
 from danqing.http.picture_links import PictureLinks
 from danqing.http.standing import Standing
@@ -45,7 +46,7 @@ class DialectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What routes may use. bodies, standing: one for all ports of the process."""
+    """What routes may use. bodies, encoding, standing: one for all ports of the process."""
 
     studio: Studio
     gallery: Gallery
@@ -59,6 +60,7 @@ class Services:
     machine_log: MachineLog
     options: DialectOptions
     bodies: BodyBudget = field(default_factory=BodyBudget)
+    encoding: Encoding = field(default_factory=Encoding)
     neighbours: Neighbours = field(default_factory=NoNeighbours)
 
 

@@ -15,10 +15,10 @@ from danqing.core.errors import ShuttingDown, StorageFailure
 from danqing.core.images import StagedImage
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
+from danqing.core.turns import Turns
 from danqing.intake.decoder import Decoder, DecoderDied
 from danqing.intake.limits import IntakeLimits
 from danqing.intake.picture_format import HEAD_BYTES, picture_format
-from danqing.intake.turns import Turns
 from danqing.intake.verdict import Verdict, empty, error_of, not_a_picture, too_many_bytes
 
 log = structlog.get_logger(__name__)

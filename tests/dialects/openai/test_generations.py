@@ -1,6 +1,9 @@
 """`POST /v1/images/generations` and what goes with it, without a network."""
 
+import asyncio
 import io
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,12 @@ from structlog.testing import capture_logs
 
 from danqing.core.orders import Order
 from danqing.core.types import GenerationRequest, Job, Mode, PoolStatus, RequestDraft, WorkerState
+from danqing.dialects.openai import delivery
 from danqing.dialects.openai.dialect import openai
+from danqing.dialects.openai.pictures import converted
+from danqing.dialects.openai.schemas import OutputFormat
 from danqing.http.dialect import DialectOptions
+from danqing.http.encoding import MOST_WAITING_OF_ONE
 from danqing.http.keys import Keys
 from tests.dialects.house import House
 from tests.dialects.openai.parts import editing_card, editing_house, opened, talking
@@ -170,6 +177,38 @@ async def test_a_picture_by_address_is_encoded_once(tmp_path: Path, output_forma
         # Then it is there all the same, for those only who may see it
         assert (await client.get(address)).content == first.content
         assert (await client.get(address.replace("-100.", "-99."))).status_code == 404
+
+
+async def test_many_addresses_of_one_picture_at_once_hold_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a picture that is asked for in more qualities at once than may wait, none of which is done
+    may_end = threading.Event()
+    asked_at_once = 2 + MOST_WAITING_OF_ONE
+
+    def slow(png: bytes, output_format: OutputFormat, compression: int) -> bytes:
+        assert compression == 100 or may_end.wait(60)
+        return converted(png, output_format, compression)
+
+    monkeypatch.setattr(delivery, "converted", slow)
+    house = editing_house(tmp_path)
+    async with talking(house) as client:
+        await generated(client)
+        (job,) = await jobs_of(house)
+        folder = f"/v1/files/images/{job.id}"
+        asking = [asyncio.create_task(client.get(f"{folder}-{at}.webp")) for at in range(asked_at_once)]
+        twice = asyncio.create_task(client.get(f"{folder}-0.webp"))
+        try:
+            async with asyncio.timeout(30):
+                # Then one too many is told to come again, and others get theirs
+                (refused,), _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                assert (refused.result().status_code, refused.result().headers["retry-after"]) == (503, "5")
+                assert (await client.get(f"{folder}.png")).status_code == 200
+                assert opened((await generated(client, output_format="webp")).json()["data"][0]).format == "WEBP"
+        finally:
+            may_end.set()
+        answers = [await each for each in (*asking, twice)]
+        assert Counter(answer.status_code for answer in answers) == {200: asked_at_once, 503: 1}
 
 
 async def test_addresses_work_without_a_key_until_they_are_changed(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What is held of the pictures that were encoded, and for how long."""
 
+import asyncio
+
 import pytest
 
 from danqing.core.errors import ArtifactNotFound
@@ -53,4 +55,42 @@ async def test_a_failure_is_not_held() -> None:
     with pytest.raises(ArtifactNotFound):
         await cache.get("a", fail)
 
+    assert (await Encoder(cache).get("a")).content == b"a" * 10
+
+
+async def test_who_asks_at_the_same_time_gets_the_same_one() -> None:
+    cache, begun, may_end = PictureCache(max_bytes=1), asyncio.Event(), asyncio.Event()
+    made: list[str] = []
+
+    async def encode() -> bytes:
+        made.append("a")
+        begun.set()
+        await may_end.wait()
+        return b"a" * 10
+
+    # Given three who ask for one picture, the first of whom then goes
+    asking = [asyncio.create_task(cache.get("a", encode)) for _ in range(3)]
+    await begun.wait()
+    asking[0].cancel()
+    await asyncio.wait(asking[:1])
+    may_end.set()
+
+    # Then the others get it, made once
+    second, third = [await each for each in asking[1:]]
+    assert (second.content, second is third, made) == (b"a" * 10, True, ["a"])
+    # And it is made anew for who comes later
+    await cache.get("a", encode)
+    assert made == ["a", "a"]
+
+
+async def test_who_asks_at_the_same_time_gets_the_same_failure() -> None:
+    cache = PictureCache()
+
+    async def fail() -> bytes:
+        await asyncio.sleep(0)
+        raise ArtifactNotFound
+
+    failures = await asyncio.gather(*(cache.get("a", fail) for _ in range(3)), return_exceptions=True)
+
+    assert [type(failure) for failure in failures] == [ArtifactNotFound] * 3
     assert (await Encoder(cache).get("a")).content == b"a" * 10

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Sequence
+from functools import partial
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.ports import ArtifactStore
@@ -15,6 +16,7 @@ from danqing.dialects.openai.schemas import OutputFormat, Picture
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of
 from danqing.http.embedded_pictures import Embedded, Source
+from danqing.http.encoding import EncodingLane
 from danqing.http.picture_links import PictureLinks
 from danqing.http.pictures import read_picture
 
@@ -23,6 +25,7 @@ _SMALL_BYTES = 256 * 1024  # to change threads twice takes longer than these tak
 
 async def handed_over(
     artifacts: ArtifactStore,
+    lane: EncodingLane,
     links: PictureLinks,
     jobs: Sequence[Job],
     delivery: Delivery,
@@ -30,7 +33,8 @@ async def handed_over(
     base_url: str,
     embedded: Embedded,
 ) -> list[Picture]:
-    """jobs: ended. base_url: of this server, with a slash at its end. embedded: gets what is to be sent as base64.
+    """jobs: ended. lane: where pictures are encoded. base_url: of this server, with a slash at its end. embedded: gets
+    what is to be sent as base64.
 
     Raises GenerationFailed if one has no picture, ArtifactNotFound, StorageFailure.
     """
@@ -41,36 +45,42 @@ async def handed_over(
         Picture(url=_url(links, job, delivery, base_url), adjustments=adjustments_of(job))
         if delivery.as_url
         else Picture(
-            b64_json=embedded.add(await _source(artifacts, job, delivery)),
+            b64_json=embedded.add(await _source(artifacts, lane, job, delivery)),
             adjustments=adjustments_of(job),
         )
         for job in jobs
     ]
 
 
-async def _source(artifacts: ArtifactStore, job: Job, delivery: Delivery) -> Source:
+async def _source(artifacts: ArtifactStore, lane: EncodingLane, job: Job, delivery: Delivery) -> Source:
     if delivery.output_format == STORED_AS and job.original is not None:
         return await artifacts.open(job.original.name)
-    return await picture_bytes(artifacts, job, delivery.output_format, delivery.compression)
+    return await picture_bytes(artifacts, lane, job, delivery.output_format, delivery.compression)
 
 
-async def picture_base64(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> str:
-    """Of a completed job. Raises ArtifactNotFound."""
-    content = await picture_bytes(artifacts, job, output_format, compression)
+async def picture_base64(
+    artifacts: ArtifactStore, lane: EncodingLane, job: Job, output_format: OutputFormat, compression: int
+) -> str:
+    """Of a completed job. Raises what `picture_bytes` does."""
+    content = await picture_bytes(artifacts, lane, job, output_format, compression)
     if len(content) <= _SMALL_BYTES:
         return _base64(content)
     return await asyncio.to_thread(_base64, content)
 
 
-async def picture_bytes(artifacts: ArtifactStore, job: Job, output_format: OutputFormat, compression: int) -> bytes:
-    """Of a completed job. Raises ArtifactNotFound."""
+async def picture_bytes(
+    artifacts: ArtifactStore, lane: EncodingLane, job: Job, output_format: OutputFormat, compression: int
+) -> bytes:
+    """Of a completed job, encoded in its owner's turn. Raises ArtifactNotFound or StorageFailure; TooBusy if the lane
+    is full.
+    """
     original = job.original
     if original is None:
         raise ArtifactNotFound
-    content = await read_picture(artifacts, original.name)
+    read = partial(read_picture, artifacts, original.name)
     if output_format == STORED_AS:
-        return content
-    return await asyncio.to_thread(converted, content, output_format, compression)
+        return await read()
+    return await lane.encoded(job.owner, read, lambda png: converted(png, output_format, compression))
 
 
 def _base64(content: bytes) -> str:

@@ -117,8 +117,10 @@ class HouseRoutes:
             raise ArtifactNotFound
         if file.output_format == "png":
             return await picture_response(self._services.artifacts, job.original, filename=file.name)
+        services, lane = self._services, self._services.encoding.addresses
         picture = await self._cache.get(
-            file.name, lambda: picture_bytes(self._services.artifacts, job, file.output_format, file.compression)
+            file.name,
+            lambda: picture_bytes(services.artifacts, lane, job, file.output_format, file.compression),
         )
         headers = {**_CACHE, "ETag": picture.etag, **picture_headers(file.name)}
         return Response(picture.content, media_type=MEDIA_TYPES[file.output_format], headers=headers)

@@ -84,6 +84,7 @@ class Maker:
         with Embedded() as embedded:
             pictures = await handed_over(
                 services.artifacts,
+                services.encoding.answers,
                 services.links,
                 ended,
                 commission.delivery,
@@ -121,6 +122,7 @@ class Maker:
             plan,
             studio=self._services.studio,
             artifacts=self._services.artifacts,
+            lane=self._services.encoding.answers,
             headers=warning_headers(commission.warnings),
         )
 

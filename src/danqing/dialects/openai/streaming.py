@@ -25,6 +25,7 @@ from danqing.dialects.openai.pictures import fitted
 from danqing.dialects.openai.schemas import CompletedImage, CompletedType, PartialImage, PartialType, StreamKind
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of, size_of, usage_of
+from danqing.http.encoding import EncodingLane
 from danqing.http.waiting import ClientGone, leave_all
 
 KEEP_ALIVE_S = 15  # proxies close what is silent for long
@@ -65,7 +66,13 @@ class PictureStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, plan: StreamPlan, *, studio: Studio, artifacts: ArtifactStore, headers: Mapping[str, str]
+        self,
+        plan: StreamPlan,
+        *,
+        studio: Studio,
+        artifacts: ArtifactStore,
+        lane: EncodingLane,
+        headers: Mapping[str, str],
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -73,6 +80,7 @@ class PictureStream(Response):
         self._plan = plan
         self._studio = studio
         self._artifacts = artifacts
+        self._lane = lane
         self._known = list(plan.jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,9 +138,13 @@ class PictureStream(Response):
 
     async def _partial(self, index: int, place: int, preview: EncodedPicture) -> PartialImage:
         plan, job = self._plan, self._plan.jobs[index]
-        size = job.request.width, job.request.height
-        picture = await asyncio.to_thread(
-            fitted, preview.content, size, plan.delivery.output_format, plan.delivery.compression
+        size, delivery = (job.request.width, job.request.height), plan.delivery
+
+        async def content() -> bytes:
+            return preview.content
+
+        picture = await self._lane.encoded(
+            job.owner, content, lambda jpeg: fitted(jpeg, size, delivery.output_format, delivery.compression)
         )
         return PartialImage(
             type=_PARTIAL[plan.kind],
@@ -151,7 +163,9 @@ class PictureStream(Response):
         seconds = time.monotonic() - plan.began
         return CompletedImage(
             type=_COMPLETED[plan.kind],
-            b64_json=await picture_base64(self._artifacts, job, plan.delivery.output_format, plan.delivery.compression),
+            b64_json=await picture_base64(
+                self._artifacts, self._lane, job, plan.delivery.output_format, plan.delivery.compression
+            ),
             background="opaque",
             created_at=int(time.time()),
             output_format=plan.delivery.output_format,

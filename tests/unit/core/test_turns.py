@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from danqing.core.errors import TooBusy
-from danqing.intake.turns import Turns
+from danqing.core.turns import Turns
 
 
 class Row:

@@ -1,4 +1,4 @@
-"""Who may decode next: a few places, and owners who wait take turns, however much each of them wants."""
+"""Who is next: a few places, and owners who wait take turns, however much each of them wants."""
 
 import asyncio
 from collections import deque
