@@ -5,16 +5,14 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import structlog
-
-from danqing.config import Settings, env_files
+from danqing.config import Settings
 from danqing.core.background import running
 from danqing.core.pace import RecalledPace
+from danqing.core.ports import ArtifactStore
 from danqing.core.reconciling import FIRST_WITHIN_S, keep_reconciled
-from danqing.http.tickets import LIFETIME_S, MAX_WAITING
+from danqing.core.tickets import LIFETIME_S, MAX_WAITING
 from danqing.intake.sandboxed import SandboxedIntake
-from danqing.queue.celery_app import celery_app
-from danqing.queue.celery_publisher import CeleryPublisher
+from danqing.redis_link import RedisLink
 from danqing.shared.attendance import SharedAttendance
 from danqing.shared.control import ControlSending
 from danqing.shared.neighbours import SharedNeighbours
@@ -22,26 +20,22 @@ from danqing.shared.remote_pool import RemotePool
 from danqing.shared.tickets import SharedTickets
 from danqing.wiring.addresses import SharedAddresses
 from danqing.wiring.hardware import build_catalogue, queued_models
-from danqing.wiring.keeping import keeping_of
-from danqing.wiring.keys import keys_of
+from danqing.wiring.keeping import Keeping, keeping_of
+from danqing.wiring.keys import secret_of
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.pictures import artifacts_that_may_be_away, check_folder
-from danqing.wiring.runtime import Runtime
+from danqing.wiring.runtime import Runtime, log_settings
 from danqing.wiring.services import Parts, services_of
 from danqing.wiring.shared import (
-    broker_of,
     look_at_links,
-    open_events,
+    open_messages,
     open_shared_stores,
-    redis_link,
     sweeper_of,
 )
-from danqing.wiring.start_wait import DATABASE, StartWait
+from danqing.wiring.start_wait import StartWait
+from danqing.wiring.stores import Shared, Stores
+from danqing.workers.sweeper import Sweeper
 from danqing.workers.waiting import within
-
-log = structlog.get_logger(__name__)
-
-PUBLISH_S = 5.0
 
 
 @asynccontextmanager
@@ -55,7 +49,7 @@ async def open_api(
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     models = queued_models(catalogue)
-    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
+    log_settings(settings)
     measuring = Measuring.of(settings, models)
     wait = wait or StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
@@ -65,18 +59,10 @@ async def open_api(
         await look_at_links(addresses)
         opening = open_shared_stores(settings, wait, around=measuring.around)
         stores, shared = await stack.enter_async_context(opening)
-        secret = await wait.until_there(DATABASE, stores.secret) if keys_of(settings).enabled else b""
-        link = redis_link(addresses)
-        stack.push_async_callback(link.aclose)
-        events = await stack.enter_async_context(open_events(link, stores))
-        broker = broker_of(settings, addresses, models)
-        publisher = CeleryPublisher(celery_app(broker))
-        publisher.start()
-        stack.push_async_callback(lambda: asyncio.to_thread(publisher.close, within_s=PUBLISH_S))
-        control = ControlSending(link)
-        pool = RemotePool(shared.nodes, stop_job=control.stop_job, send_previews=control.send_previews)
-        await pool.look()
-        await stack.enter_async_context(running(pool.run(), name="pool"))
+        secret = await secret_of(settings, stores, wait)
+        messages = await stack.enter_async_context(open_messages(settings, addresses, stores, models))
+        link, events, publisher = messages.link, messages.events, messages.publisher
+        pool = await stack.enter_async_context(_open_pool(shared, link))
         measuring.look_at(
             pool=pool.status,
             jobs=stores.jobs,
@@ -126,25 +112,41 @@ async def open_api(
             settings,
             stores=stores,
             shared=shared,
-            queue=publisher,
-            events=events,
+            messages=messages,
             artifacts=artifacts,
-            broker=broker,
             witness=measuring.witness,
             often=True,
         )
-        await stack.enter_async_context(running(sweeper.run(), name="sweeper"))
-        reconciling = keep_reconciled(
-            stores.jobs,
-            artifacts,
-            stores.kept,
-            exclusive=shared.exclusive,
-            first_after_s=random.uniform(0.0, FIRST_WITHIN_S),
-        )
-        await stack.enter_async_context(running(reconciling, name="reconciling"))
-        await stack.enter_async_context(keeping.at_work(exclusive=shared.exclusive))
-        await stack.enter_async_context(stores.kept_indexed())
-        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
-        await stack.enter_async_context(runtime.services.machine_log.kept_going())
-        stack.push_async_callback(runtime.halt)
+        await stack.enter_async_context(_taking_turns(sweeper, stores, shared, artifacts, keeping))
+        await stack.enter_async_context(runtime.at_work(stores))
         yield runtime
+
+
+@asynccontextmanager
+async def _open_pool(shared: Shared, link: RedisLink) -> AsyncGenerator[RemotePool]:
+    """The nodes' workers, as they are now, and looked at again and again inside."""
+    control = ControlSending(link)
+    pool = RemotePool(shared.nodes, stop_job=control.stop_job, send_previews=control.send_previews)
+    await pool.look()
+    async with running(pool.run(), name="pool"):
+        yield pool
+
+
+@asynccontextmanager
+async def _taking_turns(
+    sweeper: Sweeper, stores: Stores, shared: Shared, artifacts: ArtifactStore, keeping: Keeping
+) -> AsyncGenerator[None]:
+    """Inside, what is done for all processes goes on, each thing by one of them at a time."""
+    reconciling = keep_reconciled(
+        stores.jobs,
+        artifacts,
+        stores.kept,
+        exclusive=shared.exclusive,
+        first_after_s=random.uniform(0.0, FIRST_WITHIN_S),
+    )
+    async with (
+        running(sweeper.run(), name="sweeper"),
+        running(reconciling, name="reconciling"),
+        keeping.at_work(exclusive=shared.exclusive),
+    ):
+        yield

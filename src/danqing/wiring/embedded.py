@@ -6,30 +6,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from danqing.config import Settings, env_files
+from danqing.config import Settings
 from danqing.core.pace import Pace
+from danqing.core.ports import ArtifactStore
 from danqing.core.reconciling import reconcile
 from danqing.events.in_process import InProcessEventBus
 from danqing.intake.sandboxed import SandboxedIntake
 from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.store.data_lock import DataDirectoryLock
-from danqing.wiring.hardware import (
-    build_catalogue,
-    device_choice,
-    queued_models,
-    warn_of_obstacles,
-    worker_devices,
-    worker_specs,
-)
+from danqing.wiring.hardware import build_catalogue, planned_workers, queued_models
 from danqing.wiring.keeping import keeping_of
-from danqing.wiring.keys import keys_of
+from danqing.wiring.keys import secret_of
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.pictures import make_folders, open_artifacts
 from danqing.wiring.rules import job_rules, worker_rules
-from danqing.wiring.runtime import Runtime, log_style
+from danqing.wiring.runtime import Runtime
 from danqing.wiring.services import Parts, services_of
 from danqing.wiring.start_wait import DATABASE, PICTURES, StartWait
-from danqing.wiring.stores import open_stores
+from danqing.wiring.stores import Stores, open_stores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import EngineFactory
 from danqing.workers.prepared import PreparedProcess
@@ -56,14 +50,7 @@ async def open_embedded(
     Raises InvalidSettings, UnknownModel, ModelLoadFailure, DataDirectoryInUse or StorageFailure.
     """
     catalogue = await asyncio.to_thread(build_catalogue, settings)
-    choice = device_choice(settings)
-    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
-    if choice.remark:
-        log.warning("gpu_not_used", reason=choice.remark)
-    devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)
-    if engine is None:
-        await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
-    specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine)
+    specs = await planned_workers(settings, catalogue, engine=engine)
     measuring = Measuring.of(settings, queued_models(catalogue))
     wait = wait or StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
@@ -79,7 +66,7 @@ async def open_embedded(
                 open_stores(settings, alone=True, lock_wait_s=lock_wait_s, around=measuring.around)
             ),
         )
-        secret = await wait.until_there(DATABASE, stores.secret) if keys_of(settings).enabled else b""
+        secret = await secret_of(settings, stores, wait)
         queue, events = _queue(settings), InProcessEventBus()
         pace, keeping = Pace(), keeping_of(settings, kept=stores.kept, artifacts=artifacts)
         intake = SandboxedIntake(artifacts)
@@ -125,18 +112,20 @@ async def open_embedded(
             measuring=measuring,
             stop=stop,
         )
-        recovered = await dispatcher.recover()
-        reconciled = await reconcile(stores.jobs, artifacts, stores.kept)
-        log.info("store_opened", recovered_jobs=recovered, swept_files=reconciled.swept)
-        if reconciled.missing:
-            log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
+        await _take_up(dispatcher, stores, artifacts)
         await stack.enter_async_context(keeping.at_work())
-        await stack.enter_async_context(stores.kept_indexed())
-        await stack.enter_async_context(runtime.services.key_ring.kept_fresh())
-        await stack.enter_async_context(runtime.services.machine_log.kept_going())
-        stack.push_async_callback(runtime.halt)
+        await stack.enter_async_context(runtime.at_work(stores))
         dispatcher.start()
         yield runtime
+
+
+async def _take_up(dispatcher: Dispatcher, stores: Stores, artifacts: ArtifactStore) -> None:
+    """What an earlier server left: its jobs, and its pictures."""
+    recovered = await dispatcher.recover()
+    reconciled = await reconcile(stores.jobs, artifacts, stores.kept)
+    log.info("store_opened", recovered_jobs=recovered, swept_files=reconciled.swept)
+    if reconciled.missing:
+        log.warning("pictures_missing", pictures=reconciled.missing, hint="their jobs have no picture any more")
 
 
 def _queue(settings: Settings) -> EmbeddedQueue:

@@ -1,5 +1,6 @@
 """From settings to models, devices and the workers on them."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ from danqing.engine.weight_files import expected_bytes
 from danqing.logs import LogStyle
 from danqing.model_files import files_state, missing_companions, obstacles, way_out
 from danqing.wiring.pictures import artifact_factory
+from danqing.wiring.runtime import log_settings, log_style
 from danqing.workers.factory import EngineFactory, SetupFactory
 from danqing.workers.spec import WorkerSpec
 
@@ -57,6 +59,23 @@ def build_catalogue(settings: Settings) -> Catalogue:
 def queued_models(catalogue: Catalogue) -> tuple[str, ...]:
     """The ids under which jobs wait for workers: every worker has an upscaler beside its models."""
     return (*(card.id for card in catalogue.cards()), UPSCALER)
+
+
+async def planned_workers(
+    settings: Settings, catalogue: Catalogue, *, engine: EngineFactory | None, node_id: str | None = None
+) -> tuple[WorkerSpec, ...]:
+    """The workers on this machine's devices. The log tells the settings, and what came of them that may surprise.
+
+    engine, node_id, and what it raises: see `worker_specs`.
+    """
+    choice = device_choice(settings)
+    log_settings(settings)
+    if choice.remark:
+        log.warning("gpu_not_used", reason=choice.remark)
+    devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)
+    if engine is None:
+        await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
+    return worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine, node_id=node_id)
 
 
 def lora_files(settings: Settings) -> LoraFiles:

@@ -3,6 +3,8 @@
 from danqing.config import Settings, variable_of
 from danqing.core.issued_keys import KeyRing
 from danqing.http.keys import Keys
+from danqing.wiring.start_wait import DATABASE, StartWait
+from danqing.wiring.stores import Stores
 
 LEAST_CHARS = 16  # of a key that nobody guesses in years over a network
 
@@ -29,3 +31,8 @@ def keys_of(settings: Settings, *, issued: KeyRing | None = None) -> Keys:
     enabled = bool(ordinary or admin) if settings.enable_auth is None else settings.enable_auth
     anybody = not ordinary and settings.enable_auth is True
     return Keys(enabled=enabled, ordinary=None if anybody else ordinary, admin=admin, issued=issued)
+
+
+async def secret_of(settings: Settings, stores: Stores, wait: StartWait) -> bytes:
+    """See `Stores.secret`; empty where keys are not asked for. Waits for a database that is away."""
+    return await wait.until_there(DATABASE, stores.secret) if keys_of(settings).enabled else b""

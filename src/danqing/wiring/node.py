@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from danqing.config import Settings, env_files
+from danqing.config import Settings
 from danqing.core.background import running
 from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
@@ -19,28 +19,17 @@ from danqing.core.witness import JobWitness
 from danqing.events.redis_bus import RedisEventBus
 from danqing.queue.celery_app import Broker, celery_app
 from danqing.queue.celery_feed import CeleryFeed, FeedEnds
-from danqing.queue.celery_publisher import CeleryPublisher
 from danqing.queue.celery_taking import CeleryTaking, TakingRules
 from danqing.shared.control import ControlHearing
 from danqing.wiring.addresses import SharedAddresses
-from danqing.wiring.hardware import (
-    build_catalogue,
-    device_choice,
-    queued_models,
-    warn_of_obstacles,
-    worker_devices,
-    worker_specs,
-)
+from danqing.wiring.hardware import build_catalogue, planned_workers, queued_models
 from danqing.wiring.measuring import Measuring
 from danqing.wiring.pictures import check_folder, open_artifacts
 from danqing.wiring.rules import job_rules, worker_rules
-from danqing.wiring.runtime import log_style
 from danqing.wiring.shared import (
-    broker_of,
     look_at_links,
-    open_events,
+    open_messages,
     open_shared_stores,
-    redis_link,
     sweeper_of,
 )
 from danqing.wiring.start_wait import PICTURES, StartWait
@@ -52,9 +41,8 @@ from danqing.workers.waiting import set_to
 
 log = structlog.get_logger(__name__)
 
-READY_CHECK_S = 0.1
+FEED_CHECK_S = 0.1
 FEED_END_S = 10.0
-PUBLISH_S = 5.0
 NO_DEADLINE_S = 30 * 24 * 3600.0
 
 
@@ -96,14 +84,7 @@ async def open_node(
     structlog.contextvars.bind_contextvars(node=node_id)
     catalogue = await asyncio.to_thread(build_catalogue, settings)
     models = queued_models(catalogue)
-    choice = device_choice(settings)
-    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
-    if choice.remark:
-        log.warning("gpu_not_used", reason=choice.remark)
-    devices = await asyncio.to_thread(worker_devices, settings, catalogue.cards(), choice.devices)
-    if engine is None:
-        await asyncio.to_thread(warn_of_obstacles, settings, catalogue, devices)
-    specs = worker_specs(settings, catalogue, devices, log_style=log_style(settings), engine=engine, node_id=node_id)
+    specs = await planned_workers(settings, catalogue, engine=engine, node_id=node_id)
     measuring = Measuring.of(settings, models)
     wait = StartWait(most_s=settings.start_wait_s)
     async with AsyncExitStack() as stack:
@@ -113,13 +94,8 @@ async def open_node(
         artifacts = await wait.until_there(PICTURES, lambda: asyncio.to_thread(open_artifacts, settings))
         opening = open_shared_stores(settings, wait, around=measuring.around)
         stores, shared = await stack.enter_async_context(opening)
-        link = redis_link(addresses)
-        stack.push_async_callback(link.aclose)
-        events = await stack.enter_async_context(open_events(link, stores))
-        broker = broker_of(settings, addresses, models)
-        publisher = CeleryPublisher(celery_app(broker))
-        publisher.start()
-        stack.push_async_callback(lambda: asyncio.to_thread(publisher.close, within_s=PUBLISH_S))
+        messages = await stack.enter_async_context(open_messages(settings, addresses, stores, models))
+        events, publisher = messages.events, messages.publisher
         taking = CeleryTaking(
             line=shared.line,
             publisher=publisher,
@@ -147,7 +123,7 @@ async def open_node(
             taking=taking,
             jobs=stores.jobs,
             events=events,
-            broker=broker,
+            broker=messages.broker,
             threads=len(specs),
             witness=measuring.witness,
         )
@@ -155,15 +131,13 @@ async def open_node(
         await stack.enter_async_context(running(life.run(), name="node-life"))
         stack.push_async_callback(node.stop, 0.0)
         dispatcher.start()
-        await stack.enter_async_context(ControlHearing(link, supervisor).at_work())
+        await stack.enter_async_context(ControlHearing(messages.link, supervisor).at_work())
         sweeper = sweeper_of(
             settings,
             stores=stores,
             shared=shared,
-            queue=publisher,
-            events=events,
+            messages=messages,
             artifacts=artifacts,
-            broker=broker,
             witness=measuring.witness,
         )
         await stack.enter_async_context(running(sweeper.run(), name="sweeper"))
@@ -208,7 +182,7 @@ class _Node:
         Until it is cancelled.
         """
         while self.life.draining or not (self._can_work() and self.life.holds_its_lease):  # noqa: ASYNC110
-            await asyncio.sleep(READY_CHECK_S)
+            await asyncio.sleep(FEED_CHECK_S)
         loop = asyncio.get_running_loop()
         ends = FeedEnds(
             asked_to_end=lambda: _soon(loop, self.life.asked_to_drain.set),
@@ -219,7 +193,7 @@ class _Node:
         self.celery.start()
         while True:
             set_to(self.celery.paused, not self._can_work())
-            await asyncio.sleep(READY_CHECK_S)
+            await asyncio.sleep(FEED_CHECK_S)
 
     def _can_work(self) -> bool:
         return self.supervisor.status().model_loaded

@@ -1,11 +1,14 @@
 """What runs behind the wire, and which of the ways in which it can: alone, or as one of several over one store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from danqing.config import Settings
+import structlog
+
+from danqing.config import Settings, env_files
 from danqing.core.errors import ModelLoadFailure
 from danqing.core.ports import ArtifactStore
 from danqing.core.studio import Studio
@@ -15,6 +18,9 @@ from danqing.http.dialect import Services
 from danqing.http.tickets import LocalTickets
 from danqing.logs import LogStyle
 from danqing.wiring.measuring import Measuring
+from danqing.wiring.stores import Stores
+
+log = structlog.get_logger(__name__)
 
 READY_CHECK_S = 0.05
 
@@ -22,6 +28,11 @@ READY_CHECK_S = 0.05
 def log_style(settings: Settings) -> LogStyle:
     """How this process and its workers write log lines."""
     return LogStyle(shape=settings.log_format, level="debug" if settings.debug else settings.log_level)
+
+
+def log_settings(settings: Settings) -> None:
+    """Which they are, and the files that they came from."""
+    log.info("settings", env_files=[str(file.absolute()) for file in env_files()], **settings.masked())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,16 @@ class Runtime:
     def artifacts(self) -> ArtifactStore:
         """The stored pictures."""
         return self.services.artifacts
+
+    @asynccontextmanager
+    async def at_work(self, stores: Stores) -> AsyncGenerator[None]:
+        """Inside, what goes on beside the jobs does; on leaving halts first."""
+        ring, machine_log = self.services.key_ring, self.services.machine_log
+        async with stores.kept_indexed(), ring.kept_fresh(), machine_log.kept_going():
+            try:
+                yield
+            finally:
+                await self.halt()
 
     async def drain(self) -> None:
         """Takes no more jobs, lets running ones end until the deadline, stops the workers."""

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.clock import utc_now
-from danqing.core.ports import ArtifactStore, EventBus, JobQueue
+from danqing.core.ports import ArtifactStore
 from danqing.core.witness import JobWitness
 from danqing.events.redis_bus import RedisEventBus
 from danqing.queue.celery_app import Broker, celery_app
 from danqing.queue.celery_depths import CeleryDepths
+from danqing.queue.celery_publisher import CeleryPublisher
 from danqing.redis_link import NotARedisUrl, RedisLink
 from danqing.wiring.addresses import SharedAddresses
 from danqing.wiring.part_states import PartAway, check_link
@@ -24,6 +26,7 @@ from danqing.workers.sweeper import Sweeper, SweepRules
 
 log = structlog.get_logger(__name__)
 
+PUBLISH_S = 5.0
 SWEEP_S = 2.0
 LEAST_LONGEST_S = 3600.0
 SILENT_LEASES = 0.4  # two beats
@@ -61,23 +64,44 @@ async def look_at_links(shared: SharedAddresses) -> None:
             log.warning("part_away", setting=setting, reason=str(exc), hint="the start goes on, and it is tried again")
 
 
-def redis_link(shared: SharedAddresses) -> RedisLink:
-    """Raises InvalidSettings."""
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """What a process hears from the others, and tells them. publisher: sends the broker's messages."""
+
+    link: RedisLink
+    events: RedisEventBus
+    broker: Broker
+    publisher: CeleryPublisher
+
+
+@asynccontextmanager
+async def open_messages(
+    settings: Settings, addresses: SharedAddresses, stores: Stores, models: Sequence[str]
+) -> AsyncGenerator[Messages]:
+    """Waits neither for Redis nor for the broker. On leaving, what is not published yet has a few seconds.
+
+    Raises InvalidSettings.
+    """
+    link = _redis_link(addresses)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(link.aclose)
+        events = RedisEventBus(link, store=stores.jobs)
+        await stack.enter_async_context(events.at_work())
+        broker = _broker(settings, addresses, models)
+        publisher = CeleryPublisher(celery_app(broker))
+        publisher.start()
+        stack.push_async_callback(lambda: asyncio.to_thread(publisher.close, within_s=PUBLISH_S))
+        yield Messages(link=link, events=events, broker=broker, publisher=publisher)
+
+
+def _redis_link(shared: SharedAddresses) -> RedisLink:
     try:
         return RedisLink(shared.redis.get_secret_value())
     except NotARedisUrl as exc:
         raise InvalidSettings(f"REDIS_URL: {exc}") from exc
 
 
-@asynccontextmanager
-async def open_events(link: RedisLink, stores: Stores) -> AsyncGenerator[RedisEventBus]:
-    """What happens to jobs is told, and heard, inside."""
-    bus = RedisEventBus(link, store=stores.jobs)
-    async with bus.at_work():
-        yield bus
-
-
-def broker_of(settings: Settings, shared: SharedAddresses, models: Sequence[str]) -> Broker:
+def _broker(settings: Settings, shared: SharedAddresses, models: Sequence[str]) -> Broker:
     """A message stays in a worker's hands as long as its device is busy, at most as long as a whole batch may take."""
     longest_s = 2 * settings.task_timeout_s * settings.batch_pictures
     return Broker(
@@ -93,18 +117,16 @@ def sweeper_of(
     *,
     stores: Stores,
     shared: Shared,
-    queue: JobQueue,
-    events: EventBus,
+    messages: Messages,
     artifacts: ArtifactStore,
-    broker: Broker,
     witness: JobWitness,
     often: bool = False,
 ) -> Sweeper:
     """Does nothing yet. often: for API processes, which are few; nodes take turns."""
     settlement = Settlement(
         store=stores.jobs,
-        queue=queue,
-        events=events,
+        queue=messages.publisher,
+        events=messages.events,
         artifacts=artifacts,
         rules=job_rules(settings),
         clock=utc_now,
@@ -113,9 +135,9 @@ def sweeper_of(
     return Sweeper(
         nodes=shared.nodes,
         line=shared.line,
-        queue=queue,
+        queue=messages.publisher,
         settlement=settlement,
-        depths=CeleryDepths(celery_app(broker)).of,
+        depths=CeleryDepths(celery_app(messages.broker)).of,
         exclusive=shared.exclusive,
         rules=SweepRules(
             longest_s=SWEEP_S if often else settings.lease_s,
