@@ -28,7 +28,7 @@ from danqing.store.job_store import SqlJobStore
 from danqing.store.sqlite import SqliteStores
 from danqing.workers.dispatcher import Dispatcher
 from danqing.workers.factory import ArtifactStoreFactory, EngineFactory
-from danqing.workers.settlement import JobRules
+from danqing.workers.job_rules import JobRules
 from danqing.workers.spec import WorkerRules, WorkerSpec
 from danqing.workers.supervisor import Supervisor
 from tests.fakes.domain import a_card

@@ -11,7 +11,7 @@ from danqing.config import Settings
 from danqing.core.errors import DanqingError
 from danqing.wiring import rules
 from danqing.workers.factory import EngineFactory
-from danqing.workers.settlement import JobRules
+from danqing.workers.job_rules import JobRules
 from danqing.workers.spec import WorkerRules
 from tests.zoo.engines import Zoo
 

@@ -2,7 +2,7 @@
 
 from danqing.config import Settings
 from danqing.core.orders import Limits
-from danqing.workers.settlement import JobRules
+from danqing.workers.job_rules import JobRules
 from danqing.workers.spec import WorkerRules
 
 

@@ -21,6 +21,7 @@ from danqing.wiring.part_states import PartAway, check_link
 from danqing.wiring.rules import job_rules
 from danqing.wiring.start_wait import DATABASE, StartWait
 from danqing.wiring.stores import Around, Shared, Stores, open_stores
+from danqing.workers.patient_store import PatientStore
 from danqing.workers.settlement import Settlement
 from danqing.workers.sweeper import Sweeper, SweepRules
 
@@ -123,12 +124,14 @@ def sweeper_of(
     often: bool = False,
 ) -> Sweeper:
     """Does nothing yet. often: for API processes, which are few; nodes take turns."""
+    rules = job_rules(settings)
     settlement = Settlement(
         store=stores.jobs,
+        patient_store=PatientStore(stores.jobs, rules),
         queue=messages.publisher,
         events=messages.events,
         artifacts=artifacts,
-        rules=job_rules(settings),
+        rules=rules,
         clock=utc_now,
         witness=witness,
     )

@@ -8,7 +8,7 @@ from typing import Protocol
 from danqing.core.ports import JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Job
-from danqing.workers.settlement import Settlement
+from danqing.workers.patient_store import PatientStore
 from danqing.workers.worker import Worker
 
 
@@ -89,7 +89,7 @@ class Claims:
         *,
         queue: TakingQueue,
         store: JobStore,
-        settlement: Settlement,
+        patient_store: PatientStore,
         clock: Callable[[], datetime],
         claiming: WorkClaiming | None = None,
     ) -> None:
@@ -97,7 +97,7 @@ class Claims:
         self._queue = queue
         self._store = store
         self._claiming = claiming
-        self._settlement = settlement
+        self._patient_store = patient_store
         self._clock = clock
         self._claimed: set[str] = set()
 
@@ -133,7 +133,12 @@ class Claims:
         if self._claiming is not None:  # nothing needs to be known of the job, which this version may be unable to read
             self._claiming.send_back(worker.id)
         elif not self._queue.came_back(job_id):
-            await self._settlement.publish_again(job_id)
+            await self._publish_again(job_id)
+
+    async def _publish_again(self, job_id: str) -> None:
+        """Puts an id that was taken, and not claimed, back into its place in the queue."""
+        if (job := await self._patient_store.find(job_id)) is not None:
+            await self._queue.publish(job)
 
     async def _claim_more(self, worker: Worker, first: Job) -> list[Job]:
         rule = worker.spec.batches
@@ -146,22 +151,20 @@ class Claims:
             if worker.reserve_too(job_id):
                 claims.append(self._claim(job_id, worker, self._store))
             else:
-                await self._settlement.publish_again(job_id)
+                await self._publish_again(job_id)
         return [job for job in await asyncio.gather(*claims) if job is not None]
 
     async def _claim(self, job_id: str, worker: Worker, at: Claiming) -> Job | None:
-        now, tries = self._clock(), 0
+        now = self._clock()
 
-        async def claim() -> Job | None:
-            nonlocal tries
-            tries += 1
-            if tries > 1 and self._queue.is_refused(job_id):  # as what was to be stored with it, and failed, is then
+        async def claim(again: bool) -> Job | None:
+            if again and self._queue.is_refused(job_id):  # as what was to be stored with it, and failed, is then
                 return None
             return await at.claim(job_id, worker.id, now)
 
-        job = await self._settlement.until_stored(claim)
-        was_asked_again = job is None and tries > 1 and at is self._store
-        if was_asked_again and not self._queue.is_refused(job_id):  # what was answered with an error may have been done
+        job, again = await self._patient_store.asked(claim)
+        is_in_doubt = job is None and again and at is self._store
+        if is_in_doubt and not self._queue.is_refused(job_id):  # what was answered with an error may have been done
             job = await self._found_claimed(job_id, worker, now)
         if job is None:
             self._queue.missed(job_id, taker=worker.id)
@@ -170,7 +173,7 @@ class Claims:
         return job
 
     async def _found_claimed(self, job_id: str, worker: Worker, at: datetime) -> Job | None:
-        job = await self._settlement.find(job_id)
+        job = await self._patient_store.find(job_id)
         if job is None:
             return None
         newest = job.attempts[-1] if job.attempts else None

@@ -21,6 +21,7 @@ from danqing.workers.claims import Claims, TakingQueue, WorkClaiming
 from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
+from danqing.workers.job_rules import JobRules
 from danqing.workers.messages import (
     AwaitsEnlarging,
     EnlargingBegan,
@@ -35,8 +36,9 @@ from danqing.workers.messages import (
     StepDone,
     StopJob,
 )
+from danqing.workers.patient_store import PatientStore
 from danqing.workers.running import Deadline, Running, StageMeter
-from danqing.workers.settlement import JobRules, Settlement
+from danqing.workers.settlement import Settlement
 from danqing.workers.supervisor import Supervisor
 from danqing.workers.telling import Telling
 from danqing.workers.waiting import unless
@@ -74,8 +76,10 @@ class Dispatcher:
         self._supervisor = supervisor
         self._events = events
         self._rules = rules
+        patient_store = PatientStore(store, rules)
         self._settlement = Settlement(
             store=store,
+            patient_store=patient_store,
             queue=queue,
             events=events,
             artifacts=artifacts,
@@ -83,7 +87,7 @@ class Dispatcher:
             clock=clock,
             witness=self._witness,
         )
-        self._claims = Claims(queue=queue, store=store, settlement=self._settlement, clock=clock, claiming=claiming)
+        self._claims = Claims(queue=queue, store=store, patient_store=patient_store, clock=clock, claiming=claiming)
         self._telling = Telling(events, self._witness)
         self._running: dict[JobAttempt, Running] = {}
         self._unsettled: Counter[JobAttempt] = Counter()  # news that are not stored yet

@@ -4,46 +4,23 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
 import structlog
 
-from danqing.core.errors import JobNotFound, JobUnreadable, ServerRestarted, StorageFailure, WorkerReplaced
+from danqing.core.errors import ServerRestarted, StorageFailure, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.core.witness import JobWitness, StageTimes, Witnesses
+from danqing.workers.job_rules import JobRules
 from danqing.workers.messages import JobDone, JobGenerated
+from danqing.workers.patient_store import PatientStore
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 _NO_FAULT_OF_JOBS = (ServerRestarted.code, WorkerReplaced.code)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRules:
-    """All times in seconds.
-
-    task_timeout_s: from claim to everything stored, each attempt, and so many times that for jobs that are made
-    together; waiting for the device or while others are enlarged does not count.
-    max_attempts: at failures worth another try. max_server_restarts: attempts in a row that end with the server; they
-    use up none of max_attempts. stop_grace_s: for a worker to drop an overdue job, before it is killed;
-    cancel_deadline_s: for it to drop a cancelled one.
-    first_store_retry_s: pause after a store's failure; doubles up to max_store_retry_s. settle_grace_s: for the store
-    to take the last news at stop.
-    """
-
-    task_timeout_s: float
-    max_attempts: int = 3
-    max_server_restarts: int = 10
-    stop_grace_s: float = 10.0
-    cancel_deadline_s: float = 60.0
-    first_store_retry_s: float = 0.1
-    max_store_retry_s: float = 5.0
-    settle_grace_s: float = 5.0
 
 
 class Settlement:
@@ -58,6 +35,7 @@ class Settlement:
         self,
         *,
         store: JobStore,
+        patient_store: PatientStore,
         queue: JobQueue,
         events: EventBus,
         artifacts: ArtifactStore,
@@ -67,6 +45,7 @@ class Settlement:
     ) -> None:
         self._witness = witness or Witnesses()
         self._store = store
+        self._patient_store = patient_store
         self._queue = queue
         self._events = events
         self._artifacts = artifacts
@@ -115,7 +94,7 @@ class Settlement:
 
     async def discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
         """Pictures came too late: those that their job does not have are removed, if it was cancelled or has failed."""
-        job = await self.find(job_id)
+        job = await self._patient_store.find(job_id)
         if job is None or job.state not in (JobState.CANCELLED, JobState.FAILED):
             return  # another attempt makes, or has made, the picture of the same name
         kept = {artifact.name for artifact in job.artifacts}
@@ -186,51 +165,17 @@ class Settlement:
             self._events.publish(StateChanged(job=failed))
             self._witness.ended(failed)
 
-    async def publish_again(self, job_id: str) -> None:
-        """Puts an id that was taken, and not claimed, back into its place in the queue."""
-        if (job := await self.find(job_id)) is not None:
-            await self._queue.publish(job)
-
-    async def find(self, job_id: str) -> Job | None:
-        """None if it is gone, or can be read by a newer version only: that asking again would not change."""
-
-        async def ask() -> Job | None:
-            try:
-                return await self._store.get(job_id)
-            except (JobNotFound, JobUnreadable):
-                return None
-
-        return await self.until_stored(ask)
-
     async def _moved(
         self, job: Job, move: Callable[[], Awaitable[Job | None]], is_done: Callable[[Job], bool]
     ) -> Job | None:
         """What the move gives, until the store answers. is_done: whether it was by this move that the job is as it is:
         a store that was asked before, and did not answer, may have made it all the same.
         """
-        tries = 0
-
-        async def once() -> Job | None:
-            nonlocal tries
-            tries += 1
-            return await move()
-
-        moved = await self.until_stored(once)
-        if moved is None and tries > 1:
-            found = await self.find(job.id)
+        moved, again = await self._patient_store.asked(lambda _: move())
+        if moved is None and again:
+            found = await self._patient_store.find(job.id)
             return found if found is not None and is_done(found) else None
         return moved
-
-    async def until_stored(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The store's answer, however often it must be asked."""
-        pause_s = self._rules.first_store_retry_s
-        while True:
-            try:
-                return await ask()
-            except StorageFailure:
-                log.exception("store_failed", again_in_s=pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._rules.max_store_retry_s)
 
 
 def _has_ended_so(found: Job, job: Job, now: datetime) -> bool:

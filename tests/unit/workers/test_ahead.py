@@ -11,7 +11,7 @@ import pytest
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.workers.ahead import Ahead
-from danqing.workers.settlement import JobRules
+from danqing.workers.job_rules import JobRules
 from tests.zoo.engines import STEPS, Zoo
 from tests.zoo.house import FAST, JOB_RULES, House, a_house, until, until_progress
 

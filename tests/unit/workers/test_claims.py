@@ -14,7 +14,8 @@ from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.queue.celery_taking import CeleryTaking
 from danqing.workers.claims import Claims
-from danqing.workers.settlement import JobRules, Settlement
+from danqing.workers.job_rules import JobRules
+from danqing.workers.patient_store import PatientStore
 from danqing.workers.worker import Worker
 from tests.contracts.job_queue import SOON_S
 from tests.fakes.domain import NOW
@@ -118,12 +119,12 @@ class ForNewerNodes:
         self.taking = CeleryTaking(line=self.line, publisher=RecordingQueue())
         rules = JobRules(task_timeout_s=1.0, first_store_retry_s=0.01, max_store_retry_s=0.01)
         store: Any = UnreadableStore()
-        nothing: Any = None
-        self.settlement = Settlement(
-            store=store, queue=self.taking, events=nothing, artifacts=nothing, rules=rules, clock=lambda: NOW
-        )
+        patient_store = PatientStore(store, rules)
         self.claims = Claims(
-            queue=self.taking, store=store, settlement=self.settlement, clock=lambda: NOW, claiming=self.taking
+            queue=self.taking, store=store, patient_store=patient_store, clock=lambda: NOW, claiming=self.taking
+        )
+        self.claims_of_what_was_taken = Claims(
+            queue=self.taking, store=store, patient_store=patient_store, clock=lambda: NOW
         )
 
     async def claimed(self, slot: Slot) -> tuple[list[Job], bool]:
@@ -160,7 +161,7 @@ async def test_a_claim_that_failed_once_and_finds_nothing_ends_though_nobody_her
 
 
 async def test_the_store_is_not_asked_for_ever_for_a_job_that_it_cannot_read() -> None:
-    settlement = ForNewerNodes().settlement
-    assert await asyncio.wait_for(settlement.find("job-1"), SOON_S) is None
-    await asyncio.wait_for(settlement.publish_again("job-1"), SOON_S)
-    await asyncio.wait_for(settlement.discard("job-1", []), SOON_S)
+    # Given a worker that was lost while it waited, and a job that only the store can put back into its place
+    claims = ForNewerNodes().claims_of_what_was_taken
+    # Then it is left where it is
+    assert await asyncio.wait_for(claims.of(cast(Worker, Slot(lost=True)), "job-1"), SOON_S) == []

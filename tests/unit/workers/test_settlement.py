@@ -18,8 +18,10 @@ from danqing.core.states import JobState
 from danqing.core.types import Artifact, ArtifactKind, Job, JobFailure
 from danqing.events.in_process import InProcessEventBus
 from danqing.workers.failures import describe
+from danqing.workers.job_rules import JobRules
 from danqing.workers.messages import JobDone, JobGenerated
-from danqing.workers.settlement import JobRules, Settlement
+from danqing.workers.patient_store import PatientStore
+from danqing.workers.settlement import Settlement
 from tests.fakes.domain import NO_LIMIT, NOW, a_job, an_original, later
 from tests.fakes.job_store import InMemoryJobStore
 from tests.fakes.studio_parts import RecordingQueue
@@ -28,12 +30,14 @@ LOST, RESTARTED, FATAL = WorkerLost(), ServerRestarted(), EngineFailure()
 
 
 def a_settlement(store: JobStore, queue: JobQueue, folder: Path = Path("never written")) -> Settlement:
+    rules = JobRules(task_timeout_s=60, max_attempts=3, max_server_restarts=10)
     return Settlement(
         store=store,
+        patient_store=PatientStore(store, rules),
         queue=queue,
         events=InProcessEventBus(),
         artifacts=LocalArtifactStore(folder),
-        rules=JobRules(task_timeout_s=60, max_attempts=3, max_server_restarts=10),
+        rules=rules,
         clock=lambda: NOW,
     )
 
@@ -183,6 +187,7 @@ async def test_an_end_that_was_stored_without_an_answer_has_its_consequences(tmp
     moments = iter(NOW + timedelta(seconds=n) for n in range(10))
     settlement = Settlement(
         store=store,
+        patient_store=PatientStore(store, rules),
         queue=queue,
         events=events,
         artifacts=LocalArtifactStore(tmp_path),
