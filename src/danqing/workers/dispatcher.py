@@ -1,8 +1,7 @@
 """Brings jobs from the queue to the workers, and what becomes of them into the store and to the watchers."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -15,12 +14,12 @@ from danqing.core.ports import ArtifactStore, EventBus, JobStore
 from danqing.core.sentences import says
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
-from danqing.core.upscaling import UPSCALER
 from danqing.core.witness import JobWitness, Witnesses
 from danqing.workers.claims import Claims, TakingQueue, WorkClaiming
 from danqing.workers.dropping import Dropping
 from danqing.workers.failures import describe
 from danqing.workers.hands import Handover, JobAttempt
+from danqing.workers.in_turn import InTurn
 from danqing.workers.job_rules import JobRules
 from danqing.workers.messages import (
     AwaitsEnlarging,
@@ -40,15 +39,15 @@ from danqing.workers.patient_store import PatientStore
 from danqing.workers.running import Deadline, Running, StageMeter
 from danqing.workers.settlement import Settlement
 from danqing.workers.supervisor import Supervisor
+from danqing.workers.taking import Taking
 from danqing.workers.telling import Telling
-from danqing.workers.waiting import unless
 from danqing.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """One task a worker takes jobs; every end of an attempt is settled, once, in a task of its own.
+    """Workers take jobs while they are free; every end of an attempt is settled, once, in a task of its own.
 
     Implements `WorkerListener`. For use from one event loop only. A failing store is asked again until it answers,
     except by `recover`.
@@ -90,11 +89,15 @@ class Dispatcher:
         self._claims = Claims(queue=queue, store=store, patient_store=patient_store, clock=clock, claiming=claiming)
         self._telling = Telling(events, self._witness)
         self._running: dict[JobAttempt, Running] = {}
-        self._unsettled: Counter[JobAttempt] = Counter()  # news that are not stored yet
         self._dropping = Dropping()
-        self._newest_model: dict[str, str] = {}  # by worker
-        self._takers: list[asyncio.Task[None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_turn = InTurn()
+        self._taking = Taking(
+            queue=queue,
+            claims=self._claims,
+            in_turn=self._in_turn,
+            send=self._send,
+            retry_s=rules.max_store_retry_s,
+        )
 
     async def recover(self) -> int:
         """Takes up what an earlier server left unfinished; returns how many jobs. Call it before `start`.
@@ -119,71 +122,16 @@ class Dispatcher:
     def start(self) -> None:
         """Starts the workers and gives them jobs from now on."""
         self._supervisor.start(self)
-        self._takers = [
-            asyncio.create_task(self._serve(worker), name=f"jobs-for-{worker.id}")
-            for worker in self._supervisor.workers
-        ]
+        self._taking.start(self._supervisor.workers)
 
     async def stop(self, *, deadline_s: float) -> None:
         """Takes no more jobs, lets running ones end for at most deadline_s, ends the workers, settles what is left.
 
         Jobs that did not make it are pending again afterwards, or, if the store does not answer, at the next `recover`.
         """
-        for taker in self._takers:
-            taker.cancel()
-        if self._takers:
-            await asyncio.wait(self._takers)
+        await self._taking.stop()
         await self._supervisor.stop(deadline_s=deadline_s)
-        try:
-            async with asyncio.timeout(self._rules.settle_grace_s):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
-        except TimeoutError:
-            for task in self._tasks:
-                log.error("job_not_settled", task=task.get_name())
-                task.cancel()
-
-    # From the queue to a worker
-
-    async def _serve(self, worker: Worker) -> None:
-        while True:
-            await worker.free()
-            try:
-                job_id = await self._take(worker)
-            except Exception:  # nobody else would ever take jobs for this worker
-                log.exception("take_failed", worker=worker.id)
-                await asyncio.sleep(self._rules.max_store_retry_s)
-                continue
-            if job_id is None:
-                continue
-            # In a task of its own, so that stopping never cuts a claim off from its job.
-            await asyncio.wait([self._spawn(self._hand_over(worker, job_id), name=f"claim-{job_id}")])
-
-    async def _take(self, worker: Worker) -> str | None:
-        """None when it may be given other jobs by now than those that were asked for."""
-        models = worker.takes
-        take = self._queue.take(models, warm=self._warm(worker).intersection(models), taker=worker.id)
-        if len(models) == len(worker.spec.models):
-            return await take
-        return await unless(worker.enlarger_free(), take)
-
-    def _warm(self, worker: Worker) -> frozenset[str]:
-        """The models that the worker has on its device, as far as it has told, and the one of its newest job; and the
-        upscaler, for which nothing is brought there.
-        """
-        device = worker.status().device
-        newest = self._newest_model.get(worker.id)
-        return frozenset((*(device.models if device else ()), *([newest] if newest else ()), UPSCALER))
-
-    async def _hand_over(self, worker: Worker, job_id: str) -> None:
-        try:
-            if jobs := await self._claims.of(worker, job_id):
-                if jobs[0].request.model != UPSCALER:
-                    self._newest_model[worker.id] = jobs[0].request.model
-                self._send(worker, jobs)
-                self._claims.handed_over(jobs)
-        finally:
-            worker.release()
+        await self._in_turn.stop(grace_s=self._rules.settle_grace_s)
 
     def _send(self, worker: Worker, jobs: Sequence[Job]) -> None:
         now = asyncio.get_running_loop().time()
@@ -213,8 +161,6 @@ class Dispatcher:
                     self._settle_failure(running, describe(ServerRestarted()))
                 case Handover.STOPPED:  # as its owner asked: the store and the watchers know it
                     self._queue.done(job.id, taker=worker.id)
-
-    # From a worker to the store
 
     def job_told(self, message: JobNews) -> None:
         """A worker said something about a job; what concerns attempts that are settled already is dropped."""
@@ -275,7 +221,7 @@ class Dispatcher:
     def knows(self, job_id: str, attempt: int) -> bool:
         """Whether something will still come of this attempt."""
         known = JobAttempt(job_id, attempt)
-        return known in self._running or known in self._unsettled or job_id in self._claims.claimed
+        return known in self._running or self._in_turn.is_unsettled(known) or job_id in self._claims.claimed
 
     async def give_back(self, job_id: str, attempt: int) -> None:
         """An attempt that the store ascribes to a worker here, and that nobody here knows of, is over.
@@ -329,13 +275,7 @@ class Dispatcher:
         self._settle(running, lambda job: self._settlement.failed(job, failure, artifacts), "failed")
 
     def _settle(self, running: Running, store: Callable[[Job], Awaitable[Job | None]], what: str) -> None:
-        """News of one attempt are stored one after the other, in the order in which they came."""
-        before = running.told
-        self._unsettled[running.attempt] += 1
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait([before])
+        async def settle() -> None:
             moved = await store(running.job)
             if moved is None or moved.state is not JobState.GENERATED:
                 await self._queue.settled(running.job)
@@ -345,12 +285,7 @@ class Dispatcher:
                 self._supervisor.job_ended(moved.id)
                 self._note_pace(moved)
 
-        def stored(_: asyncio.Task[None]) -> None:
-            self._unsettled[running.attempt] -= 1
-            self._unsettled += Counter()  # without those that have come to none
-
-        running.told = self._spawn(in_turn(), name=f"{what}-{running.job.id}")
-        running.told.add_done_callback(stored)
+        self._in_turn.settle(running, settle, name=f"{what}-{running.job.id}")
 
     def _note_pace(self, job: Job) -> None:
         if job.state is JobState.COMPLETED and job.started_at is not None and job.finished_at is not None:
@@ -358,15 +293,4 @@ class Dispatcher:
 
     def _discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
         if artifacts:
-            self._spawn(self._settlement.discard(job_id, artifacts), name=f"discard-{job_id}")
-
-    def _spawn(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-        return task
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("dispatch_failed", task=task.get_name(), exc_info=error)
+            self._in_turn.spawn(self._settlement.discard(job_id, artifacts), name=f"discard-{job_id}")
