@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 BEATS_A_LEASE = 5
 _RETRY_S = 1.0  # after a store that did not answer
+_LAST_BEAT_S = 5.0  # that a node which ends waits for the store
 _LOOK_S = 0.2  # pause between two looks whether there is news of the workers
 
 
@@ -101,6 +102,7 @@ class NodeLife:
             draining=self.draining,
         )
         self._storing = asyncio.create_task(self._nodes.beat(node, lease_s=self._identity.lease_s))
+        self._storing.add_done_callback(_heed)  # nobody waits for it any more where the node ends meanwhile
         if await asyncio.shield(self._storing):
             self.asked_to_drain.set()
         self._told = told
@@ -129,9 +131,17 @@ class NodeLife:
     async def leave(self) -> None:
         """The node has ended; what it still held is given to others at once."""
         if self._storing is not None:  # stored after the goodbye, a beat that was under way would be a new lease
-            await asyncio.wait((self._storing,))
+            _, under_way = await asyncio.wait((self._storing,), timeout=_LAST_BEAT_S)
+            if under_way:
+                return  # the lease ends by itself
         with suppress(StorageFailure):  # logged; its lease ends by itself
             await self._nodes.leave(self._identity.id)
+
+
+def _heed(beat: asyncio.Task[bool]) -> None:
+    """What became of it is logged where it is waited for."""
+    if not beat.cancelled():
+        beat.exception()
 
 
 def _now() -> float:

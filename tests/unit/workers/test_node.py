@@ -1,6 +1,7 @@
 """A node's beats: what it says of itself, and what it hears of its jobs. Over real workers."""
 
 import asyncio
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from danqing.core.errors import StorageFailure
 from danqing.core.shared_store import Node
 from danqing.core.states import JobState
 from danqing.core.types import Job, WorkerState
+from danqing.workers import node as module
 from danqing.workers.node import NodeIdentity, NodeLife, new_node_id
 from tests.fakes.domain import LOST, NOW, later
 from tests.zoo.house import House, a_house, until
@@ -27,6 +29,7 @@ class ToldNodes:
         self.away = False
         self.moved_on: list[str] = []
         self.holds: dict[str, int] = {}
+        self.fails_late = False
         self.stores = asyncio.Event()  # a beat is stored once it is set
         self.stores.set()
 
@@ -39,6 +42,8 @@ class ToldNodes:
 
     async def _store(self, node: Node) -> None:
         await self.stores.wait()
+        if self.fails_late:
+            raise StorageFailure
         self.beats.append(node)
 
     async def leave(self, node_id: str) -> None:
@@ -198,3 +203,34 @@ async def test_a_node_that_leaves_in_the_middle_of_a_beat_is_gone(tmp_path: Path
         await asyncio.sleep(0.01)
         assert nodes.left == ["box-1"]
         assert nodes.beats == []
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_a_beat_that_fails_while_its_node_leaves_is_heeded_and_not_waited_for_long(
+    tmp_path: Path, nodes: ToldNodes, monkeypatch: pytest.MonkeyPatch, comes: bool
+) -> None:
+    monkeypatch.setattr(module, "_LAST_BEAT_S", 60.0 if comes else 0.01)
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with a_house(tmp_path) as house:
+        # Given a node that ends while a store that is away has a beat
+        life = a_life(house, nodes)
+        nodes.fails_late = True
+        nodes.stores.clear()
+        living = asyncio.create_task(life.run())
+        await asyncio.sleep(0.01)
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        # When it says that it leaves, and the beat fails then, or later
+        leaving = asyncio.create_task(life.leave())
+        await asyncio.sleep(0.05)
+        if comes:
+            nodes.stores.set()
+        await leaving
+        nodes.stores.set()
+        await asyncio.sleep(0.01)
+        # Then it has left if it could, and nothing was heard of by nobody
+        assert nodes.left == (["box-1"] if comes else [])
+    del living, leaving, life
+    gc.collect()
+    assert complaints == []
