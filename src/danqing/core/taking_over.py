@@ -112,7 +112,8 @@ class InputImages:
                     return False
             except ArtifactNotFound:
                 return True
-        self._artifacts.remove(name)
+        if self._artifacts.remove_all([name]):
+            raise StorageFailure
         return True
 
     def _take(self, image: StagedImage, state: _Name) -> None:

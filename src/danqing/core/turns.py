@@ -53,19 +53,17 @@ class Turns:
 
     def _leave(self) -> None:
         """The place goes to the next owner, who then is the last in the row; it is free only if nobody waits."""
-        if not self._owners:
-            self._free += 1
-            return
-        owner = next(iter(self._owners))
-        queue = self._owners.pop(owner)
-        place = queue.popleft()
-        if queue:
-            self._owners[owner] = queue
-        self._waiting -= 1
-        if place.cancelled():  # its task has yet to notice
-            self._leave()
-        else:
-            place.set_result(None)
+        while self._owners:
+            owner = next(iter(self._owners))
+            queue = self._owners.pop(owner)
+            place = queue.popleft()
+            if queue:
+                self._owners[owner] = queue
+            self._waiting -= 1
+            if not place.cancelled():  # else its task has yet to notice
+                place.set_result(None)
+                return
+        self._free += 1
 
     def _forget(self, owner: str, place: asyncio.Future[None]) -> None:
         queue = self._owners.get(owner, deque())

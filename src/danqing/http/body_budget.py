@@ -8,6 +8,7 @@ from typing import Self
 from starlette.requests import Request
 
 from danqing.core.errors import TooBusy
+from danqing.http.open_files import most_open_files
 
 MAX_HELD_BYTES = 160 * 1024 * 1024
 MAX_OWN_BYTES = 128 * 1024 * 1024  # of one owner's requests, so that there is room for the others'
@@ -15,9 +16,8 @@ MAX_OWN_BYTES = 128 * 1024 * 1024  # of one owner's requests, so that there is r
 COUNTED_AT_MOST_BYTES = 2 * 1024 * 1024
 WIDEST = 4  # bytes in memory for one that came: of a decoded text with a single emoji
 FREE_BYTES = 64 * 1024  # of each body; the small ones get through however much room the large ones take
-# Files of forms that lie on the disk; a form has 200 at most, and each of them is one that the process may not open.
-MAX_OPEN_FILES = 512
-MAX_OWN_OPEN_FILES = 256  # of one owner's requests
+# Files of forms on the disk: at most half of what the process may have open; half of these for one owner's requests.
+MAX_OPEN_FILES = 8192
 RELEASE_KEY = "danqing.release_body"  # in the scope: what `release_body` calls
 
 
@@ -107,12 +107,10 @@ class BodyBudget:
         max_own_bytes: int = MAX_OWN_BYTES,
         *,
         max_open_files: int = MAX_OPEN_FILES,
-        max_own_open_files: int = MAX_OWN_OPEN_FILES,
     ) -> None:
         self._max_held_bytes = max_held_bytes
         self._max_own_bytes = max_own_bytes
         self._max_open_files = max_open_files
-        self._max_own_open_files = max_own_open_files
         self._held_bytes = 0
         self._own_bytes = Counter[str]()
         self._open_files = 0
@@ -148,7 +146,8 @@ class BodyBudget:
 
     def take_file(self, owner: str) -> None:
         """Raises TooBusy."""
-        if self._open_files >= self._max_open_files or self._own_open_files[owner] >= self._max_own_open_files:
+        most = min(self._max_open_files, most_open_files() // 2)
+        if self._open_files >= most or self._own_open_files[owner] >= (most + 1) // 2:
             raise TooBusy
         self._open_files += 1
         self._own_open_files[owner] += 1

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from danqing.core.threads import in_thread_to_its_end
 from danqing.core.turns import Turns
 
-MOST_WAITING = 256
-MOST_WAITING_OF_ONE = 64
-ANSWERED_AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
+_CORES = os.cpu_count() or 1
+MOST_WAITING = 1024
+MOST_WAITING_OF_ONE = 256
+ADDRESSES_AT_ONCE = max(1, _CORES // 4)
+ANSWERED_AT_ONCE = max(2, _CORES // 2)
 
 
 class EncodingLane:
@@ -39,13 +41,16 @@ class EncodingLane:
 
 
 class Encoding:
-    """Two lanes, for whoever waits for his own new picture is not to wait behind addresses that can be made up by the
+    """Three lanes, for whoever waits for his own new picture is not to wait behind addresses that can be made up by the
     hundred, and asked for at once.
 
     addresses: of pictures by address; whoever asks can ask again. answers: of pictures that have just been made, which
-    are never refused.
+    are never refused. partial: of those that are under way, which are in memory, and wait for no store.
     """
 
     def __init__(self) -> None:
-        self.addresses = EncodingLane(1, most_waiting=MOST_WAITING, most_waiting_of_one=MOST_WAITING_OF_ONE)
+        self.addresses = EncodingLane(
+            ADDRESSES_AT_ONCE, most_waiting=MOST_WAITING, most_waiting_of_one=MOST_WAITING_OF_ONE
+        )
         self.answers = EncodingLane(ANSWERED_AT_ONCE)
+        self.partial = EncodingLane(1)

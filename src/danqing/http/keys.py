@@ -4,12 +4,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from starlette.datastructures import Headers
 
 from danqing.core.callers import LOCAL, Caller, owner_of
+from danqing.core.errors import StorageFailure
 from danqing.core.issued_keys import KeyRing
 
 _BLANKS = " \t"  # of a header; what else looks blank in latin-1 may be a byte of a letter in UTF-8
@@ -56,6 +58,13 @@ class Keys:
             return caller.owner in self._admins
         is_issued = self.issued is not None and self.issued.holds_owner(caller.owner)
         return is_issued or self.ordinary is None or caller.owner in self._owners
+
+    async def lets_in_still(self, caller: Caller) -> bool:
+        """As `still_let_in`, but looks again first for a key that another process may have issued just now."""
+        if not self.still_let_in(caller) and self.issued is not None:
+            with suppress(StorageFailure):
+                await self.issued.refresh()
+        return self.still_let_in(caller)
 
     @property
     def let_anybody_in(self) -> bool:

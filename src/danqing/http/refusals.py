@@ -1,6 +1,6 @@
 """Tells the log who was not let in, and why; never with which key.
 
-A flood of refusals is no flood of lines: one address has one a second, and what came meanwhile is told as a count.
+A flood of refusals is no flood of lines: one address has one a second, and its next line tells how many came meanwhile.
 """
 
 import time

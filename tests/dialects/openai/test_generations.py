@@ -19,7 +19,7 @@ from danqing.dialects.openai.dialect import openai
 from danqing.dialects.openai.pictures import converted
 from danqing.dialects.openai.schemas import OutputFormat
 from danqing.http.dialect import DialectOptions
-from danqing.http.encoding import MOST_WAITING_OF_ONE
+from danqing.http.encoding import ADDRESSES_AT_ONCE, MOST_WAITING_OF_ONE
 from danqing.http.keys import Keys
 from tests.dialects.house import House
 from tests.dialects.openai.parts import editing_card, editing_house, opened, talking
@@ -184,7 +184,7 @@ async def test_many_addresses_of_one_picture_at_once_hold_up_nobody(
 ) -> None:
     # Given a picture that is asked for in more qualities at once than may wait, none of which is done
     may_end = threading.Event()
-    asked_at_once = 2 + MOST_WAITING_OF_ONE
+    asked_at_once = 1 + ADDRESSES_AT_ONCE + MOST_WAITING_OF_ONE
 
     def slow(png: bytes, output_format: OutputFormat, compression: int) -> bytes:
         assert compression == 100 or may_end.wait(60)
@@ -193,10 +193,16 @@ async def test_many_addresses_of_one_picture_at_once_hold_up_nobody(
     monkeypatch.setattr(delivery, "converted", slow)
     house = editing_house(tmp_path)
     async with talking(house) as client:
-        await generated(client)
-        (job,) = await jobs_of(house)
+        await generated(client, n=2)
+        job, other = await jobs_of(house)
         folder = f"/v1/files/images/{job.id}"
-        asking = [asyncio.create_task(client.get(f"{folder}-{at}.webp")) for at in range(asked_at_once)]
+        addresses = [
+            f"/v1/files/images/{each.id}-{at}.{kind}"
+            for each in (job, other)
+            for kind in ("webp", "jpeg")
+            for at in range(100)
+        ]
+        asking = [asyncio.create_task(client.get(address)) for address in addresses[:asked_at_once]]
         twice = asyncio.create_task(client.get(f"{folder}-0.webp"))
         try:
             async with asyncio.timeout(30):

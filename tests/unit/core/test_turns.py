@@ -33,6 +33,26 @@ class Row:
             await end.wait()
 
 
+async def test_however_many_are_cancelled_at_once_no_place_is_lost() -> None:
+    # Given two places, and more who wait than Python calls deep
+    turns = Turns(2, most_waiting=10_000, most_waiting_of_one=10_000)
+    row = [asyncio.create_task(_wait_in(turns)) for _ in range(3000)]
+    await asyncio.sleep(0)
+    # When all are cancelled in one moment, those first who have places
+    for task in row:
+        task.cancel()
+    results = await asyncio.gather(*row, return_exceptions=True)
+    assert {type(result) for result in results} == {asyncio.CancelledError}
+    # Then both places are free
+    async with asyncio.timeout(5), turns.turn("one"), turns.turn("two"):
+        pass
+
+
+async def _wait_in(turns: Turns) -> None:
+    async with turns.turn("one"):
+        await asyncio.Event().wait()
+
+
 async def settled() -> None:
     for _ in range(10):
         await asyncio.sleep(0)

@@ -292,7 +292,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     with pytest.raises(ModelLoadFailure) as caught:
         engine.load()
     assert f"Model wide: precision {precision} needs the package {package}" in caught.value.public_message
-    assert f"danqing[{package}]" in caught.value.public_message
+    assert f"-e '.[{package}]" in caught.value.public_message
     with pytest.raises(EngineFailure):
         denoise(engine, request_for(wide))
 

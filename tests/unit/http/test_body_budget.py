@@ -61,7 +61,7 @@ def test_who_has_taken_his_share_leaves_the_rest_to_others() -> None:
 
 
 def test_files_count_until_they_are_closed_or_the_request_ends() -> None:
-    budget = BodyBudget(max_open_files=3, max_own_open_files=2)
+    budget = BodyBudget(max_open_files=3)
 
     with budget.held("one") as first, budget.held("one") as second, budget.held("two") as third:
         first.open_file()

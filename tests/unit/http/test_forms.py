@@ -154,8 +154,8 @@ async def test_as_many_files_are_open_as_have_no_room_in_memory(
 ) -> None:
     house = House(tmp_path)
 
-    async def answer(max_open_files: int) -> dict[str, Any]:
-        bodies = BodyBudget(max_open_files=max_open_files)
+    async def answer(own_open_files: int) -> dict[str, Any]:
+        bodies = BodyBudget(max_open_files=2 * own_open_files)
         house.services = replace(house.services, bodies=bodies)
         async with house.client(FORMS) as client:
             told = await client.post("/red/form", **files(number, bytes(size)))

@@ -182,7 +182,7 @@ def test_redirects_need_an_object_store(tmp_path: Path) -> None:
 
 def test_the_library_is_asked_for_by_the_name_of_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "find_spec", lambda name: None)
-    with pytest.raises(InvalidSettings, match=r"pip install 'danqing\[scaled\]'"):
+    with pytest.raises(InvalidSettings, match=r"-e '\.\[scaled\]'"):
         open_artifacts(settings_of(tmp_path, DANQING_OBJECT_STORE="s3://pictures"))
 
 

@@ -111,6 +111,6 @@ async def test_a_driver_that_is_not_installed_is_named(tmp_path: Path, monkeypat
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without_psycopg)
-    with pytest.raises(InvalidSettings, match=r"danqing\[scaled\]"):
+    with pytest.raises(InvalidSettings, match=r"'\.\[scaled\]"):
         async with open_stores(settings_of(tmp_path, "postgresql://h/db"), alone=True):
             pass

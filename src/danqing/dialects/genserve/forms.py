@@ -61,7 +61,7 @@ async def _received(request: Request) -> FormData:
             raise
         raise InvalidRequest(
             f"The form cannot be read. It may have {len(IMAGE_NAMES)} files and {MAX_FIELDS} other "
-            f"fields of up to {MAX_FIELD_BYTES // 1024} KiB, {MAX_TEXT_BYTES // 1024} KiB together."
+            f"fields of up to {MAX_FIELD_BYTES // 1024} KiB, {MAX_TEXT_BYTES // 1024} KiB together, in UTF-8."
         ) from exc
 
 

@@ -21,7 +21,7 @@ from danqing.http.body_budget import release_body
 from danqing.http.callers import known_caller
 from danqing.http.dialect import Services
 from danqing.http.embedded_pictures import Embedded
-from danqing.http.waiting import wait_for_jobs
+from danqing.http.waiting import wait_for_jobs, while_connected
 from danqing.http.warnings import warning_headers
 
 Kind = Literal["image_generation", "image_edit", "image_variation"]
@@ -73,16 +73,11 @@ class Maker:
         if commission.streamed is not None:
             return self._stream(request, commission, commission.streamed, jobs)
         services = self._services
-        ended = await wait_for_jobs(
-            request,
-            services.studio,
-            jobs,
-            caller=known_caller(request),
-            timeout_s=services.options.request_timeout_s * len(jobs),
-        )
+        timeout_s = services.options.request_timeout_s * len(jobs)
+        ended = await wait_for_jobs(request, services.studio, jobs, caller=known_caller(request), timeout_s=timeout_s)
         base_url = services.options.public_url or str(request.base_url)
         with Embedded() as embedded:
-            pictures = await handed_over(
+            handing_over = handed_over(
                 services.artifacts,
                 services.encoding.answers,
                 services.links,
@@ -91,6 +86,7 @@ class Maker:
                 base_url=base_url,
                 embedded=embedded,
             )
+            pictures = await while_connected(request, handing_over, timeout_s=timeout_s)
             seconds = time.monotonic() - commission.began
             answer = ImagesAnswer(
                 created=int(time.time()),
@@ -122,7 +118,7 @@ class Maker:
             plan,
             studio=self._services.studio,
             artifacts=self._services.artifacts,
-            lane=self._services.encoding.answers,
+            encoding=self._services.encoding,
             headers=warning_headers(commission.warnings),
         )
 

@@ -25,7 +25,7 @@ from danqing.dialects.openai.pictures import fitted
 from danqing.dialects.openai.schemas import CompletedImage, CompletedType, PartialImage, PartialType, StreamKind
 from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of, size_of, usage_of
-from danqing.http.encoding import EncodingLane
+from danqing.http.encoding import Encoding
 from danqing.http.waiting import ClientGone, leave_all
 
 KEEP_ALIVE_S = 15  # proxies close what is silent for long
@@ -71,7 +71,7 @@ class PictureStream(Response):
         *,
         studio: Studio,
         artifacts: ArtifactStore,
-        lane: EncodingLane,
+        encoding: Encoding,
         headers: Mapping[str, str],
     ) -> None:
         self.status_code = 200
@@ -80,7 +80,7 @@ class PictureStream(Response):
         self._plan = plan
         self._studio = studio
         self._artifacts = artifacts
-        self._lane = lane
+        self._encoding = encoding
         self._known = list(plan.jobs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +143,7 @@ class PictureStream(Response):
         async def content() -> bytes:
             return preview.content
 
-        picture = await self._lane.encoded(
+        picture = await self._encoding.partial.encoded(
             job.owner, content, lambda jpeg: fitted(jpeg, size, delivery.output_format, delivery.compression)
         )
         return PartialImage(
@@ -164,7 +164,7 @@ class PictureStream(Response):
         return CompletedImage(
             type=_COMPLETED[plan.kind],
             b64_json=await picture_base64(
-                self._artifacts, self._lane, job, plan.delivery.output_format, plan.delivery.compression
+                self._artifacts, self._encoding.answers, job, plan.delivery.output_format, plan.delivery.compression
             ),
             background="opaque",
             created_at=int(time.time()),
