@@ -108,7 +108,7 @@ class Gate:
                 if by_key is None:
                     raise
             else:  # the key that it was issued for may be revoked by now
-                return bearer if bearer is not None and await self._keys.lets_in_still(bearer) else by_key
+                return bearer if bearer is not None and await self._keys.still_let_in_anywhere(bearer) else by_key
         return by_key
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: DanqingError) -> None:

@@ -59,8 +59,8 @@ class Keys:
         is_issued = self.issued is not None and self.issued.holds_owner(caller.owner)
         return is_issued or self.ordinary is None or caller.owner in self._owners
 
-    async def lets_in_still(self, caller: Caller) -> bool:
-        """As `still_let_in`, but looks again first for a key that another process may have issued just now."""
+    async def still_let_in_anywhere(self, caller: Caller) -> bool:
+        """As `still_let_in`, but looks in the store too for a key that another process may have issued just now."""
         if not self.still_let_in(caller) and self.issued is not None:
             with suppress(StorageFailure):
                 await self.issued.refresh()

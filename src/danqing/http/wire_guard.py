@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
 from danqing.http.body_limit import WHOLE_BODY
@@ -30,8 +30,6 @@ MIN_READ_BYTES = 64 * 1024
 _LOOKS = 10  # in that time
 MAX_UNREAD_BYTES = 8 * 1024 * 1024  # of answers to a WebSocket's client that reads none
 MAX_FRAGMENTS = 1024  # of a message
-TOO_LARGE = 1009  # a WebSocket's close code
-ABNORMAL_CLOSURE = 1006  # one that is never sent: no close frame came
 
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain\r\nContent-Length: 35\r\n"
@@ -257,7 +255,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         says 1005, which a close frame without a code means.
         """
         if self.handshake_complete and self.conn.close_rcvd is None:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": int(CloseCode.ABNORMAL_CLOSURE)})
         super().connection_lost(exc)
         if self._last_read_due is not None:
             self._last_read_due.cancel()
@@ -281,7 +279,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().handle_cont(event)
         if len(self.frames) > MAX_FRAGMENTS and not self.transport.is_closing():
             self.frames = []
-            self.conn.fail(TOO_LARGE, "too many fragments")
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
 
     def _expect_last_read(self) -> None:

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 import pytest
 from starlette.datastructures import Headers
 
-from danqing.core.callers import LOCAL, Caller
-from danqing.core.issued_keys import KeyRing
+from danqing.core.callers import LOCAL, Caller, owner_of
+from danqing.core.errors import StorageFailure
+from danqing.core.issued_keys import IssuedKey, KeyRing
 from danqing.http import keys as module
 from danqing.http.keys import Keys, key_in
 from tests.fakes.domain import NOW
@@ -152,3 +154,25 @@ def test_a_letters_last_byte_is_no_blank(header: str) -> None:
 )
 def test_whether_they_keep_anybody_out(keys: Keys, anybody: bool) -> None:
     assert keys.let_anybody_in == anybody
+
+
+async def test_a_key_that_another_process_has_just_issued_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two processes over one store, of which one has issued a key, and revoked another
+    store = InMemoryIssuedKeys()
+    there, here = (KeyRing(store, clock=lambda: NOW) for _ in range(2))
+    issued, revoked = await there.issue("Anne"), await there.issue("Ben")
+    await there.revoke(revoked[0].id)
+    keys = Keys(enabled=True, issued=here)
+    bearer, former = (Caller(owner=owner_of(key.digest)) for key, _ in (issued, revoked))
+    # Then the other one, which has not looked yet, lets its bearer in, and not the other's
+    assert not keys.still_let_in(bearer)
+    assert await keys.still_let_in_anywhere(bearer)
+    assert not await keys.still_let_in_anywhere(former)
+
+    # And while the store is away, those whom it knows
+    async def away() -> Sequence[IssuedKey]:
+        raise StorageFailure
+
+    monkeypatch.setattr(store, "all", away)
+    assert await keys.still_let_in_anywhere(bearer)
+    assert not await keys.still_let_in_anywhere(former)
