@@ -19,7 +19,7 @@ from danqing.dialects.openai.dialect import openai
 from danqing.dialects.openai.pictures import converted
 from danqing.dialects.openai.schemas import OutputFormat
 from danqing.http.dialect import DialectOptions
-from danqing.http.encoding import ADDRESSES_AT_ONCE, MOST_WAITING_OF_ONE
+from danqing.http.encoding import ADDRESSES_AT_ONCE, ANSWERED_AT_ONCE, MOST_WAITING_OF_ONE
 from danqing.http.keys import Keys
 from tests.dialects.house import House
 from tests.dialects.openai.parts import editing_card, editing_house, opened, talking
@@ -215,6 +215,35 @@ async def test_many_addresses_of_one_picture_at_once_hold_up_nobody(
             may_end.set()
         answers = [await each for each in (*asking, twice)]
         assert Counter(answer.status_code for answer in answers) == {200: asked_at_once, 503: 1}
+
+
+async def test_who_waits_for_his_picture_to_be_encoded_waits_no_longer_than_for_one_to_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given as many answers as are encoded at once, none of which is done
+    may_end, began = threading.Event(), threading.Semaphore(0)
+
+    def slow(png: bytes, output_format: OutputFormat, compression: int) -> bytes:
+        began.release()
+        assert may_end.wait(60)
+        return converted(png, output_format, compression)
+
+    monkeypatch.setattr(delivery, "converted", slow)
+    house = editing_house(tmp_path, options=DialectOptions(request_timeout_s=2.0))
+    body = {"prompt": "a heron", "output_format": "webp"}
+    async with talking(house) as client:
+        first = [asyncio.create_task(client.post("/v1/images/generations", json=body)) for _ in range(ANSWERED_AT_ONCE)]
+        try:
+            for _ in first:
+                assert await asyncio.to_thread(began.acquire, timeout=60)
+            # When another one waits behind them, then he is told so in time
+            async with asyncio.timeout(30):
+                answer = await client.post("/v1/images/generations", json=body)
+        finally:
+            may_end.set()
+            await asyncio.gather(*first)
+    assert answer.status_code == 500
+    assert "was not ready in time" in answer.json()["error"]["message"]
 
 
 async def test_addresses_work_without_a_key_until_they_are_changed(tmp_path: Path) -> None:
