@@ -10,6 +10,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 # Tests run in so many processes, a file at a time; PROCESSES=0 is this one, as a debugger wants it.
 PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
+# Where a machine forbids Python to keep what it has compiled, each server that a test starts would compile it all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-scaled browser screenshots chaos check lengths types format bench clean
 

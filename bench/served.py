@@ -18,6 +18,8 @@ READY_DEADLINE_S = 180.0
 START_DEADLINE_S = 120.0
 CHILD_DEADLINE_S = 20.0
 END_S = 4.0  # for a server to end by itself: nothing that it does then counts
+# With it a process would compile our modules anew, which are not installed, but nobody else's, which are.
+COMPILES_ANEW = "PYTHONDONTWRITEBYTECODE"
 
 
 def free_port() -> int:
@@ -48,8 +50,9 @@ def running(
     command: list[str], folder: Path, *, ends_on: int = signal.SIGTERM, **variables: str
 ) -> Generator[psutil.Process]:
     """A process, ended afterwards by that signal, and with it all that it started: what stays would be measured too."""
+    environment = {name: value for name, value in os.environ.items() if name != COMPILES_ANEW} | variables
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield psutil.Process(process.pid)
     finally:

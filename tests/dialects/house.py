@@ -122,6 +122,7 @@ class House:
                 self._sides.apis, studios, inputs, self._key_rings, all_keys, strict=True
             )
         ]
+        self._apps: list[tuple[tuple[Services, GateParts, tuple[Dialect, ...], bool], FastAPI]] = []
         _houses.append(self)
 
     @property
@@ -159,11 +160,17 @@ class House:
         apps = [self._app(*each, *dialects, alone=alone) for each in zip(self._services, self.gates, strict=True)]
         return apps[0] if len(apps) == 1 else cast(FastAPI, InTurn(*apps, before=self._before_a_request))
 
-    @staticmethod
-    def _app(services: Services, gate: GateParts, *dialects: Dialect, alone: bool) -> FastAPI:
+    def _app(self, services: Services, gate: GateParts, *dialects: Dialect, alone: bool) -> FastAPI:
+        """Made once: it takes longer than most requests."""
+        for (its_services, *rest), app in self._apps:
+            if its_services is services and rest == [gate, dialects, alone]:
+                return app
         if alone:
-            return build_dialect_app(services, gate=gate, dialect=dialects[0])
-        return build_app(services, gate=gate, dialects=dialects)
+            app = build_dialect_app(services, gate=gate, dialect=dialects[0])
+        else:
+            app = build_app(services, gate=gate, dialects=dialects)
+        self._apps.append(((services, gate, dialects, alone), app))
+        return app
 
     def client(self, *dialects: Dialect, alone: bool = False) -> httpx2.AsyncClient:
         """Talks to the `app` without a network."""

@@ -79,8 +79,7 @@ def _build(
         form_limits=FORM_LIMITS,
     )
     parts = [Branch(dialect.build_router(services), covers=dialect.covers) for dialect in dialects]
-    for part in parts:
-        app.include_router(part)
+    app.router.routes.extend(parts)
     if health := {dialect.name: dialect.health for dialect in dialects if dialect.health is not None}:
         app.include_router(
             HealthRoutes(pool=services.studio.pool_status, options=services.options, parts=health).router()

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from pydantic import JsonValue
+from starlette.routing import BaseRoute
 
 from danqing.http.bare import BareFastAPI
+from danqing.http.branch import with_branches
 
 _NULL = "\0null"
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -25,6 +27,11 @@ class ExactFastAPI(BareFastAPI):
 
     is_open: Callable[[str], bool] | None = None
     _exact_schema: dict[str, Any] | None = None  # made once: it is large
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """All that are described: those of branches, too. To be read only."""
+        return list(with_branches(self.router.routes))
 
     def openapi(self) -> dict[str, Any]:
         """See `FastAPI`."""

@@ -132,7 +132,7 @@ def both(router: APIRouter) -> tuple[ASGIApp, Noted]:
     """The short way, and the app behind it."""
     part = Branch(router, covers=lambda path: path.startswith("/a"))
     app = FastAPI()
-    app.include_router(part)
+    app.router.routes.append(part)
     noted = Noted(app)
     return DirectCalls(noted, parts=[part]), noted
 

@@ -4,6 +4,8 @@ Each function makes its parts anew, because FastAPI writes into what it is given
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -135,7 +137,12 @@ def _body(
     **further: object,
 ) -> dict[str, Any]:
     """These parameters, and these files. further: keywords of the schema."""
-    schema = self_contained(parameters.model_json_schema())
+    schema = deepcopy(_schema_of(parameters))
     schema |= {"properties": {**schema["properties"], **files}, "required": required, **further}
     content = {media_type: {"schema": schema, "examples": _named(shown)}}
     return takes_submit_key({"requestBody": {"required": True, "content": content}})
+
+
+@cache
+def _schema_of(parameters: type[BaseModel]) -> dict[str, Any]:
+    return self_contained(parameters.model_json_schema())

@@ -43,9 +43,9 @@ def openai() -> Dialect:
 
 
 def _build_router(services: Services) -> APIRouter:
-    router = APIRouter()
-    router.include_router(ImageRoutes(services).router())
-    router.include_router(HouseRoutes(services).router())
+    router = APIRouter(tags=["openai"])
+    ImageRoutes(services).add_to(router)
+    HouseRoutes(services).add_to(router)
     return router
 
 

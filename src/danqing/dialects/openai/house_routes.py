@@ -31,9 +31,8 @@ class HouseRoutes:
         self._cache = PictureCache()
         self._created = int(time.time())
 
-    def router(self) -> APIRouter:
+    def add_to(self, router: APIRouter) -> None:
         """The routes, with what each answers."""
-        router = APIRouter(tags=["openai"])
         add = router.add_api_route
         add(
             "/v1/models",
@@ -67,7 +66,6 @@ class HouseRoutes:
             responses={**failures(), 503: {"model": NotReady}},
             summary="Whether a model is loaded",
         )
-        return router
 
     async def models(self) -> JSONResponse:
         """Those that are served, then the names of OpenAI's that stand for one of them."""

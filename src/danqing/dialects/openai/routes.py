@@ -46,9 +46,8 @@ class ImageRoutes:
         self._services = services
         self._maker = Maker(services)
 
-    def router(self) -> APIRouter:
+    def add_to(self, router: APIRouter) -> None:
         """The routes, with what each takes and answers."""
-        router = APIRouter(tags=["openai"])
         router.add_api_route(
             "/v1/images/generations",
             self.generations,
@@ -76,7 +75,6 @@ class ImageRoutes:
             openapi_extra=variation_body(),
             summary="Make variations of a picture",
         )
-        return router
 
     async def generations(self, request: Request) -> Response:
         """Pictures from a prompt; as JSON, or with `stream` as server-sent events."""
