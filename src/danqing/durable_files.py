@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 # What file systems answer that cannot sync a directory (some of those on a network): their renames are durable, or
@@ -29,6 +30,18 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """A folder, and those above it that are missing. One that is there stays as it is."""
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(missing):
+            with suppress(PermissionError):  # written may be what cannot be read, and then it cannot be synced
+                sync_directory(folder.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -19,7 +19,7 @@ from danqing.blobs.staging import StagingFolder, is_old, removed
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.listing import NAMES_AT_ONCE, PicturePage
 from danqing.core.threads import in_thread_to_its_end
-from danqing.durable_files import sync_directory, sync_file, write_new
+from danqing.durable_files import make_directory, sync_directory, sync_file, write_new
 
 log = structlog.get_logger(__name__)
 
@@ -217,8 +217,7 @@ class LocalArtifactStore:
 
     def _make_root(self) -> None:
         if not self._root.is_dir():
-            self._root.mkdir(parents=True, exist_ok=True)
-            sync_directory(self._root.parent)
+            make_directory(self._root)
 
 
 def _parsed(name: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:

@@ -117,16 +117,16 @@ class InputImages:
         return True
 
     def _take(self, image: StagedImage, state: _Name) -> None:
-        """Notes in the state if the picture was not there before, and leaves the staged file if it was. Blocking."""
+        """Notes in the state if the picture was not there before. One that was is taken over again: whoever brought it
+        may not have it on the disk yet, and where others take pictures over it is new, and nobody's to remove.
+        Blocking.
+        """
         name = ref_of(image).name
         try:
             self._artifacts.size(name)
         except ArtifactNotFound:
             state.fresh = True  # before: what fails halfway may have left the picture too
-            self._artifacts.adopt(image.path, name)
-        else:
-            if self._kept_s > 0:  # from now on it is new, and nobody's to remove
-                self._artifacts.adopt(image.path, name)
+        self._artifacts.adopt(image.path, name)
 
     async def _leave(self, names: Sequence[str], kept: bool) -> None:
         """Who wants one of these pictures meanwhile waits until it is known whether it is there."""

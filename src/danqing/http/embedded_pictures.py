@@ -24,7 +24,7 @@ Source = OpenPicture | bytes
 
 class Embedded:
     """Pictures on their way into an answer, each with a word that stands for it in the JSON text. For one answer, which
-    closes those that are open when it is sent; on an error before that they are closed at once.
+    closes each when it is sent; on an error before that they are closed at once.
     """
 
     def __init__(self) -> None:
@@ -87,6 +87,8 @@ class _EmbeddingResponse(Response):
             yield text
             async for encoded in _base64(picture):
                 yield encoded
+            if not isinstance(picture, bytes):
+                picture.close()
 
 
 def _between(text: str, words: Sequence[str]) -> list[bytes]:

@@ -26,12 +26,14 @@ class _Waiting(NamedTuple):
     entry: Entry
 
 
-class _Taker(NamedTuple):
-    """woken: with a job that was offered; or with None, to look what waits."""
+@dataclass(eq=False)
+class _Taker:
+    """woken: with a job that was offered; or with None, to look what waits: woken_for, the model of what came."""
 
     models: Collection[str]
     warm: Collection[str]
     woken: asyncio.Future[str | None]
+    woken_for: str | None = None
 
 
 @dataclass
@@ -159,7 +161,8 @@ class EmbeddedQueue:
         max_passes times in a row before the same model. Every id goes to one taker only: to the one that waits longest,
         of those that have the model at hand if there are such. Cancelling a take loses no job.
         """
-        while (job_id := self._pop(models, warm)) is None:
+        woken_for: str | None = None
+        while (taken := self._pop(models, warm)) is None:
             looking = _Taker(models, warm, asyncio.get_running_loop().create_future())
             self._takers.append(looking)
             try:
@@ -176,6 +179,10 @@ class EmbeddedQueue:
             if job_id is not None:
                 return job_id
             self._coming -= 1
+            woken_for = looking.woken_for
+        job_id, model = taken
+        if woken_for is not None and woken_for != model:  # that job still waits, and others may be able to take it
+            self._wake_for([woken_for])
         return job_id
 
     async def take_like(self, job: Job, most: int) -> Sequence[str]:
@@ -224,7 +231,8 @@ class EmbeddedQueue:
         most = self._rules.max_running_of_owner
         return most is not None and self._running[owner] >= most
 
-    def _pop(self, models: Collection[str], warm: Collection[str]) -> str | None:
+    def _pop(self, models: Collection[str], warm: Collection[str]) -> tuple[str, str] | None:
+        """A job and its model."""
         lines = [(model, line) for model in models if (line := self._lines.get(model)) is not None]
         firsts = [(entry, model) for model, line in lines if (entry := line.first(self._is_held)) is not None]
         if not firsts:
@@ -233,9 +241,10 @@ class EmbeddedQueue:
         at_hand = [first for first in firsts if first[1] in warm and first[0].before == entry.before]
         if model not in warm and at_hand and self._passed[model] < self._rules.max_passes:
             self._passed[model] += 1
-            return self._taken(min(at_hand)[0])
-        del self._passed[model]
-        return self._taken(entry)
+            entry, model = min(at_hand)
+        else:
+            del self._passed[model]
+        return self._taken(entry), model
 
     def _taken(self, entry: Entry) -> str:
         self._remove(entry.job_id)
@@ -255,6 +264,7 @@ class EmbeddedQueue:
     def _wake_one(self, model: str) -> None:
         if (taker := self._waiting_taker(model)) is not None:
             self._takers.remove(taker)
+            taker.woken_for = model
             taker.woken.set_result(None)
             self._coming += 1
 

@@ -16,6 +16,7 @@ from danqing.core.background import running
 from danqing.core.errors import StorageAway, StorageFailure
 from danqing.core.extras import how_to_install
 from danqing.core.ports import ArtifactStore
+from danqing.durable_files import make_directory
 from danqing.workers.factory import ArtifactStoreFactory
 
 log = structlog.get_logger(__name__)
@@ -154,7 +155,7 @@ def make_folders(settings: Settings) -> None:
 def check_folder(folder: Path, what: str) -> None:
     """Makes it, and writes into it. Raises StorageFailure."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
     except OSError as exc:
         raise StorageFailure(f"The {what} {folder} cannot be made.") from exc
     try:

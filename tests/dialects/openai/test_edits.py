@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from danqing.core.open_picture import OpenPicture
 from danqing.core.types import GenerationRequest, Job, Mode
 from danqing.http.body_budget import BodyBudget
 from tests.dialects.house import House
@@ -140,6 +141,36 @@ async def test_a_batch_of_more_pictures_than_openai_takes(tmp_path: Path) -> Non
 
     assert len(answer["data"]) == answer["usage"]["input_images"] == 40
     assert (refused.status_code, refused.json()["message"]) == (400, "At most 100 images in one request.")
+
+
+async def test_few_of_many_pictures_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a store that knows how many pictures are open
+    house = editing_house(tmp_path)
+    is_open: set[OpenPicture] = set()
+    most: list[int] = []
+    open_picture = house.artifacts.open
+
+    async def counted(name: str) -> OpenPicture:
+        picture = await open_picture(name)
+        is_open.add(picture)
+        most.append(len(is_open))
+        close = picture.close
+
+        def closed() -> None:
+            close()
+            is_open.discard(picture)
+
+        monkeypatch.setattr(picture, "close", closed)
+        return picture
+
+    monkeypatch.setattr(house.artifacts, "open", counted)
+    # When an answer has forty of them
+    async with talking(house) as client:
+        answer = (await edited(client, files(images=[png()] * 40), size="64x64", num_inference_steps="1")).json()
+    # Then each is in it, and no more than a few were open
+    assert {opened(datum).size for datum in answer["data"]} == {(64, 64)}
+    assert (len(most), is_open) == (40, set())
+    assert max(most) <= 9
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from danqing.blobs import local
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import ArtifactNotFound, StorageFailure, Unavailable
 from danqing.core.images import StagedImage, ref_of
@@ -66,7 +67,32 @@ async def test_what_was_there_before_stays(folder: Folder) -> None:
     async with folder.inputs.taken_over([again]):
         pass
     assert folder.has(again)
-    assert again.path.exists()  # and the staged copy is still its caller's
+
+
+async def test_nobody_goes_by_a_picture_that_another_is_about_to_put_on_the_disk(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a submit whose picture has its name, which is not on the disk yet
+    renamed, go_on, synced = threading.Event(), threading.Event(), list[Path]()
+    sync = local.sync_directory
+
+    def held(path: Path) -> None:
+        renamed.set()
+        assert go_on.wait(20)
+        sync(path)
+        synced.append(path)
+
+    monkeypatch.setattr(local, "sync_directory", held)
+    first = asyncio.create_task(accepted(folder, folder.staged()))
+    assert await asyncio.to_thread(renamed.wait, 20)
+    # When another with the same picture comes
+    async with asyncio.timeout(20):
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        async with folder.inputs.taken_over([folder.staged()]) as second:
+            # Then it is taken over once the name is on the disk
+            assert synced
+            second.keep()
+        await first
 
 
 async def test_of_two_submits_with_one_picture_one_that_is_accepted_is_enough(folder: Folder) -> None:

@@ -41,3 +41,17 @@ async def test_two_jobs_of_an_owner_that_end_at_once_make_room_for_two() -> None
     # Then each taker has one
     async with asyncio.timeout(SOON_S):
         assert sorted(await asyncio.gather(*takes)) == ["job-3", "job-4"]
+
+
+async def test_a_taker_that_finds_another_model_leaves_what_it_was_woken_for_to_one_that_may_have_it() -> None:
+    # Given one taker of two models, who has waited longest, and one of the first of them only
+    queue = EmbeddedQueue()
+    both = await waiting_take(queue, "first", "second")
+    one = await waiting_take(queue, "first")
+    # When a job of each comes before anybody has looked, and that of the second model goes first
+    await queue.publish(numbered(1, model="first", turn=10))
+    await queue.publish(numbered(2, model="second", turn=1))
+    # Then both have one
+    async with asyncio.timeout(SOON_S):
+        assert await both == "job-2"
+        assert await one == "job-1"

@@ -17,9 +17,11 @@ from danqing.dialects.openai.translate_in import Delivery
 from danqing.dialects.openai.translate_out import adjustments_of
 from danqing.http.embedded_pictures import Embedded, Source
 from danqing.http.encoding import EncodingLane
+from danqing.http.opened_later import OpenedLater
 from danqing.http.picture_links import PictureLinks
 from danqing.http.pictures import read_picture
 
+_OPEN_AT_ONCE = 8  # pictures of one answer, of which a batch may have a thousand
 _SMALL_BYTES = 256 * 1024  # to change threads twice takes longer than these take as base64
 
 
@@ -45,16 +47,19 @@ async def handed_over(
         Picture(url=_url(links, job, delivery, base_url), adjustments=adjustments_of(job))
         if delivery.as_url
         else Picture(
-            b64_json=embedded.add(await _source(artifacts, lane, job, delivery)),
+            b64_json=embedded.add(await _source(artifacts, lane, job, delivery, at_once=number < _OPEN_AT_ONCE)),
             adjustments=adjustments_of(job),
         )
-        for job in jobs
+        for number, job in enumerate(jobs)
     ]
 
 
-async def _source(artifacts: ArtifactStore, lane: EncodingLane, job: Job, delivery: Delivery) -> Source:
+async def _source(
+    artifacts: ArtifactStore, lane: EncodingLane, job: Job, delivery: Delivery, *, at_once: bool
+) -> Source:
     if delivery.output_format == STORED_AS and job.original is not None:
-        return await artifacts.open(job.original.name)
+        name = job.original.name
+        return await (artifacts.open(name) if at_once else OpenedLater.found(artifacts, name))
     return await picture_bytes(artifacts, lane, job, delivery.output_format, delivery.compression)
 
 
