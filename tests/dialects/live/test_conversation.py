@@ -1,5 +1,6 @@
 """What a client can say, well or badly, over a real WebSocket."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -250,19 +251,23 @@ async def test_a_stored_result_is_told_at_once(house: House, client: Talker) -> 
     assert await client.is_silent()
 
 
-async def test_a_result_whose_file_somebody_removed_is_made_again(house: House, client: Talker) -> None:
-    await client.ask(create_job())
-    (only,) = await house.store.unfinished()
-    await house.painter.start(only.id)
-    await house.painter.finish(only.id)
-    done = (await client.hear_until("completed"))[-1]
-    stored = (await house.store.get(only.id)).artifact(ArtifactKind.UPSCALED)
-    assert stored is not None
-    house.artifacts.remove(stored.name)
+async def test_a_result_whose_file_somebody_removed_is_made_again_once(house: House) -> None:
+    async with running(house) as server, server.talk("anna") as anna, server.talk("ben") as ben:
+        await anna.ask(create_job())
+        (only,) = await house.store.unfinished()
+        await house.painter.start(only.id)
+        await house.painter.finish(only.id)
+        done = (await anna.hear_until("completed"))[-1]
+        stored = (await house.store.get(only.id)).artifact(ArtifactKind.UPSCALED)
+        assert stored is not None
+        house.artifacts.remove(stored.name)
 
-    again = await client.ask(create_job())
+        # When two ask at the same moment, and one of them once more
+        answers = await asyncio.gather(anna.ask(create_job()), ben.ask(create_job()))
+        answers.append(await anna.ask(create_job(request_id="r2")))
 
-    assert (again["status"], again["job_id"]) == ("pending", done["job_id"])
+    assert [(each["status"], each["job_id"]) for each in answers] == [("pending", done["job_id"])] * 3
+    assert (await house.studio.queue_status()).pending == 1
 
 
 async def test_after_a_failed_or_cancelled_job_a_new_one_is_made(house: House, client: Talker) -> None:
@@ -377,6 +382,41 @@ async def test_client_jobs_are_the_clients_own_newest_first(tmp_path: Path) -> N
 
     assert [job["job_id"] for job in jobs] == ids[::-1]
     assert all(isinstance(job["created_at"], float) for job in jobs)
+
+
+@pytest.mark.parametrize("told", ["processing", "completed"])
+@pytest.mark.parametrize("asked", ["get_client_jobs", "get_status"])
+async def test_an_answer_is_no_older_than_what_was_told_while_the_store_was_read(
+    house: House, client: Talker, monkeypatch: pytest.MonkeyPatch, asked: str, told: str
+) -> None:
+    is_list = asked == "get_client_jobs"
+    target, name = (house.services.subscriptions, "jobs") if is_list else (house.services.studio, "with_fingerprint")
+    read, look, answer = getattr(target, name), asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        jobs = await read(*arguments, **options)
+        look.set()
+        await answer.wait()
+        return jobs
+
+    # Given a look that has found a job as it was
+    first = await client.ask(create_job())
+    (only,) = await house.store.unfinished()
+    monkeypatch.setattr(target, name, slow)
+    await client.say({"type": asked, "job_id": first["job_id"], "request_id": "r"})
+    await look.wait()
+    # When the client is told more of it before it is answered
+    await house.painter.start(only.id)
+    if told == "completed":
+        await house.painter.finish(only.id)
+    await client.hear_until(told)
+    answer.set()
+    heard = await client.hear()
+
+    assert (heard["jobs"][0] if is_list else heard)["status"] == told
+    assert heard["request_id"] == "r"
+    if told == "completed":
+        assert await client.is_silent()
 
 
 @pytest.mark.parametrize("place", ["message", "params"])

@@ -1,8 +1,8 @@
 """What one connection is told: the jobs that it follows, into one outbox."""
 
 import asyncio
-from collections.abc import Coroutine, Set
-from contextlib import suppress
+from collections.abc import Coroutine, Generator, Set
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -40,6 +40,8 @@ class Connection:
         self._sign = sign
         self._watches: dict[str, Watch] = {}
         self._followed: set[tuple[str, RequestId | None]] = set()  # jobs with the request_ids that they are told under
+        self._looks = 0  # into the store, that are under way
+        self._ended: dict[str, Job] = {}  # told to the end since the first of them began
         self._running: set[asyncio.Task[None]] = set()  # what takes only a moment
         self._closed = False
         self.recalled = asyncio.Event()
@@ -66,6 +68,23 @@ class Connection:
     def follows(self, job: Job, request_id: RequestId | None) -> bool:
         """Whether the job is told under this id as it goes."""
         return (job.id, request_id) in self._followed
+
+    @contextmanager
+    def looking(self) -> Generator[None]:
+        """While somebody looks into the store for what is then told: see `newest`."""
+        self._looks += 1
+        try:
+            yield
+        finally:
+            self._looks -= 1
+            if not self._looks:
+                self._ended.clear()
+
+    def newest(self, job: Job) -> Job:
+        """The job as it was found in a look that is not over, or as it was told meanwhile, if that is newer."""
+        watch = self._watches.get(job.id)
+        told = self._ended.get(job.id, job) if watch is None else watch.job
+        return told if told.age > job.age else job
 
     def prepare(self, job: Job, *, previews: bool) -> None:
         """From now on nothing that happens to the job is missed, but it is not told before `follow`.
@@ -125,6 +144,8 @@ class Connection:
                 self.end(INTERNAL_ERROR)
             case None if not watch.job.state.is_final:
                 self.end(SERVICE_RESTART)
+            case None if self._looks:
+                self._ended[watch.job.id] = watch.job
             case None:
                 pass
 

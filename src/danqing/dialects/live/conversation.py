@@ -91,7 +91,8 @@ class Conversation:
             case CreateJob():
                 await self._create(message)
             case GetStatus():
-                job = await self._job(message.job_id)
+                with self._connection.looking():
+                    job = self._connection.newest(await self._job(message.job_id))
                 self._tell(job, message.request_id)
             case CancelJob():
                 job = await self._job(message.job_id)
@@ -140,7 +141,8 @@ class Conversation:
         order = Order(draft=draft, join=Join.ALSO_DONE, metadata=metadata, waits_for_model=True)
         job = await self._services.studio.submit(order, caller=self._caller)
         if job.state is JobState.COMPLETED and not await self._is_there(job.artifacts):
-            return await self._services.studio.submit(replace(order, join=Join.NONE), caller=self._caller)
+            # For all who find that at this moment, one is made.
+            return await self._services.studio.submit(replace(order, join=Join.UNDER_WAY), caller=self._caller)
         return job
 
     async def _is_there(self, artifacts: Sequence[Artifact]) -> bool:
@@ -166,7 +168,8 @@ class Conversation:
         if self._client is None:
             raise Malformed("get_client_jobs needs a client_id: connect to /api/ws?client_id=…")
         followed = self._connection.followed
-        jobs = await self._jobs(self._client)
+        with self._connection.looking():
+            jobs = [self._connection.newest(job) for job in await self._jobs(self._client)]
         self._connection.say(from_jobs(jobs, request_id=message.request_id, sign=self._services.links.sign))
         await self._follow(self._client, [job for job in jobs if not job.state.is_final], but=followed)
 
