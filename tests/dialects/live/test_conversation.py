@@ -263,7 +263,7 @@ async def test_a_result_whose_file_somebody_removed_is_made_again_once(house: Ho
         house.artifacts.remove(stored.name)
 
         # When two ask at the same moment, and one of them once more
-        answers = await asyncio.gather(anna.ask(create_job()), ben.ask(create_job()))
+        answers = [*await asyncio.gather(anna.ask(create_job()), ben.ask(create_job()))]
         answers.append(await anna.ask(create_job(request_id="r2")))
 
     assert [(each["status"], each["job_id"]) for each in answers] == [("pending", done["job_id"])] * 3

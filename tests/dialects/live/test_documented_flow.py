@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import requests
 
+from danqing.dialects.live.schemas import CLIENT_MESSAGES
+from danqing.dialects.live.translate_in import to_message
 from tests.dialects.live.running import a_house, running
 from tests.dialects.live.seed_document import (
     CANCEL_JOB,
@@ -22,6 +25,7 @@ from tests.dialects.live.seed_document import (
     TEXT,
 )
 
+PAGE = Path(__file__).parents[3] / "docs" / "dialects" / "live.md"
 STEPS = CREATE_JOB["params"]["steps"]
 
 
@@ -48,6 +52,15 @@ def test_the_document_is_the_vendors_to_the_byte() -> None:
     assert hashlib.sha256(SEED.read_bytes()).hexdigest() == (
         "3b4e769a1209d8ff6401fadc13abcbd2bcabd7b39f2fda7a2551d79c16d82e33"
     )
+
+
+def test_our_page_shows_messages_of_a_client_that_have_nothing_which_is_ignored() -> None:
+    blocks = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    said = [block for block in blocks if json.loads(block)["type"] in CLIENT_MESSAGES]
+
+    assert said
+    for block in said:
+        assert to_message(block).model_dump(exclude_unset=True) == json.loads(block)
 
 
 async def test_the_five_messages_come_in_the_documented_order_and_shape(tmp_path: Path) -> None:
