@@ -84,6 +84,11 @@ class JobLineContract:
         low, ordinary, urgent = [await waiting(store, priority=priority) for priority in (-1, 0, 1)]
         assert await claimed_ids(line, 3) == [urgent.id, ordinary.id, low.id]
 
+    async def test_a_job_that_was_moved_up_goes_before(self, store: JobStore, line: JobLine) -> None:
+        low, moved, high = await waiting(store), await waiting(store), await waiting(store, priority=5)
+        assert await store.move_up(moved, 3)
+        assert await claimed_ids(line, 4) == [high.id, moved.id, low.id, None]
+
     async def test_an_earlier_turn_of_another_owner_goes_before(self, store: JobStore, line: JobLine) -> None:
         # Given an owner who has piled up jobs, and another one with one
         jobs = await piled_up(store, 4, owner="a")

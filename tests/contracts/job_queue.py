@@ -86,6 +86,18 @@ class JobQueueContract:
         assert not more.done()
         more.cancel()
 
+    async def test_a_job_that_is_moved_up_goes_before_those_of_lower_priority(self, queue: TakingQueue) -> None:
+        # Given jobs that wait
+        for job in (numbered(1), numbered(2), numbered(3), numbered(4, priority=2)):
+            await queue.publish(job)
+        # When one is moved up, which is not published again for that
+        await queue.move_up(numbered(3, priority=1))
+        # Then it comes once, in its new place
+        assert await taken(queue, 4) == ["job-4", "job-3", "job-1", "job-2"]
+        more = await waiting_take(queue)
+        assert not more.done()
+        more.cancel()
+
     async def test_a_taken_job_may_be_published_again(self, queue: TakingQueue) -> None:
         # Given a job that was taken
         await queue.publish(numbered(1))

@@ -634,6 +634,58 @@ class JobStoreContract:
                 await store.claim(stored[number].id, "w1", later())
             stored = [await store.get(job.id) for job in stored]
 
+    async def test_a_waiting_job_that_is_moved_up_has_the_turn_of_a_new_one_there(self, store: JobStore) -> None:
+        # Given jobs of two owners that wait at two priorities, a's last one at the lower
+        high = [await store.add(a_job(owner=owner, priority=2), NO_LIMIT) for owner in "aab"]
+        low = [await store.add(a_job(owner=owner), NO_LIMIT) for owner in "bba"]
+        waiting = low[-1]
+        # When it is moved up
+        moved = await store.move_up(waiting, 2)
+        # Then it is behind its owner's others there, and otherwise as it was
+        assert moved is not None
+        new = replace(waiting, priority=2)
+        assert moved == replace(new, turn=turn_among([*high, *low[:2]], new))
+        assert await store.get(waiting.id) == moved
+        assert [job.id for job in await store.unfinished()] == [
+            job.id for job in (*sorted([*high, moved], key=order_of_taking), *low[:2])
+        ]
+        assert await store.waiting_before(moved) == 3
+        assert (await store.counts())[JobState.PENDING] == 6
+        # And it can be claimed
+        claimed = await store.claim(waiting.id, "w1", later())
+        assert claimed is not None
+        assert claimed.priority == 2
+
+    async def test_a_job_is_never_moved_down_nor_once_it_does_not_wait(self, store: JobStore) -> None:
+        # Given one that waits, one that runs, one that has ended, and one that nobody knows
+        waiting, running = await store.add(a_job(priority=1), NO_LIMIT), await processing(store)
+        ended = await store.cancel((await store.add(a_job(), NO_LIMIT)).id, later())
+        assert ended is not None
+        # Then nothing becomes of it
+        for priority in (-1, 0, 1):
+            assert await store.move_up(waiting, priority) is None
+        for job in (running, ended, a_job()):
+            assert await store.move_up(job, 5) is None
+        for job in (waiting, running, ended):
+            assert await store.get(job.id) == job
+
+    async def test_a_job_that_lets_others_go_first_is_not_moved_up(self, store: JobStore) -> None:
+        suspect = await processing(store)
+        for attempt in (1, 2):
+            await store.give_back(suspect.id, attempt, LOST, later())
+            if attempt == 1:  # then it may be
+                assert await store.move_up(suspect, 1)
+                await store.claim(suspect.id, "w1", later())
+        before = await store.get(suspect.id)
+        assert await store.move_up(suspect, 5) is None
+        assert await store.get(suspect.id) == before
+
+    async def test_of_many_that_move_a_job_up_the_highest_counts(self, store: JobStore) -> None:
+        job = await store.add(a_job(), NO_LIMIT)
+        moved = await asyncio.gather(*(store.move_up(job, priority) for priority in (3, 9, 1, 7)))
+        assert moved[1] == await store.get(job.id)
+        assert (await store.get(job.id)).priority == 9
+
     # How many of one owner
 
     async def test_an_owner_has_no_more_jobs_waiting_than_he_may(self, store: JobStore) -> None:

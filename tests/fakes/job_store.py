@@ -140,6 +140,13 @@ class InMemoryJobStore:
         found = self.matching(lambda job: job.fingerprint.startswith(prefix) and owner in (None, job.owner))
         return found[: -WITH_FINGERPRINT_AT_MOST - 1 : -1]
 
+    async def move_up(self, job: Job, priority: int) -> Job | None:
+        waiting = self._in_state(job.id, JobState.PENDING)
+        if waiting is None or waiting.priority >= priority or is_suspect(waiting):
+            return None
+        moved = replace(waiting, priority=priority)
+        return self._put(replace(moved, turn=turn_among(self._jobs.values(), moved)))
+
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
         job = self._in_state(job_id, JobState.PENDING)
         if job is None:

@@ -36,6 +36,10 @@ class InMemoryLine:
             job = replace(job, turn=turn, sequence=sequence)
         self._waiting[job.id] = job
 
+    def move_up(self, job: Job) -> None:
+        """The job waits at another priority."""
+        self._waiting[job.id] = job
+
     def claim_named(self, job_id: str) -> bool:
         """As `JobStore.claim`."""
         if job_id not in self._waiting:

@@ -79,6 +79,9 @@ class Painter:
             self._painting[job.id] = task
             task.add_done_callback(lambda _: self._painting.pop(job.id))
 
+    async def move_up(self, job: Job) -> None:
+        pass
+
     async def withdraw(self, job_id: str) -> None:
         pass
 

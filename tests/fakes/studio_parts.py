@@ -9,7 +9,7 @@ from danqing.core.types import Job, Mode, PoolStatus, WorkerState, WorkerStatus
 
 
 class RecordingQueue:
-    """A JobQueue without workers: `ids` are waiting, in the order of arrival.
+    """A JobQueue without workers: `ids` are waiting, in the order of arrival; `moved_up` are those that were so.
 
     takes_offers: whether somebody waits, so that jobs are `offered`; `withdrawn` are those that were so.
     """
@@ -19,6 +19,7 @@ class RecordingQueue:
         self.takes_offers = False
         self.offered: list[str] = []
         self.withdrawn: list[str] = []
+        self.moved_up: list[Job] = []
 
     def offer(self, job: Job) -> bool:
         if self.takes_offers:
@@ -28,6 +29,9 @@ class RecordingQueue:
     async def publish(self, job: Job) -> None:
         if job.id not in self.ids:
             self.ids.append(job.id)
+
+    async def move_up(self, job: Job) -> None:
+        self.moved_up.append(job)
 
     async def withdraw(self, job_id: str) -> None:
         self.withdrawn.append(job_id)

@@ -2,7 +2,8 @@
 
 Self-clocked fair queueing. A job's turn is given once, when it is accepted, and stored with it, so the order outlives
 restarts and a place in it can be counted. Jobs are taken by priority, highest first, then by turn, then by sequence.
-Only a job that may be what kills its workers gets another turn when it comes back: behind those that wait.
+Another turn gets only a job that may be what kills its workers, when it comes back: behind those that wait; and one
+that is moved up to a higher priority: there, as a new one.
 """
 
 from danqing.core.types import GenerationRequest, Job

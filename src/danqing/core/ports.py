@@ -87,6 +87,14 @@ class JobStore(Protocol):
         """
         ...
 
+    async def move_up(self, job: Job, priority: int) -> Job | None:
+        """A pending job waits at this priority from now on, with the turn of a new one there; a power cut may undo it.
+
+        None, and nothing has changed, if it is not pending, is at this or a higher one already, or was tried so often
+        that it lets others go first (`fairness.is_suspect`).
+        """
+        ...
+
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
         """pending → processing with a new attempt. None if it is not pending any more: of N claims one wins.
 
@@ -218,6 +226,10 @@ class JobQueue(Protocol):
 
     async def publish(self, job: Job) -> None:
         """Makes the pending job known to workers. Idempotent."""
+        ...
+
+    async def move_up(self, job: Job) -> None:
+        """The pending job has a higher priority than it was published with, or will be."""
         ...
 
     async def withdraw(self, job_id: str) -> None:

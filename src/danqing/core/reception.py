@@ -157,11 +157,21 @@ class Reception:
             return (await self._taken([order], [new], Join.NONE, None))[0]
         try:
             await self._attendance.leave(new.id, ended=True)
+            if job.state is JobState.PENDING and order.priority > job.priority:
+                return await self._moves.run(self._moved_up(job, order.priority))
         except BaseException:
             if order.attended:
                 await self._attendance.leave(job.id, ended=True)
             raise
         return job
+
+    async def _moved_up(self, job: Job, priority: int) -> Job:
+        """One that waits for somebody who asks for it more urgently; its watchers learn nothing new."""
+        moved = await self._store.move_up(job, priority)
+        if moved is None:
+            return job
+        await self._queue.move_up(moved)
+        return moved
 
     async def _look_for_loras(self, drafts: Sequence[RequestDraft]) -> None:
         """One that is not known may have come since the catalogue looked. Raises UnknownModel."""

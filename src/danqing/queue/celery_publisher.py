@@ -75,6 +75,9 @@ class CeleryPublisher:
         """Has it sent soon; does not wait."""
         self.send(job.request.model, job.id)
 
+    async def move_up(self, job: Job) -> None:
+        """Does nothing: messages say only that there is work, and the store says which."""
+
     async def withdraw(self, job_id: str) -> None:
         """Does nothing: no message can be taken back from a broker, and none need be. One too many finds nothing."""
 

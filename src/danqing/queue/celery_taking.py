@@ -173,6 +173,9 @@ class CeleryTaking:
                 return
         await self._publisher.publish(job)
 
+    async def move_up(self, job: Job) -> None:
+        """Does nothing; see `CeleryPublisher`."""
+
     async def withdraw(self, job_id: str) -> None:
         """Does nothing; see `CeleryPublisher`."""
 

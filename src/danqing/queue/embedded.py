@@ -104,6 +104,16 @@ class EmbeddedQueue:
         elif job.id not in self._waiting:
             self._enter(job)
 
+    async def move_up(self, job: Job) -> None:
+        """See the port. One that was given to a taker just now is made all the same."""
+        if (waiting := self._waiting.get(job.id)) is not None:
+            if waiting.entry.before <= -job.priority:
+                return
+            self._remove(job.id)
+        elif job.id in self._offers or job.id in self._owner_of:
+            return
+        self._enter(job)
+
     def came_back(self, job_id: str) -> bool:
         """See `TakingQueue`."""
         if (offer := self._offers.get(job_id)) is None:

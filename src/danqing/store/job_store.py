@@ -116,6 +116,10 @@ class SqlJobStore:
     async def with_fingerprint(self, prefix: str, owner: str | None) -> Sequence[Job]:
         return await self._database.read(partial(queries.with_fingerprint, prefix=prefix, owner=owner))
 
+    async def move_up(self, job: Job, priority: int) -> Job | None:
+        work = partial(moves.move_up, books=self._books, job=job, priority=priority)
+        return await self._move(work, partial(proofs.moved_up, job_id=job.id, priority=priority), durable=False)
+
     async def claim(self, job_id: str, worker: str, now: datetime) -> Job | None:
         most = self._max_running_of_owner
         work = partial(moves.claim, books=self._books, job_id=job_id, worker=worker, now=now, max_running=most)

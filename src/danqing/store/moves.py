@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 import structlog
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, delete, insert, literal_column, select, update
 
 from danqing.core.errors import StorageFailure
 from danqing.core.fairness import ATTEMPTS_OF_A_SUSPECT, work_of
@@ -81,6 +81,13 @@ CLAIM = Prepared(_MOVE.values(attempt_count=jobs.c.attempt_count + 1).returning(
 CLOSE_ATTEMPT = Prepared(
     update(attempts).where(attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt"))
 )
+TURN_AT = Prepared(select(TURN.label("turn")))
+MOVE_UP = Prepared(
+    _MOVE.where(
+        jobs.c.priority < bindparam("to_priority", type_=Integer),
+        jobs.c.attempt_count < literal_column(str(ATTEMPTS_OF_A_SUSPECT)),
+    )
+)
 UNCLAIM = (
     update(jobs)
     .where(jobs.c.id == bindparam("of_job"))
@@ -136,6 +143,18 @@ def _insert(connection: Connection, job: Job, batch_size: int) -> Change:
     job = replace(job, sequence=placed[0], turn=placed[1], created_at=job.created_at.astimezone(UTC))
     batch_rows.join(connection, job, batch_size)
     return Change(job=job, before=None)
+
+
+def move_up(connection: Connection, books: Bookkeeping, job: Job, priority: int) -> Change | None:
+    """pending → pending at a higher priority, with a turn as a new job there. job: its request and owner count.
+
+    One that may be what kills its workers stays where it is.
+    """
+    books.enter(connection, job.owner)
+    at = {"of_owner": job.owner, "of_priority": priority, "of_work": work_of(job.request)}
+    place = {"priority": priority, "turn": TURN_AT.scalar(connection, at), "to_priority": priority}
+    move = _from_to(job.id, JobState.PENDING, JobState.PENDING)
+    return _change(connection, job.id, JobState.PENDING) if MOVE_UP.changed(connection, {**move, **place}) else None
 
 
 def claim(

@@ -29,6 +29,16 @@ def added(connection: Connection, jobs: Sequence[Job], join: Join) -> list[Chang
     return changes if len(changes) == len(jobs) else None
 
 
+def moved_up(connection: Connection, job_id: str, priority: int) -> Change | None:
+    """To this priority, by whomever, and it waits."""
+    return _change(
+        connection,
+        job_id,
+        JobState.PENDING,
+        lambda job: job.state is JobState.PENDING and job.priority == priority,
+    )
+
+
 def claimed(connection: Connection, job_id: str, worker: str, now: datetime) -> Change | None:
     """By this worker at this moment, and it still is."""
 

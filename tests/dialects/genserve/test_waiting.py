@@ -103,6 +103,32 @@ async def test_higher_priority_first_and_among_equals_first_come_first_served(tm
     assert order == ["f", "b", "d", "a", "e", "c"]
 
 
+async def test_a_more_urgent_request_moves_an_equal_one_that_waits_forward_and_both_get_its_picture(
+    tmp_path: Path,
+) -> None:
+    house = a_house(tmp_path, automatic=False)
+    small = {"width": 64, "height": 64}
+
+    async with house.client(genserve()) as client, asyncio.TaskGroup() as group:
+        asking: list[asyncio.Task[Any]] = []
+        for number, (prompt, priority) in enumerate({"a": -1, "b": 3, "c": 7}.items(), start=1):
+            body = {"prompt": prompt, "priority": priority, **small}
+            asking.append(group.create_task(client.post("/generate", json=body)))
+            await until(lambda accepted=number: len(jobs(house)) == accepted)
+        first = jobs(house)[0]
+        asking.append(group.create_task(client.post("/generate", json={"prompt": "a", "priority": 5, **small})))
+        await until(lambda: jobs(house)[0].priority == 5)
+        order = [job.request.prompt for job in await house.store.unfinished()]
+        for job in jobs(house):
+            await house.painter.start(job.id)
+            await house.painter.finish(job.id)
+        answers = [(await each).json() for each in asking]
+
+    assert order == ["c", "a", "b"]
+    assert [answer["task_id"] == first.id for answer in answers] == [True, False, False, True]
+    assert answers[3]["image_base64"] == answers[0]["image_base64"]
+
+
 @pytest.fixture
 def houses() -> list[House]:
     return []

@@ -310,6 +310,34 @@ async def test_an_equal_request_is_joined_while_the_model_loads(house: House) ->
         await house.submit(replace(DRAFT, seed=2), join=Join.ALSO_DONE)
 
 
+@pytest.mark.parametrize("staged", [False, True])
+async def test_who_joins_a_waiting_job_with_a_higher_priority_moves_it_up(house: House, staged: bool) -> None:
+    def draft() -> RequestDraft:
+        if not staged:
+            return DRAFT
+        return replace(DRAFT, mode=Mode.IMG2IMG, strength=0.5, input_images=(picture,))
+
+    picture = house.staged()
+    first = await house.submit(draft(), join=Join.UNDER_WAY, priority=1)
+    async with house.studio.watch(first.id) as events:
+        # When an equal request comes that is less urgent, then nothing becomes of it
+        assert await house.submit(draft(), join=Join.UNDER_WAY) == first
+        # And a more urgent one moves the job up, of which its watchers hear nothing
+        moved = await house.submit(draft(), join=Join.UNDER_WAY, priority=4)
+        assert moved == await house.store.get(first.id)
+        assert (moved.id, moved.priority) == (first.id, 4)
+        assert house.queue.moved_up == [moved]
+        await house.finish(await house.take(moved))
+        told = [event.job.state async for event in events if isinstance(event, StateChanged)]
+    assert told == [JobState.PENDING, JobState.PROCESSING, JobState.COMPLETED]
+
+
+async def test_who_joins_a_running_job_leaves_it_as_it_is(house: House) -> None:
+    running = await house.take(await house.submit(DRAFT))
+    assert await house.submit(DRAFT, join=Join.UNDER_WAY, priority=4) == running
+    assert house.queue.moved_up == []
+
+
 async def test_equal_requests_at_once_become_one_job(house: House) -> None:
     # Given two equal requests of which neither is stored when the other looks
     house.store.go_on.clear()

@@ -77,6 +77,10 @@ class CeleryHouse:
         self.line.put(job)
         await self.taking.publish(job)
 
+    async def move_up(self, job: Job) -> None:
+        self.line.move_up(job)
+        await self.taking.move_up(job)
+
     async def withdraw(self, job_id: str) -> None:
         self.line.withdraw(job_id)
         await self.taking.withdraw(job_id)

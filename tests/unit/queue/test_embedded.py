@@ -26,6 +26,39 @@ async def test_its_length_is_the_number_of_waiting_jobs() -> None:
     assert len(queue) == 1
 
 
+async def test_a_job_may_be_moved_up_before_it_is_published() -> None:
+    queue = EmbeddedQueue()
+    await queue.publish(numbered(1))
+    # When who has joined it is quicker than who has submitted it, and one who asks for less is late
+    await queue.move_up(numbered(2, priority=5))
+    await queue.publish(numbered(2))
+    await queue.move_up(numbered(2, priority=3))
+    await queue.publish(numbered(3, priority=4))
+    # Then it has the highest priority
+    assert await taken(queue, 3) == ["job-2", "job-3", "job-1"]
+    assert len(queue) == 0
+
+
+async def test_a_job_that_is_moved_up_as_it_is_taken_still_counts_for_its_owner() -> None:
+    # Given an owner who has as many taken as he may, one of them while it was being stored
+    queue = EmbeddedQueue(QueueRules(max_running_of_owner=2))
+    offered = await waiting_take(queue)
+    assert queue.offer(numbered(1))
+    await queue.publish(numbered(2))
+    assert [await offered, *await taken(queue, 1)] == ["job-1", "job-2"]
+    await queue.publish(numbered(3))
+    # When both are moved up
+    for sequence in (1, 2):
+        await queue.move_up(numbered(sequence, priority=1))
+    await queue.publish(numbered(1))
+    # Then neither is delivered once more, and nothing else of his is
+    another = await waiting_take(queue)
+    assert not another.done()
+    queue.done("job-1")
+    async with asyncio.timeout(SOON_S):
+        assert await another == "job-3"
+
+
 async def test_two_jobs_of_an_owner_that_end_at_once_make_room_for_two() -> None:
     # Given an owner who has as many taken as he may, two that wait, and two takers that are not busy
     queue = EmbeddedQueue(QueueRules(max_running_of_owner=2))

@@ -133,6 +133,10 @@ class TwoStores(RuleBasedStateMachine):
         )
         return job
 
+    @rule(job=jobs, priority=st.integers(-1, 2))
+    def move_up(self, job: Job, priority: int) -> None:
+        self.both(lambda stores: stores.jobs.move_up(job, priority))
+
     @rule(job=jobs)
     def claim(self, job: Job) -> None:
         now = later()

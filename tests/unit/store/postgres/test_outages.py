@@ -138,6 +138,11 @@ async def test_a_commit_whose_answer_is_lost_counts_once(
     added = await jobs.add(a_job(), NO_LIMIT)
     assert proxy.cut is Cut.NEVER
     proxy.cut = cut
+    moved = await jobs.move_up(added, 3)
+    assert proxy.cut is Cut.NEVER
+    assert moved is not None
+    assert (moved.priority, moved) == (3, await jobs.get(added.id))
+    proxy.cut = cut
     claimed = await jobs.claim(added.id, "w", later())
     assert proxy.cut is Cut.NEVER
     assert claimed is not None
