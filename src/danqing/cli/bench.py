@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danqing.cli.options import DataDir, UserError
-from danqing.cli.running_server import Key, Url, client_of
+from danqing.cli.running_server import Beside, Key, Url, client_of
 
 if TYPE_CHECKING:
     from danqing.cli.genserve_client import Asked, GenServeClient
@@ -52,6 +52,7 @@ def uploads(
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
+    beside: Beside = None,
 ) -> None:
     """Compare the two ways of sending a picture: as base64 in JSON, and as a file of a form.
 
@@ -72,7 +73,7 @@ def uploads(
     table = Table(box=None, pad_edge=False)
     for heading in ("picture", "way", "body MiB", "total s", "transfer s"):
         table.add_column(heading, justify="left" if heading in ("picture", "way") else "right")
-    with client_of(url, key, data_dir) as client:
+    with client_of(url, key, data_dir, beside) as client:
         _one(client, sides[0], as_file=True)  # what is slow only the first time is nobody's fault
         for side in sides:
             text, file = _compare(client, side, repeats)

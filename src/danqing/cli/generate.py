@@ -47,7 +47,7 @@ def generate(
 ) -> None:
     """Make one picture and write it to a file.
 
-    A server that runs on this machine is used: the one of the data dir, or one on port 8000. Without one the engine
+    A server that runs on this machine is used: the one of the data dir, or one on DANQING_PORT. Without one the engine
     is started for this picture alone, which takes a few seconds and leaves the data dir alone.
 
     Examples:
@@ -140,6 +140,7 @@ def _own_key(settings: "Settings") -> str | None:
 
 def _candidates(settings: "Settings", model: str | None, precision: str | None) -> list[str]:
     """Servers on this machine that might do; with --model only one that is known to serve it, with --precision none."""
+    from danqing.cli.running_server import usual_url
     from danqing.cli.server_file import find_announced
 
     if precision is not None:
@@ -151,7 +152,7 @@ def _candidates(settings: "Settings", model: str | None, precision: str | None) 
         with settings_errors():
             wanted = build_catalogue(settings).default().id
         return [announced.url] if announced and announced.model == wanted else []
-    return [announced.url] if announced else ["http://127.0.0.1:8000"]
+    return [announced.url] if announced else [usual_url(settings, "turbo")]
 
 
 def _make_here(order: PictureOrder, settings: "Settings", report: Report) -> FinishedPicture:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from danqing.cli.options import DataDir
-from danqing.cli.running_server import Key, Url, client_of
+from danqing.cli.running_server import Beside, Key, Url, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ def monitor(
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
+    beside: Beside = None,
 ) -> None:
     """Print how a running server is doing: processes, queue, models, GPU memory and, from the second look on, its rate.
 
@@ -39,7 +40,7 @@ def monitor(
     """
     from danqing.cli.options import UserError
 
-    with client_of(url, key, data_dir) as client:
+    with client_of(url, key, data_dir, beside) as client:
         look = take_look(client)
         print(_described(look, None), flush=True)
         if continuous is None:

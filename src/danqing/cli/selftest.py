@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danqing.cli.options import DataDir, UserError
-from danqing.cli.running_server import Key, Url, client_of
+from danqing.cli.running_server import Beside, Key, Url, client_of
 
 if TYPE_CHECKING:
     from danqing.cli.genserve_client import GenServeClient
@@ -63,6 +63,7 @@ def img2img(
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
+    beside: Beside = None,
 ) -> None:
     """Ask a running server for a picture in each mode, with pictures to begin with that are drawn here.
 
@@ -81,7 +82,7 @@ def img2img(
     if out:
         _make_folder(out)
     verdicts: list[Verdict] = []
-    with client_of(url, key, data_dir) as client:
+    with client_of(url, key, data_dir, beside) as client:
         for tried in [mode] if mode else TriedMode:
             trial = try_mode(client, tried, side, steps)
             verdicts.append(trial.verdict)
