@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +12,12 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import APIOperation, BaseSchema, Case, GenerationMode
 
+from danqing.core.capabilities import Range
+from danqing.core.types import Mode
 from danqing.dialects.zimage.dialect import zimage
 from danqing.http.submit_keys import HEADER
 from tests.dialects.house import House, served
+from tests.fakes.domain import a_card
 
 QUICK = settings(
     max_examples=15,
@@ -72,6 +76,19 @@ def test_the_documents_examples_are_as_it_says(schema: BaseSchema) -> None:
         "/v1/history/{batch_id}",
     }
     assert ("components", "schemas", "GenerateImageRequest") in {way for way, _, _ in found}
+
+
+def test_ranges_are_those_of_the_model_that_makes_the_picture(tmp_path: Path) -> None:
+    # Given a default model that only edits
+    maker = a_card()
+    can = replace(maker.capabilities, modes=frozenset({Mode.EDIT}), steps=Range(minimum=40, maximum=50))
+    house = House(tmp_path, card=replace(maker, id="editor", capabilities=can), others=[maker])
+
+    operation = house.app(zimage()).openapi()["paths"]["/v1/images/generate"]["post"]
+
+    described = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    steps = maker.capabilities.steps
+    assert described["num_inference_steps"] == {"minimum": steps.minimum, "maximum": steps.maximum}
 
 
 @pytest.mark.parametrize(("mode", "method", "path"), PATHS)

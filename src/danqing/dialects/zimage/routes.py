@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound, JobNotCancellable, JobNotFound
-from danqing.core.types import ArtifactKind, Job
+from danqing.core.types import ArtifactKind, Job, Mode
 from danqing.dialects.zimage.errors import declared
 from danqing.dialects.zimage.examples import CANCELLED, SUBMITTED, TASK, shown
 from danqing.dialects.zimage.model_limits import limits_of
@@ -53,7 +53,7 @@ class TaskRoutes:
             self.generate,
             methods=["POST"],
             responses=shown(SUBMITTED) | declared(400, 401, 403, 413, 422, 429, 500, 503),
-            openapi_extra=takes_submit_key(limits_of(self._studio.catalogue.default())),
+            openapi_extra=takes_submit_key(limits_of(self._studio.catalogue.default(mode=Mode.TEXT2IMG))),
             summary="Create a generation task",
         )
         add(
