@@ -174,6 +174,29 @@ def test_a_model_that_the_default_name_stands_for_has_two_entries() -> None:
         assert entry.supported_features == ["text-to-image", "image-to-image", "fill"]
 
 
+def test_a_default_name_that_stands_for_another_model_in_some_modes_can_what_all_of_these_can() -> None:
+    # Given a default model without two of the modes, one that has one of them, one that nobody comes to by that name,
+    # and workers, of which one has both that are meant and one only the last
+    usual = a_model(frozenset({Mode.TEXT2IMG}))
+    filling = replace(a_model(frozenset({Mode.TEXT2IMG, Mode.FILL})), id="filling", title="A filling model")
+    other = replace(a_model(frozenset({Mode.FILL})), id="third")
+    pool = PoolStatus(
+        workers=(
+            a_worker(0, models=("tiny", "filling")),
+            a_worker(1, WorkerState.STARTING, models=("filling",)),
+            a_worker(2, models=("third",)),
+        )
+    )
+
+    alias = from_models(FixedCatalogue(usual, filling, other, aliases={"flux1-dev": "default"}), pool)[0]
+
+    assert alias.model_id == "flux1-dev"
+    assert alias.supported_features == ["text-to-image", "fill"]
+    assert alias.description.startswith(f"Another name of tiny: {usual.title} answers; for fill of filling: ")
+    assert "third" not in alias.description
+    assert (alias.total_gpu_processes, alias.available_gpu_processes) == (2, 1)
+
+
 def test_without_an_alias_there_is_one_entry() -> None:
     assert [entry.model_id for entry in from_models(FixedCatalogue(a_model()), PoolStatus())] == ["tiny"]
 

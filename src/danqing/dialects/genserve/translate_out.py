@@ -123,28 +123,51 @@ def _loaded(model: ModelStatus) -> LoadedModel:
 
 
 def from_models(catalogue: ModelCatalogue, pool: PoolStatus) -> list[ModelEntry]:
-    """Every served model under its id, and under the vendor's default id if that stands for one of them."""
-    entries = [_entry(card, pool.workers) for card in catalogue.cards()]
+    """Every served model under its id, and under the vendor's default id if that stands for some of them."""
+    entries = [_own_entry(card, pool.workers) for card in catalogue.cards()]
     if any(entry.model_id == DEFAULT_MODEL for entry in entries):
         return entries
     try:
-        meant = catalogue.card(DEFAULT_MODEL)
+        return [_alias(catalogue, pool.workers), *entries]
     except UnknownModel:
         return entries
-    alias = _entry(meant, pool.workers).model_copy(
-        update={"model_id": DEFAULT_MODEL, "description": f"Another name of {meant.id}: {meant.title} answers"}
-    )
-    return [alias, *entries]
 
 
-def _entry(card: ModelCard, workers: Sequence[WorkerStatus]) -> ModelEntry:
-    serving = [worker for worker in workers if card.id in worker.models]
+def _own_entry(card: ModelCard, workers: Sequence[WorkerStatus]) -> ModelEntry:
     name, description = KNOWN_MODELS.get(card.id, (card.title, f"{card.title}, a model of the family {card.family}"))
+    features = [word for mode, word in FEATURES.items() if mode in card.capabilities.modes]
+    return _entry(card.id, name, description, features, [card], workers)
+
+
+def _alias(catalogue: ModelCatalogue, workers: Sequence[WorkerStatus]) -> ModelEntry:
+    """It may stand for another model in each mode. Raises UnknownModel."""
+    usual = catalogue.card(DEFAULT_MODEL)
+    meant = {mode: catalogue.card(DEFAULT_MODEL, mode=mode) for mode in FEATURES}
+    features = {FEATURES[mode]: card for mode, card in meant.items() if mode in card.capabilities.modes}
+    cards = {card.id: card for card in (usual, *features.values())}
+    description = f"Another name of {usual.id}: {usual.title} answers"
+    for card in cards.values():
+        if card.id != usual.id:
+            words = ", ".join(word for word, of in features.items() if of.id == card.id)
+            description += f"; for {words} of {card.id}: {card.title} answers"
+    return _entry(DEFAULT_MODEL, usual.title, description, list(features), list(cards.values()), workers)
+
+
+def _entry(
+    model_id: str,
+    name: str,
+    description: str,
+    features: list[str],
+    cards: Sequence[ModelCard],
+    workers: Sequence[WorkerStatus],
+) -> ModelEntry:
+    """cards: those that answer. A worker that has several of them counts once."""
+    serving = [worker for worker in workers if any(card.id in worker.models for card in cards)]
     return ModelEntry(
-        model_id=card.id,
+        model_id=model_id,
         model_name=name,
         description=description,
         total_gpu_processes=len(serving),
         available_gpu_processes=sum(worker.state in LOADED for worker in serving),
-        supported_features=[word for mode, word in FEATURES.items() if mode in card.capabilities.modes],
+        supported_features=features,
     )
