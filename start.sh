@@ -8,28 +8,20 @@ env_lines() {
     grep -hE "^(export )?($1) *=" .env apps/api/.env 2> /dev/null || true
 }
 
-# The ids of those models of the models file that have sdnq in their entries.
-sdnq_entries() {
+# The file with the entries of further models, without its comments.
+models_file() {
     local file=${DANQING_MODELS_FILE-}
     [ -n "$file" ] || file=$(env_lines DANQING_MODELS_FILE | sed -nE "1s/^[^=]*= *[\"']?([^\"'#]*[^\"'# ]).*/\1/p")
-    awk '{ sub(/^[ \t]+/, "") }
-        /^\[/ { table = $0; sub(/^\[[ \t]*/, "", table); sub(/[ \t]*\].*/, ".", table); next }
-        tolower($0) ~ /^[^#]*sdnq/ {
-            id = table $0
-            sub(/^models[ \t]*\.[ \t]*/, "", id)
-            if (id ~ /^["'\'']/) { split(id, parts, substr(id, 1, 1)); id = parts[2] } else sub(/[ \t.=].*/, "", id)
-            if (id != "") print id
-        }' "${file:-models.toml}" 2> /dev/null || true
+    sed 's/#.*//' "${file:-models.toml}" 2> /dev/null || true
 }
 
-# Whether a model is asked for whose weights need the package sdnq, which nobody gets who does not choose it: its licence
-# is GPL-3.0.
+# Whether a model is asked for, or has an entry, whose weights need the package sdnq, which nobody gets who does not choose
+# it: its licence is GPL-3.0.
 needs_sdnq() {
-    local asked
-    asked=$({ printf '%s\n' "$@" "${DANQING_MODEL-}" "${DANQING_MODELS-}" "${MODEL_NAME-}" "${DANQING_PRECISION-}"
-        env_lines 'DANQING_MODELS?|MODEL_NAME|DANQING_PRECISION'
-    } | tr -cs 'A-Za-z0-9._-' '\n')
-    grep -qiE 'sdnq|^(sample|z-image-turbo)-(uint4|int8)$' <<< "$asked" || grep -qxF -f <(sdnq_entries) <<< "$asked"
+    { printf '%s\n' "$@" "${DANQING_MODEL-}" "${DANQING_MODELS-}" "${MODEL_NAME-}" "${DANQING_PRECISION-}"
+      env_lines 'DANQING_MODELS?|MODEL_NAME|DANQING_PRECISION'
+      models_file
+    } | tr -cs 'A-Za-z0-9._-' '\n' | grep -iE 'sdnq|^(sample|z-image-turbo)-(uint4|int8)$' > /dev/null
 }
 
 needed=.venv/.installed
