@@ -454,7 +454,7 @@ def _socket() -> list[Case]:
         for name, send, status, contains in [
             ("no JSON", said("hello"), 200, "not valid JSON"),
             ("JSON, 100,000 arrays deep", said("[" * 100_000), 200, "not valid JSON"),
-            ("message of 300,000 characters", said("x" * 300_000), 200, "too large"),
+            ("message of 600,000 characters", said("x" * 600_000), 200, "too large"),
             ("binary message", said(b"\0\1\2"), 200, "must be JSON in text frames"),
             ("unknown type", said({"type": "shut_down"}), 200, "Unknown type"),
             ("prompt of 100,000 characters", wanted(prompt=LONG), 200, "prompt must have at most"),

@@ -7,6 +7,8 @@ from danqing.core.types import Mode
 
 Precision = Literal["native", "sdnq-uint4", "sdnq-int8", "torchao-int8", "torchao-fp8"]
 
+MAX_PROMPT_CHARS = 32_000  # as long as OpenAI's clients may send one; a model's encoder cuts what is too long for it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:

@@ -3,7 +3,7 @@
 import dataclasses
 from types import MappingProxyType
 
-from danqing.core.capabilities import Capabilities, FreeSizes, ModelCard, ModelDefaults, Range
+from danqing.core.capabilities import MAX_PROMPT_CHARS, Capabilities, FreeSizes, ModelCard, ModelDefaults, Range
 from danqing.core.errors import InvalidRequest, MissingParameter, ParameterOutOfRange
 from danqing.core.images import StagedImage, ref_of
 from danqing.core.sentences import says
@@ -26,7 +26,7 @@ CARD = ModelCard(
         steps=Range(minimum=1, maximum=1),
         guidance=False,
         negative_prompt=False,
-        max_prompt_chars=10_000,
+        max_prompt_chars=MAX_PROMPT_CHARS,
         max_input_images=1,
     ),
     defaults=ModelDefaults(

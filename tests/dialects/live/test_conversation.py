@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from danqing.core.capabilities import MAX_PROMPT_CHARS
 from danqing.core.errors import OutOfMemory
 from danqing.core.events import StateChanged
 from danqing.core.types import ArtifactKind, WorkerState
@@ -26,7 +27,8 @@ TYPES = "create_job, get_status, cancel_job, get_client_jobs"
 @pytest.fixture
 async def house(tmp_path: Path) -> House:
     card = a_card()
-    return a_house(tmp_path, card=replace(card, capabilities=replace(card.capabilities, max_prompt_chars=10_000)))
+    can = replace(card.capabilities, max_prompt_chars=MAX_PROMPT_CHARS)
+    return a_house(tmp_path, card=replace(card, capabilities=can))
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ MALFORMED = [
     (params(prompt=5), "params.prompt must be a text.", "req-001"),
     (params(prompt=""), "prompt is required and must not be empty.", "req-001"),
     (params(prompt=" \n"), "prompt is required and must not be empty.", "req-001"),
-    (params(prompt="x" * 10_001), "prompt must have at most 10000 characters.", "req-001"),
+    (params(prompt="x" * 32_001), "prompt must have at most 32000 characters.", "req-001"),
     (params(width="1024"), "params.width must be an integer.", "req-001"),
     (params(width=True), "params.width must be an integer.", "req-001"),
     (params(width=512.0), "params.width must be an integer.", "req-001"),
@@ -161,11 +163,11 @@ async def test_what_is_not_known_is_ignored(client: Talker) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["一只戴墨镜的猫", "🍕" * 5000, "../../../etc/passwd", "x" * 10_000, "\x01\u202e<script>", 'a\nb\t"c\\'],
+    ["一只戴墨镜的猫", "🍕" * 32_000, "../../../etc/passwd", "x" * 32_000, "\x01\u202e<script>", 'a\nb\t"c\\'],
 )
 async def test_any_prompt_gets_its_picture_under_a_safe_name(tmp_path: Path, prompt: str) -> None:
     card = a_card()
-    card = replace(card, capabilities=replace(card.capabilities, max_prompt_chars=10_000))
+    card = replace(card, capabilities=replace(card.capabilities, max_prompt_chars=MAX_PROMPT_CHARS))
     async with running(a_house(tmp_path, card=card, automatic=True)) as server, server.talk() as client:
         await client.say(create_job(prompt))
         done = (await client.hear_until("completed"))[-1]

@@ -2,8 +2,12 @@
 
 import asyncio
 import io
+import json
 import threading
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+from danqing.core.capabilities import MAX_PROMPT_CHARS
 from danqing.core.orders import Order
 from danqing.core.types import GenerationRequest, Job, Mode, PoolStatus, RequestDraft, WorkerState
 from danqing.dialects.openai import delivery
@@ -102,6 +107,27 @@ async def test_extensions_reach_the_engine(tmp_path: Path) -> None:
     # And they are one entry of the history
     (batch,) = await house.services.gallery.newest(limit=10)
     assert (batch.size, [job.batch_index for job in batch.jobs]) == (3, [0, 1, 2])
+
+
+@pytest.mark.parametrize("written", [json.dumps, partial(json.dumps, ensure_ascii=False)])
+async def test_a_prompt_of_openais_length(tmp_path: Path, written: Callable[[object], str]) -> None:
+    # Given a model that takes what those here take
+    card = editing_card()
+    card = replace(card, capabilities=replace(card.capabilities, max_prompt_chars=MAX_PROMPT_CHARS))
+    house = editing_house(tmp_path, card=card)
+
+    # When a prompt has 32,000 characters, however they are written, and another one has one more
+    async with talking(house) as client:
+        whole, more = [
+            await client.post("/v1/images/generations", content=written({"prompt": "🍕" * length}))
+            for length in (32_000, 32_001)
+        ]
+
+    # Then that one alone is refused, and says why
+    assert whole.status_code == 200, whole.text
+    assert [request.prompt for request in await requests_of(house)] == ["🍕" * 32_000]
+    assert more.status_code == 400
+    assert more.json()["error"]["message"] == "prompt must have at most 32000 characters."
 
 
 async def test_without_a_seed_variants_differ(tmp_path: Path) -> None:

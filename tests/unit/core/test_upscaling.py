@@ -18,6 +18,12 @@ PICTURE = StagedImage(path=Path("x"), sha256="a" * 64, width=300, height=200)
 DRAFT = RequestDraft(prompt="", mode=Mode.UPSCALE, input_images=(PICTURE,))
 
 
+def test_it_is_found_by_a_prompt_as_long_as_a_pictures_may_be() -> None:
+    assert resolve(replace(DRAFT, prompt="x" * 32_000), CARD).prompt == "x" * 32_000
+    with pytest.raises(ParameterOutOfRange, match="prompt must have at most 32000 characters"):
+        resolve(replace(DRAFT, prompt="x" * 32_001), CARD)
+
+
 def test_the_picture_is_all_that_need_be_said() -> None:
     assert resolve(DRAFT, CARD, draw=lambda: pytest.fail("nothing is drawn")) == GenerationRequest(
         model="upscaler",

@@ -12,10 +12,10 @@ import pytest
 
 from danqing.config.settings import Settings
 from danqing.core.capabilities import FreeSizes, ModelCard, TrainedSizes
-from danqing.core.errors import ModelLoadFailure, UnknownModel
-from danqing.core.resolve import MAX_GUIDANCE
+from danqing.core.errors import ModelLoadFailure, ParameterOutOfRange, UnknownModel
+from danqing.core.resolve import MAX_GUIDANCE, resolve
 from danqing.core.sizes import plan_size
-from danqing.core.types import Mode
+from danqing.core.types import Mode, RequestDraft
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.families.z_image.capabilities import SAMPLE
 from danqing.engine.known_models import KnownModels
@@ -41,6 +41,14 @@ def test_only_what_is_named_is_on_offer() -> None:
         catalogue.card("z-image-turbo")
     assert caught.value.parameter == "model"
     assert [card.id for card in Catalogue("z-image-turbo").cards()] == ["z-image-turbo"]
+
+
+@pytest.mark.parametrize("name", ["sample", "z-image-turbo", "flux1-dev", "qwen-image"])
+def test_a_prompt_is_as_long_as_openais_clients_may_send_one(name: str) -> None:
+    card = Catalogue(name).default()
+    assert resolve(RequestDraft(prompt="猫" * 32_000), card).prompt == "猫" * 32_000
+    with pytest.raises(ParameterOutOfRange, match="prompt must have at most 32000 characters"):
+        resolve(RequestDraft(prompt="猫" * 32_001), card)
 
 
 def test_the_upscaler_is_no_model() -> None:

@@ -27,7 +27,7 @@ from danqing.dialects.live.schemas import (
     is_integer,
 )
 
-MAX_MESSAGE_CHARS = 256 * 1024  # room for a prompt of 10,000 characters, however they are escaped
+MAX_MESSAGE_CHARS = 512 * 1024  # room for a prompt of 32,000 characters, however they are escaped
 _BEYOND_ALL = 10**400  # more than a float holds, too
 _SHOWN_CHARS = 60  # of what a client sent, in a message about it
 

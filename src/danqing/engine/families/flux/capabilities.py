@@ -4,7 +4,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from danqing.core.capabilities import Capabilities, Companion, FreeSizes, ModelCard, ModelDefaults, Range, SizeRules
+from danqing.core.capabilities import (
+    MAX_PROMPT_CHARS,
+    Capabilities,
+    Companion,
+    FreeSizes,
+    ModelCard,
+    ModelDefaults,
+    Range,
+    SizeRules,
+)
 from danqing.core.types import Mode
 from danqing.engine.families.description import FamilyDescription
 from danqing.engine.families.own_description import (
@@ -64,7 +73,7 @@ def _capabilities(rules: SizeRules, companions: tuple[Companion, ...], *, guided
         steps=Range(minimum=1, maximum=100),
         guidance=guided,
         negative_prompt=False,
-        max_prompt_chars=10_000,
+        max_prompt_chars=MAX_PROMPT_CHARS,
         instruction_edit=False,
         max_input_images=MAX_INPUT_IMAGES,
         sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS if guided else MAX_PROMPT_TOKENS_DISTILLED),

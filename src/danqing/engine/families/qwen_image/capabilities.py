@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from danqing.core.capabilities import (
+    MAX_PROMPT_CHARS,
     Capabilities,
     FreeSizes,
     ModelCard,
@@ -146,7 +147,7 @@ def _capabilities(pipeline_class: str, rules: SizeRules) -> Capabilities:
         steps=Range(minimum=1, maximum=MOST_STEPS),
         guidance=True,
         negative_prompt=True,
-        max_prompt_chars=10_000,
+        max_prompt_chars=MAX_PROMPT_CHARS,
         instruction_edit=edits,
         max_input_images=_most_pictures(pipeline_class, REFERENCE_SCALING.get(pipeline_class)),
         sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS),

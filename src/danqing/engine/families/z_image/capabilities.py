@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from danqing.core.capabilities import (
+    MAX_PROMPT_CHARS,
     Capabilities,
     Companion,
     FreeSizes,
@@ -59,7 +60,7 @@ def _capabilities(rules: SizeRules, companions: tuple[Companion, ...] = ()) -> C
         steps=Range(minimum=1, maximum=50),
         guidance=True,
         negative_prompt=True,
-        max_prompt_chars=10_000,
+        max_prompt_chars=MAX_PROMPT_CHARS,
         instruction_edit=False,
         max_input_images=MAX_INPUT_IMAGES,
         sequence_length=Range(minimum=1, maximum=MAX_PROMPT_TOKENS),
