@@ -472,6 +472,17 @@ async def test_an_edit_is_logged(tmp_path: Path) -> None:
     assert told["image_edit_completed"]["generated"] == 2
 
 
+async def test_whom_it_is_for_is_told_again(tmp_path: Path) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        plain = await edited(client, files(images=png()), size="64x64")
+        edit = await edited(client, files(image=png()), size="64x64", safety_identifier="a1", user="ann")
+        variation = await edited(client, files(image=png()), "/v1/images/variations", size="64x64", user="ann")
+
+    assert "safety_identifier" not in plain.json()  # the vendor's clients never see it
+    assert edit.json()["safety_identifier"] == "a1"
+    assert variation.json()["safety_identifier"] == "ann"
+
+
 async def test_variations_begin_with_the_picture_and_no_prompt(tmp_path: Path) -> None:
     house = editing_house(tmp_path)
 

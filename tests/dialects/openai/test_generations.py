@@ -327,6 +327,23 @@ async def test_what_is_ignored_is_told(tmp_path: Path) -> None:
     assert answer.json()["quality"] == "high"
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, None),
+        ({"user": "ann"}, "ann"),
+        ({"user": "ann", "safety_identifier": "a1"}, "a1"),
+        ({"user": "", "safety_identifier": None}, None),
+    ],
+)
+async def test_whom_it_is_for_is_told_again(tmp_path: Path, said: dict[str, str], told: str | None) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        answer = (await generated(client, size="64x64", **said)).json()
+
+    assert answer.get("safety_identifier") == told
+    assert ("safety_identifier" in answer) == (told is not None)
+
+
 async def test_adjustments_are_told_with_their_picture(tmp_path: Path) -> None:
     async with talking(editing_house(tmp_path)) as client:
         (datum,) = (await generated(client, size="256x256")).json()["data"]

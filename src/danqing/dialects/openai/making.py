@@ -35,7 +35,7 @@ class Commission:
     """What a request wants. variants: of each draft. streamed: with this many partial images; None: no stream.
 
     input_images: how many were sent to be edited. began: `time.monotonic()` when the request came. warnings: told in
-    the answer's header. user: told again in a stream. key: of a request that may be a repetition.
+    the answer's header. user: told again. key: of a request that may be a repetition.
     """
 
     kind: Kind
@@ -96,6 +96,7 @@ class Maker:
                 quality=commission.delivery.quality,
                 size=size_of(ended[0]),
                 usage=usage_of(ended, input_images=commission.input_images, seconds=seconds),
+                safety_identifier=commission.user,
             )
             text = answer.model_dump_json(exclude_none=True)
             response = embedded.response(text, headers=warning_headers(commission.warnings))

@@ -153,6 +153,7 @@ class ImageRoutes:
                     delivery=delivery,
                     input_images=1,
                     began=began,
+                    user=wire.user or None,
                     key=self._key(request, wire, image),
                 )
                 return commission, await self._maker.submit(request, commission)

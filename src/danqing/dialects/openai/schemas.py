@@ -184,7 +184,7 @@ class Picture(_Answer):
 
 
 class ImagesAnswer(_Answer):
-    """All pictures of a request; `size` of the first."""
+    """All pictures of a request; `size` of the first. safety_identifier: that of the request, or its `user`."""
 
     created: int
     data: list[Picture]
@@ -193,6 +193,7 @@ class ImagesAnswer(_Answer):
     quality: str
     size: str
     usage: Usage
+    safety_identifier: str | None = None
 
 
 class PartialImage(_Answer):
