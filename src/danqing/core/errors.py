@@ -23,6 +23,7 @@
     │   ├── TooBusy               as many requests are being read, or pictures encoded, as may be at once
     │   └── ShuttingDown
     ├── RequestTimeout            waited as long as the server waits; the job was cancelled
+    │   └── BodyTooSlow           the request had not come whole by then; there is no job
     ├── Conflict
     │   ├── JobNotCancellable
     │   ├── SubmitKeyReused       another request was sent under the same Idempotency-Key
@@ -233,6 +234,14 @@ class RequestTimeout(DanqingError):
     default_message = "The picture was not ready in time; try fewer steps or a smaller size."
 
 
+class BodyTooSlow(RequestTimeout):
+    """The request's body came too slowly, or not to its end."""
+
+    code = "body_too_slow"
+    retryable = True
+    default_message = "The request's body did not come in time; send it again."
+
+
 class Conflict(DanqingError):
     """The thing exists but is not in a state that allows this."""
 
@@ -324,9 +333,7 @@ class WorkerLost(InternalError):
 
 
 class WorkerReplaced(InternalError):
-    """The worker process had to be ended because of another job, or ended before it had this one; which gets another
-    attempt.
-    """
+    """The worker process was ended because of another job, or before it had this one, which gets another attempt."""
 
     code = "worker_replaced"
     retryable = True
@@ -358,9 +365,7 @@ class StorageAway(StorageFailure):
 
 
 class StorageInDoubt(StorageAway):
-    """The database went away as it stored what was asked, and may have done it: who asks again, and has no key under
-    which it is the same, may get it twice.
-    """
+    """The database went away in the midst of storing what was asked: who asks again without a key may get it twice."""
 
     code = "storage_in_doubt"
     retryable = False

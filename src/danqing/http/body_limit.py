@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from danqing.core.errors import RequestTimeout
+from danqing.core.errors import BodyTooSlow
 from danqing.http.body_budget import RELEASE_KEY, BodyBudget
 from danqing.http.callers import caller_of
 from danqing.http.errors import BodyTooLarge
@@ -23,7 +23,7 @@ class BodyLimit:
     """ASGI middleware. limit_for: bytes allowed on a path. What a body takes of the budget it has until `release_body`,
     or until the answer begins.
 
-    Raises BodyTooLarge (by declared length at once, else while reading), RequestTimeout or TooBusy, whatever the app
+    Raises BodyTooLarge (by declared length at once, else while reading), BodyTooSlow or TooBusy, whatever the app
     makes of them; no answer of its own.
     """
 
@@ -100,7 +100,7 @@ async def _in_time(receive: Receive, left_s: float) -> Message:
         async with asyncio.timeout(max(0.0, left_s)):
             return await receive()
     except TimeoutError as exc:
-        raise RequestTimeout("The request's body did not come in time.") from exc
+        raise BodyTooSlow from exc
 
 
 def _owner(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from typing import IO
 
 from starlette.requests import Request
 
-from danqing.core.errors import InvalidImage, InvalidRequest, RequestTimeout, StorageFailure
+from danqing.core.errors import BodyTooSlow, InvalidImage, InvalidRequest, StorageFailure
 from danqing.core.images import MAX_IMAGE_BYTES
 from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
@@ -72,7 +72,7 @@ async def json_body(
 ) -> AsyncGenerator[JsonBody]:
     """The whole body.
 
-    Raises InvalidRequest, RequestTimeout or StorageFailure. What is wrong with a picture is left to whoever stages it.
+    Raises InvalidRequest, BodyTooSlow or StorageFailure. What is wrong with a picture is left to whoever stages it.
     """
     reading = _Reading(await asyncio.to_thread(artifacts.staging), pictures)
     async with AsyncExitStack() as stack:
@@ -81,7 +81,7 @@ async def json_body(
             async with asyncio.timeout(timeout_s):
                 body = await _read(request, reading)
         except TimeoutError as exc:
-            raise RequestTimeout("The request's body did not come in time.") from exc
+            raise BodyTooSlow from exc
         yield body
 
 

@@ -1,7 +1,8 @@
 """Every error of the core, of the HTTP layer and of jobs, in the vendor's shape and in OpenAI's."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message
 
-from danqing.core.errors import DanqingError, InternalError, InvalidRequest, OutOfMemory, UnknownModel, WorkerLost
+from danqing.core.errors import (
+    BodyTooSlow,
+    DanqingError,
+    InternalError,
+    InvalidRequest,
+    OutOfMemory,
+    RequestTimeout,
+    UnknownModel,
+    WorkerLost,
+)
 from danqing.core.orders import Order
 from danqing.core.states import JobState
 from danqing.core.types import JobFailure, RequestDraft, WorkerState
 from danqing.dialects.openai.errors import CORE_ERRORS, GenerationFailed, failure_of, problem_of, render_error
+from danqing.http.dialect import DialectOptions
 from danqing.http.errors import BodyTooLarge
 from danqing.http.keys import Keys
 from tests.dialects.openai.parts import editing_house, files, png, talking
@@ -112,6 +123,8 @@ async def test_errors_of_the_http_layer(error: Exception, status: int, code: str
         (GenerationFailed("x"), False),
         (GenerationFailed("x", may_retry=True), True),
         (WorkerLost(), True),
+        (RequestTimeout(), False),
+        (BodyTooSlow(), True),
         (InvalidRequest(), False),
         (ValueError(), True),
     ],
@@ -310,6 +323,30 @@ async def test_more_pictures_than_the_queue_ever_holds(tmp_path: Path) -> None:
     assert of_text.headers["x-should-retry"] == of_pictures.headers["x-should-retry"] == "false"
     assert len(fewer.json()["data"]) == 4
     assert (await house.studio.queue_status()).total == 4
+
+
+async def test_a_body_that_does_not_come_in_time(tmp_path: Path) -> None:
+    # Given a client that falls silent before its edit is whole
+    house = editing_house(tmp_path, options=DialectOptions(request_timeout_s=0.05))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"prompt": "p", "images": ['
+        await asyncio.Event().wait()
+
+    async with talking(house) as client:
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/v1/images/edits", content=body(), headers=headers)
+
+    # Then it is told that this was the body, and may try again
+    assert answer.status_code == 408
+    assert answer.json()["error"] == {
+        "message": "The request's body did not come in time; send it again.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "REQUEST_TIMEOUT",
+    }
+    assert "x-should-retry" not in answer.headers
+    assert (await house.studio.queue_status()).total == 0
 
 
 async def test_a_failed_generation(tmp_path: Path) -> None:

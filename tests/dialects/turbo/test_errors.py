@@ -7,6 +7,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from danqing.core.errors import (
+    BodyTooSlow,
     DanqingError,
     EngineFailure,
     Forbidden,
@@ -36,9 +37,13 @@ from danqing.http.errors import BodyTooLarge
 
 DOCUMENTED_CODES = {400, 404, 500, 503}
 # For what the vendor's server did not have.
-FURTHER_CODES = {Unauthorized: 401, Forbidden: 403, RequestTimeout: 408, SubmitKeyReused: 422} | dict.fromkeys(
-    (TooManyJobs, RateLimited, QuotaExceeded), 429
-)
+FURTHER_CODES = {
+    Unauthorized: 401,
+    Forbidden: 403,
+    RequestTimeout: 408,
+    BodyTooSlow: 408,
+    SubmitKeyReused: 422,
+} | dict.fromkeys((TooManyJobs, RateLimited, QuotaExceeded), 429)
 
 
 def family(kind: type[DanqingError]) -> Iterator[type[DanqingError]]:
@@ -97,7 +102,8 @@ def test_a_later_error_class_is_answered_as_its_nearest_ancestor() -> None:
         (InvalidRequest("x", parameter="height"), 400, "请求参数错误"),
         (InvalidImage("x", parameter="image"), 400, "image参数不是有效的图像"),
         (Unauthorized(), 401, "API密钥缺失或无效"),
-        (RequestTimeout(), 408, "请求体未在规定时间内发送完毕，请重试"),
+        (RequestTimeout(), 408, "请求超时，请重试"),
+        (BodyTooSlow(), 408, "请求体未在规定时间内发送完毕，请重试"),
     ],
 )
 def test_other_errors(error: Exception, status: int, message: str) -> None:

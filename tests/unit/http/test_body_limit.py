@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from danqing.core.callers import Caller
-from danqing.core.errors import RequestTimeout, TooBusy
+from danqing.core.errors import BodyTooSlow, TooBusy
 from danqing.http.body_budget import BodyBudget, release_body
 from danqing.http.body_limit import MIN_BYTES_PER_S, BodyLimit
 from danqing.http.callers import STATE_KEY
@@ -103,7 +103,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(kind: type[Reader]) -> N
     async def send(_: Message) -> None:
         raise AssertionError
 
-    with pytest.raises(RequestTimeout):
+    with pytest.raises(BodyTooSlow):
         await limited(reader, 100, grace_s=0.05)(a_scope("POST"), receive, send)
 
     assert reader.read == b"0123456789"
@@ -143,7 +143,7 @@ async def test_what_came_early_buys_no_time_to_stop() -> None:
 
     app = BodyLimit(reader, limit_for=lambda _: 10**9, budget=BodyBudget(), grace_s=0.05)
     async with asyncio.timeout(20):  # it would have bought two minutes
-        with pytest.raises(RequestTimeout):
+        with pytest.raises(BodyTooSlow):
             await app(a_scope("POST"), receive, send)
 
 

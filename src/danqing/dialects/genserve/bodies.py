@@ -28,7 +28,7 @@ class ReadBody:
 
 @asynccontextmanager
 async def read_body(request: Request, services: Services) -> AsyncGenerator[ReadBody]:
-    """Raises InvalidRequest, RequestValidationError, TooBusy, RequestTimeout or StorageFailure."""
+    """Raises InvalidRequest, RequestValidationError, TooBusy, BodyTooSlow or StorageFailure."""
     content_type = request.headers.get("content-type", "").strip()
     # Who says nothing of it may have sent JSON. Strange pages are kept out by their origin, whatever they say.
     if content_type and not is_json(content_type):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from danqing.core.errors import (
+    BodyTooSlow,
     Forbidden,
     MissingParameter,
     ModelNotReady,
@@ -52,6 +53,7 @@ _FAILURES: Mapping[int, Exception] = {
     403: Forbidden(),
     404: NotFound(),
     405: HTTPException(405),
+    408: BodyTooSlow(),
     413: BodyTooLarge(MAX_JSON_BYTES),
     422: SubmitKeyReused(),
     429: QueueFull(),

@@ -42,7 +42,7 @@ class SentEdit:
 
 @asynccontextmanager
 async def sent_edit(request: Request, services: Services) -> AsyncGenerator[SentEdit]:
-    """For the time in which its pictures are staged. Raises InvalidRequest, NotSupported, RequestTimeout or
+    """For the time in which its pictures are staged. Raises InvalidRequest, NotSupported, BodyTooSlow or
     StorageFailure.
     """
     if is_json(request.headers.get("content-type", "")):

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from danqing.core.errors import (
+    BodyTooSlow,
     Conflict,
     DanqingError,
     EngineFailure,
@@ -109,6 +110,7 @@ CORE_ERRORS: Mapping[type[DanqingError], Problem] = {
     ),
     TooManyJobs: Problem(status=429, code="TOO_MANY_JOBS", type="rate_limit_error", openai_code="rate_limit_exceeded"),
     RequestTimeout: Problem(status=500, code="GENERATION_ERROR", type=_SERVER, message=FAILED, retry=False),
+    BodyTooSlow: Problem(status=408, code="REQUEST_TIMEOUT", type=_INVALID),
     Conflict: Problem(status=409, code="CONFLICT", type=_INVALID, retry=False),
     SubmitKeyReused: Problem(
         status=422,

@@ -15,6 +15,7 @@ from danqing.core.errors import (
     ArtifactNotFound,
     BatchFull,
     BatchNotFound,
+    BodyTooSlow,
     Conflict,
     DanqingError,
     EngineFailure,
@@ -83,7 +84,8 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     QuotaExceeded: (429, "已达到配额上限，请稍后重试"),
     TooManyJobs: (429, "等待中的任务过多，请在部分任务完成后重试"),
     ShuttingDown: (503, "服务正在关闭，请稍后重试"),
-    RequestTimeout: (408, "请求体未在规定时间内发送完毕，请重试"),  # turbo waits for nothing else
+    RequestTimeout: (408, "请求超时，请重试"),
+    BodyTooSlow: (408, "请求体未在规定时间内发送完毕，请重试"),
     Conflict: (400, "任务当前状态不允许此操作"),
     JobNotCancellable: (400, "任务已生成图像或已结束，无法取消"),
     SubmitKeyReused: (422, "该Idempotency-Key已用于其他请求，请为新请求使用新的Idempotency-Key"),

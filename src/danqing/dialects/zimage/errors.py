@@ -12,6 +12,7 @@ from danqing.core.errors import (
     AmbiguousBatch,
     ArtifactNotFound,
     BatchNotFound,
+    BodyTooSlow,
     Conflict,
     DanqingError,
     Forbidden,
@@ -51,6 +52,7 @@ CORE_ERRORS: Mapping[type[DanqingError], tuple[int, str]] = {
     BatchNotFound: (404, "Batch not found"),
     ArtifactNotFound: (404, "Image not found"),
     RequestTimeout: (408, "The image was not ready in time"),
+    BodyTooSlow: (408, "The request's body did not come in time; send it again"),
     Conflict: (409, "The task's status does not allow this"),
     JobNotCancellable: (409, "The task has its image or has already ended"),
     AmbiguousBatch: (

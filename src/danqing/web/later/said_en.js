@@ -16,6 +16,7 @@ export const enErrors = {
   too_busy: "The server is busy reading other pictures. Try again in {n} {n|second|seconds}.",
   shutting_down: "The server is stopping. What you typed stays here.",
   request_timeout: "It was not ready in time. Choose fewer steps or a smaller size.",
+  body_too_slow: "The pictures did not reach the server in time. Send them again.",
   conflict: "It is still being made. Cancel it first.",
   job_not_cancellable: "It is finished already and cannot be cancelled.",
   idempotency_key_reused: "This was sent before with other settings. Send it again.",

@@ -16,6 +16,7 @@ export const zhErrors = {
   too_busy: "服务器正忙于读取其他图片，请在 {n} 秒后重试。",
   shutting_down: "服务器正在停止。您输入的内容会保留在这里。",
   request_timeout: "未能及时完成。请减少步数或尺寸。",
+  body_too_slow: "图片未能及时传到服务器，请重新发送。",
   conflict: "图片仍在生成中，请先取消。",
   job_not_cancellable: "已经完成，无法取消。",
   idempotency_key_reused: "此请求之前以不同设置发送过，请重新发送。",
