@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout
+from danqing.core.states import JobState
 from danqing.core.studio import Studio
 from danqing.core.types import Job
 from danqing.http.body_budget import release_body
@@ -23,14 +24,16 @@ class ClientGone(Exception):
 async def wait_for_jobs(
     request: Request, studio: Studio, jobs: Sequence[Job], *, caller: Caller, timeout_s: float
 ) -> list[Job]:
-    """The jobs, ended, in the order given. The request's body must have been read, and is given up (`release_body`).
+    """The jobs, completed, in the order given; or as soon as one of them has failed, or was cancelled, that one alone.
+    The request's body must have been read, and is given up (`release_body`).
 
     Raises RequestTimeout, or ClientGone. Whether it returns or raises, it has left the jobs (`Studio.leave`).
     """
     release_body(request)
     try:
         ended = await while_connected(request, _ended(studio, jobs, caller), timeout_s=timeout_s)
-        await leave_all(studio, ended, caller=caller)
+        known = {job.id: job for job in (*jobs, *ended)}
+        await leave_all(studio, [known[job.id] for job in jobs], caller=caller)
         return ended
     except BaseException:
         await asyncio.shield(leave_all(studio, jobs, caller=caller))
@@ -42,7 +45,10 @@ async def _ended(studio: Studio, jobs: Sequence[Job], caller: Caller) -> list[Jo
         return [await studio.wait(jobs[0].id, caller=caller)]
     waits = [asyncio.create_task(studio.wait(job.id, caller=caller)) for job in jobs]
     try:
-        return await asyncio.gather(*waits)
+        for ending in asyncio.as_completed(waits):
+            if (job := await ending).state is not JobState.COMPLETED:
+                return [job]  # nobody waits for pictures that he will not get
+        return [wait.result() for wait in waits]
     finally:
         for task in waits:
             task.cancel()

@@ -362,6 +362,29 @@ async def test_a_failed_generation(tmp_path: Path) -> None:
     assert answer.json()["error"]["message"].startswith("Image generation failed: Out of device memory")
 
 
+async def test_a_failure_is_told_before_the_other_pictures_are_made(tmp_path: Path) -> None:
+    # Given a request for three pictures, of which none is made yet
+    house = editing_house(tmp_path, automatic=False)
+    house.painter.failure = OutOfMemory()
+
+    async with talking(house) as client:
+        asked = asyncio.create_task(client.post("/v1/images/generations", json={"prompt": "p", "n": 3}))
+        async with asyncio.timeout(30):
+            while (await house.studio.queue_status()).pending < 3:  # noqa: ASYNC110 - a store tells nobody
+                await asyncio.sleep(0.01)
+        # When the first one fails
+        (batch,) = await house.services.gallery.newest(limit=1)
+        await house.painter.start(batch.jobs[0].id)
+        await house.painter.fail(batch.jobs[0].id)
+        async with asyncio.timeout(30):
+            answer = await asked
+
+    # Then that is the answer, and the others are made for nobody
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "GENERATION_ERROR")
+    status = await house.studio.queue_status()
+    assert (status.failed, status.cancelled) == (1, 2)
+
+
 async def test_unknown_paths_and_methods(tmp_path: Path) -> None:
     async with talking(editing_house(tmp_path)) as client:
         for method, path, status in [("GET", "/v1/images/edits", 405), ("POST", "/v1/images/nothing", 404)]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from danqing.core.callers import Caller
-from danqing.core.errors import DanqingError, RequestTimeout
+from danqing.core.errors import DanqingError, OutOfMemory, RequestTimeout
 from danqing.core.orders import Limits, Order
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
@@ -46,7 +46,8 @@ def waiting_dialect(*, timeout_s: float) -> Dialect:
             key = submit_key(request, n, seed)
             jobs = await services.studio.submit_all(orders, caller=caller, key=key)
             ended = await wait_for_jobs(request, services.studio, jobs, caller=caller, timeout_s=timeout_s)
-            assert [job.id for job in ended] == [job.id for job in jobs]
+            if {job.state for job in ended} == {JobState.COMPLETED}:
+                assert [job.id for job in ended] == [job.id for job in jobs]
             return JSONResponse([job.state for job in ended])
 
         router = APIRouter()
@@ -89,6 +90,46 @@ async def test_the_answer_comes_with_all_pictures(tmp_path: Path) -> None:
         answer = await client.post(f"{url}/make", params={"n": 3}, content=b"a body")
 
     assert answer.json() == ["completed"] * 3
+
+
+@pytest.mark.parametrize("ending", [JobState.FAILED, JobState.CANCELLED])
+async def test_the_first_picture_that_is_not_made_ends_the_wait_and_the_others(
+    tmp_path: Path, ending: JobState
+) -> None:
+    # Given a request that waits for three pictures, one of which somebody else wants, too
+    house = House(tmp_path)
+    async with port(house) as url, httpx2.AsyncClient(timeout=DEADLINE_S) as client:
+        asked = asyncio.create_task(client.post(f"{url}/make", params={"n": 3}))
+        await until_counts(house, JobState.PENDING, 3)
+        wanted, fails, other = house.store.matching(lambda _: True)
+        await house.studio.get(wanted.id)
+
+        # When another one ends without a picture
+        if ending is JobState.FAILED:
+            house.painter.failure = OutOfMemory()
+            await house.painter.start(fails.id)
+            await house.painter.fail(fails.id)
+        else:
+            await house.studio.cancel(fails.id)
+
+        # Then that is the answer, at once, and what nobody else wants is not made
+        assert (await asked).json() == [ending]
+    states = {job.id: job.state for job in house.store.matching(lambda _: True)}
+    assert states == {wanted.id: JobState.PENDING, fails.id: ending, other.id: JobState.CANCELLED}
+
+
+async def test_after_a_failure_the_others_go_on_for_who_named_a_key(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    async with port(house) as url, httpx2.AsyncClient(timeout=DEADLINE_S) as client:
+        headers = {"Idempotency-Key": "a key"}
+        asked = asyncio.create_task(client.post(f"{url}/make", params={"n": 2}, headers=headers))
+        await until_counts(house, JobState.PENDING, 2)
+        first, _ = house.store.matching(lambda _: True)
+        house.painter.failure = OutOfMemory()
+        await house.painter.start(first.id)
+        await house.painter.fail(first.id)
+        assert (await asked).json() == [JobState.FAILED]
+    assert await states_in(house) == [JobState.FAILED, JobState.PENDING]
 
 
 async def test_no_pictures_are_soon_made(tmp_path: Path) -> None:
