@@ -154,6 +154,9 @@ def test_why_a_job_failed() -> None:
         ("/v1/images/edits", {"X-Stainless-Lang": "js"}, True),
         ("/v1/images/edits", {"User-Agent": "OpenAI/Python 3.54.0"}, True),
         ("/v1/images/edits", {"User-Agent": "AsyncOpenAI/Python 3.54.0"}, True),
+        ("/v1/images/edits", {"Content-Type": "application/json; charset=utf-8"}, True),
+        ("/v1/images/edits", {"Content-Type": "multipart/form-data; boundary=x"}, False),
+        ("/ready", {"Content-Type": "application/json"}, False),
         ("/v1/images/generations", {}, True),
         ("/v1/models/x", {}, True),
     ],
@@ -175,6 +178,19 @@ async def test_unauthorized_as_documented(tmp_path: Path) -> None:
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="danqing", charset="UTF-8", Bearer realm="danqing"'
     assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="danqing"'
     assert wrong.json()["error"]["code"] == "UNAUTHORIZED"
+
+
+async def test_an_edit_as_json_is_refused_in_openais_shape_before_it_is_read(tmp_path: Path) -> None:
+    house = editing_house(tmp_path, keys=Keys(enabled=True, ordinary=frozenset({"your-secret-key"})))
+
+    async with talking(house) as client:
+        unknown = await client.post("/v1/images/edits", json={"prompt": "p"})
+        headers = {"Authorization": "Bearer your-secret-key", "Content-Length": str(2**30)}
+        large = await client.post("/v1/images/edits", json={"prompt": "p"}, headers=headers)
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+    assert unknown.headers["WWW-Authenticate"] == 'Bearer realm="danqing"'
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "INVALID_INPUT")
 
 
 @pytest.mark.parametrize("auth", [("user", "your-secret-key"), "Bearer your-secret-key"])

@@ -46,7 +46,6 @@ async def sent_edit(request: Request, services: Services) -> AsyncGenerator[Sent
     StorageFailure.
     """
     if is_json(request.headers.get("content-type", "")):
-        note_openai_form(request)
         timeout_s = services.options.request_timeout_s
         async with json_body(request, services.artifacts, pictures=_PICTURES, timeout_s=timeout_s) as body:
             wire = validated(body.value, EditBody)

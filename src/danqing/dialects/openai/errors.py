@@ -40,6 +40,7 @@ from danqing.core.errors import (
 )
 from danqing.core.types import Job
 from danqing.dialects.openai.schemas import OpenAIError, OpenAIErrorDetail, VendorError
+from danqing.http.content_type import is_json
 from danqing.http.errors import BodyTooLarge
 from danqing.http.route_path import route_path
 from danqing.http.submit_keys import HEADER
@@ -48,7 +49,8 @@ NO_RETRY = {"x-should-retry": "false"}  # OpenAI's clients obey it
 FAILED = "Image generation failed: {reason}"
 
 _OPENAI_FORM = "danqing.openai_form"  # key of an ASGI scope
-_VENDORS_PATHS = frozenset({"/v1/images/edits", "/ready", "/health"})
+_EDITS = "/v1/images/edits"
+_VENDORS_PATHS = frozenset({_EDITS, "/ready", "/health"})
 _OPENAI_AGENTS = ("openai/", "asyncopenai/")
 # The vendor's API is one of Basic: a client of it may send its password only when asked for it so.
 _VENDORS_CHALLENGE = 'Basic realm="danqing", charset="UTF-8", Bearer realm="danqing"'
@@ -231,8 +233,12 @@ def note_openai_form(request: HTTPConnection, *, meant: bool = True) -> None:
 
 
 def speaks_openai(scope: Scope) -> bool:
-    """OpenAI's own clients say so; of others, all but those that use what the vendor's document has."""
-    headers = Headers(scope=scope)
+    """OpenAI's own clients say so; of others, all but those that use what the vendor's document has.
+
+    That has edits as forms only, so JSON is OpenAI's, read or not; which form it is nobody knows before it is read.
+    """
+    headers, path = Headers(scope=scope), route_path(scope)
     if "x-stainless-lang" in headers or headers.get("user-agent", "").lower().startswith(_OPENAI_AGENTS):
         return True
-    return route_path(scope) not in _VENDORS_PATHS or scope.get(_OPENAI_FORM) is True
+    sends_json = path == _EDITS and is_json(headers.get("content-type", ""))
+    return path not in _VENDORS_PATHS or scope.get(_OPENAI_FORM, sends_json) is True
