@@ -77,6 +77,51 @@ async def test_generations(tmp_path: Path, client_name: str) -> None:
     assert all(base64.b64decode(datum["b64_json"]).startswith(b"\x89PNG") for datum in answer.json()["data"])
 
 
+@pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3"])
+async def test_langchain_reads_addresses_that_it_has_not_asked_for(tmp_path: Path, model: str) -> None:
+    body = {"prompt": "a cat", "n": 1, "size": "1024x1024", "model": model, "quality": "standard"}
+
+    async with talking(editing_house(tmp_path)) as client:
+        answer = await client.post("/v1/images/generations", json=body)
+        (datum,) = answer.json()["data"]
+        picture = await client.get(datum["url"])
+
+    assert picture.content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        ({}, "b64_json"),
+        ({"model": "gpt-image-1"}, "b64_json"),
+        ({"model": "tiny"}, "b64_json"),
+        ({"model": "dall-e-3", "response_format": "b64_json"}, "b64_json"),
+        ({"model": "dall-e-3", "response_format": None}, "url"),
+        ({"model": "gpt-image-1", "response_format": "url"}, "url"),
+    ],
+)
+async def test_only_who_names_a_model_of_dall_e_gets_addresses_unasked(
+    tmp_path: Path, said: dict[str, str], answered: str
+) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        answer = await client.post("/v1/images/generations", json={"prompt": "a cat", "size": "64x64", **said})
+        stream = await client.post(
+            "/v1/images/generations", json={"prompt": "a cat", "size": "64x64", "model": "dall-e-3", "stream": True}
+        )
+
+    (datum,) = answer.json()["data"]
+    assert set(datum) - {"adjustments"} == {answered}
+    assert stream.text.startswith("event: image_generation.completed")
+
+
+async def test_edits_and_variations_of_dall_e_2_are_addresses_too(tmp_path: Path) -> None:
+    async with talking(editing_house(tmp_path)) as client:
+        for path, prompt in (("edits", {"prompt": "a hat"}), ("variations", {})):
+            data = {"model": "dall-e-2", "size": "128x128", **prompt}
+            answer = await client.post(f"/v1/images/{path}", files=files(image=png()), data=data)
+            assert "url" in answer.json()["data"][0], answer.text
+
+
 @pytest.mark.parametrize("client_name", EDITS)
 async def test_edits(tmp_path: Path, client_name: str) -> None:
     data, sent = EDITS[client_name]

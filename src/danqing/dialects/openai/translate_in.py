@@ -24,6 +24,7 @@ VARIATION_STRENGTH = 0.6
 DEFAULT_VARIATION_SIZE = "1024x1024"
 BEST_COMPRESSION = 100
 MODEL_MASKED_BY_ITSELF = "dall-e-2"  # OpenAI had it so for this one: without a mask, what is transparent is made anew
+MODELS_BY_ADDRESS = frozenset({"dall-e-2", "dall-e-3"})  # OpenAI answered `url` for these unless told otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +108,30 @@ def orders_of(drafts: Sequence[RequestDraft], *, variants: int, batch_id: str) -
 
 def delivery_of(wire: GenerationParameters | Edit | VariationParameters) -> Delivery:
     """Raises InvalidRequest for what does not go together."""
-    as_url = wire.response_format == "url"
+    as_url = _as_url(wire)
     if isinstance(wire, VariationParameters):
         return Delivery(output_format="png", compression=BEST_COMPRESSION, as_url=as_url, quality="high")
     compression = BEST_COMPRESSION if wire.output_compression is None else wire.output_compression
     output_format = "png" if wire.output_format in (None, "gif", "svg") else wire.output_format
     if output_format == "png" and compression != BEST_COMPRESSION:
         raise InvalidRequest("output_compression is for jpeg and webp.", parameter="output_compression")
-    if wire.stream and as_url:
+    if wire.stream and wire.response_format == "url":
         raise InvalidRequest("A stream carries b64_json only.", parameter="response_format")
     if wire.partial_images and not wire.stream:
         raise InvalidRequest("partial_images needs stream.", parameter="partial_images")
     return Delivery(
-        output_format=output_format, compression=compression, as_url=as_url, quality=_told_quality(wire.quality)
+        output_format=output_format,
+        compression=compression,
+        as_url=as_url and not wire.stream,
+        quality=_told_quality(wire.quality),
     )
+
+
+def _as_url(wire: GenerationParameters | Edit | VariationParameters) -> bool:
+    """As it was asked for; else as it is usual for the model of that name."""
+    if wire.response_format is None:
+        return wire.model in MODELS_BY_ADDRESS
+    return wire.response_format == "url"
 
 
 def _told_quality(asked: str | None) -> str:
