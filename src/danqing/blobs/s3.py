@@ -173,13 +173,32 @@ class S3ArtifactStore:
             return
 
     def remove_all(self, names: Collection[str]) -> frozenset[str]:
-        """See the port. A thousand in a request."""
+        """See the port. A thousand in a request, but where the store takes it for an error that one is not there."""
         stay = {name for name in names if not is_legal(name)}
         going = iter([name for name in names if name not in stay])
         while page := list(itertools.islice(going, _PAGE)):
-            if not self._removed(page):
-                stay |= set(page)
+            stay |= self._left_of(page)
         return frozenset(stay)
+
+    def _left_of(self, names: Sequence[str]) -> set[str]:
+        """Those that could not be removed."""
+        try:
+            with translated("remove"):
+                obstore.delete(self._store, names)
+        except ArtifactNotFound:
+            return self._left_one_by_one(names)
+        except StorageFailure:  # logged
+            return set(names)
+        return set()
+
+    def _left_one_by_one(self, names: Sequence[str]) -> set[str]:
+        """The first that cannot be removed ends it: the place may be away by now."""
+        for place, name in enumerate(names):
+            try:
+                self.remove(name)
+            except StorageFailure:  # logged
+                return set(names[place:])
+        return set()
 
     def _put(self, name: str, content: bytes | BinaryIO) -> None:
         size_bytes = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size

@@ -12,12 +12,13 @@ from danqing.core.errors import ArtifactNotFound, StorageAway, StorageFailure
 log = structlog.get_logger(__name__)
 
 # The library gives a name to little; the rest is told by what S3 answered, or by what the connection did.
-_CODE = re.compile(r"<Code>(?P<code>[A-Za-z]{1,64})</Code>")
+_CODE = re.compile(r"<Code>(?P<code>[A-Za-z]{1,64})</Code>|\(code: (?P<of_one>[A-Za-z]{1,64})\)")  # of_one: of many
 _STATUS = re.compile(r"status code: (?P<status>[1-5][0-9]{2})\b")
 _CONNECTION = re.compile(r"\bkind: (?P<kind>Connect|Interrupted|Timeout|Decode|Request)\b")
 _CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(?P<fault>[A-Za-z]{1,64})")
 _NO_CREDENTIALS = re.compile(r"credential", re.IGNORECASE)
 _NO_BUCKET = "NoSuchBucket"
+_NO_OBJECT = "NoSuchKey"
 _CONNECTION_FAILED = "the connection failed"
 _WORDS = {"Connect": "no connection", "Interrupted": "the connection broke", "Timeout": "no answer in time"}
 _AWAY = {*_WORDS.values(), _CONNECTION_FAILED, "SlowDown", "ServiceUnavailable", "InternalError"}
@@ -36,6 +37,8 @@ def translated(doing: str, name: str = "") -> Generator[None]:
         raise StorageFailure from exc
     except (BaseError, OSError, ValueError) as exc:
         reason = reason_of(exc)
+        if reason == _NO_OBJECT:
+            raise ArtifactNotFound from exc
         log.error(f"artifact_{doing}_failed", name=name, reason=reason)
         raise (StorageAway if is_away(reason) else StorageFailure) from exc
 
@@ -44,7 +47,7 @@ def reason_of(error: BaseException) -> str:
     """In a few words of our own, or in S3's own word for it (`SignatureDoesNotMatch`)."""
     text = str(error)
     if found := _CODE.search(text):
-        return found["code"]
+        return found["code"] or found["of_one"]
     if found := _STATUS.search(text):
         return f"HTTP status {found['status']}"
     if found := _CERTIFICATE.search(text):
