@@ -10,6 +10,7 @@ import structlog
 from danqing.core.errors import DanqingError
 from danqing.core.exclusive import Exclusive, alone
 from danqing.core.keeping import KeptBytes, KeptJobs
+from danqing.core.picture_names import names_to_remove
 from danqing.core.ports import ArtifactStore
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job
@@ -44,8 +45,9 @@ class Swept:
 
 
 class Janitor:
-    """A job's files go before its row: after a crash in between, the next sweep finds it again. Pictures that were sent
-    go after the rows, at the end of a sweep: what a crash leaves, the next start finds. For one event loop.
+    """A job's files go before its row: after a crash in between, the next sweep finds it again. So do those that a lost
+    attempt left, for without the row nobody could tell whose they are. Pictures that were sent go after the rows, at
+    the end of a sweep: what a crash leaves, the next start finds. For one event loop.
 
     Jobs that wait or are being made are never touched, nor those that ended less than KEPT_AT_LEAST ago. Who reads a
     picture while it is removed still gets it whole, as far as its place can do that (`OpenPicture`).
@@ -131,9 +133,11 @@ class Janitor:
     async def _remove(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Returns those that are gone. One of whose pictures one cannot be removed stays, to be tried again."""
         await self._kept.begin_removal([job.id for job in jobs])
-        names = [artifact.name for job in jobs for artifact in job.artifacts]
-        stay = await asyncio.to_thread(self._artifacts.remove_all, names)
-        gone = [job for job in jobs if stay.isdisjoint(artifact.name for artifact in job.artifacts)]
+        names = {job.id: names_to_remove(job) for job in jobs}
+        stay = await asyncio.to_thread(
+            self._artifacts.remove_all, {name for of_job in names.values() for name in of_job}
+        )
+        gone = [job for job in jobs if stay.isdisjoint(names[job.id])]
         self._left_inputs |= {image.name for job in gone for image in job.request.inputs}
         await self._kept.remove([job.id for job in gone])
         return gone

@@ -5,6 +5,7 @@ import asyncio
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import Conflict, StorageFailure
 from danqing.core.keeping import KeptJobs
+from danqing.core.picture_names import names_to_remove
 from danqing.core.ports import ArtifactStore
 from danqing.core.studio import Studio
 from danqing.core.taking_over import InputImages
@@ -13,7 +14,9 @@ UNDER_WAY = "The job is under way; cancel it first."
 
 
 class Removal:
-    """A job's files go before its row, so that what a crash leaves can be removed again. For one event loop."""
+    """A job's files go before its row, so that what a crash leaves can be removed again; those that a lost attempt left
+    go too, for without the row nobody could tell whose they are. For one event loop.
+    """
 
     def __init__(self, *, studio: Studio, kept: KeptJobs, artifacts: ArtifactStore, inputs: InputImages) -> None:
         """inputs: shared with the Studio, which must not take over what is just being removed."""
@@ -31,7 +34,7 @@ class Removal:
         if not job.state.is_final:
             raise Conflict(UNDER_WAY)
         await self._kept.begin_removal([job.id])
-        if await asyncio.to_thread(self._artifacts.remove_all, [artifact.name for artifact in job.artifacts]):
+        if await asyncio.to_thread(self._artifacts.remove_all, names_to_remove(job)):
             raise StorageFailure
         await self._kept.remove([job.id])
         sent = {image.name for image in job.request.inputs}

@@ -202,7 +202,9 @@ class Dispatcher:
         """The worker's process is gone, and these attempts with it."""
         for attempt in attempts:
             if (running := self._end(attempt)) is not None:
-                self._settle_failure(running, failure)
+                self._settle_failure(running, failure, None)
+            else:  # it was overdue
+                self._discard(attempt.job_id, None)
 
     def stop_asked(self, job_id: str) -> None:
         """The job was cancelled, and its worker knows it."""
@@ -271,7 +273,7 @@ class Dispatcher:
             self._queue.done(attempt.job_id, taker=running.worker.id)
         return running
 
-    def _settle_failure(self, running: Running, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> None:
+    def _settle_failure(self, running: Running, failure: JobFailure, artifacts: Sequence[Artifact] | None = ()) -> None:
         self._settle(running, lambda job: self._settlement.failed(job, failure, artifacts), "failed")
 
     def _settle(self, running: Running, store: Callable[[Job], Awaitable[Job | None]], what: str) -> None:
@@ -291,6 +293,6 @@ class Dispatcher:
         if job.state is JobState.COMPLETED and job.started_at is not None and job.finished_at is not None:
             self._pace.completed(job.started_at, job.finished_at)
 
-    def _discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
-        if artifacts:
+    def _discard(self, job_id: str, artifacts: Sequence[Artifact] | None) -> None:
+        if artifacts is None or artifacts:
             self._in_turn.spawn(self._settlement.discard(job_id, artifacts), name=f"discard-{job_id}")

@@ -6,6 +6,7 @@ import structlog
 
 from danqing.core.engine_port import Engine
 from danqing.core.errors import EngineFailure, StorageFailure
+from danqing.core.picture_names import picture_name
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind, EncodedPicture, RawPicture
 from danqing.workers.inbox import Inbox
@@ -25,11 +26,6 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 1.0  # after a picture could not be stored; doubles up to MAX_PAUSE_S
 MAX_PAUSE_S = 30.0
 STOP_CHECK_S = 0.05
-NAMES = {
-    ArtifactKind.ORIGINAL: "{job_id}.png",
-    ArtifactKind.PREVIEW: "{job_id}.webp",
-    ArtifactKind.UPSCALED: "{job_id}-upscaled.png",
-}
 
 
 class Stopped(Exception):
@@ -81,7 +77,7 @@ class Making:
         self.go_on()
         artifact = Artifact(
             kind=kind,
-            name=NAMES[kind].format(job_id=self.job.job_id),
+            name=picture_name(self.job.job_id, kind),
             media_type=encoded.media_type,
             width=encoded.width,
             height=encoded.height,

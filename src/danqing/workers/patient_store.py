@@ -47,3 +47,18 @@ class PatientStore:
 
         job, _ = await self.asked(ask)
         return job
+
+    async def is_gone(self, job_id: str) -> bool:
+        """Whether there is no such job (any more); one that only a newer version can read is there."""
+
+        async def ask(_: bool) -> bool:
+            try:
+                await self._store.get(job_id)
+            except JobNotFound:
+                return True
+            except JobUnreadable:
+                pass
+            return False
+
+        gone, _ = await self.asked(ask)
+        return gone

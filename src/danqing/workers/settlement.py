@@ -1,7 +1,6 @@
 """What the end of an attempt means for its job: completed, tried again, failed. Stores it and tells watchers."""
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -9,8 +8,9 @@ from datetime import datetime
 
 import structlog
 
-from danqing.core.errors import ServerRestarted, StorageFailure, WorkerReplaced
+from danqing.core.errors import ServerRestarted, WorkerReplaced
 from danqing.core.events import StateChanged
+from danqing.core.picture_names import picture_names
 from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
@@ -92,21 +92,27 @@ class Settlement:
         )
         return completed
 
-    async def discard(self, job_id: str, artifacts: Sequence[Artifact]) -> None:
-        """Pictures came too late: those that their job does not have are removed, if it was cancelled or has failed."""
+    async def discard(self, job_id: str, artifacts: Sequence[Artifact] | None) -> None:
+        """Pictures came too late: those that their job does not have are removed, if it was cancelled, has failed or is
+        gone. artifacts: None where nobody can tell what was stored.
+        """
         job = await self._patient_store.find(job_id)
-        if job is None or job.state not in (JobState.CANCELLED, JobState.FAILED):
+        if job is None:
+            if not await self._patient_store.is_gone(job_id):
+                return  # a newer version knows what it has
+        elif job.state not in (JobState.CANCELLED, JobState.FAILED):
             return  # another attempt makes, or has made, the picture of the same name
-        kept = {artifact.name for artifact in job.artifacts}
-        for name in (artifact.name for artifact in artifacts):
-            if name.startswith(job.id) and name not in kept:
-                with contextlib.suppress(StorageFailure):  # logged; the sweep at the next start tries again
-                    await asyncio.to_thread(self._artifacts.remove, name)
+        possible = picture_names(job_id)
+        late = possible if artifacts is None else possible.intersection(artifact.name for artifact in artifacts)
+        if job is not None:
+            late -= {artifact.name for artifact in job.artifacts}
+        if late:  # what stays is logged, and goes with the job, or is swept at the next start
+            await asyncio.to_thread(self._artifacts.remove_all, late)
 
-    async def failed(self, job: Job, failure: JobFailure, artifacts: Sequence[Artifact] = ()) -> Job | None:
+    async def failed(self, job: Job, failure: JobFailure, artifacts: Sequence[Artifact] | None = ()) -> Job | None:
         """The attempt failed: the job waits for another one, or ends with this failure.
 
-        artifacts: what it had stored that the store does not know of.
+        artifacts: what it had stored that the store does not know of; None where nobody can tell, for its worker died.
         """
         now = self._clock()
         moved = await self._moved(
@@ -114,7 +120,7 @@ class Settlement:
         )
         if moved is not None:
             await self._tell_failed(moved, job, failure)
-        if artifacts:
+        if artifacts is None or artifacts:
             await self.discard(job.id, artifacts)
         return moved
 

@@ -18,6 +18,7 @@ from danqing.core.orders import Order
 from danqing.core.states import JobState
 from danqing.core.submitting import Join
 from danqing.core.types import Job, RequestDraft, WorkerState
+from danqing.workers.hands import JobAttempt
 from danqing.workers.messages import JobDone
 from danqing.workers.spec import WorkerRules
 from tests.fakes.domain import LOST, NO_LIMIT, a_job, a_request, an_original, later
@@ -220,17 +221,21 @@ async def test_a_picture_written_before_its_job_was_cancelled_is_removed(
         await until(lambda: list((tmp_path / "outputs").iterdir()) == [], "the picture is gone")
 
 
-async def test_a_picture_that_comes_after_its_job_was_overdue_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_picture_that_comes_after_its_job_was_overdue_is_removed(tmp_path: Path, dies: bool) -> None:
     async with a_house(tmp_path) as house:
         # Given a job that has failed, and another one that is done
         failed, done = [await house.ended(await house.submit(prompt)) for prompt in ("breaks", "a tea pot")]
         assert (failed.state, done.state) == (JobState.FAILED, JobState.COMPLETED)
-        # When the worker tells of both that their pictures are there
+        # When the worker tells of both that their pictures are there, or dies and tells nothing
         for each in (failed, done):
             house.artifacts.write(f"{each.id}.png", b"picture")
             artifacts = (an_original(each),)
             news = JobDone(job_id=each.id, attempt=1, artifacts=artifacts, denoise_s=1, finish_s=1)
-            house.dispatcher.job_told(news)
+            if dies:
+                house.dispatcher.jobs_lost([JobAttempt(each.id, 1)], LOST)
+            else:
+                house.dispatcher.job_told(news)
         # Then only the one that nobody can ask for is removed
         folder = tmp_path / "outputs"
         await until(lambda: [path.name for path in folder.iterdir()] == [f"{done.id}.png"], "one is gone")

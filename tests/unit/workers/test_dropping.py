@@ -22,12 +22,15 @@ async def test_a_cancelled_job_that_is_not_dropped_costs_its_worker_the_process(
         # When it is cancelled, then that is answered at once
         assert (await house.studio.cancel(job.id)).state is JobState.CANCELLED
         assert house.worker().pid == pid
+        house.artifacts.write(f"{job.id}.png", b"picture")  # as one may that does not listen
         # And after the deadline another process makes the next job, which has lost no attempt
         done = await house.ended(next_job)
         assert (done.state, len(done.attempts)) == (JobState.COMPLETED, 1)
         assert house.worker().pid != pid
         assert (await house.studio.get(job.id)).state is JobState.CANCELLED
         assert (await house.studio.get(job.id)).attempts[0].failure is None
+        # And what nobody told of is gone
+        assert [path.name for path in (tmp_path / "outputs").iterdir()] == [f"{next_job.id}.png"]
 
 
 async def test_a_cancelled_job_that_is_dropped_in_time_costs_nobody_anything(tmp_path: Path) -> None:
