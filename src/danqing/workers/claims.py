@@ -133,12 +133,14 @@ class Claims:
         if self._claiming is not None:  # nothing needs to be known of the job, which this version may be unable to read
             self._claiming.send_back(worker.id)
         elif not self._queue.came_back(job_id):
-            await self._publish_again(job_id)
+            await self._publish_again(job_id, worker)
 
-    async def _publish_again(self, job_id: str) -> None:
-        """Puts an id that was taken, and not claimed, back into its place in the queue."""
+    async def _publish_again(self, job_id: str, worker: Worker) -> None:
+        """Puts an id that was taken for the worker, and not claimed, back into its place in the queue."""
         if (job := await self._patient_store.find(job_id)) is not None:
             await self._queue.publish(job)
+        else:  # nobody will make it here, and its owner may have another one made
+            self._queue.done(job_id, taker=worker.id)
 
     async def _claim_more(self, worker: Worker, first: Job) -> list[Job]:
         rule = worker.spec.batches
@@ -151,7 +153,7 @@ class Claims:
             if worker.reserve_too(job_id):
                 claims.append(self._claim(job_id, worker, self._store))
             else:
-                await self._publish_again(job_id)
+                await self._publish_again(job_id, worker)
         return [job for job in await asyncio.gather(*claims) if job is not None]
 
     async def _claim(self, job_id: str, worker: Worker, at: Claiming) -> Job | None:

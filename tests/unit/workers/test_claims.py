@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,12 +14,13 @@ from danqing.core.errors import JobUnreadable, StorageFailure
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.queue.celery_taking import CeleryTaking
+from danqing.queue.embedded import EmbeddedQueue, QueueRules
 from danqing.workers.claims import Claims
 from danqing.workers.job_rules import JobRules
 from danqing.workers.patient_store import PatientStore
 from danqing.workers.worker import Worker
 from tests.contracts.job_queue import SOON_S
-from tests.fakes.domain import NOW
+from tests.fakes.domain import NO_LIMIT, NOW, a_job
 from tests.fakes.job_store import InMemoryJobStore
 from tests.fakes.line import InMemoryLine
 from tests.fakes.studio_parts import RecordingQueue
@@ -165,3 +167,35 @@ async def test_the_store_is_not_asked_for_ever_for_a_job_that_it_cannot_read() -
     claims = ForNewerNodes().claims_of_what_was_taken
     # Then it is left where it is
     assert await asyncio.wait_for(claims.of(cast(Worker, Slot(lost=True)), "job-1"), SOON_S) == []
+
+
+class Pair(Slot):
+    """It makes two at a time. lost: before the second was reserved."""
+
+    spec = SimpleNamespace(batches=SimpleNamespace(largest=lambda _: 2))
+
+    def reserve(self, _: str) -> bool:
+        return True
+
+    def reserve_too(self, _: str) -> bool:
+        return not self._lost
+
+
+@pytest.mark.parametrize("slot", [Slot(lost=True), Pair(lost=True)])
+async def test_a_job_that_is_gone_before_it_was_claimed_does_not_count_as_its_owners(slot: Slot) -> None:
+    # Given an owner who may have so many made at once, all taken, of which the last was cancelled and removed meanwhile
+    most = 2 if isinstance(slot, Pair) else 1
+    store, queue = InMemoryJobStore(), EmbeddedQueue(QueueRules(max_running_of_owner=most, offers=False))
+    rules = JobRules(task_timeout_s=1.0, first_store_retry_s=0.01, max_store_retry_s=0.01)
+    claims = Claims(queue=queue, store=store, patient_store=PatientStore(store, rules), clock=lambda: NOW)
+    jobs = [await store.add(a_job(), NO_LIMIT) for _ in range(most)]
+    for job in jobs:
+        await queue.publish(job)
+    del store._jobs[jobs[-1].id]
+    taken = await queue.take((jobs[0].request.model,), taker=slot.id)
+    # When the worker is lost
+    assert [job.id for job in await claims.of(cast(Worker, slot), taken)] == [job.id for job in jobs[:-1]]
+    # Then the owner's next one is taken
+    later = await store.add(a_job(), NO_LIMIT)
+    await queue.publish(later)
+    assert await asyncio.wait_for(queue.take((later.request.model,), taker=slot.id), SOON_S) == later.id
