@@ -6,7 +6,6 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,8 +126,13 @@ class LocalArtifactStore:
         """See the port."""
         sizes: dict[str, int] = {}
         for entry in self._listed(_is_input):
-            with suppress(FileNotFoundError):  # gone meanwhile
+            try:
                 sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:  # gone meanwhile
+                continue
+            except OSError as exc:
+                log.error("artifact_read_failed", name=entry.name, reason=exc.strerror)
+                raise StorageFailure from exc
         return sizes
 
     def old_inputs(self) -> frozenset[str]:

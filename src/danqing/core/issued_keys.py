@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.callers import owner_of
 from danqing.core.errors import InvalidRequest, StorageFailure
 from danqing.core.sentences import says
@@ -155,6 +155,7 @@ class KeyRing:
     async def _refresh_for_ever(self, every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
-            with suppress(StorageFailure):  # logged where it was raised; the keys that are known stay
+            # Of a store that fails it is logged where that was raised; the keys that are known stay.
+            with outliving("issued_keys_not_refreshed"), suppress(StorageFailure):
                 await self.refresh()
                 await self.note_used()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from danqing.core.background import outliving
 from danqing.core.errors import DanqingError
 from danqing.core.exclusive import Exclusive, alone
 from danqing.core.keeping import KeptBytes, KeptJobs
@@ -78,12 +79,13 @@ class Janitor:
         remove twice as much.
         """
         while not self._retention.is_endless:
-            try:
-                async with exclusive("janitor") as is_ours:
-                    if is_ours:
-                        await self.sweep()
-            except DanqingError as exc:
-                log.error("retention_sweep_failed", code=exc.code)
+            with outliving("retention_sweep_failed"):
+                try:
+                    async with exclusive("janitor") as is_ours:
+                        if is_ours:
+                            await self.sweep()
+                except DanqingError as exc:
+                    log.error("retention_sweep_failed", code=exc.code)
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def sweep(self) -> Swept:

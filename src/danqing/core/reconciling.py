@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import structlog
 
+from danqing.core.background import outliving
 from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound, StorageFailure
 from danqing.core.exclusive import Exclusive
 from danqing.core.keeping import KeptJobs
@@ -81,14 +82,15 @@ async def keep_reconciled(
     """
     await asyncio.sleep(first_after_s)
     while True:
-        try:
-            async with exclusive("reconciling") as is_ours:
-                while is_ours:
-                    done = await reconcile(store, artifacts, kept, shared=True)
-                    log.info("pictures_reconciled", swept_files=done.swept, missing=done.missing)
-                    await asyncio.sleep(every_s)
-        except DanqingError as exc:
-            log.error("pictures_not_reconciled", code=exc.code)
+        with outliving("pictures_not_reconciled"):
+            try:
+                async with exclusive("reconciling") as is_ours:
+                    while is_ours:
+                        done = await reconcile(store, artifacts, kept, shared=True)
+                        log.info("pictures_reconciled", swept_files=done.swept, missing=done.missing)
+                        await asyncio.sleep(every_s)
+            except DanqingError as exc:
+                log.error("pictures_not_reconciled", code=exc.code)
         await asyncio.sleep(retry_s)
 
 

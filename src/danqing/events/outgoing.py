@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
+from danqing.core.background import outliving
 from danqing.core.events import Event, ProgressMade, StateChanged
 from danqing.core.states import JobState
 from danqing.core.types import Job
@@ -82,9 +84,11 @@ class Outgoing:
                 continue
             some = list(islice(self._held, JOBS_AT_ONCE))
             events = [self._held.pop(job_id).taken() for job_id in some]
-            try:
+            sent = False
+            with outliving("events_not_sent"), suppress(RedisAway):
                 await self._link.ask(*(command for each in events for command in self._commands(each)))
-            except RedisAway:
+                sent = True
+            if not sent:
                 self.lost += sum(map(len, events))
             if not self._held:
                 self._something_held.clear()

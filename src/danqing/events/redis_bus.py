@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.events import Event, StateChanged
 from danqing.core.shared_store import JobAges
 from danqing.core.types import Progress
@@ -150,4 +150,5 @@ class RedisEventBus:
                 async with asyncio.timeout(self._compare_s if self._hearing.is_connected else self._compare_away_s):
                     await self._look.wait()
             self._look.clear()
-            await self._comparing.compare(self._watchers.job_ids)
+            with outliving("watched_jobs_not_compared"):
+                await self._comparing.compare(self._watchers.job_ids)

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import psutil
-import structlog
 
+from danqing.core.background import outliving
 from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
 from danqing.core.studio import QueueStatus
 from danqing.core.types import DeviceStatus, PoolStatus
-
-log = structlog.get_logger(__name__)
 
 EVERY_S = 5.0
 KEPT = 720  # samples: an hour
@@ -127,12 +125,8 @@ class MachineLog:
     async def _look_for_ever(self, every_s: float) -> None:
         await asyncio.sleep(min(every_s, FIRST_AFTER_S))
         while True:
-            try:
+            with outliving("machine_look_failed", again_in_s=every_s):
                 await self.look()
-            except Exception:  # a look that nobody misses: the next one may do
-                log.exception("machine_look_failed", again_in_s=every_s)
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    return  # it failed of being stopped
             await asyncio.sleep(every_s)
 
 

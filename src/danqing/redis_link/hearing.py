@@ -119,8 +119,10 @@ class Hearing:
                 self._ask("SUBSCRIBE", sorted(self._channels))
                 pause_s = FIRST_PAUSE_S
                 await self._converse(connection)
-            except (RedisError, OSError, TimeoutError) as exc:
-                if not self._is_away:
+            except Exception as exc:  # nobody else would hear anything
+                if not isinstance(exc, RedisError | OSError | TimeoutError):
+                    log.exception("hearing_failed")
+                elif not self._is_away:
                     log.warning("hearing_interrupted", reason=type(exc).__name__)
                 self._is_away = True
                 if not tried.done():

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.redis_link import RedisAway, RedisLink
 from danqing.redis_link.link import Command
 
@@ -142,11 +142,9 @@ class SharedAttendance:
         while True:
             alive: Command = ("SET", f"danqing:waiting-at:{self._process}", "", "EX", self._seconds)
             untold = list(self._untold)
-            try:
+            with outliving("attendance_not_told"), suppress(RedisAway):
                 await self._link.ask(alive, *(("DEL", _attended(job_id)) for job_id in untold))
                 self._untold.difference_update(untold)
-            except RedisAway:
-                pass
             await asyncio.sleep(self._lease_s / 5)
 
     def _note_wanted(self, job_id: str) -> None:

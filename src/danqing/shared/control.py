@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.ports import WorkerPool
 from danqing.redis_link import Hearing, RedisAway, RedisLink
 
@@ -83,13 +83,15 @@ class ControlHearing:
 
     async def _tell(self) -> None:
         while True:
-            match await self._asked.get():
-                case ("stop", job_id):
-                    await self._pool.stop_job(job_id)
-                case ("previews", job_id):
-                    await self._pool.send_previews(job_id)
-                case _:  # of a newer version
-                    pass
+            what, job_id = await self._asked.get()
+            with outliving("control_failed", what=what, job_id=job_id):
+                match what:
+                    case "stop":
+                        await self._pool.stop_job(job_id)
+                    case "previews":
+                        await self._pool.send_previews(job_id)
+                    case _:  # of a newer version
+                        pass
 
     def _catch_up_soon(self) -> None:
         if self._hearing.is_connected:
@@ -100,12 +102,11 @@ class ControlHearing:
         while True:
             await self._catch_up.wait()
             self._catch_up.clear()
-            try:
+            # Of a Redis that is away it is asked when there is a connection again.
+            with outliving("wishes_not_learned"), suppress(RedisAway):
                 (wished,) = await self._link.ask(("ZRANGE", WISHES_KEY, 0, -1))
-            except RedisAway:  # it is asked again when there is a connection again
-                continue
-            for job_id in wished:
-                self._asked.put_nowait((_PREVIEWS, job_id.decode(errors="replace")))
+                for job_id in wished:
+                    self._asked.put_nowait((_PREVIEWS, job_id.decode(errors="replace")))
 
 
 def _words(what: str, job_id: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.redis_link import Hearing, RedisAway, RedisLink
 
 CHANNEL = "danqing:neighbours"
@@ -59,7 +59,7 @@ class SharedNeighbours:
         while True:
             await self._something_unsent.wait()
             some = [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]
-            with suppress(RedisAway):
+            with outliving("neighbours_not_told"), suppress(RedisAway):
                 await self._link.ask(*(("PUBLISH", CHANNEL, said.model_dump_json()) for said in some))
             if not self._unsent:
                 self._something_unsent.clear()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import structlog
 
+from danqing.core.background import outliving
 from danqing.core.errors import StorageFailure
 from danqing.core.shared_store import Node, Nodes
 from danqing.core.types import PoolStatus, WorkerStatus
@@ -50,7 +51,8 @@ class RemotePool:
     async def run(self) -> None:
         """Looks again every second, until it is cancelled."""
         while True:
-            await self.look()
+            with outliving("nodes_not_known"):
+                await self.look()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:

@@ -3,14 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 from sqlalchemy import BigInteger, Connection, Engine, Select, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.errors import DataDirectoryInUse, StorageAway, StorageFailure
 from danqing.store.postgres_connections import described, is_passing
 
@@ -124,14 +124,12 @@ async def _keep_alive(held: _Held) -> None:
 async def _keep(held: _Held) -> None:
     while True:
         await asyncio.sleep(LOOK_AGAIN_S)
-        if await _uncut(held.is_lost):
-            try:
+        with outliving("store_lock_not_kept"), suppress(StorageFailure):  # logged; the database is away
+            if await _uncut(held.is_lost):
                 if await _uncut(held.take):
                     log.info("store_lock_taken_again")
                 else:
                     log.error("store_taken_over", hint="another server works on the database; stop one of them")
-            except StorageFailure:
-                continue  # logged; the database is away
 
 
 async def _taken(held: _Held) -> bool:

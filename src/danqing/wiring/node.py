@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from danqing.config import Settings
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.clock import utc_now
 from danqing.core.errors import StorageFailure
 from danqing.core.events import StateChanged
@@ -42,6 +42,7 @@ from danqing.workers.waiting import set_to
 log = structlog.get_logger(__name__)
 
 FEED_CHECK_S = 0.1
+FEED_RETRY_S = 5.0
 FEED_END_S = 10.0
 NO_DEADLINE_S = 30 * 24 * 3600.0
 
@@ -183,17 +184,25 @@ class _Node:
         """
         while self.life.draining or not (self._can_work() and self.life.holds_its_lease):  # noqa: ASYNC110
             await asyncio.sleep(FEED_CHECK_S)
+        while True:
+            pause_s = FEED_RETRY_S
+            with outliving("feeding_failed", again_in_s=FEED_RETRY_S):
+                if self.celery is None:
+                    self.celery = self._begun(hostname)
+                set_to(self.celery.paused, not self._can_work())
+                pause_s = FEED_CHECK_S
+            await asyncio.sleep(pause_s)
+
+    def _begun(self, hostname: str) -> CeleryFeed:
         loop = asyncio.get_running_loop()
         ends = FeedEnds(
             asked_to_end=lambda: _soon(loop, self.life.asked_to_drain.set),
             revoked=lambda job_id: _soon(loop, lambda: self._spawn(self._cancel(job_id))),
         )
         app, models = celery_app(self.broker, self.taking.deliver), self.broker.models
-        self.celery = CeleryFeed(app, models=models, hostname=hostname, threads=self.threads, ends=ends)
-        self.celery.start()
-        while True:
-            set_to(self.celery.paused, not self._can_work())
-            await asyncio.sleep(FEED_CHECK_S)
+        celery = CeleryFeed(app, models=models, hostname=hostname, threads=self.threads, ends=ends)
+        celery.start()
+        return celery
 
     def _can_work(self) -> bool:
         return self.supervisor.status().model_loaded

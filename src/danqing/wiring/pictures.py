@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.config import InvalidSettings, Settings
-from danqing.core.background import running
+from danqing.core.background import outliving, running
 from danqing.core.errors import StorageAway, StorageFailure
 from danqing.core.extras import how_to_install
 from danqing.core.ports import ArtifactStore
@@ -67,11 +67,12 @@ async def try_again(settings: Settings, *, every_s: float = AGAIN_S) -> None:
     """Until the object store can be used."""
     while True:
         await asyncio.sleep(every_s)
-        place, reason = await asyncio.to_thread(_tried, settings)
-        if reason is None:
-            log.info("pictures_place_there", place=place.address)
-            return
-        log.error("pictures_place_away", hint=_told(place, reason), again_every_s=every_s)
+        with outliving("pictures_place_not_tried", again_every_s=every_s):
+            place, reason = await asyncio.to_thread(_tried, settings)
+            if reason is None:
+                log.info("pictures_place_there", place=place.address)
+                return
+            log.error("pictures_place_away", hint=_told(place, reason), again_every_s=every_s)
 
 
 def _opened(settings: Settings) -> tuple[ArtifactStore, str | None]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from danqing.core.background import outliving
 from danqing.core.types import ACCEPTING, PoolStatus
 from danqing.workers.listener import WorkerListener
 from danqing.workers.messages import SendPreviews
@@ -105,5 +106,7 @@ class Supervisor:
             for worker in self._workers:
                 if stalled:
                     worker.forgive(now)
-                worker.check(now)
-            listener.time_passed(now, now - asleep_since - pause_s if stalled else 0.0)
+                with outliving("worker_not_checked", worker=worker.id):
+                    worker.check(now)
+            with outliving("deadlines_not_checked"):
+                listener.time_passed(now, now - asleep_since - pause_s if stalled else 0.0)

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -222,6 +223,21 @@ def test_of_input_pictures_only_the_old_ones_are_told(root: Path, store: LocalAr
         store.write(name, b"picture")
     os.utime(root / INPUT, (0, 0))
     assert store.old_inputs() == {INPUT}
+
+
+@pytest.mark.parametrize("reason", [errno.ESTALE, errno.ENOENT])
+def test_an_input_picture_that_cannot_be_looked_at_is_a_failure_unless_it_is_gone(
+    store: LocalArtifactStore, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def stat(*, follow_symlinks: bool) -> os.stat_result:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(store, "_listed", lambda _: [SimpleNamespace(name=INPUT, stat=stat)])
+    if reason == errno.ENOENT:
+        assert store.inputs() == {}
+    else:
+        with pytest.raises(StorageFailure):
+            store.inputs()
 
 
 @pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP])
