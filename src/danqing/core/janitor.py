@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from danqing.core.answered import Answered
 from danqing.core.background import outliving
 from danqing.core.errors import DanqingError
 from danqing.core.exclusive import Exclusive, alone
-from danqing.core.keeping import KeptBytes, KeptJobs
+from danqing.core.keeping import KEPT_AT_LEAST, KeptBytes, KeptJobs
 from danqing.core.picture_names import names_to_remove
 from danqing.core.ports import ArtifactStore
 from danqing.core.taking_over import InputImages
@@ -20,8 +21,6 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S = 600.0
 JOBS_AT_ONCE = 500
-# However short of room: somebody may be about to fetch it, and signed addresses are good for so long.
-KEPT_AT_LEAST = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,9 @@ class Janitor:
     attempt left, for without the row nobody could tell whose they are. Pictures that were sent go after the rows, at
     the end of a sweep: what a crash leaves, the next start finds. For one event loop.
 
-    Jobs that wait or are being made are never touched, nor those that ended less than KEPT_AT_LEAST ago. Who reads a
-    picture while it is removed still gets it whole, as far as its place can do that (`OpenPicture`).
+    Jobs that wait or are being made are never touched, nor those that ended, or that a submit was answered with, less
+    than KEPT_AT_LEAST ago. Who reads a picture while it is removed still gets it whole, as far as its place can do that
+    (`OpenPicture`).
     """
 
     def __init__(
@@ -63,7 +63,10 @@ class Janitor:
         artifacts: ArtifactStore,
         inputs: InputImages,
         now: Callable[[], datetime],
+        answered: Answered | None = None,
     ) -> None:
+        """answered: shared with the Studio; None where nothing joins jobs."""
+        self._answered = answered or Answered()
         self._retention = retention
         self._kept = kept
         self._sizes = sizes
@@ -107,7 +110,11 @@ class Janitor:
                     self._now() - KEPT_AT_LEAST, needed_bytes=left - self._retention.max_bytes
                 )
                 if not freed:
-                    log.warning("retention_over_its_bytes", bytes=left, hint="what is left ended within the last hour")
+                    log.warning(
+                        "retention_over_its_bytes",
+                        bytes=left,
+                        hint="what is left ended, or was asked for again, within an hour",
+                    )
                     break
                 removed += freed
                 left = await self._sizes.of(None)
@@ -121,13 +128,16 @@ class Janitor:
         """
         removed, after, freed = 0, 0, _Freed()
         while jobs := await self._kept.ended_before(ended_before, now=self._now(), after=after, limit=JOBS_AT_ONCE):
+            after, due = jobs[-1].sequence, self._not_lately_answered(jobs)
+            if not due:
+                continue
             if needed_bytes is not None:
-                sent = await self._sizes.sent({image.name for job in jobs for image in job.request.inputs})
-                jobs = freed.first_that_free(jobs, sent, needed_bytes)
-                if not jobs:
+                sent = await self._sizes.sent({image.name for job in due for image in job.request.inputs})
+                due = freed.first_that_free(due, sent, needed_bytes)
+                if not due:
                     break
-            after = jobs[-1].sequence
-            gone = await self._remove(jobs)
+                after = due[-1].sequence
+            gone = await self._remove(due)
             removed += len(gone)
             freed.count(gone)
         return removed
@@ -135,6 +145,8 @@ class Janitor:
     async def _remove(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Returns those that are gone. One of whose pictures one cannot be removed stays, to be tried again."""
         await self._kept.begin_removal([job.id for job in jobs])
+        # What was joined before it could not be any more stays; reconciling finds that its picture is not missing.
+        jobs = self._not_lately_answered(jobs)
         names = {job.id: names_to_remove(job) for job in jobs}
         stay = await asyncio.to_thread(
             self._artifacts.remove_all, {name for of_job in names.values() for name in of_job}
@@ -143,6 +155,9 @@ class Janitor:
         self._left_inputs |= {image.name for job in gone for image in job.request.inputs}
         await self._kept.remove([job.id for job in gone])
         return gone
+
+    def _not_lately_answered(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        return [job for job in jobs if not self._answered.lately(job.id)]
 
     async def _in_use(self) -> frozenset[str]:
         return await self._kept.input_names(None)

@@ -4,13 +4,15 @@ import asyncio
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.ports import ArtifactStore
 from danqing.core.types import Job
 
+# However short of room: somebody may be about to fetch it, and signed addresses are good for so long.
+KEPT_AT_LEAST = timedelta(hours=1)
 SIZES_KEPT = 100_000  # of pictures that were sent, in memory
 ONE_BY_ONE = 100  # are asked for each by its name; of more, all that there are is listed
 

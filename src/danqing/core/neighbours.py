@@ -1,4 +1,4 @@
-"""The other API processes, to which the same clients may be connected: what a dialect tells itself over there."""
+"""The other API processes, to which the same clients may be connected: what a part tells itself over there."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -8,6 +8,7 @@ import structlog
 
 from danqing.core.adjustments import foreseen_adjustments
 from danqing.core.admission import Admission
+from danqing.core.answered import Answered
 from danqing.core.attendance import Attendance
 from danqing.core.batches import BatchPlace
 from danqing.core.callers import Caller
@@ -37,7 +38,7 @@ from danqing.core.taking_over import InputImages
 from danqing.core.types import Job, Mode, RequestDraft
 from danqing.core.uninterrupted import Uninterrupted
 from danqing.core.upscaling import CARD, UPSCALER
-from danqing.core.witness import JobWitness
+from danqing.core.witness import JobWitness, JoinReason
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class Reception:
         new_id: Callable[[], str],
         admission: Admission,
         inputs: InputImages,
+        answered: Answered,
         witness: JobWitness,
         doubts: Doubts,
     ) -> None:
@@ -72,6 +74,7 @@ class Reception:
         self._catalogue = catalogue
         self._admission = admission
         self._inputs = inputs
+        self._answered = answered
         self._attendance = attendance
         self._pace = pace
         self._limits = limits
@@ -96,7 +99,7 @@ class Reception:
             return []
         if key is not None and (known := await self._store.find_key(caller.owner, key, self._clock())) is not None:
             for job in known:
-                self._witness.joined(job, "repeated")
+                self._joined_to(job, "repeated")
             return list(known)
         if len(orders) > self._limits.max_queue_size:
             most = self._limits.max_queue_size
@@ -124,6 +127,10 @@ class Reception:
                 raise
             return joined  # nothing is to be made
 
+    def _joined_to(self, job: Job, reason: JoinReason) -> None:
+        self._answered.note(job)
+        self._witness.joined(job, reason)
+
     async def _joined(self, new: Sequence[Job], join: Join) -> list[Job] | None:
         """The jobs that are there already, if each of these is."""
         if join is Join.NONE:
@@ -133,7 +140,7 @@ class Reception:
         if len(joined) < len(new):
             return None
         for job in joined:
-            self._witness.joined(job, "equal")
+            self._joined_to(job, "equal")
         return joined
 
     async def _all_wanted(self, orders: Sequence[Order], new: Sequence[Job], jobs: Sequence[Job]) -> list[Job]:
@@ -243,7 +250,7 @@ class Reception:
             if job.id == own.id:
                 await self._accepted(job)
             else:  # an equal one, accepted since the look at the store, or the first of its key
-                self._witness.joined(job, "equal" if key is None else "repeated")
+                self._joined_to(job, "equal" if key is None else "repeated")
         return jobs
 
     async def _accepted(self, job: Job) -> bool:

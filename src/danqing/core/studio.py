@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from danqing.core.admission import Admission
+from danqing.core.answered import Answered
 from danqing.core.attendance import Attendance, LocalAttendance
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.clock import utc_now
@@ -64,6 +65,7 @@ class Studio:
         pace: Forecast | None = None,
         admission: Admission | None = None,
         inputs: InputImages | None = None,
+        answered: Answered | None = None,
         attendance: Attendance | None = None,
         witness: JobWitness | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -73,8 +75,8 @@ class Studio:
         """secret: keys fingerprints by owner, so that they tell nobody about others' requests; empty: equal for all.
 
         pace: tells when there will be room. admission: None admits everything. inputs: of the artifact
-        store, if somebody else works with them too. attendance: None where no other process has
-        clients. witness: hears of submits and cancellations. doubts: None for those of this store.
+        store, if somebody else works with them too. answered: shared with whoever removes jobs. attendance: None where
+        no other process has clients. witness: hears of submits and cancellations. doubts: None for those of this store.
         """
         self._store = store
         self._queue = queue
@@ -100,6 +102,7 @@ class Studio:
             new_id=new_id,
             admission=admission or Admission(),
             inputs=inputs or InputImages(artifacts),
+            answered=answered or Answered(),
             witness=self._witness,
             doubts=self._doubts,
         )

@@ -70,10 +70,10 @@ async def open_api(
             dropped=lambda: events.dropped,
             unsent=publisher,
         )
-        keeping = keeping_of(settings, kept=stores.kept, artifacts=artifacts, link=link)
+        neighbours = SharedNeighbours(link)
+        keeping = keeping_of(settings, kept=stores.kept, artifacts=artifacts, link=link, neighbours=neighbours)
         attendance = SharedAttendance(link)
         await stack.enter_async_context(attendance.at_work())
-        neighbours = SharedNeighbours(link)
         await stack.enter_async_context(neighbours.at_work())
         intake = SandboxedIntake(artifacts)
         stack.push_async_callback(intake.close)

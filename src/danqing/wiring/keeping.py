@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from danqing.config import Settings
 from danqing.core.admission import Admission
+from danqing.core.answered import Answered
 from danqing.core.background import running
 from danqing.core.clock import utc_now
 from danqing.core.exclusive import Exclusive
 from danqing.core.janitor import Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
+from danqing.core.neighbours import Neighbours
 from danqing.core.ports import ArtifactStore
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule, Rates
@@ -29,10 +31,13 @@ BURST_MINUTES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """inputs: to be shared with the Studio, which must not take over what the janitor just removes."""
+    """inputs, answered: to be shared with the Studio, which must not take over what the janitor just removes; and what
+    it answers with, the janitor must not remove.
+    """
 
     admission: Admission
     inputs: InputImages
+    answered: Answered
     quotas: Quotas
     janitor: Janitor
 
@@ -46,10 +51,15 @@ class Keeping:
 
 
 def keeping_of(
-    settings: Settings, *, kept: KeptJobs, artifacts: ArtifactStore, link: RedisLink | None = None
+    settings: Settings,
+    *,
+    kept: KeptJobs,
+    artifacts: ArtifactStore,
+    link: RedisLink | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Keeping:
-    """Does nothing yet. link: where others accept jobs too, and what is asked for is counted together."""
-    sizes = KeptBytes(kept, artifacts)
+    """Does nothing yet. link, neighbours: where others accept jobs too, and what is asked for is counted together."""
+    sizes, answered = KeptBytes(kept, artifacts), Answered(neighbours=neighbours)
     shared = settings.redis_url is not None or settings.broker_url is not None
     inputs = InputImages(artifacts, kept_s=SHARED_AFTER_S if shared else 0.0)
     per_owner = not keys_of(settings).let_anybody_in
@@ -69,6 +79,7 @@ def keeping_of(
             rates=_rates(settings, link), quotas=None if quota == Quota() else quotas, per_owner=per_owner
         ),
         inputs=inputs,
+        answered=answered,
         quotas=quotas,
         janitor=Janitor(
             Retention(
@@ -80,6 +91,7 @@ def keeping_of(
             artifacts=artifacts,
             inputs=inputs,
             now=utc_now,
+            answered=answered,
         ),
     )
 

@@ -64,6 +64,7 @@ def services_of(settings: Settings, parts: Parts) -> Services:
         pace=parts.pace,
         admission=parts.keeping.admission,
         inputs=parts.keeping.inputs,
+        answered=parts.keeping.answered,
         attendance=parts.attendance,
         witness=parts.measuring.witness,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,17 +15,23 @@ import pytest
 from sqlalchemy import Connection, text
 
 from danqing.blobs.local import LocalArtifactStore
+from danqing.core.answered import Answered
 from danqing.core.batches import BatchState
 from danqing.core.errors import BatchNotFound, JobNotFound, StorageFailure
 from danqing.core.images import ImageRef, StagedImage, ref_of
 from danqing.core.janitor import KEPT_AT_LEAST, Janitor, Retention
 from danqing.core.keeping import KeptBytes
+from danqing.core.orders import Limits, Order
 from danqing.core.states import JobState
+from danqing.core.studio import Studio
+from danqing.core.submitting import Join, SubmitKey
 from danqing.core.taking_over import InputImages
-from danqing.core.types import Job, Mode
+from danqing.core.types import Job, Mode, RequestDraft
+from danqing.events.in_process import InProcessEventBus
 from danqing.store.kept_jobs import SqlKeptJobs
 from danqing.store.sqlite import SqliteStores
-from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_job, a_request, an_original
+from tests.fakes.domain import LOST, NO_LIMIT, NOW, a_card, a_job, a_request, an_original
+from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
 
 DAY = timedelta(days=1)
 PICTURE = bytes(1000)
@@ -43,6 +49,7 @@ class Place:
         self.artifacts = LocalArtifactStore(root / "outputs")
         self.inputs = InputImages(self.artifacts)
         self.sizes = KeptBytes(stores.kept, self.artifacts)
+        self.answered = Answered(clock=lambda: self.now.timestamp())
 
     def janitor(self, **kept: object) -> Janitor:
         return Janitor(
@@ -52,6 +59,21 @@ class Place:
             artifacts=self.artifacts,
             inputs=self.inputs,
             now=lambda: self.now,
+            answered=self.answered,
+        )
+
+    def studio(self) -> Studio:
+        return Studio(
+            store=self.stores.jobs,
+            queue=RecordingQueue(),
+            pool=StillPool(),
+            events=InProcessEventBus(),
+            catalogue=FixedCatalogue(a_card()),
+            artifacts=self.artifacts,
+            limits=Limits(max_queue_size=NO_LIMIT),
+            inputs=self.inputs,
+            answered=self.answered,
+            clock=lambda: self.now,
         )
 
     async def waiting(self, **changes: object) -> Job:
@@ -195,6 +217,55 @@ async def test_however_short_of_room_an_hour_is_given(place: Place) -> None:
     place.now += timedelta(seconds=1)
     assert (await place.janitor(max_bytes=1).sweep()).jobs == 1
     assert await place.left(job) == [False]
+
+
+@pytest.mark.parametrize("key", [None, SubmitKey(text="again", digest="d" * 64)])
+@pytest.mark.parametrize("kept", [{"max_bytes": 1}, {"max_age": timedelta(hours=2)}])
+async def test_what_a_submit_is_answered_with_is_given_an_hour(
+    place: Place, key: SubmitKey | None, kept: dict[str, object]
+) -> None:
+    # Given a job that was done some hours ago, between two others, and that equals what is asked for now
+    studio, order = place.studio(), Order(draft=RequestDraft(prompt="pizza", seed=1), join=Join.ALSO_DONE)
+    before = await place.done()
+    job = await studio.submit(order, key=key)
+    await place.stores.jobs.claim(job.id, "w", place.now)
+    place.artifacts.write(f"{job.id}.png", PICTURE)
+    picture = replace(an_original(job), size_bytes=len(PICTURE))
+    assert await place.stores.jobs.complete(job.id, 1, [picture], (), place.now) is not None
+    after = await place.done()
+    place.now += timedelta(hours=3)
+    again = await studio.submit(order, key=key)
+    assert (again.id, again.state) == (job.id, JobState.COMPLETED)
+    # When the janitor comes within the hour, then it passes it over, however short of room
+    place.now += KEPT_AT_LEAST
+    assert (await place.janitor(**kept).sweep()).jobs == 2
+    assert await place.left(before, job, after) == [False, True, False]
+    assert place.files() == {picture.name}
+    # And later it does not
+    place.now += timedelta(seconds=1)
+    assert (await place.janitor(**kept).sweep()).jobs == 1
+    assert place.files() == set()
+
+
+async def test_a_job_that_is_joined_before_that_is_too_late_stays(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an old job that is joined when the janitor has chosen it, and has not said so yet
+    job = await place.done(fingerprint="equal")
+    place.now += 2 * DAY
+    begin_removal = place.stores.kept.begin_removal
+
+    async def joined_first(job_ids: Collection[str]) -> None:
+        found = await place.stores.jobs.find_equal(job.owner, "equal")
+        assert found is not None
+        place.answered.note(found)
+        await begin_removal(job_ids)
+
+    monkeypatch.setattr(place.stores.kept, "begin_removal", joined_first)
+    # Then it stays
+    assert (await place.janitor(max_age=DAY).sweep()).jobs == 0
+    assert await place.left(job) == [True]
+    assert place.files() == {f"{job.id}.png"}
 
 
 async def test_many_jobs_go_in_several_goes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
