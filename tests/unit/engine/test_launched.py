@@ -19,7 +19,7 @@ from danqing.engine.families import denoising, flow
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, UndecodedPicture, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image.model import z_image_adapter
-from danqing.engine.launched import levels, mark, sent
+from danqing.engine.launched import Levels, levels, mark, sent
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
 
@@ -137,7 +137,7 @@ class Noting(Unwatched):
 
     def __init__(self, marks: Marks, *, previews: Collection[int] = (), stop_at: int | None = None) -> None:
         self._marks, self._previews, self._stop_at = marks, previews, stop_at
-        self._asked = self._told = 0
+        self.asked = self._told = 0
 
     def step_done(self, step: int, total_steps: int) -> None:
         assert total_steps == 3
@@ -145,8 +145,8 @@ class Noting(Unwatched):
         self._marks.happened.append(f"told {step}")
 
     def wants_preview(self) -> bool:
-        self._asked += 1
-        return self._asked in self._previews
+        self.asked += 1
+        return self.asked in self._previews
 
     def preview_made(self, step: int, total_steps: int, rgb: object) -> None:
         self._marks.happened.append(f"shown {step}")
@@ -169,14 +169,61 @@ def test_the_host_is_ahead_of_its_device_by_one_step_and_tells_of_those_that_are
     ]
 
 
-def test_a_preview_is_of_the_newest_step(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_is_read_and_shown_while_the_device_is_at_the_next_step(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a device that is given previews as well as steps, and what comes after the last
+    adapter, marks = loaded(card, read_later=True), Marks()
+    for module in (denoising, launched):
+        monkeypatch.setattr(module, "mark", marks.mark)
+    # When somebody wants to see the second step
+    make(adapter, card, Noting(marks, previews=[2]))
+    # Then that preview is given to it behind this step, and waited for when the third one is given too
+    step_1, step_2, preview, step_3, picture = range(1, 6)
+    assert marks.happened == [
+        f"given {step_1}",
+        *(f"given {step_2}", f"waited for {step_1}", "told 1", f"given {preview}"),
+        *(f"given {step_3}", f"waited for {step_2}", f"waited for {preview}", "shown 2", "told 2"),
+        *(f"waited for {step_3}", "told 3", f"given {picture}"),
+    ]
+
+
+def test_a_picture_that_is_stopped_while_its_preview_is_made_shows_none(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two pictures, one of which is stopped as soon as it was asked for a preview
+    adapter, marks, others = loaded(card, read_later=False), Marks(), Marks()
+    monkeypatch.setattr(denoising, "mark", marks.mark)
+    watchers = [Noting(marks, previews=[1]), Noting(others, previews=[1])]
+    monkeypatch.setattr(watchers[0], "stopped", lambda: watchers[0].asked > 0)
+    # When they are made together
+    orders = [Order(request=request_for(card, num_inference_steps=3, seed=seed)) for seed in range(2)]
+    made = adapter.make(orders, SIZE, watchers=watchers, spare_memory=False)
+    # Then it is told nothing more, and the other one everything
+    assert [picture is None for picture in made] == [True, False]
+    assert marks.happened == ["given 1", "given 2", "waited for 1", "given 3", "waited for 2", "waited for 3"]
+    assert others.happened == ["shown 1", "told 1", "told 2", "told 3"]
+
+
+@pytest.mark.parametrize("why", ["no numbers", "no memory"])
+def test_a_preview_that_fails_is_not_shown_and_nothing_waits_for_it(
+    why: str, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(latents: torch.Tensor, size: object) -> Levels:
+        if why == "no memory":
+            raise torch.OutOfMemoryError
+        return levels(torch.full((1, 3, 2, 2), float("nan")))
+
     adapter, marks = loaded(card, read_later=False), Marks()
     monkeypatch.setattr(denoising, "mark", marks.mark)
-    make(adapter, card, Noting(marks, previews=[2]))
+    monkeypatch.setattr(adapter._model, "preview", failing)
+    made = make(adapter, card, Noting(marks, previews=[1, 2]))
+    assert isinstance(made, MadePicture)
     assert marks.happened == [
         "given 1",
-        *("given 2", "waited for 1", "told 1", "shown 2", "waited for 2", "told 2"),
-        *("given 3", "waited for 3", "told 3"),
+        *("given 2", "waited for 1", "told 1"),
+        *("given 3", "waited for 2", "told 2"),
+        *("waited for 3", "told 3"),
     ]
 
 

@@ -1,7 +1,8 @@
 """One call of a diffusers pipeline: a batch's latents, step by step, with previews, and stopped picture by picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -16,10 +17,19 @@ from danqing.engine.families.flow import foreseen
 from danqing.engine.families.loaded_model import LoadedModel, Prompts, Size
 from danqing.engine.families.step_cache import StepCache
 from danqing.engine.input_pictures import Pixels
-from danqing.engine.launched import done, mark, sent
+from danqing.engine.launched import Levels, done, mark, sent
 from danqing.engine.loras import LoraPool
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the device was given, and nobody was told of. there: waits for it. previews: made after it, by picture."""
+
+    number: int
+    there: Callable[[], None]
+    previews: Mapping[int, Levels]
 
 
 class Denoising:
@@ -45,7 +55,7 @@ class Denoising:
         self._step_cache = step_cache
         self._stopped = [False] * len(orders)
         self._before: Tensor | None = None
-        self._given: list[tuple[int, Callable[[], None]]] = []  # steps that nobody was told of, and waiting for each
+        self._given: list[_Step] = []
 
     def run(self, prompts: Prompts) -> list[Tensor | None]:
         """Latents (1, …) of each picture; None for one that was stopped. The pipeline's own flag makes it leave out the
@@ -96,15 +106,16 @@ class Denoising:
             self._step_cache.step_done()
         total_steps: int = pipeline.num_timesteps
         there = mark(latents.device)
-        self._given.append((step, there))
         self._tell(total_steps, until=step - 1)
-        wanting = [i for i in self._going_on() if step < total_steps and self._watchers[i].wants_preview()]
-        for i in wanting:
-            shown = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
-            if shown is not None:
-                self._watchers[i].preview_made(step, total_steps, shown)
+        previews: dict[int, Levels] = {}
+        for i in self._going_on():
+            if step < total_steps and self._watchers[i].wants_preview():
+                made = self._preview(foreseen(before[i : i + 1], latents[i : i + 1], pipeline.scheduler))
+                if made is not None:
+                    previews[i] = made
+        self._given.append(_Step(step, there, previews))
         # A GPU is given the next step while it is at this one, but not more than that: what it has cannot be stopped.
-        if wanting or there is done:
+        if there is done:
             self._tell(total_steps, until=step)
         pipeline._interrupt = not self._going_on()
 
@@ -112,23 +123,38 @@ class Denoising:
         return [i for i, stopped in enumerate(self._stopped) if not stopped]
 
     def _tell(self, total_steps: int, *, until: int) -> None:
-        """Of each step up to that one, once it is done, whoever was not told yet; and asks them whether to go on."""
-        while self._going_on() and self._given and self._given[0][0] <= until:
-            step, there = self._given.pop(0)
-            there()
+        """Of each step up to that one, once it is done, whoever was not told yet, and shows its preview before that.
+        Asks them whether to go on.
+        """
+        while self._going_on() and self._given and self._given[0].number <= until:
+            step = self._given.pop(0)
+            step.there()
+            self._ask()  # whoever stopped meanwhile is not shown this any more
             for i in self._going_on():
-                self._watchers[i].step_done(step, total_steps)
+                shown = _read(step.previews[i]) if i in step.previews else None
+                if shown is not None:
+                    self._watchers[i].preview_made(step.number, total_steps, shown)
+                self._watchers[i].step_done(step.number, total_steps)
+        self._ask()
+
+    def _ask(self) -> None:
         for i in self._going_on():
             self._stopped[i] = self._watchers[i].stopped()
 
-    def _preview(self, latents: Tensor) -> Pixels | None:
-        """None where it fails: that is no reason to lose the picture itself."""
+    def _preview(self, latents: Tensor) -> Levels | None:
+        """None where there is no memory for it: that is no reason to lose the picture itself."""
         try:
             return self._model.preview(latents, self._size)
-        except EngineFailure:
-            return None
         except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise
             log.warning("no_memory_for_preview", model=self._card.id)
             return None
+
+
+def _read(preview: Levels) -> Pixels | None:
+    """None where the model made no numbers, which the picture itself will tell."""
+    try:
+        return preview.read()
+    except EngineFailure:
+        return None

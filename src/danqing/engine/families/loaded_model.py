@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from danqing.engine.families.adapter import Order
-from danqing.engine.input_pictures import Pixels
 from danqing.engine.launched import Levels
 
 Size = tuple[int, int]  # width, height
@@ -67,9 +66,6 @@ class LoadedModel(Protocol):
         """
         ...
 
-    def preview(self, latents: Tensor, size: Size) -> Pixels:
-        """What `decoding` would show, made quickly: of its shape but of any size.
-
-        Raises EngineFailure if the model made no numbers.
-        """
+    def preview(self, latents: Tensor, size: Size) -> Levels:
+        """What `decoding` would show, made quickly: of its shape but of any size. Does not wait for the device."""
         ...

@@ -36,7 +36,6 @@ RIDGE = 1e-4  # of the variance of latents, which is about 1
 
 log = structlog.get_logger(__name__)
 Decode = Callable[[Tensor], Levels]  # of latents (1, channels, h, w)
-Preview = Callable[[Tensor], Pixels]  # the same, to RGB; raises EngineFailure if these are no numbers
 
 
 class PreviewDecoderConfig(BaseModel):
@@ -86,7 +85,7 @@ class Enlarged(nn.Module):
 
 def choose_preview(
     card: ModelCard, options: AdapterOptions, *, channels: int, encode: Callable[[Tensor], Tensor], decode: Decode
-) -> Preview:
+) -> Decode:
     """The quickest way from the model's latents to a picture of the same shape, of any size.
 
     channels: of its latents. encode, decode: by its autoencoder; an image is (1, 3, H, W), -1 to 1, and its latents are
@@ -98,10 +97,10 @@ def choose_preview(
         network = _fitted(encode, decode, options.device.torch_device)
     if network is None:
         log.info("previews_need_the_whole_autoencoder", model=card.id)
-        return lambda latents: decode(latents).read()
+        return decode
     ready = network.requires_grad_(requires_grad=False)
     # Latents need not be where the model's parts are kept.
-    return lambda latents: levels(ready.to(latents.device)(latents.float())).read()
+    return lambda latents: levels(ready.to(latents.device)(latents.float()))
 
 
 def _own_network(card: ModelCard, channels: int) -> PreviewDecoder | None:

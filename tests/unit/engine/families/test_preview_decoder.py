@@ -98,18 +98,18 @@ def test_an_autoencoder_is_learned_where_a_linear_map_will_do() -> None:
     # When previews are chosen for a model that brings nothing for them
     preview = choose_preview(card, OPTIONS, channels=8, encode=autoencoder.encode, decode=autoencoder.decode)
     # Then they are as bright as what they stand for, and as large
-    shades = [preview(autoencoder.encode(grey(level))) for level in (-1.0, -0.4, 0.3, 1.0)]
+    shades = [preview(autoencoder.encode(grey(level))).read() for level in (-1.0, -0.4, 0.3, 1.0)]
     assert {shade.shape for shade in shades} == {(64, 48, 3)}
     brightness = [float(shade.mean()) for shade in shades]
     assert brightness == pytest.approx([0, 76.5, 165.75, 255], abs=2)
     # And of its colours
     image = torch.tensor(np.asarray(chart(64, 48))).permute(2, 0, 1)[None].float() / 127.5 - 1
     latents = autoencoder.encode(image)
-    difference = preview(latents).astype(int) - autoencoder.decode(latents).read()
+    difference = preview(latents).read().astype(int) - autoencoder.decode(latents).read()
     assert np.abs(difference.reshape(8, 8, 6, 8, 3).mean((1, 3))).max() <= 8
     # But never larger than anybody sees them
-    assert preview(torch.zeros(1, 8, 128, 96)).shape == (512, 384, 3)
-    assert preview(torch.zeros(1, 8, 20, 600)).shape == (20, 600, 3)
+    assert preview(torch.zeros(1, 8, 128, 96)).read().shape == (512, 384, 3)
+    assert preview(torch.zeros(1, 8, 20, 600)).read().shape == (20, 600, 3)
 
 
 def test_the_samples_own_network_shows_what_its_autoencoder_would() -> None:
@@ -124,7 +124,7 @@ def test_the_samples_own_network_shows_what_its_autoencoder_would() -> None:
         # When its own network shows it
         preview = choose_preview(card, OPTIONS, channels=16, encode=lambda image: image, decode=lambda latents: whole)(
             latents
-        )
+        ).read()
     # Then it is nearly the same at half the size
     assert preview.shape == (64, 64, 3)
     half = whole.read().reshape(64, 2, 64, 2, 3).mean((1, 3))
@@ -136,7 +136,7 @@ def test_numbers_that_are_none_are_no_preview() -> None:
     card = Catalogue("z-image-turbo").default()
     preview = choose_preview(card, OPTIONS, channels=8, encode=autoencoder.encode, decode=autoencoder.decode)
     with pytest.raises(EngineFailure):
-        preview(torch.full((1, 8, 4, 4), float("nan")))
+        preview(torch.full((1, 8, 4, 4), float("nan"))).read()
 
 
 def test_where_none_will_do_the_autoencoder_makes_the_previews(tiny_folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_where_none_will_do_the_autoencoder_makes_the_previews(tiny_folder: Path
         card, OPTIONS, channels=CHANNELS, encode=lambda image: encode(vae, image), decode=lambda x: decode(vae, x)
     )
     with torch.inference_mode():
-        assert np.array_equal(preview(latents), decode(vae, latents).read())
+        assert np.array_equal(preview(latents).read(), decode(vae, latents).read())
     preview = choose_preview(card, OPTIONS, channels=CHANNELS, encode=lambda image: encode(vae, image), decode=failing)
     with pytest.raises(EngineFailure):
         preview(latents)
@@ -171,8 +171,8 @@ def test_a_checkpoints_own_network_is_used(tmp_path: Path, tiny_folder: Path) ->
     # Then what it makes is shown
     latents = torch.randn(1, CHANNELS, 6, 8, generator=torch.Generator().manual_seed(8))
     with torch.inference_mode():
-        assert np.array_equal(preview(latents.bfloat16()), levels(network(latents.bfloat16().float())).read())
-    assert preview(latents).shape == (6 * SCALE, 8 * SCALE, 3)
+        assert np.array_equal(preview(latents.bfloat16()).read(), levels(network(latents.bfloat16().float())).read())
+    assert preview(latents).read().shape == (6 * SCALE, 8 * SCALE, 3)
 
 
 @pytest.mark.parametrize(

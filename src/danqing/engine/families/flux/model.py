@@ -22,7 +22,6 @@ from danqing.engine.families.loading import load_pipeline
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.placement import offload_parts
 from danqing.engine.families.preview_decoder import choose_preview
-from danqing.engine.input_pictures import Pixels
 from danqing.engine.launched import Levels
 
 
@@ -83,7 +82,7 @@ class Flux:
         image = self._as_image(latents, size)
         return lambda vae: decode(vae, image)
 
-    def preview(self, latents: Tensor, size: Size) -> Pixels:
+    def preview(self, latents: Tensor, size: Size) -> Levels:
         """latents: (1, tokens, 4 * channels)."""
         return self._preview(self._as_image(latents, size))
 

@@ -25,7 +25,6 @@ from danqing.engine.families.qwen_image.latents import decode, encode, noise, un
 from danqing.engine.families.qwen_image.pipelines import pipeline_for
 from danqing.engine.families.qwen_image.prompts import PromptEncoder
 from danqing.engine.families.qwen_image.references import References
-from danqing.engine.input_pictures import Pixels
 from danqing.engine.launched import Levels
 
 PIPELINES: tuple[Any, ...] = (QwenImagePipeline, QwenImageEditPipeline, QwenImageEditPlusPipeline)
@@ -86,7 +85,7 @@ class QwenImage:
         image = unpacked(self.parts.vae, latents, size)
         return lambda vae: decode(vae, image)
 
-    def preview(self, latents: Tensor, size: Size) -> Pixels:
+    def preview(self, latents: Tensor, size: Size) -> Levels:
         """latents: packed."""
         return self._preview(unpacked(self.parts.vae, latents, size))
 

@@ -21,7 +21,6 @@ from danqing.engine.families.preview_decoder import choose_preview
 from danqing.engine.families.z_image.controlnets import COMPONENT, with_controlnet
 from danqing.engine.families.z_image.pipelines import pipeline_for
 from danqing.engine.families.z_image.prompts import PromptEncoder
-from danqing.engine.input_pictures import Pixels
 from danqing.engine.launched import Levels
 
 
@@ -78,7 +77,7 @@ class ZImage:
         """latents: (1, channels, h, w)."""
         return lambda vae: decode(vae, latents)
 
-    def preview(self, latents: Tensor, size: Size) -> Pixels:
+    def preview(self, latents: Tensor, size: Size) -> Levels:
         """latents: (1, channels, h, w)."""
         return self._preview(latents)
 
