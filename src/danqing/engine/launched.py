@@ -1,6 +1,7 @@
 """What a device was given to do and may still be at: it works on its own, and is waited for only where that matters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,29 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)  # pinned memory is used again only after that
 
 
+def apart(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """Within what is returned, what a thread gives the device waits for nothing that was given to it outside, and goes
+    before that. Any thread, and several; theirs is done in order.
+
+    No tensor on the device may pass in or out: torch gives memory out again as though all that is done with it was done
+    where it was got. Nothing of this is so on a CPU, which does nothing on its own.
+    """
+    if device.type != "cuda":
+        return nullcontext
+    stream = torch.cuda.Stream(device, priority=-1)
+
+    @contextmanager
+    def entered() -> Generator[None]:
+        # The device too: a stream that is left sets the thread's own again, and so begins to use the first GPU as well.
+        with torch.cuda.device(device), torch.cuda.stream(stream):
+            yield
+
+    return entered
+
+
 def mark(device: torch.device) -> Callable[[], None]:
     """What is returned waits until the device has done all that this thread gave it before: asleep, in any thread.
+    Within `apart`, all that was given to it there.
 
     Raises RuntimeError, as torch does, if the device failed. A CPU has done it already, and what is returned is `done`.
     """

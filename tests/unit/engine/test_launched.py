@@ -1,6 +1,8 @@
 """A device that works on its own: what is waited for, when, and what a picture on its way promises."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ from danqing.engine.families import denoising, flow
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, UndecodedPicture, Unwatched
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image.model import z_image_adapter
-from danqing.engine.launched import Levels, levels, mark, sent
+from danqing.engine.launched import Levels, apart, levels, mark, sent
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
 
@@ -87,6 +89,40 @@ def test_a_mark_is_of_what_this_thread_gave_the_device_and_waits_asleep(monkeypa
     assert happened == [("event", True), ("recorded", ("stream of", device))]
     there()
     assert happened[2:] == ["waited"]
+
+
+def test_what_is_done_apart_on_a_gpu_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
+
+    @contextmanager
+    def current(what: str, which: object) -> Generator[None]:
+        happened.append((what, which))
+        try:
+            yield
+        finally:
+            happened.append(f"{what} as before")
+
+    # Given a second GPU
+    device = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, *, priority: ("stream", device, priority))
+    monkeypatch.setattr(torch.cuda, "device", partial(current, "device"))
+    monkeypatch.setattr(torch.cuda, "stream", partial(current, "stream"))
+    own = apart(device)
+    assert happened == []
+    # When something is given to it apart, and something fails there
+    in_between = [("device", device), ("stream", ("stream", device, -1)), "stream as before", "device as before"]
+    with own():
+        assert happened == in_between[:2]
+    with pytest.raises(BrokenPipeError), own():
+        raise BrokenPipeError
+    # Then it was in the same stream, which goes first, and the thread is back in its own
+    assert happened == in_between * 2
+
+
+def test_nothing_is_apart_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cuda, "Stream")
+    with apart(torch.device("cpu"))():
+        assert mark(torch.device("cpu")) is launched.done
 
 
 def test_levels_are_pixels_once_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """The same weights by torch: what ncnn makes of them, without seams, and with less memory where there is less."""
 
 import os
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from torch import nn
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine.device import Device, choose_device
+from danqing.engine.launched import sent
+from danqing.engine.upscale import by_torch
 from danqing.engine.upscale.building import build_upscaler, upscaler_by_torch
 from danqing.engine.upscale.by_torch import TorchUpscaler
 from danqing.engine.upscale.choice import UpscalerFile, find_upscaler
@@ -129,6 +134,20 @@ def test_where_memory_runs_out_smaller_parts_make_the_same_picture() -> None:
     assert max(limited.inputs) > (30, 30)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), MemoryError()], ids=["pinned", "host"])
+def test_so_do_they_where_the_host_has_no_room_for_a_part(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = drawing(60, 50)
+    expected = upscaler_of(Limited(10**9)).enlarge(rgb)
+
+    def sent_if_small(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        if tensor.shape[0] > 60:
+            raise error
+        return sent(tensor, device)
+
+    monkeypatch.setattr(by_torch, "sent", sent_if_small)
+    assert np.abs(upscaler_of(Limited(10**9)).enlarge(rgb).astype(int) - expected).max() <= 1
+
+
 def test_where_nothing_fits_it_is_said() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         upscaler_of(Limited(100)).enlarge(drawing(60, 60))
@@ -143,6 +162,56 @@ class Repeating(nn.Module):
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         return nn.functional.interpolate(rgb, scale_factor=self.scale, mode="bilinear")
+
+
+def test_all_that_a_device_is_given_is_apart_from_what_others_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Noting(Repeating):
+        def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: ANN401
+            happened.append("moved")
+            return super()._apply(fn, recurse)
+
+        def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+            happened.append("run")
+            return super().forward(rgb)
+
+    @contextmanager
+    def entered() -> Generator[None]:
+        happened.append("in")
+        try:
+            yield
+        finally:
+            happened.append("out")
+
+    def apart(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+        return entered
+
+    def noted_sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        happened.append("sent")
+        return sent(tensor, device)
+
+    def mark(device: torch.device) -> Callable[[], None]:
+        happened.append("marked")
+        return lambda: happened.append("waited")
+
+    for noted in (apart, mark):
+        monkeypatch.setattr(by_torch, noted.__name__, noted)
+    monkeypatch.setattr(by_torch, "sent", noted_sent)
+
+    def told(part: int, parts: int) -> None:
+        happened.append(f"told {part}")
+        if happened.count("in") > 1:
+            raise BrokenPipeError
+
+    # When a picture is enlarged in two parts, and another one that is cancelled after the first
+    upscaler = upscaler_of(Noting(4), tile=30)
+    upscaler.enlarge(drawing(60, 30), on_part=told)
+    with pytest.raises(BrokenPipeError):
+        upscaler.enlarge(drawing(60, 30), on_part=told)
+    # Then all of it is apart, the network too, and nothing is waited for but the result of each part
+    part = ["sent", "run", "marked", "waited"]
+    assert happened == ["in", "moved", "moved", *part, "told 1", *part, "told 2", "out", "in", *part, "told 1", "out"]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 8])
