@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from danqing.workers.prepared import PreparedProcess
 
 ENGINE = "danqing.engine.build"  # the module of the engines that settings describe
+WORKER = "danqing.workers.runner"
 
 
 def serve(
@@ -82,14 +83,14 @@ def run_server(settings: "Settings", *, engine: "EngineFactory | None" = None, a
 def _prepared_worker(settings: "Settings", engine: "EngineFactory | None") -> "Generator[PreparedProcess | None]":
     """A process for the first worker, which imports torch while this one imports all that a server needs.
 
-    None where the workers are elsewhere, or have another engine.
+    None where the workers are elsewhere.
     """
     from danqing.workers.prepared import PreparedProcess
 
     prepared: PreparedProcess | None = None
-    if engine is None and not (settings.redis_url or settings.broker_url):
+    if not (settings.redis_url or settings.broker_url):
         with contextlib.suppress(OSError):  # which will be told when a worker cannot be started
-            prepared = PreparedProcess([ENGINE])
+            prepared = PreparedProcess([ENGINE if engine is None else engine.module, WORKER])
     try:
         yield prepared
     finally:

@@ -18,10 +18,15 @@ class Factory(Generic[T]):
     target: str
     argument: object
 
+    @property
+    def module(self) -> str:
+        """Which has the target."""
+        return self.target.partition(":")[0]
+
     def build(self) -> T:
         """Imports the target and calls it. Raises whatever the import or the call raises."""
-        module, _, name = self.target.partition(":")
-        make = cast(Callable[[object], T], getattr(import_module(module), name))
+        _, _, name = self.target.partition(":")
+        make = cast(Callable[[object], T], getattr(import_module(self.module), name))
         return make(self.argument)
 
 
