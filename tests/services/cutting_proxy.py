@@ -19,7 +19,7 @@ class Cut(Enum):
 class CuttingProxy:
     """Forwards to 127.0.0.1:port. `cut` counts for one piece, and is NEVER then. Close it."""
 
-    def __init__(self, port: int, *, words: bytes) -> None:
+    def __init__(self, port: int, *, words: bytes = b"") -> None:
         self._target = ("127.0.0.1", port)
         self._words = words
         self.cut = Cut.NEVER
@@ -27,6 +27,7 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._closed = False
+        self._clients: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -35,6 +36,12 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def cut_all(self) -> None:
+        """Whatever goes through it just now ends here; new connections are taken."""
+        for client in tuple(self._clients):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while not self._closed:
@@ -45,6 +52,13 @@ class CuttingProxy:
             threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
     def _forward(self, client: socket.socket) -> None:
+        self._clients.add(client)
+        try:
+            self._forward_all(client)
+        finally:
+            self._clients.discard(client)
+
+    def _forward_all(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
             while True:
                 for one in select.select([client, server], [], [])[0]:

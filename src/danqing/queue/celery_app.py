@@ -85,6 +85,9 @@ def _settings(broker: Broker) -> dict[str, object]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        # After a broken connection Celery would fetch less for a while, and raise that again from the thread of a task
+        # that ends, while its loop may be at the same connection: both would wait until the broker ends it.
+        "worker_enable_prefetch_count_reduction": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": broker.shutdown_s,
         "task_queues": [declared_queue(model) for model in broker.models],

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from kombu import Producer, Queue
@@ -22,12 +23,14 @@ from danqing.workers.claims import TakingQueue
 from tests.contracts.job_queue import SOON_S, JobQueueContract, numbered
 from tests.fakes.domain import NOW
 from tests.fakes.line import InMemoryLine
+from tests.services.cutting_proxy import CuttingProxy
 from tests.services.rabbitmq import empty_queues, rabbitmq_url
 from tests.services.redis import RedisServer, this_process_redis
 from tests.zoo.house import until
 
 MODELS = ("tiny", "large")
 END_S = 60.0  # Celery ends when it pleases
+ROUNDS = 3  # of which one alone shows little
 THREADS = 32  # more than the jobs of a test, each of which keeps its message
 
 
@@ -284,3 +287,58 @@ async def test_nothing_is_fetched_for_devices_that_cannot_work(broker: Broker) -
     house.feed.paused.clear()
     assert await asyncio.wait_for(house.take(MODELS), SOON_S) == "job-1"
     await house.close()
+
+
+def test_only_celerys_own_loop_talks_to_the_broker_about_how_much_to_fetch() -> None:
+    app = celery_app(Broker(url="amqp://127.0.0.1:1", models=MODELS))
+    assert app.conf.worker_enable_prefetch_count_reduction is False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")  # at each reconnection
+async def test_a_connection_that_breaks_with_messages_in_hand_fetches_again_and_as_many_as_before() -> None:
+    # Given a RabbitMQ behind a network that can be cut, and a worker that keeps at most four messages
+    url, queues = rabbitmq_url(), [queue_of(model) for model in MODELS]
+    empty_queues(url, queues)
+    there = urlsplit(url)
+    proxy = CuttingProxy(there.port or 5672)
+    broker = Broker(url=url.replace(f":{there.port}", f":{proxy.port}"), models=MODELS)
+    got: list[str] = []
+    may_go = threading.Event()
+
+    def deliver(model: str, job_id: str) -> bool:
+        got.append(job_id)
+        return may_go.wait(END_S)
+
+    ends = FeedEnds(asked_to_end=lambda: None, revoked=lambda job_id: None)
+    app = celery_app(broker, deliver)
+    feed = CeleryFeed(app, models=MODELS, hostname="danqing@tests", threads=4, ends=ends)
+    publisher = CeleryPublisher(celery_app(replace(broker, url=url)))
+    publisher.start()
+    feed.start()
+    try:
+        assert await asyncio.to_thread(feed.consuming.wait, SOON_S)
+        for cut in range(ROUNDS):
+            # When it is cut while two are in hand, and those are given back once it is there again
+            for number in range(2):
+                publisher.send("tiny", f"held-{cut}-{number}")
+            await until(lambda cut=cut: {f"held-{cut}-0", f"held-{cut}-1"} <= {*got}, "two messages in hand")
+            proxy.cut_all()
+            await until(lambda cut=cut: got.count(f"held-{cut}-0") == 2, "the same messages once more")
+            may_go.set()
+            # Then another one comes at once
+            publisher.send("large", f"new-{cut}")
+            await until(lambda cut=cut: f"new-{cut}" in got, "a new message")
+            may_go.clear()
+        # And there may still be four of them in hand, and no more
+        depths = CeleryDepths(celery_app(replace(broker, url=url)))
+        for number in range(6):
+            publisher.send("tiny", f"last-{number}")
+        await until(lambda: sum(job_id.startswith("last-") for job_id in got) == 4, "four messages in hand")
+        await until(lambda: (depths.of(["tiny"]) or {}).get("tiny") == 2, "two messages that wait")
+    finally:
+        may_go.set()
+        feed.end()
+        assert await asyncio.to_thread(feed.join, END_S)
+        await asyncio.to_thread(publisher.close, within_s=SOON_S)
+        proxy.close()
+        empty_queues(url, queues)
