@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import BatchNotFound, JobNotFound
 from danqing.core.keeping import KeptJobs
 from danqing.core.ports import BatchStore, JobStore
@@ -36,6 +37,12 @@ class KeptJobsContract:
 
     def test_is_the_implementation_meant(self, kept: KeptJobs) -> None:
         assert type(kept) is self.implementation
+
+    async def test_it_has_a_clock_that_goes(self, kept: KeptJobs) -> None:
+        before, after = await kept.now(), await kept.now()
+        assert before <= after
+        assert before.utcoffset() == timedelta()
+        assert abs(utc_now() - after) < DAY  # the database is on this machine
 
     async def test_what_was_accepted_later_is_told_with_its_owner_oldest_first(
         self, store: JobStore, kept: KeptJobs

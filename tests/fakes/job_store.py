@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from danqing.core.batches import ANY_BATCH, MAX_BATCH_JOBS, Batch, BatchFilter, batch_full
+from danqing.core.clock import utc_now
 from danqing.core.errors import (
     BatchNotFound,
     JobNotFound,
@@ -315,6 +316,9 @@ class InMemoryKeptJobs:
 
     def __init__(self, jobs: InMemoryJobStore) -> None:
         self._jobs = jobs
+
+    async def now(self) -> datetime:
+        return utc_now()
 
     async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         return [(job.owner, job.created_at) for job in self._jobs.matching(lambda job: job.created_at > moment)]

@@ -1,7 +1,7 @@
 """Removes what has been kept long enough: the oldest jobs that have ended, with their pictures."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -62,7 +62,6 @@ class Janitor:
         sizes: KeptBytes,
         artifacts: ArtifactStore,
         inputs: InputImages,
-        now: Callable[[], datetime],
         answered: Answered | None = None,
     ) -> None:
         """answered: shared with the Studio; None where nothing joins jobs."""
@@ -72,7 +71,6 @@ class Janitor:
         self._sizes = sizes
         self._artifacts = artifacts
         self._inputs = inputs
-        self._now = now
         self._left_inputs: set[str] = set()  # of removed jobs; what a crash forgets, the next start finds
 
     async def run(self, *, exclusive: Exclusive = alone) -> None:
@@ -99,16 +97,15 @@ class Janitor:
         return swept
 
     async def _sweep_jobs(self) -> Swept:
-        removed = 0
+        removed, now = 0, await self._kept.now()
         if self._retention.max_age is not None:
-            removed += await self._remove_all(self._now() - max(self._retention.max_age, KEPT_AT_LEAST))
+            removed += await self._remove_all(max(self._retention.max_age, KEPT_AT_LEAST), now=now)
         left = None
         if self._retention.max_bytes is not None:
             left = await self._sizes.of(None)
             while left > self._retention.max_bytes:
-                freed = await self._remove_all(
-                    self._now() - KEPT_AT_LEAST, needed_bytes=left - self._retention.max_bytes
-                )
+                needed_bytes = left - self._retention.max_bytes
+                freed = await self._remove_all(KEPT_AT_LEAST, now=now, needed_bytes=needed_bytes)
                 if not freed:
                     log.warning(
                         "retention_over_its_bytes",
@@ -122,12 +119,12 @@ class Janitor:
             log.info("retention_swept", jobs=removed, bytes_left=left)
         return Swept(jobs=removed, bytes_left=left)
 
-    async def _remove_all(self, ended_before: datetime, *, needed_bytes: int | None = None) -> int:
-        """Oldest first; needed_bytes: no more than may free so much. Less is freed if they share pictures that were
-        sent, which only adding up again can tell.
+    async def _remove_all(self, age: timedelta, *, now: datetime, needed_bytes: int | None = None) -> int:
+        """Those that ended so long ago, oldest first; needed_bytes: no more than may free so much. Less is freed if they
+        share pictures that were sent, which only adding up again can tell.
         """
         removed, after, freed = 0, 0, _Freed()
-        while jobs := await self._kept.ended_before(ended_before, now=self._now(), after=after, limit=JOBS_AT_ONCE):
+        while jobs := await self._kept.ended_before(now - age, now=now, after=after, limit=JOBS_AT_ONCE):
             after, due = jobs[-1].sequence, self._not_lately_answered(jobs)
             if not due:
                 continue

@@ -23,6 +23,10 @@ class KeptJobs(Protocol):
     owner: only this owner's; None: everybody's.
     """
 
+    async def now(self) -> datetime:
+        """The present moment by the clock of the store, which is one for all who share it: theirs may be wrong."""
+        ...
+
     async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         """Owner and time of each job accepted later, oldest first."""
         ...

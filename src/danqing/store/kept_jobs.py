@@ -1,7 +1,7 @@
 """The KeptJobs over a database."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -14,15 +14,26 @@ from danqing.store.database import Database
 
 
 class SqlKeptJobs:
-    """Implements `core.keeping.KeptJobs`. books, at_hand: those of the same database."""
+    """Implements `core.keeping.KeptJobs`. books, at_hand: those of the same database. clock: None for PostgreSQL's."""
 
-    def __init__(self, database: Database, books: Bookkeeping, *, at_hand: JobsAtHand | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        books: Bookkeeping,
+        *,
+        clock: Callable[[], datetime] | None,
+        at_hand: JobsAtHand | None = None,
+    ) -> None:
         self._database = database
         self._books = books
+        self._clock = clock
         self._at_hand = at_hand
 
-    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
+    async def now(self) -> datetime:
         """See the port; so for all below."""
+        return await self._database.read(kept_rows.postgres_now) if self._clock is None else self._clock()
+
+    async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         return await self._database.read(partial(kept_rows.accepted_since, moment=moment))
 
     async def ended_before(self, moment: datetime, *, now: datetime, after: int, limit: int) -> Sequence[Job]:

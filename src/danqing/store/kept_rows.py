@@ -29,6 +29,7 @@ from sqlalchemy import (
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
 from danqing.store import loading
+from danqing.store.column_types import UtcDateTime
 from danqing.store.queries import in_states
 from danqing.store.schema import artifacts, batches, jobs
 
@@ -108,7 +109,13 @@ SHOWS_IT = and_(
 LEAVE_BATCH = update(batches).where(SHOWS_IT).values(job_count=batches.c.job_count - 1, size=batches.c.size - 1)
 END_BATCH = delete(batches).where(SHOWS_IT, batches.c.job_count <= 0)
 MOST_SEQUENCE = 2**63 - 1
+NOW = select(func.clock_timestamp(type_=UtcDateTime))
 FIRST_PLACE: Place = (-(2**31), -(2**63))
+
+
+def postgres_now(connection: Connection) -> datetime:
+    """By PostgreSQL's clock."""
+    return connection.execute(NOW).scalar_one()
 
 
 def accepted_since(connection: Connection, moment: datetime) -> list[tuple[str, datetime]]:

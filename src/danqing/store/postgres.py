@@ -88,7 +88,7 @@ class PostgresStores:
             jobs=SqlJobStore(used, books, max_running_of_owner=max_running_of_owner),
             batches=SqlBatchStore(used),
             subscriptions=SqlSubscriptions(used),
-            kept=SqlKeptJobs(used, books),
+            kept=SqlKeptJobs(used, books, clock=None),
             issued_keys=SqlIssuedKeys(used),
             history_index=HistoryIndex(database, settled=SettledAmongMany(database)),
             line=PostgresJobLine(used),

@@ -62,7 +62,7 @@ class SqliteStores:
             jobs=SqlJobStore(used, books, at_hand=at_hand),
             batches=SqlBatchStore(used),
             subscriptions=SqlSubscriptions(used),
-            kept=SqlKeptJobs(used, books, at_hand=at_hand),
+            kept=SqlKeptJobs(used, books, clock=clock, at_hand=at_hand),
             issued_keys=SqlIssuedKeys(used),
             history_index=HistoryIndex(database, settled=SettledAlone(database)),
         )

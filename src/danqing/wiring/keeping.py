@@ -90,7 +90,6 @@ def keeping_of(
             sizes=sizes,
             artifacts=artifacts,
             inputs=inputs,
-            now=utc_now,
             answered=answered,
         ),
     )

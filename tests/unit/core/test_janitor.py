@@ -43,12 +43,13 @@ WITH_INPUT = a_request(mode=Mode.IMG2IMG, input_images=(IMAGE,))
 class Place:
     """A store and its pictures, and a clock."""
 
-    def __init__(self, root: Path, stores: SqliteStores) -> None:
+    def __init__(self, root: Path) -> None:
+        """Blocking."""
         self.now = NOW
-        self.stores = stores
+        self.stores = SqliteStores.open(root / "db", clock=lambda: self.now)
         self.artifacts = LocalArtifactStore(root / "outputs")
         self.inputs = InputImages(self.artifacts)
-        self.sizes = KeptBytes(stores.kept, self.artifacts)
+        self.sizes = KeptBytes(self.stores.kept, self.artifacts)
         self.answered = Answered(clock=lambda: self.now.timestamp())
 
     def janitor(self, **kept: object) -> Janitor:
@@ -58,7 +59,6 @@ class Place:
             sizes=self.sizes,
             artifacts=self.artifacts,
             inputs=self.inputs,
-            now=lambda: self.now,
             answered=self.answered,
         )
 
@@ -105,9 +105,9 @@ class Place:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    stores = await asyncio.to_thread(SqliteStores.open, tmp_path / "db")
-    yield Place(tmp_path, stores)
-    await stores.close()
+    place = await asyncio.to_thread(Place, tmp_path)
+    yield place
+    await place.stores.close()
 
 
 async def test_what_is_old_goes_with_its_pictures_and_all_else_stays(place: Place) -> None:
@@ -529,7 +529,7 @@ async def test_other_reads_come_in_between_while_pictures_are_looked_for(
         assert await place.stores.jobs.get(jobs[0].id) == jobs[0]
         return await read(query)
 
-    kept = SqlKeptJobs(place.stores.kept._database, place.stores.kept._books)
+    kept = SqlKeptJobs(place.stores.kept._database, place.stores.kept._books, clock=None)
     monkeypatch.setattr(kept, "_database", SimpleNamespace(read=with_another))
     assert await kept.input_names(None) == {INPUT}
     assert reads == 5  # of two rows each, and one that finds no more

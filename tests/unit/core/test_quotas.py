@@ -29,6 +29,9 @@ class Kept:
         self.answers.set()
         self.fails = False
 
+    async def now(self) -> datetime:
+        raise AssertionError
+
     async def accepted_since(self, moment: datetime) -> Sequence[tuple[str, datetime]]:
         return [each for each in self.accepted if each[1] > moment]
 

@@ -1,6 +1,7 @@
 """What is set about keeping is done while the server runs. Real store, real files."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,16 +13,18 @@ from danqing.config import Settings
 from danqing.core.clock import utc_now
 from danqing.core.errors import JobNotFound, QuotaExceeded
 from danqing.core.types import Job
+from danqing.store.postgres import PostgresStores
 from danqing.store.sqlite import SqliteStores
 from danqing.wiring.keeping import keeping_of
 from tests.fakes.domain import NO_LIMIT, a_job, an_original
+from tests.services.postgres import running_postgres
 
 DEADLINE_S = 60
 
 
-async def an_old_job(stores: SqliteStores, artifacts: LocalArtifactStore) -> Job:
-    """Completed two days ago."""
-    then = utc_now() - timedelta(days=2)
+async def an_old_job(stores: SqliteStores | PostgresStores, artifacts: LocalArtifactStore, *, days: float = 2) -> Job:
+    """Completed so long ago."""
+    then = utc_now() - timedelta(days=days)
     job = await stores.jobs.add(a_job(created_at=then), NO_LIMIT)
     await stores.jobs.claim(job.id, "w", then)
     artifacts.write(f"{job.id}.png", b"picture")
@@ -42,6 +45,32 @@ async def test_the_janitor_sweeps_while_the_server_runs(tmp_path: Path) -> None:
                 await stores.jobs.get(job.id)
                 await asyncio.sleep(0.01)
     assert not (tmp_path / "outputs" / f"{job.id}.png").exists()
+    await stores.close()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = running_postgres()
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
+async def test_a_machine_whose_clock_is_wrong_removes_nothing_that_others_keep(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a PostgreSQL that many share, with a job that is to go and one that is not
+    stores = await asyncio.to_thread(PostgresStores.open, url)
+    artifacts = LocalArtifactStore(tmp_path)
+    old, young = await an_old_job(stores, artifacts, days=31), await an_old_job(stores, artifacts)
+    # When it is swept from a machine that is a month ahead
+    monkeypatch.setattr("danqing.wiring.keeping.utc_now", lambda: utc_now() + timedelta(days=31))
+    keeping = keeping_of(Settings(retention_days=30, retention_gb=1), kept=stores.kept, artifacts=artifacts)
+    # Then only what is old by PostgreSQL's clock is gone
+    assert (await keeping.janitor.sweep()).jobs == 1
+    assert await stores.jobs.get(young.id) == young
+    with pytest.raises(JobNotFound):
+        await stores.jobs.get(old.id)
     await stores.close()
 
 
