@@ -120,8 +120,8 @@ class Janitor:
         return Swept(jobs=removed, bytes_left=left)
 
     async def _remove_all(self, age: timedelta, *, now: datetime, needed_bytes: int | None = None) -> int:
-        """Those that ended so long ago, oldest first; needed_bytes: no more than may free so much. Less is freed if they
-        share pictures that were sent, which only adding up again can tell.
+        """Those that ended so long ago, oldest first; needed_bytes: no more than may free so much. Less is freed if
+        they share pictures that were sent, which only adding up again can tell.
         """
         removed, after, freed = 0, 0, _Freed()
         while jobs := await self._kept.ended_before(now - age, now=now, after=after, limit=JOBS_AT_ONCE):

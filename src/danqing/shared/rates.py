@@ -1,23 +1,29 @@
 """How much an owner may ask for in a while, at all API processes together: buckets in Redis."""
 
 import hashlib
-import time
-from collections.abc import Callable
 
 from danqing.core.rate_limits import ROUNDING, RateLimit, RateRule
 from danqing.redis_link import RedisAway, RedisLink
+from danqing.shared.redis_clock import NOW, Clock, told
 
-# A bucket is a hash of its level, and when it was that. It is gone once it would be full.
-_LEVEL = """
-local now, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+# A bucket is a hash of its level, and when it was that, which never goes back: the way from then to now would be filled
+# twice. It is gone once it would be full.
+_LEVEL = (
+    NOW
+    + """
+local rate, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
 local held = redis.call('HMGET', KEYS[1], 'level', 'at')
 local level = burst
-if held[1] then level = math.min(burst, tonumber(held[1]) + math.max(0, now - tonumber(held[2])) * rate) end
+if held[1] then
+  now = math.max(now, tonumber(held[2]))
+  level = math.min(burst, tonumber(held[1]) + (now - tonumber(held[2])) * rate)
+end
 local function keep(kept)
-  redis.call('HSET', KEYS[1], 'level', string.format('%.17g', kept), 'at', ARGV[1])
+  redis.call('HSET', KEYS[1], 'level', string.format('%.17g', kept), 'at', string.format('%.17g', now))
   redis.call('PEXPIRE', KEYS[1], math.max(1, math.ceil((burst - kept) / rate * 1000)))
 end
 """
+)
 _TAKE = (
     _LEVEL
     + """
@@ -36,8 +42,8 @@ class SharedRates:
     While Redis is away each process has buckets of its own, full at first.
     """
 
-    def __init__(self, link: RedisLink, rule: RateRule, *, now: Callable[[], float] = time.time) -> None:
-        """now: seconds, by a clock that all processes share; those that differ a little do not matter."""
+    def __init__(self, link: RedisLink, rule: RateRule, *, now: Clock | None = None) -> None:
+        """now: seconds; None for Redis' clock, which is one for all processes."""
         self._link = link
         self._rule = rule
         self._now = now
@@ -63,7 +69,7 @@ class SharedRates:
 
     def _command(self, script: str, owner: str | None, *more: float) -> tuple[str | float, ...]:
         rate, burst = self._rule.per_minute / 60, self._rule.burst
-        return ("EVAL", script, 1, bucket_key(owner), self._now(), rate, burst, *more)
+        return ("EVAL", script, 1, bucket_key(owner), told(self._now), rate, burst, *more)
 
 
 def bucket_key(owner: str | None) -> str:
