@@ -269,7 +269,10 @@ class EventBus(Protocol):
         ...
 
     def watch(self, job_id: str, *, only_states: bool = False) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events of one job from the moment the context is entered. only_states: nothing but `StateChanged`."""
+        """Events of one job from the moment the context is entered. only_states: nothing but `StateChanged`.
+
+        Ends when the bus is closed, and may once the job is removed.
+        """
         ...
 
     async def progress(self, job_id: str) -> Progress | None:

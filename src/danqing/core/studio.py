@@ -1,7 +1,7 @@
 """The use cases of jobs: submit, get, watch, leave, cancel, queue figures. Every dialect goes through here."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -230,7 +230,8 @@ class Studio:
     async def watch(
         self, job_id: str, *, caller: Caller = LOCAL, previews: bool = False, only_states: bool = False
     ) -> AsyncGenerator[AsyncIterator[Event]]:
-        """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound.
+        """The job as it is now, then all that happens to it, ending with its final state. Raises JobNotFound, also in
+        the midst of it, of a job that is removed before its end was told; StorageFailure, if nobody can say.
 
         previews: have them made from now on; without, some may come all the same, because somebody else wants them.
         only_states: neither previews nor progress.
@@ -239,10 +240,14 @@ class Studio:
             now = await self._seen(job_id, caller)
             if previews and not now.state.is_final:
                 await self._pool.send_previews(job_id)
-            yield _until_final(now, events)
+
+            async def look() -> Job:
+                return now if self.is_draining else await self._seen(job_id, caller)
+
+            yield _until_final(now, events, look)
 
     async def wait(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
-        """Returns the job when it has ended. Raises JobNotFound."""
+        """Returns the job when it has ended. Raises JobNotFound or StorageFailure, as `watch`, or ShuttingDown."""
         async with self.watch(job_id, caller=caller, only_states=True) as events:
             latest: Job | None = None
             async for event in events:
@@ -269,12 +274,19 @@ class Studio:
         return self._pool.status()
 
 
-async def _until_final(now: Job, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    """Yields `now` and everything later; what happened before `now` was read is dropped, so states never go back."""
+async def _until_final(
+    now: Job, events: AsyncIterator[Event], look: Callable[[], Awaitable[Job]]
+) -> AsyncIterator[Event]:
+    """Yields `now` and everything later; what happened before `now` was read is dropped, so states never go back.
+
+    look: at the job once more, when nothing further is told of it.
+    """
     yield StateChanged(job=now)
     while not now.state.is_final:
         event = await anext(events, None)
         if event is None:
+            if (last := await look()).state.is_final:
+                yield StateChanged(job=last)
             return
         if isinstance(event, StateChanged):
             if event.job.age <= now.age:

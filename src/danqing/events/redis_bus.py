@@ -29,7 +29,8 @@ class RedisEventBus:
 
     Watchers in the process that publishes an event are told at once, those elsewhere by Redis. What Redis loses, or
     cannot carry while it is away, the store knows: it is asked every few seconds, and more often while Redis is away,
-    for the states of the jobs that are watched. So no watcher misses the end of a job; steps and previews may be lost.
+    for the states of the jobs that are watched. So no watcher misses the end of a job, nor that it was removed; steps
+    and previews may be lost.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class RedisEventBus:
         self._watchers = Watchers(buffer_size)
         self._outgoing = Outgoing(link, origin=self._origin, buffer_size=buffer_size)
         self._hearing = Hearing(link, heard=self._heard, changed=self._look_soon)
-        self._comparing = Comparing(store, tell=self._tell)
+        self._comparing = Comparing(store, tell=self._tell, gone=self._watchers.end)
         self._compare_s = compare_s
         self._compare_away_s = compare_away_s
         self._subscribe_wait_s = subscribe_wait_s
@@ -87,7 +88,7 @@ class RedisEventBus:
 
     @asynccontextmanager
     async def watch(self, job_id: str, *, only_states: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:
-        """See the port. The iterator ends when the bus is closed."""
+        """See the port. The iterator ends when the bus is closed, or the job is gone."""
         buffer = self._watchers.enter(job_id, only_states=only_states)
         try:
             await self._hearing.listen(channel_of(job_id), wait_s=self._subscribe_wait_s)

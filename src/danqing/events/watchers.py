@@ -50,9 +50,13 @@ class Watchers:
         for buffer in self._buffers.get(job_of(event), ()):
             buffer.put(event)
 
+    def end(self, job_id: str) -> None:
+        """Nothing more comes of that job: its watches end once they have given out what they hold."""
+        for buffer in self._buffers.get(job_id, ()):
+            buffer.close()
+
     def close(self) -> None:
         """Ends every watch once it has given out what it holds. Closing twice is fine."""
         self._closed = True
-        for buffers in self._buffers.values():
-            for buffer in buffers:
-                buffer.close()
+        for job_id in self._buffers:
+            self.end(job_id)

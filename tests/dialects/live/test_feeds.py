@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from danqing.core.callers import LOCAL, Caller
+from danqing.core.clock import utc_now
 from danqing.core.errors import JobNotFound
 from danqing.core.orders import Order
 from danqing.core.states import JobState
@@ -201,6 +202,22 @@ async def test_an_error_that_nobody_foresaw_ends_the_feed_for_all(
 
     assert [[type(failure) for failure in ear.over_with] for ear in ears] == [[ZeroDivisionError]] * 2
     assert [line["event"] for line in lines] == ["watch_failed"]
+
+
+async def test_of_a_job_that_is_removed_before_its_end_was_told_it_is_said_that_there_is_none(
+    house: House, feeds: Feeds
+) -> None:
+    job, ear = await a_pending_job(house), Ear()
+    feeds.join(job.id, LOCAL, ear)
+    await until(lambda: bool(ear.heard))
+
+    await house.store.cancel(job.id, utc_now())
+    await house.services.removal.remove(job.id)
+    house.events.close()  # as far as this job goes
+    await until(lambda: bool(ear.over_with))
+
+    assert ear.heard == [JobState.PENDING]
+    assert [type(failure) for failure in ear.over_with] == [JobNotFound]
 
 
 async def test_when_the_server_stops_it_is_over_before_the_job_is(house: House, feeds: Feeds) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from starlette.types import Message
 
+from danqing.core.clock import utc_now
 from danqing.core.errors import OutOfMemory
 from danqing.core.open_picture import OpenPicture
 from danqing.core.studio import new_job_id
@@ -201,6 +202,20 @@ async def test_a_silent_stream_is_kept_alive(tmp_path: Path, monkeypatch: pytest
     # Then that was a comment
     assert told[1] == b": still at work\n\n"
     assert [event for event, _ in events(b"".join(told).decode())] == ["error"]
+
+
+async def test_a_job_that_is_removed_before_its_end_was_told_ends_its_stream(tmp_path: Path) -> None:
+    job_id = new_job_id()
+    house = editing_house(tmp_path, automatic=False, new_id=lambda: job_id)
+    telling = asyncio.ensure_future(streamed(house, partial_images=1))
+    async with asyncio.timeout(20):
+        while job_id not in house.painter.previews_wanted:  # noqa: ASYNC110 - it is not told
+            await asyncio.sleep(0.01)
+        await house.store.cancel(job_id, utc_now())
+        await house.services.removal.remove(job_id)
+        house.events.close()  # as far as this job goes
+        ((event, data),) = await telling
+    assert (event, data["error"]["code"]) == ("error", "NOT_FOUND")
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])

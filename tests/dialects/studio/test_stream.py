@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from danqing.core.callers import LOCAL
+from danqing.core.clock import utc_now
 from danqing.dialects.studio.stream import JobStream, Letterbox
 from danqing.dialects.studio.translate_out import Teller
 from tests.dialects.house import House
@@ -50,6 +51,25 @@ async def test_what_has_ended_and_what_never_was_end_the_stream_at_once(tmp_path
 
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert sorted(name for name, _ in events_of(answer.text)) == ["end", "gone", "job"]
+
+
+async def test_a_job_that_is_removed_before_its_end_was_told_is_gone(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    job_id = (await submitted(house))[0]["id"]
+    stream = JobStream(
+        [job_id], studio=house.studio, teller=Teller(link=str), caller=LOCAL, standing=house.services.standing
+    )
+
+    text = ""
+    async with asyncio.timeout(20):
+        async for piece in stream.texts():
+            text += piece
+            if '"pending"' in piece:
+                await house.store.cancel(job_id, utc_now())
+                await house.services.removal.remove(job_id)
+                house.events.close()  # as far as this job goes
+
+    assert [name for name, _ in events_of(text)] == ["job", "gone", "end"]
 
 
 async def test_places_are_told_as_they_move_up(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job, Lora, Mode, Progress, RequestDraft, Stage, WorkerState
 from danqing.events.in_process import InProcessEventBus
 from tests.fakes.domain import LOST, NOW, a_card, an_original, later
-from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.job_store import InMemoryJobStore, InMemoryKeptJobs
 from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
 
 DRAFT = RequestDraft(prompt="pizza", seed=1)
@@ -483,6 +483,22 @@ async def test_wait_ends_when_the_house_does(house: House) -> None:
     house.events.close()
     with pytest.raises(ShuttingDown):
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_of_a_job_of_which_nothing_more_is_told_the_store_is_asked_once_more(house: House) -> None:
+    # Given jobs that somebody waits for
+    removed, ended = await house.submit(DRAFT), await house.submit(DRAFT)
+    waiting = [asyncio.ensure_future(house.studio.wait(job.id)) for job in (removed, ended)]
+    await asyncio.sleep(0)
+    # When they are cancelled elsewhere, one is removed too, and what is told of them ends
+    await house.store.cancel(removed.id, NOW)
+    await InMemoryKeptJobs(house.store).remove([removed.id])
+    cancelled = await house.store.cancel(ended.id, NOW)
+    house.events.close()
+    # Then they hear what the store knows
+    gone, end = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    assert isinstance(gone, JobNotFound)
+    assert end == cancelled
 
 
 # Input images

@@ -1,7 +1,7 @@
 """Event buses as two processes have them, over one Redis and one store."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 
@@ -16,12 +16,19 @@ from tests.fakes.job_store import InMemoryJobStore
 SOON_S = 20.0
 
 
+class AnyJobs(InMemoryJobStore):
+    """Knows every job, and nothing new of any."""
+
+    async def ages(self, job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+        return dict.fromkeys(job_ids, (-1, -1))
+
+
 @asynccontextmanager
 async def a_bus(url: str, store: InMemoryJobStore | None = None, **rules: float) -> AsyncGenerator[RedisEventBus]:
     """At work. rules: of `RedisEventBus`."""
     link = RedisLink(url, timeout_s=20.0, rest_s=0.05)
     terms = {"subscribe_wait_s": SOON_S} | rules
-    bus = RedisEventBus(link, store=store or InMemoryJobStore(), **terms)  # type: ignore[arg-type]
+    bus = RedisEventBus(link, store=store or AnyJobs(), **terms)  # type: ignore[arg-type]
     async with bus.at_work():
         yield bus
     await link.aclose()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from danqing.core.errors import StorageFailure
+from danqing.core.errors import JobNotFound, StorageFailure
 from danqing.core.events import Event, StateChanged
 from danqing.core.orders import Limits
 from danqing.core.ports import EventBus
@@ -19,7 +19,7 @@ from danqing.events.outgoing import channel_of, progress_key
 from danqing.events.redis_bus import RedisEventBus
 from tests.contracts.event_bus import EventBusContract, changed, preview, step, told, until_completed
 from tests.fakes.domain import LOST, NOW, a_card, a_job, a_request, an_original, later
-from tests.fakes.job_store import InMemoryJobStore
+from tests.fakes.job_store import InMemoryJobStore, InMemoryKeptJobs
 from tests.fakes.studio_parts import FixedCatalogue, RecordingQueue, StillPool
 from tests.services.redis import RedisServer
 from tests.unit.events.redis_buses import SOON_S, TwoProcesses, a_bus, all_arrived
@@ -216,6 +216,49 @@ async def test_a_job_that_ends_while_redis_is_away_ends_for_its_watchers(
             await asyncio.wait_for(watching, SOON_S)
     finally:
         redis_server.start()
+
+
+async def test_a_job_that_is_removed_before_its_end_was_told_keeps_nobody_waiting(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    store = InMemoryJobStore()
+    job, other = await stored(store), await stored(store)
+    # Given one who waits for a job, and one who watches it, of which no process says anything
+    async with a_bus(redis_server.url, store, compare_s=0.02) as bus:
+        house, seen = House(store, bus, tmp_path), list[Event]()
+        watching = [asyncio.create_task(house.studio.wait(job.id)), asyncio.create_task(house.history(job, seen))]
+        waiting = asyncio.create_task(house.studio.wait(other.id))
+        await until_seen(seen, StateChanged(job=job))
+        # When it is cancelled and removed
+        await store.cancel(job.id, later())
+        await InMemoryKeptJobs(store).remove([job.id])
+        # Then both hear that it is gone
+        async with asyncio.timeout(SOON_S):
+            failures = await asyncio.gather(*watching, return_exceptions=True)
+        assert [type(failure) for failure in failures] == [JobNotFound, JobNotFound]
+        # And who waits for another one waits on
+        cancelled = await store.cancel(other.id, later())
+        assert await asyncio.wait_for(waiting, SOON_S) == cancelled
+
+
+async def test_a_job_that_the_store_does_not_know_for_once_is_watched_on(redis_server: RedisServer) -> None:
+    # Given a store that does not know a job in every second look
+    class Flickering(InMemoryJobStore):
+        looks = 0
+
+        async def ages(self, job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
+            self.looks += 1
+            return {} if self.looks % 2 else await super().ages(job_ids)
+
+    store = Flickering()
+    job = await stored(store)
+    async with a_bus(redis_server.url, store, compare_s=0.01) as bus, bus.watch(job.id, only_states=True) as events:
+        bus.publish(StateChanged(job=job))
+        await until(lambda: store.looks > 6, "some looks")
+        # Then its watch has not ended
+        cancelled = await store.cancel(job.id, later())
+        assert cancelled is not None
+        assert await told(events, 2) == [StateChanged(job=job), StateChanged(job=cancelled)]
 
 
 async def test_a_redis_that_stands_still_delays_nobody_for_long(redis_server: RedisServer, tmp_path: Path) -> None:
