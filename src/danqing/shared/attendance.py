@@ -14,6 +14,7 @@ from danqing.redis_link.link import Command
 LEASE_S = 30.0  # those who wait at a process that says nothing for so long are gone
 KEPT_S = 24 * 3600  # of a job, longer than anybody waits in a request
 ABANDONED_S = 60  # longer than a cancel takes
+AWAY_LOOK_S = 0.5  # how soon a process says that it lives once Redis is there again
 REMEMBERED = 10_000
 
 # A job has, while it is attended, a hash: how many wait, by process. A process has, while it lives, a key. An abandoned
@@ -44,7 +45,7 @@ _LEAVE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('HINCRBY', KEYS[1], ARGV[1], -1) <= 0 then redis.call('HDEL', KEYS[1], ARGV[1]) end
 for _, process in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if process ~= ARGV[1] and redis.call('EXISTS', 'danqing:waiting-at:' .. process) == 0 then
+  if ARGV[4] == '1' and process ~= ARGV[1] and redis.call('EXISTS', 'danqing:waiting-at:' .. process) == 0 then
     redis.call('HDEL', KEYS[1], process)
   end
 end
@@ -57,7 +58,8 @@ return 1
 class SharedAttendance:
     """Implements `core.attendance.Attendance`. For one event loop, within `at_work`.
 
-    While Redis is away nobody joins a job that he could lose by others' leaving, and no job is abandoned.
+    While Redis is away nobody joins a job that he could lose by others' leaving, and no job is abandoned. Nor is one,
+    for a lease after that, for which somebody waits elsewhere: that process may not have said yet that it lives.
     """
 
     def __init__(self, link: RedisLink, *, lease_s: float = LEASE_S) -> None:
@@ -65,6 +67,7 @@ class SharedAttendance:
         self._link = link
         self._lease_s = lease_s
         self._process = secrets.token_hex(8)
+        self._sure_at = 0.0  # from when on a process that does not say that it lives is dead
         self._wanted: OrderedDict[str, None] = OrderedDict()  # jobs that are not attended any more, or never will be
         self._untold: set[str] = set()  # of them, those that Redis does not know of
 
@@ -76,12 +79,12 @@ class SharedAttendance:
                 yield
         finally:
             with suppress(RedisAway):
-                await self._link.ask(("DEL", f"danqing:waiting-at:{self._process}"))
+                await self._ask(("DEL", f"danqing:waiting-at:{self._process}"))
 
     async def waiting(self, job_id: str) -> int:
         """See the Protocol; so for all below."""
         try:
-            (counts,) = await self._link.ask(("HVALS", _attended(job_id)))
+            (counts,) = await self._ask(("HVALS", _attended(job_id)))
         except RedisAway:
             return 0
         return sum(map(int, counts))
@@ -113,22 +116,23 @@ class SharedAttendance:
             return
         self._note_wanted(job_id)
         try:
-            await self._link.ask(("DEL", _attended(job_id)))
+            await self._ask(("DEL", _attended(job_id)))
         except RedisAway:
             self._untold.add(job_id)
 
     async def leave(self, job_id: str, *, ended: bool) -> bool:
         if job_id in self._wanted:
             return False
+        is_sure = asyncio.get_running_loop().time() >= self._sure_at
         try:
-            (abandoned,) = await self._run(_LEAVE, _both(job_id), int(ended), ABANDONED_S)
+            (abandoned,) = await self._run(_LEAVE, _both(job_id), int(ended), ABANDONED_S, int(is_sure))
         except RedisAway:
             return False
         return bool(abandoned)
 
     async def goes_on(self, job_id: str) -> None:
         with suppress(RedisAway):  # then it is joined again a minute later
-            await self._link.ask(("DEL", _abandoned(job_id)))
+            await self._ask(("DEL", _abandoned(job_id)))
 
     @property
     def _seconds(self) -> int:
@@ -136,16 +140,25 @@ class SharedAttendance:
 
     async def _run(self, script: str, keys: Sequence[str], *more: int) -> list[Any]:  # Any: Redis' replies
         command: Command = ("EVAL", script, len(keys), *keys, self._process, *more)
-        return await self._link.ask(command)
+        return await self._ask(command)
+
+    async def _ask(self, *commands: Command) -> list[Any]:  # Any: Redis' replies
+        try:
+            return await self._link.ask(*commands)
+        except RedisAway:
+            self._sure_at = asyncio.get_running_loop().time() + self._lease_s
+            raise
 
     async def _live(self) -> None:
         while True:
             alive: Command = ("SET", f"danqing:waiting-at:{self._process}", "", "EX", self._seconds)
             untold = list(self._untold)
+            pause_s = AWAY_LOOK_S
             with outliving("attendance_not_told"), suppress(RedisAway):
-                await self._link.ask(alive, *(("DEL", _attended(job_id)) for job_id in untold))
+                await self._ask(alive, *(("DEL", _attended(job_id)) for job_id in untold))
                 self._untold.difference_update(untold)
-            await asyncio.sleep(self._lease_s / 5)
+                pause_s = self._lease_s / 5
+            await asyncio.sleep(pause_s)
 
     def _note_wanted(self, job_id: str) -> None:
         self._wanted[job_id] = None

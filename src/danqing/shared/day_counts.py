@@ -24,7 +24,7 @@ LEARNING_KEY = "danqing:days-being-learned"
 LEARNING_S = 30
 LOOK_AGAIN_S = 0.1
 WAIT_S = 2.0  # for another process that learns it
-JOBS_AT_ONCE = 1000
+COMMANDS_AT_ONCE = 2000
 NO_LIMIT = 2**62
 
 # A sorted set for each owner: something for each job, by when it was accepted.
@@ -50,7 +50,8 @@ return ''
 class SharedDayCounts:
     """Implements `core.quotas.DayCounts`. For one event loop.
 
-    While Redis is away each process counts what it has accepted itself, and what there was when it started.
+    While Redis is away each process counts what it has accepted itself, and what there was when it started. What Redis
+    has kept meanwhile lacks that: who has accepted something so has it learn anew, once it is there again.
     """
 
     def __init__(self, link: RedisLink, *, kept: KeptJobs, now: Callable[[], datetime], per_owner: bool = True) -> None:
@@ -60,6 +61,8 @@ class SharedDayCounts:
         self._now = now
         self._per_owner = per_owner
         self._own = LocalDayCounts(kept=kept, now=now, per_owner=per_owner)
+        self._is_untold = False  # something that was accepted, or came to nothing, while Redis was away
+        self._untelling = asyncio.Lock()
         self._names = (f"{secrets.token_hex(8)}-{number}-" for number in count())
 
     async def load(self) -> None:
@@ -72,6 +75,7 @@ class SharedDayCounts:
 
     async def take(self, owner: str | None, jobs: int, most: int) -> timedelta | None:
         try:
+            await self._forget_if_untold()
             answer = await self._taken(owner, jobs, most)
             if answer == b"unknown":
                 await self._learn()
@@ -79,7 +83,9 @@ class SharedDayCounts:
         except RedisAway:
             answer = b"unknown"
         if answer == b"unknown":
-            return await self._own.take(owner, jobs, most)
+            wait = await self._own.take(owner, jobs, most)
+            self._is_untold |= wait is None
+            return wait
         if answer:
             return timedelta(seconds=float(answer))
         await self._own.take(owner, jobs, NO_LIMIT)  # noted, should Redis go away
@@ -90,6 +96,7 @@ class SharedDayCounts:
         try:
             await self._link.ask(("ZPOPMAX", day_key(owner), jobs))
         except RedisAway:
+            self._is_untold = True
             log.info("day_counts_too_high", jobs=jobs)
 
     async def _taken(self, owner: str | None, jobs: int, most: int) -> bytes:
@@ -97,6 +104,17 @@ class SharedDayCounts:
         now, name = self._now().timestamp(), next(self._names)
         (answer,) = await self._link.ask(("EVAL", _TAKE, 2, day_key(owner), LEARNED_KEY, now, day, jobs, most, name))
         return answer
+
+    async def _forget_if_untold(self) -> None:
+        """Has Redis know that it does not know everything. Raises RedisAway."""
+        async with self._untelling:
+            if self._is_untold:
+                self._is_untold = False
+                try:
+                    await self._link.ask(("DEL", LEARNED_KEY))
+                except BaseException:  # who asks may go, too
+                    self._is_untold = True
+                    raise
 
     async def _learn(self) -> None:
         """Has Redis know what the store knows; one process does that, and others wait for it. Raises RedisAway."""
@@ -119,12 +137,15 @@ class SharedDayCounts:
     async def _teach(self) -> None:
         now = self._now()
         commands: list[Command] = []
-        for number, (owner, moment) in enumerate(await self._kept.accepted_since(now - DAY)):
-            key = day_key(owner if self._per_owner else None)
+        accepted = await self._kept.accepted_since(now - DAY)
+        keys = [day_key(owner if self._per_owner else None) for owner, _ in accepted]
+        for key in dict.fromkeys(keys):
+            commands.append(("DEL", key))
+        for number, (key, (_, moment)) in enumerate(zip(keys, accepted, strict=True)):
             commands.append(("ZADD", key, min(moment, now).timestamp(), f"before-{number}"))
             commands.append(("EXPIRE", key, round(DAY.total_seconds())))
-        for start in range(0, len(commands), 2 * JOBS_AT_ONCE):
-            await self._link.ask(*commands[start : start + 2 * JOBS_AT_ONCE])
+        for start in range(0, len(commands), COMMANDS_AT_ONCE):
+            await self._link.ask(*commands[start : start + COMMANDS_AT_ONCE])
         await self._link.ask(("SET", LEARNED_KEY, ""))
 
 

@@ -132,6 +132,39 @@ async def test_what_redis_could_not_be_told_it_is_told_later(
         assert not await there.leave("job", ended=False)
 
 
+async def test_who_waits_at_a_process_that_has_not_come_back_to_redis_yet_loses_no_job(
+    link: RedisLink, other_link: RedisLink, redis_server: RedisServer
+) -> None:
+    here, there = SharedAttendance(link), SharedAttendance(other_link)
+    # Given a job for which somebody waits here, and somebody at another process
+    await begin(there, "job")
+    assert await here.join("job", attended=True)
+    # When Redis was away for longer than it remembers who lives, and this process is the first that comes back
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr(type(link), "is_resting", property(lambda _: True))
+        assert await here.waiting("job") == 0
+    redis_server.run("DEL", f"danqing:waiting-at:{there._process}")
+    # Then whoever leaves here takes it from nobody, and it is abandoned with the last
+    assert not await here.leave("job", ended=False)
+    assert await there.leave("job", ended=False)
+
+
+async def test_a_process_says_that_it_lives_as_soon_as_redis_is_back(
+    link: RedisLink, redis_server: RedisServer
+) -> None:
+    # Given a process that says it every two minutes, and finds Redis away
+    attendance = SharedAttendance(link, lease_s=600.0)
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr(type(link), "is_resting", property(lambda _: True))
+        at_work = attendance.at_work()
+        await at_work.__aenter__()
+        await asyncio.sleep(0.01)
+    # When it is back, then it says it at once
+    alive = f"danqing:waiting-at:{attendance._process}"
+    await until(lambda: redis_server.run("EXISTS", alive) == b":1\r\n", "alive")
+    await at_work.__aexit__(None, None, None)
+
+
 async def test_a_job_joined_by_clients_of_two_processes_is_cancelled_by_the_last(
     link: RedisLink, other_link: RedisLink, tmp_path: Path
 ) -> None:

@@ -72,6 +72,34 @@ async def test_while_redis_is_away_what_this_process_knows_counts(link: RedisLin
         redis_server.start()
 
 
+async def test_what_was_accepted_without_redis_counts_when_it_is_back_with_what_it_knew(
+    link: RedisLink, other_link: RedisLink
+) -> None:
+    calendar = Calendar()
+    one, other = (SharedDayCounts(way, kept=calendar.kept, now=calendar) for way in (link, other_link))
+    for each in (one, other):
+        await each.load()
+
+    async def takes(times: int) -> int:
+        """How many are accepted, and stored."""
+        before = len(calendar.kept.accepted)
+        for _ in range(times):
+            for each in (one, other):
+                if await each.take("ann", 1, 13) is None:
+                    calendar.kept.accepted.append(("ann", calendar.now))
+        return len(calendar.kept.accepted) - before
+
+    # Given some that Redis knows of, and others that were accepted while it was away
+    assert await takes(2) == 4
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr(type(link), "is_resting", property(lambda _: True))
+        assert await takes(4) == 8
+    # When it is back, then all of them count, each once
+    assert await takes(2) == 1
+    del calendar.kept.accepted[3:]
+    assert await takes(20) == 0
+
+
 async def test_a_process_that_died_while_it_told_redis_keeps_nobody_waiting_for_long(
     link: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
