@@ -22,7 +22,10 @@ from danqing.store.schema import code_compatibility
 log = structlog.get_logger(__name__)
 
 # Others may migrate just now, which takes as long as it takes; and then there are others that read and write.
-BE_PATIENT = text("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '600000', true)")
+BE_PATIENT = text(
+    "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '600000', true),"
+    " set_config('idle_in_transaction_session_timeout', '60000', true)"
+)
 LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 
 _one_at_a_time = Lock()  # Alembic keeps what it does in variables of its modules

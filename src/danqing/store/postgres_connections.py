@@ -27,8 +27,9 @@ class Patience:
     """All in seconds but tries. connect_s: for one connection to be opened (whole seconds, 2 at least). statement_s,
     lock_s: for one statement, and for locks in it. queue_s: how long a call waits for a thread. reconnect_s: how long
     a call whose connection was lost is tried again. doubt_s: how long it is asked what became of a lost commit. tries:
-    at a call that meets deadlocks. idle_s: how long a transaction may say nothing. call_s: how long a caller waits in
-    all, also for a server that says nothing at all (frozen, say), when its own limits are of no use.
+    at a call that meets deadlocks. idle_s: how long a transaction may say nothing; less than lock_s, so that who waits
+    for what a frozen process holds gets it. call_s: how long a caller waits in all, also for a server that says nothing
+    at all (frozen, say), when its own limits are of no use.
     """
 
     connect_s: int = 3
@@ -37,7 +38,7 @@ class Patience:
     queue_s: float = 10.0
     reconnect_s: float = 3.0
     doubt_s: float = 10.0
-    idle_s: float = 60.0
+    idle_s: float = 8.0
     call_s: float = 25.0
     first_pause_s: float = 0.02
     longest_pause_s: float = 0.25

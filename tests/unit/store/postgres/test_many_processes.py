@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from danqing.core.states import JobState
 from danqing.core.submitting import Join, SubmitKey
 from danqing.core.types import Job
 from danqing.store import advisory_locks, line_claims
-from danqing.store.many_writers import FULL_SOON
+from danqing.store.advisory_locks import ALL_OWNERS, key_of
+from danqing.store.many_writers import ENTER, FULL_SOON
 from danqing.store.postgres import PostgresStores
+from danqing.store.postgres_connections import Patience
 from danqing.store.tries import once
 from danqing.store.unread_jobs import UnreadJobs
 from tests.contracts.job_store import processing
@@ -81,6 +84,20 @@ async def test_far_from_the_limit_owners_do_not_wait_for_each_other(several: lis
     assert await second.jobs.add(a_job(), 3)
     with pytest.raises(QueueFull):
         await first.jobs.add(a_job(), 3)
+
+
+async def test_a_process_that_stands_still_while_it_adds_fails_nobody_elses_add(url: str) -> None:
+    # Given two processes, five times less patient than usual
+    usual = Patience()
+    patience = replace(usual, lock_s=usual.lock_s / 5, idle_s=usual.idle_s / 5)
+    frozen, other = [await asyncio.to_thread(PostgresStores.open, url, patience=patience) for _ in range(2)]
+    with frozen.database.engine.connect() as connection:
+        # When one is frozen while it adds near the limit, where all wait for each other
+        connection.execute(ENTER, {"key": key_of(*ALL_OWNERS)})
+        # Then the other's add is held up, and done
+        assert await other.jobs.add(a_job(), 10)
+        connection.invalidate()
+    await asyncio.gather(frozen.close(), other.close())
 
 
 async def test_an_owner_has_no_more_waiting_than_he_may_from_wherever_they_come(several: list[PostgresStores]) -> None:
