@@ -14,14 +14,17 @@ from danqing.core.sentences import says
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import MadePicture, UndecodedPicture
 from danqing.engine.families.loaded_model import LoadedModel, Size
+from danqing.engine.families.one_frame import OneFrameAutoencoder
 from danqing.engine.launched import Levels
 
 log = structlog.get_logger(__name__)
 
 
 def serves_threads(vae: Any) -> bool:  # noqa: ANN401  diffusers is not typed
-    """Whether it can decode in one thread while another one uses it: Qwen-Image's keeps its state on itself."""
-    return isinstance(vae, AutoencoderKL)
+    """Whether it can decode in one thread while another one uses it: Qwen-Image's, as the library has it, keeps its
+    state on itself.
+    """
+    return isinstance(vae, AutoencoderKL | OneFrameAutoencoder)
 
 
 def decoded(model: LoadedModel, latents: Tensor, size: Size, adjustments: tuple[str, ...]) -> MadePicture:

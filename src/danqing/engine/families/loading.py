@@ -18,6 +18,7 @@ from danqing.core.errors import ModelLoadFailure, OutOfMemory
 from danqing.engine.device import is_out_of_memory
 from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.families.compiling import compile_blocks
+from danqing.engine.families.one_frame import for_one_frame
 from danqing.engine.families.placement import place
 from danqing.engine.families.transformer_attention import set_kernel
 from danqing.engine.quantisation import compute_in_floats, quantised_pipeline, quantised_transformer
@@ -42,6 +43,7 @@ def load_pipeline(pipeline_class: Any, card: ModelCard, options: AdapterOptions,
             **instead,
         )
         compute_in_floats(pipeline.components.values())
+        for_one_frame(pipeline.vae)
         _make_ready(pipeline, card, options)
     return pipeline
 

@@ -1,7 +1,8 @@
 """In which order an autoencoder keeps its numbers, and whether its decoder is compiled: what is quicker, where known.
 
-Only of an `AutoencoderKL`, whose convolutions are two-dimensional. On a CPU channels last pays (`bench/vae_format.py`);
-on a GPU that depends on its kernels for normalisation, so it is measured, and what is compiled is so in any case.
+Only of those whose convolutions are two-dimensional. On a CPU channels last pays (`bench/vae_format.py`); on a GPU that
+depends on its kernels for normalisation, so it is measured, and what is compiled is so in any case. Compiled is an
+`AutoencoderKL` only: of the other kind nobody has measured that it pays.
 """
 
 import time
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from danqing.engine.device import Device
 from danqing.engine.families.compiling import compile_for_one
+from danqing.engine.families.one_frame import OneFrameAutoencoder
 
 MEASURED_SIDE = 512  # pixels
 ROUNDS = 3
@@ -52,37 +54,27 @@ def set_vae_format(
     (width, height) in pixels that it is compiled for, which takes half a minute here, so that nobody waits for that
     later. clock: in seconds.
     """
-    if not _is_two_dimensional(vae) or not whole:
+    if not isinstance(vae, AutoencoderKL | OneFrameAutoencoder) or not whole:
         return VaeFormat()
     channels_last = not device.is_cuda or _is_quicker(vae, device, clock)
     if channels_last:
         _to(vae, torch.channels_last)
-    if compiled_for is not None:
-        _compile(vae, compiled_for)
-    return VaeFormat(channels_last=channels_last, compiled=compiled_for is not None)
+    if compiled_for is None or not isinstance(vae, AutoencoderKL):
+        return VaeFormat(channels_last=channels_last)
+    _compile(vae, compiled_for)
+    return VaeFormat(channels_last=channels_last, compiled=True)
 
 
 def _compile(vae: Any, size: tuple[int, int]) -> None:  # noqa: ANN401
-    width, height = (side // _times_smaller(vae) for side in size)
     with torch.inference_mode():  # the latents, too: for others it would be compiled once more
-        latents = _latents(vae, (height, width))
+        latents = _latents(vae, size)
         compile_for_one(vae.decoder, latents.shape)
         vae.decode(latents)
 
 
-def _times_smaller(vae: Any) -> int:  # noqa: ANN401
-    """Latents than the picture, each way."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
-
-
-def _is_two_dimensional(vae: Any) -> bool:  # noqa: ANN401
-    return isinstance(vae, AutoencoderKL)
-
-
 def _is_quicker(vae: Any, device: Device, clock: Callable[[], float]) -> bool:  # noqa: ANN401
     """Whether channels last is. The autoencoder is as it was afterwards."""
-    side = MEASURED_SIDE // _times_smaller(vae)
-    latents = _latents(vae, (side, side))
+    latents = _latents(vae, (MEASURED_SIDE, MEASURED_SIDE))
     try:
         before = _seconds(vae, latents, device, clock)
         _to(vae, torch.channels_last)
@@ -111,8 +103,14 @@ def _seconds(vae: Any, latents: Tensor, device: Device, clock: Callable[[], floa
     return min(seconds)
 
 
-def _latents(vae: Any, sides: tuple[int, int]) -> Tensor:  # noqa: ANN401
-    return torch.zeros((1, vae.config.latent_channels, *sides), device=vae.device, dtype=vae.dtype)
+def _latents(vae: Any, size: tuple[int, int]) -> Tensor:  # noqa: ANN401
+    """size: (width, height) of their picture."""
+    if isinstance(vae, OneFrameAutoencoder):
+        channels, times = (vae.z_dim, 1), vae.spatial_compression_ratio
+    else:
+        channels, times = (vae.config.latent_channels,), 2 ** (len(vae.config.block_out_channels) - 1)
+    width, height = (side // times for side in size)
+    return torch.zeros((1, *channels, height, width), device=vae.device, dtype=vae.dtype)
 
 
 def _to(vae: Any, memory_format: torch.memory_format) -> None:  # noqa: ANN401

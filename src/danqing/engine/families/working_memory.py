@@ -7,7 +7,8 @@ from typing import Any
 Size = tuple[int, int]  # width, height
 
 # Tensors of a layer's size that are alive at once where most are. Counted on the sample model at 512 x 512: 3 and 17;
-# convolutions of a GPU want some room beside.
+# Qwen-Image's decoder, as `one_frame` has it, 3, and 3.6 in half precision, for it normalises in float32. Convolutions
+# of a GPU want some room beside.
 DECODER_COPIES = 4
 TRANSFORMER_COPIES = 20
 PATCH = 2  # latent pixels that transformers take as one token, each way

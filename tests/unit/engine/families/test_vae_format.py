@@ -10,10 +10,10 @@ import diffusers
 import pytest
 import structlog.testing
 import torch
-from torch import nn
 
 from danqing.engine.device import Device, choose_device
 from danqing.engine.families import vae_format
+from danqing.engine.families.one_frame import for_one_frame
 from danqing.engine.families.vae_format import VaeFormat, set_vae_format
 
 untyped = cast(Any, diffusers)
@@ -41,6 +41,15 @@ def vae() -> Any:  # noqa: ANN401
         latent_channels=4,
         sample_size=32,
         use_post_quant_conv=False,
+    ).eval()
+
+
+@pytest.fixture
+def videos() -> Any:  # noqa: ANN401
+    """The library's autoencoder of Qwen-Image."""
+    torch.manual_seed(1)
+    return untyped.AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 2], num_res_blocks=1, temperal_downsample=[False, True]
     ).eval()
 
 
@@ -115,12 +124,22 @@ def test_one_that_comes_and_goes_is_left_alone(vae: Any) -> None:  # noqa: ANN40
     assert not is_channels_last(vae)
 
 
-def test_another_kind_is_left_alone() -> None:
-    class Videos(nn.Module):
-        """As Qwen's is: slower so."""
-
+def test_one_of_three_dimensions_is_left_alone(videos: Any) -> None:  # noqa: ANN401
     for device in (CPU, GPU):
-        assert set_vae_format(Videos(), device, whole=True, compiled_for=(32, 32)) == PLAIN
+        assert set_vae_format(videos, device, whole=True, compiled_for=(32, 32)) == PLAIN
+    assert not is_channels_last(videos)
+
+
+def test_of_one_frame_channels_are_last_on_a_cpu_and_on_a_gpu_where_that_is_quicker(videos: Any) -> None:  # noqa: ANN401
+    for_one_frame(videos)
+    assert set_vae_format(videos, CPU, whole=True, compiled_for=None) == LAST
+    assert is_channels_last(videos)
+    # On a GPU, where it is not compiled either
+    for expected in (PLAIN, LAST):
+        clock = Clock(videos, contiguous=2, channels_last=1 if expected is LAST else 3)
+        assert set_vae_format(videos, GPU, whole=True, compiled_for=(32, 32), clock=clock) == expected
+        assert is_channels_last(videos) is (expected is LAST)
+        del videos.decode
 
 
 @pytest.fixture
