@@ -63,6 +63,7 @@ BENCHMARKS = (
     Benchmark(module="step_cache", what="Step cache beside none"),
     Benchmark(module="cpu_attention", what="Attention on a CPU in bfloat16"),
     Benchmark(module="vae_format", what="Autoencoder, channels last or not"),
+    Benchmark(module="one_frame", what="Qwen-Image's autoencoder in two dimensions, and in three"),
     Benchmark(module="soak", what="Ten thousand jobs: does anything grow?", limit_s=3600),
 )
 
