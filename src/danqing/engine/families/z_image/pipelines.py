@@ -122,6 +122,7 @@ class Controlled(ZImageControlNetPipeline):
         )
         scheduler = copy(self.scheduler)
         scheduler.set_timesteps(sigmas=list(self.sigmas), mu=mu, device=latents.device)
+        scheduler.set_begin_index(0)
         return scheduler, scheduler.timesteps[:1]
 
 
@@ -168,7 +169,12 @@ def _sigmas(request: GenerationRequest) -> list[float]:
     return get_default_z_image_sigmas(steps)[steps - steps_taken(steps, strength) :]
 
 
-def _pipelines_own(request: GenerationRequest) -> dict[str, float]:
-    """What the request says of the pipeline's own parameters; the rest is left to it."""
-    said = {"cfg_normalization": request.cfg_normalization, "cfg_truncation": request.cfg_truncation}
-    return {name: value for name, value in said.items() if value is not None}
+def _pipelines_own(request: GenerationRequest) -> dict[str, float | None]:
+    """What the request says of the pipeline's own parameters; the rest is left to it.
+
+    A truncation at 1, which it has by itself, leaves guidance out of no step. It gets none then: else it would ask the
+    device for the timesteps.
+    """
+    said = {} if request.cfg_normalization is None else {"cfg_normalization": request.cfg_normalization}
+    truncation = request.cfg_truncation
+    return {**said, "cfg_truncation": None if truncation is None or truncation >= 1 else truncation}

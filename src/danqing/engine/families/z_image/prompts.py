@@ -81,7 +81,16 @@ class PromptEncoder:
 
         hook = self._all_layers[-1].register_forward_pre_hook(note)
         try:
-            self._pipeline.text_encoder(input_ids=ids, use_cache=False)
+            self._pipeline.text_encoder(input_ids=ids, attention_mask=self._no_masks(), use_cache=False)
         finally:
             hook.remove()
         return given[0][0].to(ids.device)  # (tokens, width)
+
+    def _no_masks(self) -> dict[str, None] | None:
+        """Of each kind of layer, told by itself: left to find out, transformers asks the device whether several texts
+        were packed into the one, and waits for all that it is at. None where a mask does more than look back.
+        """
+        config = self._pipeline.text_encoder.config
+        if config._attn_implementation == "sdpa" and set(config.layer_types) == {"full_attention"}:
+            return {"full_attention": None}
+        return None

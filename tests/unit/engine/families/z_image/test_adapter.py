@@ -27,13 +27,14 @@ from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
 from danqing.engine.families import transformer_attention
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, Unwatched
-from danqing.engine.families.flow import foreseen, steps_taken
+from danqing.engine.families.flow import foreseen, new_scheduler, steps_taken
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.families.z_image.capabilities import MAX_PROMPT_TOKENS
 from danqing.engine.families.z_image.model import z_image_adapter
 from danqing.engine.input_pictures import InputPicture
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import Watcher, request_for
+from tests.unit.engine.asked import Asked
 from tests.unit.engine.tiny_checkpoint import write_tiny_checkpoint
 
 PROMPTS = ("", "a red apple on a blue background", "蓝色背景上的苹果 🍎")
@@ -113,6 +114,64 @@ def test_unpadded_embeddings_equal_the_pipelines_own(
         (ours,) = given.pop()
         assert ours.shape == expected[0].shape
         torch.testing.assert_close(ours, expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_prompt_is_encoded_without_asking_the_device(card: ModelCard) -> None:
+    # Given a text that transformers is left to look for packed texts in, for which it asks the device
+    adapter, text = load(card, prompts=PromptCache(max_bytes=0)), "a red apple on a blue background"
+    model: Any = adapter._model
+    encoder, tokens = model._encoder, [5, 9, 2, 7]
+    given: list[torch.Tensor] = []
+    hook = encoder._all_layers[-1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.inference_mode(), Asked() as left_alone:
+        model.parts.text_encoder(input_ids=torch.tensor([tokens]), use_cache=False)
+    hook.remove()
+    assert left_alone.names
+    # When we encode it, then nothing is asked, and it is the same to the bit
+    with torch.inference_mode(), Asked() as ours:
+        states = encoder._states(tokens)
+        model.encode([Order(request=request_for(card, prompt=text, negative_prompt="ugly", guidance_scale=2.0))])
+    assert ours.names == []
+    assert torch.equal(states, given[0][0])
+
+
+def test_layers_that_look_back_only_so_far_have_their_masks_made(card: ModelCard) -> None:
+    adapter = load(card)
+    model: Any = adapter._model
+    model.parts.text_encoder.config.layer_types = ["full_attention", "sliding_attention"]
+    assert model._encoder._no_masks() is None
+
+
+def test_a_picture_is_made_without_asking_the_device(card: ModelCard) -> None:
+    # Given what a scheduler asks the host as it is made
+    adapter = load(card, prompts=PromptCache(max_bytes=0))
+    with torch.inference_mode(), Asked() as of_the_host:
+        new_scheduler(cast(Any, adapter)._model.parts.scheduler)
+    # When a picture is made
+    with Asked() as ours:
+        make(adapter, request_for(card))
+    # Then that is all, but for whether it is one, once it is there
+    assert ours.names == [*of_the_host.names, "is_nonzero"]
+
+
+def test_timesteps_are_asked_for_only_where_they_end_guidance(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given how often a tensor's numbers are listed: twice as the scheduler and its levels are made
+    tolist = cast(Callable[[torch.Tensor], object], torch.Tensor.tolist)
+    listed: list[torch.Tensor] = []
+
+    def watched(self: torch.Tensor) -> object:
+        listed.append(self)
+        return tolist(self)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", watched)
+    adapter = load(card)
+    pictures: list[bytes] = []
+    for truncation in (None, 1.0, 0.999, 0.2):
+        listed.clear()
+        made = make(adapter, request_for(card, guidance_scale=3.5, negative_prompt="ugly", cfg_truncation=truncation))
+        pictures.append(made.rgb.tobytes())
+        assert len(listed) == (2 if truncation in (None, 1.0) else 3)
+    assert pictures[0] == pictures[1] == pictures[2] != pictures[3]
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 3.5])
