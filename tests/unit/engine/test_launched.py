@@ -24,6 +24,7 @@ from danqing.engine.families.z_image.model import z_image_adapter
 from danqing.engine.launched import Levels, apart, levels, mark, sent
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
+from tests.unit.engine.asked import Asked
 
 SIZE = (96, 64)
 
@@ -312,6 +313,57 @@ def test_a_scheduler_that_is_not_waited_for_is_the_same(monkeypatch: pytest.Monk
         assert [len(each) for each in on_their_way] == [3, 4]
         # And what was changed for one is its own
         assert flow.new_scheduler(theirs, shift_terminal=None).config.shift_terminal is None
+
+
+def test_noise_is_added_as_diffusers_adds_it_and_nothing_is_picked_by_a_list() -> None:
+    # Given latents and noise of two pictures, and a scheduler of each kind that begins with its second step
+    theirs: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    ours: Any = flow.new_scheduler(theirs)
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    for each in (theirs, ours):
+        each.set_timesteps(5)
+        each.set_begin_index(1)
+    # When both add the noise before a step and after it, and to all pictures as to one
+    for step in range(2):
+        for timestep in (ours.timesteps[1:2].repeat(2), torch.tensor([float(ours.timesteps[2])])):
+            expected = theirs.scale_noise(latents, timestep, noise)
+            with Asked("index") as asked:
+                made = ours.scale_noise(latents, timestep, noise)
+            # Then it is the same to the bit
+            assert torch.equal(made, expected)
+            assert asked.names == []
+        for each in (theirs, ours):
+            each.step(noise, each.timesteps[1 + step], latents)
+    # And so it is where nobody said where it begins
+    for each in (theirs, ours):
+        each.set_timesteps(5)
+    assert torch.equal(*(each.scale_noise(latents, each.timesteps[3:4], noise) for each in (theirs, ours)))
+
+
+def test_timesteps_that_are_picked_out_are_the_hosts() -> None:
+    scheduler: Any = flow.new_scheduler(FlowMatchEulerDiscreteScheduler(shift=3.0))
+    scheduler.set_timesteps(5)
+
+    class Whole:
+        def get_timesteps(self, *given: object) -> tuple[torch.Tensor, int]:
+            return scheduler.timesteps[2:], 3
+
+    class Pipeline(flow.InpaintingUnwaited, Whole):
+        pass
+
+    pipeline = Pipeline()
+    pipeline.scheduler = scheduler
+    timesteps, steps = pipeline.get_timesteps()
+    assert (steps, len(timesteps)) == (3, 3)
+    assert torch.equal(torch.stack(list(timesteps)), scheduler.timesteps[2:])
+    with Asked() as asked:
+        assert type(timesteps[1]) is float
+        assert torch.equal(torch.tensor([timesteps[1]]), scheduler.timesteps[3:4])
+        assert torch.equal(timesteps[:1], scheduler.timesteps[2:3])
+    assert set(asked.names) == {"equal"}
+    # Another kind of scheduler keeps its own
+    pipeline.scheduler = FlowMatchHeunDiscreteScheduler()
+    assert isinstance(pipeline.get_timesteps()[0], torch.Tensor)
 
 
 def test_another_kind_of_scheduler_stays_of_its_kind() -> None:

@@ -24,9 +24,11 @@ from torch.nn.functional import max_pool2d
 
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.autoencoder_kl import encode
-from danqing.engine.families.flow import new_scheduler
+from danqing.engine.families.flow import InpaintingUnwaited, new_scheduler
 from danqing.engine.families.flux.latents import packed
+from danqing.engine.families.placement import HOST
 from danqing.engine.input_pictures import Pixels
+from danqing.engine.launched import sent
 
 # diffusers is not typed: its pipelines, their parts and what they pass each other are Any.
 FOR_PICTURE_PROMPTS = (
@@ -35,7 +37,25 @@ FOR_PICTURE_PROMPTS = (
 )  # parts that not every pipeline knows of; none is asked for
 
 
-class _FromNoise:
+class _PromptsEncoded:
+    """Takes the prompts as they are; the places of their tokens are made on the device, for which it is not waited."""
+
+    text_encoder: Any
+
+    def encode_prompt(
+        self,
+        *,
+        prompt_embeds: Tensor,
+        pooled_prompt_embeds: Tensor,
+        device: torch.device,
+        **_: Any,  # noqa: ANN401
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """prompt_embeds: (N, tokens, width). pooled_prompt_embeds: (N, width). The places are (tokens, 3)."""
+        places = torch.zeros(prompt_embeds.shape[1], 3, device=device, dtype=self.text_encoder.dtype)
+        return prompt_embeds, pooled_prompt_embeds, places
+
+
+class _FromNoise(_PromptsEncoded):
     begun: Tensor
 
     def prepare_latents(self, *given: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
@@ -45,7 +65,7 @@ class _FromNoise:
         return self.begun, _places(self, count, height, width, self.begun)
 
 
-class _FromPicture:
+class _FromPicture(_PromptsEncoded):
     begun: Tensor
 
     def prepare_latents(self, image: Tensor, timestep: Tensor, *given: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
@@ -74,7 +94,7 @@ class Fill(_FromPicture, FluxFillPipeline):  # pyright: ignore[reportIncompatibl
     """As `Img2Img`, with a transformer that sees the mask, and the picture but for what the mask leaves out."""
 
 
-class Inpaint(FluxInpaintPipeline):
+class Inpaint(_PromptsEncoded, InpaintingUnwaited, FluxInpaintPipeline):  # pyright: ignore[reportIncompatibleMethodOverride]
     """As `Img2Img`, and after each step the latents are, as far as the mask is dark, those of the picture again."""
 
     def prepare_latents(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -171,4 +191,4 @@ def _begin(
 def _places(pipeline: Any, count: int, height: int, width: int, latents: Tensor) -> Tensor:  # noqa: ANN401
     """(tokens, 3), in the latents' number format and on their device. height, width: pixels."""
     rows, columns = (side // (2 * pipeline.vae_scale_factor) for side in (height, width))
-    return pipeline._prepare_latent_image_ids(count, rows, columns, latents.device, latents.dtype)
+    return sent(pipeline._prepare_latent_image_ids(count, rows, columns, HOST, latents.dtype), latents.device)

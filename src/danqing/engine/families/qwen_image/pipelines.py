@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from danqing.engine.families.adapter import Order
-from danqing.engine.families.flow import new_scheduler
+from danqing.engine.families.flow import InpaintingUnwaited, new_scheduler
 from danqing.engine.families.qwen_image.latents import encode, packed
 from danqing.engine.families.qwen_image.references import References, encoded
+from danqing.engine.launched import sent
 
 PARTS = ("vae", "text_encoder", "tokenizer", "transformer")
 
@@ -41,8 +42,10 @@ class _PromptsEncoded:
         prompt_embeds_mask: Tensor,
         **_: Any,  # noqa: ANN401
     ) -> tuple[Tensor, Tensor | None]:
-        """prompt_embeds: (N, tokens, width). prompt_embeds_mask: (N, tokens); None comes back if nothing is padded."""
-        return prompt_embeds, None if prompt_embeds_mask.all() else prompt_embeds_mask
+        """prompt_embeds: (N, tokens, width). prompt_embeds_mask: (N, tokens), the host's; None comes back if nothing is
+        padded.
+        """
+        return prompt_embeds, None if prompt_embeds_mask.all() else sent(prompt_embeds_mask, prompt_embeds.device)
 
 
 class Text2Img(_PromptsEncoded, QwenImagePipeline):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -74,7 +77,7 @@ class Img2Img(_PromptsEncoded, QwenImageImg2ImgPipeline):  # pyright: ignore[rep
         return self.begun
 
 
-class Fill(_PromptsEncoded, QwenImageInpaintPipeline):  # pyright: ignore[reportIncompatibleMethodOverride]
+class Fill(_PromptsEncoded, InpaintingUnwaited, QwenImageInpaintPipeline):  # pyright: ignore[reportIncompatibleMethodOverride]
     """As `Img2Img`, and after each step the latents are, as far as the mask is dark, those of the picture again."""
 
     def prepare_latents(  # pyright: ignore[reportIncompatibleMethodOverride]

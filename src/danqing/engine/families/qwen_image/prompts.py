@@ -135,10 +135,12 @@ class PromptEncoder:
 
 
 def _padded(name: str, encodings: Sequence[Tensor]) -> dict[str, Tensor]:
-    """As the pipelines take them: (N, tokens, width), zeros on the right; the mask (N, tokens) is 1 where text is."""
+    """As our pipelines take them: (N, tokens, width), zeros on the right; the mask (N, tokens) is 1 where text is, and
+    the host's, so that whether it is needed is known without waiting for the device.
+    """
     embeds = torch.nn.utils.rnn.pad_sequence(list(encodings), batch_first=True)
-    lengths = sent(torch.tensor([len(encoding) for encoding in encodings]), embeds.device)
-    mask = (torch.arange(embeds.shape[1], device=embeds.device) < lengths[:, None]).long()
+    lengths = torch.tensor([len(encoding) for encoding in encodings])
+    mask = (torch.arange(embeds.shape[1]) < lengths[:, None]).long()
     return {name: embeds, f"{name}_mask": mask}
 
 

@@ -29,11 +29,13 @@ from danqing.core.types import GenerationRequest, Mode
 from danqing.engine.attention import AttentionShape
 from danqing.engine.device import choose_device
 from danqing.engine.families.adapter import AdapterOptions, MadePicture, Order, Unwatched
+from danqing.engine.families.flux import pipelines
 from danqing.engine.families.flux.model import flux_adapter
 from danqing.engine.families.pipelined import PipelinedAdapter
 from danqing.engine.input_pictures import InputPicture, Pixels
 from danqing.engine.prompt_cache import PromptCache
 from tests.contracts.engine import request_for
+from tests.unit.engine.asked import Asked
 from tests.unit.engine.families.flux.conftest import TOKENS
 from tests.unit.engine.families.flux.tiny_flux import CLIP_TOKENS
 
@@ -166,6 +168,47 @@ def test_pictures_from_pictures_equal_the_pipelines_own(
     expected = theirs(pipeline, request, image=Image.fromarray(begin.rgb), strength=strength, **masked)
     # When we make it, then it is the same
     assert_equals(make(adapter, request, start=begin), expected)
+
+
+def test_no_step_of_an_inpainting_asks_the_device(plain_card: ModelCard, plain: PipelinedAdapter) -> None:
+    # Given what is asked in one step, of the host's numbers
+    asked: list[list[str]] = []
+    for steps in (1, 1, 3):
+        request = request_for(plain_card, strength=1.0, num_inference_steps=steps)
+        with Asked("index") as watching:
+            make(plain, request, start=stripes(mask=True))
+        asked.append(watching.names)
+    # Then in more of them it is no more
+    assert asked[1] == asked[2]
+
+
+def test_where_tokens_are_is_not_waited_for(plain: PipelinedAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a pipeline, and a device that is none
+    pipeline, _ = pipelines.pipeline_for(
+        cast(Any, plain)._model.parts, [Order(request=request_for(cast(Any, plain)._card))]
+    )
+    states = torch.zeros(1, 5, 8, dtype=torch.bfloat16, device="meta")
+    places_of_pictures = pipeline._prepare_latent_image_ids(1, 4, 6, torch.device("cpu"), torch.bfloat16)
+    on_their_way: list[tuple[torch.Tensor, torch.device]] = []
+
+    def noted(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        on_their_way.append((tensor, device))
+        return tensor
+
+    monkeypatch.setattr(pipelines, "sent", noted)
+    # When it is told where the tokens of text and picture are
+    with Asked("_to_copy") as asked:
+        *_, of_text = pipeline.encode_prompt(
+            prompt=None, prompt_embeds=states, pooled_prompt_embeds=states[:, 0], device=states.device
+        )
+    height, width = (2 * pipeline.vae_scale_factor * rows for rows in (4, 6))
+    pipeline.prepare_latents(1, 16, height, width, torch.bfloat16, states.device, None, states)
+    # Then the former is made there, and the latter sent
+    assert (of_text.shape, of_text.device, of_text.dtype) == ((5, 3), states.device, pipeline.text_encoder.dtype)
+    assert asked.names == []
+    ((places, device),) = on_their_way
+    assert torch.equal(places, places_of_pictures)
+    assert device == states.device
 
 
 @pytest.mark.parametrize("strength", [None, 0.6])

@@ -28,6 +28,7 @@ from danqing.engine.families.qwen_image.references import scaled_size
 from danqing.engine.input_pictures import InputPicture
 from danqing.engine.launched import levels
 from tests.contracts.engine import request_for
+from tests.unit.engine.asked import Asked
 from tests.unit.engine.families.qwen_image.making import (
     SIZE,
     card_of,
@@ -97,6 +98,35 @@ def test_pictures_from_pictures_equal_the_pipelines_own(
     ours = make_one(load(card), Order(request=request, start=begin))
     assert ours.std() > 3
     assert differ(ours, expected) <= 1
+
+
+def test_no_step_of_an_inpainting_asks_the_device(base_folder: Path) -> None:
+    # Given what is asked in one step, of the host's numbers
+    card = card_of(base_folder)
+    adapter, asked = load(card), list[list[str]]()
+    for steps in (1, 1, 3):
+        request = request_for(card, strength=1.0, num_inference_steps=steps, guidance_scale=4.0)
+        with Asked("index") as watching:
+            make_one(adapter, Order(request=request, start=start(mask=True)))
+        asked.append(watching.names)
+    # Then in more of them it is no more
+    assert asked[1] == asked[2]
+
+
+def test_whether_prompts_are_padded_is_known_without_the_device(base_folder: Path) -> None:
+    card = card_of(base_folder)
+    model: Any = load(card)._model
+    orders = [Order(request=request_for(card, prompt=prompt)) for prompt in ("a", "a red apple")]
+    for batch in (orders[:1], orders):
+        given = model.encode(batch).arguments
+        mask = given["prompt_embeds_mask"]
+        assert mask.device.type == "cpu"
+        # Given what was encoded is on a device that is none
+        embeds = given["prompt_embeds"].to("meta")
+        pipeline, _ = model.pipeline(batch)
+        _, told = pipeline.encode_prompt(prompt_embeds=embeds, prompt_embeds_mask=mask)
+        # Then the mask goes there, if it is needed
+        assert told is None if len(batch) == 1 else told.device == embeds.device
 
 
 @GUIDANCE
