@@ -1,14 +1,21 @@
 """PyTorch's attention as one operation, beside diffusers' own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from diffusers.models import attention_dispatch
+from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 
 from danqing.engine import one_op_attention
+from danqing.engine.catalogue import Catalogue
+from danqing.engine.device import choose_device
+from danqing.engine.families import loading
+from danqing.engine.families.adapter import AdapterOptions
 from danqing.engine.one_op_attention import CUDNN, NATIVE
+from danqing.engine.prompt_cache import PromptCache
 
 dispatch = cast(Any, attention_dispatch).dispatch_attention_fn
 
@@ -73,3 +80,28 @@ def test_it_is_so_on_a_gpu(backend: Any) -> None:  # noqa: ANN401
     one_op_attention.register()
     ours = dispatch(*given("cuda", torch.bfloat16), backend=backend)
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_kernels_are_measured_as_they_are_called_later(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    # Given a model that is loaded to be compiled, or as it is
+    registered: list[bool] = []
+
+    def measured(*_: object) -> None:
+        kernel = cast(Any, attention_dispatch)._AttentionBackendRegistry._backends[CUDNN]
+        registered.append("danqing" in str(type(kernel)))
+
+    monkeypatch.setattr(loading, "set_kernel", measured)
+    monkeypatch.setattr(loading, "compile_blocks", lambda transformer: None)
+    options = AdapterOptions(
+        device=choose_device("cpu", "float32"),
+        cpu_offload=False,
+        attention=None,
+        prompts=PromptCache(max_bytes=0),
+        compile=compiled,
+    )
+    loading.load_pipeline(ZImagePipeline, Catalogue(str(tiny_folder)).default(), options)
+    # Then attention is one operation already where it will be when its kernel is chosen
+    assert registered == [compiled]
