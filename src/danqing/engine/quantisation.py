@@ -39,10 +39,11 @@ IN_BLOCK = r"re:\w+\.\d+\..+\..+"
 MODULATION = r"re:\w+\.\d+\.(adaLN_modulation|norm1?(_context)?|(img|txt)_mod)\..+"
 # Those whose activations are left alone, by torchao's kind. In fp8 Qwen-Image's pictures came out black or far off
 # (LPIPS 0.30 to 0.51) unless the feed-forward of the picture's tokens was left out (vllm-omni#1034). int8 multiplies no
-# 16 tokens or fewer, and a text of Qwen-Image, which is not padded, may have as few.
+# 16 tokens or fewer, and a text may have as few: of Qwen-Image, which is not padded, and of FLUX, where a request says
+# how far.
 WEIGHTS_ONLY = {
     "fp8": r"re:\w+\.\d+\.img_mlp\..+",
-    "int8": r"re:\w+\.\d+\.(txt_mlp|attn\.(add_\w+_proj|to_add_out))\..+",
+    "int8": r"re:\w+\.\d+\.(txt_mlp|ff_context|attn\.(add_\w+_proj|to_add_out))\..+",
 }
 
 
