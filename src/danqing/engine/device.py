@@ -19,7 +19,16 @@ from danqing.engine.spec import Dtype
 
 CPU_INFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory")  # of the host; the latter of its pinned memory
+# Of the host, the second of its pinned memory; and of a device, by those who do not go through torch's allocator.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",  # further ones of cuDNN's
+    "Triton Error [CUDA]: out of memory",
+)
 GROUP = "+"  # between the names of a group's devices
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -230,7 +239,9 @@ def available_cores() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True when the device or the machine had no memory left; torch reports the latter as a plain RuntimeError."""
+    """True when the device or the machine had no memory left; all but torch's own allocator for devices report it
+    as a plain RuntimeError.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

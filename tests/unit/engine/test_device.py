@@ -120,6 +120,14 @@ def test_one_core_is_left_for_other_work(monkeypatch: pytest.MonkeyPatch, cores:
         (ValueError("DefaultCPUAllocator"), False),
         (RuntimeError("CUDA error: out of memory"), True),  # pinned
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("CUDA driver error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True),
+        (RuntimeError("Triton Error [CUDA]: device kernel image is invalid"), False),
     ],
     ids=repr,
 )
