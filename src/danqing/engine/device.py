@@ -138,6 +138,11 @@ class Device:
         free: int = torch.cuda.mem_get_info(self.torch_device)[0] + cached
         return free if self.memory_bytes is None else min(free, self.memory_bytes - allocated)
 
+    def make_current(self) -> None:
+        """What this thread does on a GPU it does there, where nothing says where: none else is to be in use."""
+        if self.is_cuda:
+            torch.cuda.set_device(self.torch_device)
+
     def enforce_limit(self) -> None:
         """Makes torch run out of memory at `memory_bytes`, though the device has more."""
         if not self.is_cuda or self.memory_bytes is None:

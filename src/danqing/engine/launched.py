@@ -49,7 +49,12 @@ def mark(device: torch.device) -> Callable[[], None]:
         return done
     event = torch.cuda.Event(blocking=True)
     event.record(torch.cuda.current_stream(device))
-    return event.synchronize
+
+    def wait() -> None:
+        with torch.cuda.device(device):  # a thread that never used one would take memory of the first GPU, to wait
+            event.synchronize()
+
+    return wait
 
 
 def done() -> None:

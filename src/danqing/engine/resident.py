@@ -87,6 +87,7 @@ class ResidentEngine:
             decode_later=cpu_threads == 1 and available_cores() > 1,
             read_later=self._device.is_cuda,
         )
+        self._device.make_current()
         self._device.enforce_limit()
         self._models = {
             card.id: ResidentModel(

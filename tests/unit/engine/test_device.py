@@ -142,6 +142,15 @@ def test_a_real_allocation_that_fails_is_out_of_memory() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
+def test_only_the_device_itself_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    choose_device("cuda:1", "auto").make_current()
+    choose_device("cpu", "auto").make_current()
+    assert current == [torch.device("cuda", 1)]
+
+
+@pytest.mark.usefixtures("two_gpus")
 def test_what_work_takes_is_not_told_from_what_is_done_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a GPU on which something takes 40 bytes while it runs
     for question, answer in {

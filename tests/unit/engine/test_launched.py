@@ -1,6 +1,6 @@
 """A device that works on its own: what is waited for, when, and what a picture on its way promises."""
 
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -83,13 +83,21 @@ def test_a_mark_is_of_what_this_thread_gave_the_device_and_waits_asleep(monkeypa
         def synchronize(self) -> None:
             happened.append("waited")
 
+    @contextmanager
+    def on(device: torch.device) -> Iterator[None]:
+        happened.append(("on", device))
+        yield
+        happened.append("back")
+
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device", on)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: ("stream of", device))
     device = torch.device("cuda", 1)
     there = mark(device)
     assert happened == [("event", True), ("recorded", ("stream of", device))]
+    # In a thread that perhaps never used a GPU, and is not to use the first one now
     there()
-    assert happened[2:] == ["waited"]
+    assert happened[2:] == [("on", device), "waited", "back"]
 
 
 def test_what_is_done_apart_on_a_gpu_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

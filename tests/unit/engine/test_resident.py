@@ -23,6 +23,7 @@ from danqing.core.errors import DanqingError, EngineFailure, ModelLoadFailure, O
 from danqing.core.types import LatentPicture, Mode, RawPicture
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
+from danqing.engine.device import Device
 from danqing.engine.resident import ResidentEngine
 from danqing.engine.spec import EngineSpec
 from tests.contracts.engine import (
@@ -59,6 +60,14 @@ def card(tiny_folder: Path) -> ModelCard:
 @pytest.fixture(scope="module")
 def engine(card: ModelCard) -> Generator[ResidentEngine]:
     yield from loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
+
+
+def test_an_engine_loads_on_its_device_and_on_no_other(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(Device, "make_current", lambda self: happened.append("current"))
+    monkeypatch.setattr(Device, "enforce_limit", lambda self: happened.append("limited"))
+    for _ in loaded(EngineSpec(cards=(card,), device="cpu", cpu_threads=1)):
+        assert happened == ["current", "limited"]
 
 
 class TestFreeSizes(EngineContract, EngineInputsContract, EnginePreviewsContract, EngineControlContract):
