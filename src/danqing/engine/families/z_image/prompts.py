@@ -91,6 +91,6 @@ class PromptEncoder:
         were packed into the one, and waits for all that it is at. None where a mask does more than look back.
         """
         config = self._pipeline.text_encoder.config
-        if config._attn_implementation == "sdpa" and set(config.layer_types) == {"full_attention"}:
+        if config._attn_implementation == "sdpa" and set(getattr(config, "layer_types", ())) == {"full_attention"}:
             return {"full_attention": None}
         return None
