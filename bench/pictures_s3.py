@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.blobs.s3 import S3ArtifactStore
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.pictures import picture_response
 

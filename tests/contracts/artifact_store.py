@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 
 from danqing.core.errors import ArtifactNotFound, StorageFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from tests.fakes.pictures import pictures_in
 
 ILLEGAL = ["", ".", "..", "../a.png", "a/b.png", "/etc/passwd", "a..png", ".hidden.png", "-a.png", "a b.png", "a\0.png"]

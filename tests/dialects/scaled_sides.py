@@ -13,7 +13,8 @@ from typing import Any
 
 from danqing.blobs.s3 import S3ArtifactStore
 from danqing.core.clock import utc_now
-from danqing.core.ports import ArtifactStore, WorkerPool
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import WorkerPool
 from danqing.core.shared_store import Node, worker_of_node
 from danqing.core.tickets import LIFETIME_S, MAX_WAITING
 from danqing.core.types import Job

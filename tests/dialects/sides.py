@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.attendance import Attendance, LocalAttendance
 from danqing.core.neighbours import Neighbours, NoNeighbours
-from danqing.core.ports import ArtifactStore, WorkerPool
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import WorkerPool
 from danqing.core.studio import Studio
 from danqing.core.tickets import Tickets
 from danqing.events.in_process import InProcessEventBus

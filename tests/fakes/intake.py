@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from danqing.core.errors import InvalidImage
 from danqing.core.images import StagedImage
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 
 
 class PlainIntake:

@@ -8,7 +8,8 @@ from PIL import Image
 from danqing.core.clock import utc_now
 from danqing.core.errors import DanqingError
 from danqing.core.events import PreviewMade, ProgressMade, StateChanged
-from danqing.core.ports import ArtifactStore, EventBus, JobStore
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import EventBus, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import (
     Artifact,

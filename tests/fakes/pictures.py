@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 
 
 def pictures_in(store: ArtifactStore) -> Mapping[str, frozenset[str]]:

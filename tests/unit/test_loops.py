@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -56,10 +57,14 @@ def fake(**parts: object) -> Any:  # noqa: ANN401 - stands for anything
 def janitor(mistaken: Mistaken, patch: Patch) -> Coroutine[Any, Any, None]:
     patch.setattr("danqing.core.janitor.SWEEP_EVERY_S", SOON_S)
     mistaken._answer = 0
+
+    async def now() -> datetime:
+        return NOW
+
     nobody = fake()
     sizes = fake(of=mistaken.later)
-    kept = Retention(max_bytes=1)
-    return Janitor(kept, kept=nobody, sizes=sizes, artifacts=nobody, inputs=nobody, now=lambda: NOW).run()
+    kept = fake(now=now)
+    return Janitor(Retention(max_bytes=1), kept=kept, sizes=sizes, artifacts=nobody, inputs=nobody).run()
 
 
 def reconciling(mistaken: Mistaken, _: Patch) -> Coroutine[Any, Any, None]:

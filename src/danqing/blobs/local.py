@@ -31,8 +31,8 @@ _MOST_PARTS = 16**_PART_DIGITS
 
 
 class LocalArtifactStore:
-    """Implements `core.ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at once, also
-    of several machines; see `docs/pictures.md` for what a shared directory must keep to.
+    """Implements `core.picture_ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at
+    once, also of several machines; see `docs/pictures.md` for what a shared directory must keep to.
 
     root: created by what first writes to it if it is not there.
     """

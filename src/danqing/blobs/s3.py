@@ -24,7 +24,7 @@ from danqing.blobs.s3_reading import S3Picture
 from danqing.blobs.staging import StagingFolder
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.listing import NAMES_AT_ONCE, PicturePage
-from danqing.core.ports import CLIENT_URL_S
+from danqing.core.picture_ports import CLIENT_URL_S
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -41,7 +41,8 @@ _CLOCK_KEPT_S = 600.0
 
 
 class S3ArtifactStore:
-    """Implements `core.ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at once.
+    """Implements `core.picture_ports.ArtifactStore`. Picklable, and safe to use from many threads and processes at
+    once.
 
     Every object is put as a whole: it is there under its name, or what was there before is. Nothing is asked of the
     store before the first call.

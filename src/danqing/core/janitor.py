@@ -13,7 +13,7 @@ from danqing.core.errors import DanqingError
 from danqing.core.exclusive import Exclusive, alone
 from danqing.core.keeping import KEPT_AT_LEAST, KeptBytes, KeptJobs
 from danqing.core.picture_names import names_to_remove
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.taking_over import InputImages
 from danqing.core.types import Job
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from danqing.core.errors import ArtifactNotFound
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.types import Job
 
 # However short of room: somebody may be about to fetch it, and signed addresses are good for so long.

@@ -13,7 +13,8 @@ from danqing.core.errors import ArtifactNotFound, DanqingError, JobNotFound, Sto
 from danqing.core.exclusive import Exclusive
 from danqing.core.keeping import KeptJobs
 from danqing.core.listing import NAMES_AT_ONCE, PicturePage
-from danqing.core.ports import ArtifactStore, JobStore
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import JobStore
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import Conflict, StorageFailure
 from danqing.core.keeping import KeptJobs
 from danqing.core.picture_names import names_to_remove
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.studio import Studio
 from danqing.core.taking_over import InputImages
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from danqing.core.errors import ArtifactNotFound, StorageFailure
 from danqing.core.images import StagedImage, ref_of
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.place_guard import GuardRules, PlaceGuard
-from danqing.core.ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
 
 REMOVING_THREADS = 4  # pictures that are removed at once

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
 from danqing.core.neighbours import Neighbours, NoNeighbours
-from danqing.core.ports import ArtifactStore, ImageIntake, Subscriptions
+from danqing.core.picture_ports import ArtifactStore, ImageIntake
+from danqing.core.ports import Subscriptions
 from danqing.core.removal import Removal
 from danqing.core.studio import Studio
 from danqing.core.submitting import KEY_LIFETIME

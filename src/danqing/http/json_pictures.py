@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from danqing.core.errors import BodyTooSlow, InvalidImage, InvalidRequest, StorageFailure
 from danqing.core.images import MAX_IMAGE_BYTES
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
 from danqing.http.base64_images import Base64Decoding
 from danqing.http.json_members import check_members

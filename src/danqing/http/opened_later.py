@@ -5,7 +5,7 @@ from typing import Self
 
 from danqing.core.errors import StorageFailure
 from danqing.core.open_picture import OpenPicture
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 
 
 class OpenedLater:

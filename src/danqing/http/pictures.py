@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound, Unauthorized
 from danqing.core.open_picture import OpenPicture
-from danqing.core.ports import CLIENT_URL_S, ArtifactStore
+from danqing.core.picture_ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact
 from danqing.http.callers import caller_of
 from danqing.http.errors import LinkExpired

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from danqing.core.errors import InvalidImage, StorageFailure
 from danqing.core.images import MAX_IMAGE_BYTES, StagedImage
-from danqing.core.ports import ArtifactStore, ImageIntake
+from danqing.core.picture_ports import ArtifactStore, ImageIntake
 from danqing.core.sentences import says
 from danqing.core.threads import in_thread_to_its_end
 from danqing.http.callers import known_caller

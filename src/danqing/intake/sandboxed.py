@@ -13,7 +13,7 @@ import structlog
 
 from danqing.core.errors import ShuttingDown, StorageFailure
 from danqing.core.images import StagedImage
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.threads import in_thread_to_its_end
 from danqing.core.turns import Turns
 from danqing.intake.decoder import Decoder, DecoderDied
@@ -29,7 +29,8 @@ _RGBA = 6  # colour type of a PNG
 
 
 class SandboxedIntake:
-    """Implements `core.ports.ImageIntake`. For one event loop. Nothing is started before the first picture comes.
+    """Implements `core.picture_ports.ImageIntake`. For one event loop. Nothing is started before the first picture
+    comes.
 
     processes: pictures that are decoded at once. Each process is kept for the next picture, and replaced when it dies
     or takes too long. most_waiting, most_waiting_of_one: pictures that wait for one, in all and of one owner.

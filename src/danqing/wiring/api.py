@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from danqing.config import Settings
 from danqing.core.background import running
 from danqing.core.pace import RecalledPace
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.reconciling import FIRST_WITHIN_S, keep_reconciled
 from danqing.core.tickets import LIFETIME_S, MAX_WAITING
 from danqing.intake.sandboxed import SandboxedIntake

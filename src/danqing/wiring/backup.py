@@ -19,7 +19,7 @@ from danqing import __version__
 from danqing.config import Settings
 from danqing.core.clock import utc_now
 from danqing.core.errors import ArtifactNotFound, StorageFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.store.data_lock import DataDirectoryLock
 from danqing.store.server_secret import SECRET_NAME
 from danqing.store.snapshot import contents, is_sound, take_snapshot

@@ -8,7 +8,7 @@ import structlog
 
 from danqing.config import Settings
 from danqing.core.pace import Pace
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.reconciling import reconcile
 from danqing.events.in_process import InProcessEventBus
 from danqing.intake.sandboxed import SandboxedIntake

@@ -14,7 +14,7 @@ from danqing.core.exclusive import Exclusive
 from danqing.core.janitor import Janitor, Retention
 from danqing.core.keeping import KeptBytes, KeptJobs
 from danqing.core.neighbours import Neighbours
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.quotas import LocalDayCounts, Quota, Quotas
 from danqing.core.rate_limits import RateLimit, RateRule, Rates
 from danqing.core.reconciling import SHARED_AFTER_S

@@ -15,7 +15,7 @@ from danqing.config import InvalidSettings, Settings
 from danqing.core.background import outliving, running
 from danqing.core.errors import StorageAway, StorageFailure
 from danqing.core.extras import how_to_install
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.durable_files import make_directory
 from danqing.workers.factory import ArtifactStoreFactory
 

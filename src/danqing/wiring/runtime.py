@@ -10,7 +10,7 @@ import structlog
 
 from danqing.config import Settings, env_files
 from danqing.core.errors import ModelLoadFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.studio import Studio
 from danqing.core.tickets import Tickets
 from danqing.core.types import WorkerState

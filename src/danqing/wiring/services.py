@@ -10,14 +10,8 @@ from danqing.core.gallery import Gallery
 from danqing.core.issued_keys import KeyRing
 from danqing.core.neighbours import Neighbours, NoNeighbours
 from danqing.core.pace import Forecast
-from danqing.core.ports import (
-    ArtifactStore,
-    EventBus,
-    ImageIntake,
-    JobQueue,
-    ModelCatalogue,
-    WorkerPool,
-)
+from danqing.core.picture_ports import ArtifactStore, ImageIntake
+from danqing.core.ports import EventBus, JobQueue, ModelCatalogue, WorkerPool
 from danqing.core.removal import Removal
 from danqing.core.studio import Studio
 from danqing.http.dialect import DialectOptions, Services

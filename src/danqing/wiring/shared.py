@@ -9,7 +9,7 @@ import structlog
 
 from danqing.config import InvalidSettings, Settings
 from danqing.core.clock import utc_now
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.witness import JobWitness
 from danqing.events.redis_bus import RedisEventBus
 from danqing.queue.celery_app import Broker, celery_app

@@ -10,7 +10,8 @@ from danqing.core.clock import utc_now
 from danqing.core.errors import JobNotFound, JobTimeout, ModelNotServed, ServerRestarted, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.pace import Pace
-from danqing.core.ports import ArtifactStore, EventBus, JobStore
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import EventBus, JobStore
 from danqing.core.sentences import says
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure

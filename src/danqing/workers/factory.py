@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Generic, TypeVar, cast
 
 from danqing.core.engine_port import Engine
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import structlog
 from danqing.core.engine_port import Engine
 from danqing.core.errors import EngineFailure, StorageFailure
 from danqing.core.picture_names import picture_name
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind, EncodedPicture, RawPicture
 from danqing.workers.inbox import Inbox
 from danqing.workers.messages import (

@@ -16,7 +16,7 @@ import structlog
 from danqing import collector
 from danqing.core.engine_port import Denoised, Engine, Outcome, ReadImage
 from danqing.core.errors import EngineFailure, ModelLoadFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.types import EncodedPicture, Mode
 from danqing.parentage import die_with_parent
 from danqing.workers.enlarger import Enlarger

@@ -11,7 +11,8 @@ import structlog
 from danqing.core.errors import ServerRestarted, WorkerReplaced
 from danqing.core.events import StateChanged
 from danqing.core.picture_names import picture_names
-from danqing.core.ports import ArtifactStore, EventBus, JobQueue, JobStore
+from danqing.core.picture_ports import ArtifactStore
+from danqing.core.ports import EventBus, JobQueue, JobStore
 from danqing.core.states import JobState
 from danqing.core.types import Artifact, Job, JobFailure
 from danqing.core.witness import JobWitness, StageTimes, Witnesses

@@ -15,7 +15,7 @@ import pytest
 
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.errors import ArtifactNotFound, StorageFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from tests.contracts.artifact_store import INPUT, TWO_HOURS_S, ArtifactStoreContract
 
 LIMIT_BYTES = 50_000_000  # above what the test run itself writes into any file

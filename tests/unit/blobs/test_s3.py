@@ -21,7 +21,7 @@ import structlog
 from danqing.blobs.s3 import PROBE, S3ArtifactStore
 from danqing.blobs.s3_place import S3Patience, S3Place, parse_address
 from danqing.core.errors import ArtifactNotFound, StorageAway, StorageFailure
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from tests.contracts.artifact_store import TWO_HOURS_S, ArtifactStoreContract
 from tests.fakes.pictures import pictures_in
 from tests.services.s3 import BUCKET, READER_KEY, READER_SECRET, SECRET, S3Server, s3_server

@@ -76,7 +76,6 @@ class House:
             sizes=KeptBytes(stores.kept, self.artifacts),
             artifacts=self.artifacts,
             inputs=inputs,
-            now=self.clock,
         )
         self.artifacts.write(OLD_INPUT, b"picture")
         old = time.time() - LEFT_OVER_AFTER_S - 60

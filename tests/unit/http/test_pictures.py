@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from danqing.blobs.local import LocalArtifactStore
 from danqing.core.callers import LOCAL, Caller
 from danqing.core.errors import ArtifactNotFound, StorageFailure, Unauthorized
-from danqing.core.ports import CLIENT_URL_S, ArtifactStore
+from danqing.core.picture_ports import CLIENT_URL_S, ArtifactStore
 from danqing.core.types import Artifact, ArtifactKind
 from danqing.http.callers import STATE_KEY
 from danqing.http.errors import LinkExpired

@@ -13,7 +13,7 @@ from danqing.blobs.local import LocalArtifactStore
 from danqing.config import Settings
 from danqing.core.errors import DataDirectoryInUse, StorageFailure
 from danqing.core.images import ImageRef
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.states import JobState
 from danqing.core.types import Job, Mode
 from danqing.store.data_lock import DataDirectoryLock

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from danqing.core.errors import ArtifactNotFound
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.states import JobState
 from danqing.core.types import Job
 from danqing.dialects.openai.errors import failure_of

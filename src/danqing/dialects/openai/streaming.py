@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from danqing.core.callers import Caller
 from danqing.core.errors import DanqingError, RequestTimeout, ShuttingDown
 from danqing.core.events import PreviewMade, StateChanged
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.states import JobState
 from danqing.core.studio import Studio
 from danqing.core.types import EncodedPicture, Job

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from danqing.core.errors import ArtifactNotFound
 from danqing.core.orders import Order
-from danqing.core.ports import ArtifactStore
+from danqing.core.picture_ports import ArtifactStore
 from danqing.core.states import JobState
 from danqing.core.studio import Studio
 from danqing.dialects.turbo.envelope import success
