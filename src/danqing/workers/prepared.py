@@ -21,10 +21,6 @@ END_S = 5.0  # for a killed process to be gone
 # What libraries read as they are imported, where the environment does not say it: code that comes with a model is not
 # run, whatever asks for it.
 ENVIRONMENT = {"DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
-# And how torch gets a GPU's memory, unless it is told by any of its names for that: in segments that grow, so that
-# pictures of other sizes find room in what is cached, though no piece of it was large enough.
-ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-GROWING = "expandable_segments:True"
 Taken = tuple[multiprocessing.process.BaseProcess, "Connection[Any, Any]"]
 
 
@@ -92,7 +88,8 @@ def _wait_for_work(pipe: "Connection[Any, Any]", modules: Sequence[str], parent_
     """In the process. What cannot be imported ends it: whoever is started anew in its place will say why."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent_pid)
-    _set_environment()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         with collector.paused():
             for module in modules:
@@ -105,13 +102,6 @@ def _wait_for_work(pipe: "Connection[Any, Any]", modules: Sequence[str], parent_
     except EOFError:  # nobody needs it
         return
     work(pipe, *arguments)
-
-
-def _set_environment() -> None:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not any(name in os.environ for name in ALLOCATOR):
-        os.environ[ALLOCATOR[0]] = GROWING
 
 
 @contextlib.contextmanager

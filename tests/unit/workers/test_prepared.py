@@ -19,7 +19,6 @@ from danqing.workers.process import WorkerProcess
 from tests.zoo.engines import Zoo
 from tests.zoo.house import a_spec, until
 
-ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 LEAST = "wave"  # of the standard library; nothing here imports it
 
 
@@ -72,33 +71,11 @@ def tell_the_environment(pipe: "Connection[object, object]", name: str) -> None:
     pipe.send(os.environ.get(name))
 
 
-def tell_the_allocators(pipe: "Connection[object, object]") -> None:
-    """What is said of how torch gets memory."""
-    pipe.send({name: os.environ[name] for name in ALLOCATOR if name in os.environ})
-
-
 def test_what_the_operator_says_of_that_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFUSERS_DISABLE_REMOTE_CODE", "0")
     process, pipe = started(name="test")
     pipe.send((tell_the_environment, "DIFFUSERS_DISABLE_REMOTE_CODE"))
     assert pipe.recv() == "0"
-    process.join()
-
-
-@pytest.mark.parametrize("said", [None, *ALLOCATOR])
-def test_a_gpus_memory_is_got_in_segments_that_grow_unless_the_operator_says_how(
-    monkeypatch: pytest.MonkeyPatch, said: str | None
-) -> None:
-    # Given an environment that says nothing of it, or something by one of its names
-    for name in ALLOCATOR:
-        monkeypatch.delenv(name, raising=False)
-    if said is not None:
-        monkeypatch.setenv(said, "max_split_size_mb:64")
-    expected = {said: "max_split_size_mb:64"} if said else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    # Then that is what a process has when its work begins
-    process, pipe = started(name="test")
-    pipe.send((tell_the_allocators,))
-    assert pipe.recv() == expected
     process.join()
 
 
