@@ -29,13 +29,7 @@ from danqing.core.fingerprint import fingerprint
 from danqing.core.model_choice import model_for_edit
 from danqing.core.orders import Limits, Order
 from danqing.core.pace import Forecast
-from danqing.core.ports import (
-    EventBus,
-    JobQueue,
-    JobStore,
-    ModelCatalogue,
-    WorkerPool,
-)
+from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.resolve import resolve
 from danqing.core.sentences import says
 from danqing.core.states import JobState

@@ -17,13 +17,7 @@ from danqing.core.events import Event, StateChanged
 from danqing.core.orders import Limits, Order
 from danqing.core.pace import Forecast, Pace
 from danqing.core.picture_ports import ArtifactStore
-from danqing.core.ports import (
-    EventBus,
-    JobQueue,
-    JobStore,
-    ModelCatalogue,
-    WorkerPool,
-)
+from danqing.core.ports import EventBus, JobQueue, JobStore, ModelCatalogue, WorkerPool
 from danqing.core.reception import Reception
 from danqing.core.states import JobState
 from danqing.core.submitting import SubmitKey
