@@ -183,6 +183,12 @@ def make(adapter: PipelinedAdapter, card: ModelCard, control: Pixels | None = No
     return made.decoded().rgb.tobytes()
 
 
+def assert_same(one: bytes, other: bytes) -> None:
+    """To a level: what lies elsewhere in memory may be added up in another order, and a pixel be rounded differently."""
+    levels = [np.frombuffer(each, np.uint8).astype(np.int16) for each in (one, other)]
+    assert np.abs(levels[0] - levels[1]).max() <= 1
+
+
 @pytest.fixture(scope="module")
 def plain(card: ModelCard) -> PipelinedAdapter:
     return load(card, choose_device("cpu", "float32"))
@@ -226,7 +232,7 @@ def test_a_picture_is_the_same_wherever_the_parts_are(
     # Then that is in force, and pictures are the same, with a companion that comes later too
     assert adapter.placement() is expected
     for control in (None, MAP, None):
-        assert make(adapter, card, control) == make(plain, card, control)
+        assert_same(make(adapter, card, control), make(plain, card, control))
     assert adapter.placement() is expected
     # And only what is simply on one device can leave it
     assert adapter.to_host() is (expected is Placement.WHOLE)
