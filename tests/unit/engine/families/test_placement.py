@@ -184,7 +184,7 @@ def make(adapter: PipelinedAdapter, card: ModelCard, control: Pixels | None = No
 
 
 def assert_same(one: bytes, other: bytes) -> None:
-    """To a level: what lies elsewhere in memory may be added up in another order, and a pixel be rounded differently."""
+    """To a level: what lies elsewhere may be added up in another order, and a pixel be rounded differently."""
     levels = [np.frombuffer(each, np.uint8).astype(np.int16) for each in (one, other)]
     assert np.abs(levels[0] - levels[1]).max() <= 1
 
