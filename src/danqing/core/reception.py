@@ -20,6 +20,7 @@ from danqing.core.errors import (
     ParameterOutOfRange,
     QueueFull,
     ShuttingDown,
+    StorageFailure,
     StorageInDoubt,
     TooManyJobs,
     Unavailable,
@@ -174,7 +175,11 @@ class Reception:
 
     async def _moved_up(self, job: Job, priority: int) -> Job:
         """One that waits for somebody who asks for it more urgently; its watchers learn nothing new."""
-        moved = await self._store.move_up(job, priority)
+        try:
+            moved = await self._store.move_up(job, priority)
+        except StorageFailure as exc:  # it waits as it did
+            log.warning("job_not_moved_up", job_id=job.id, code=exc.code)
+            return job
         if moved is None:
             return job
         await self._queue.move_up(moved)

@@ -74,6 +74,7 @@ class SharedDayCounts:
             log.info("day_counts_not_shared_yet")
 
     async def take(self, owner: str | None, jobs: int, most: int) -> timedelta | None:
+        is_away = False
         try:
             await self._forget_if_untold()
             answer = await self._taken(owner, jobs, most)
@@ -81,10 +82,11 @@ class SharedDayCounts:
                 await self._learn()
                 answer = await self._taken(owner, jobs, most)
         except RedisAway:
-            answer = b"unknown"
+            answer, is_away = b"unknown", True
         if answer == b"unknown":
             wait = await self._own.take(owner, jobs, most)
-            self._is_untold |= wait is None
+            # Not where Redis is there and another process still tells it: what takes long would be begun again.
+            self._is_untold |= is_away and wait is None
             return wait
         if answer:
             return timedelta(seconds=float(answer))

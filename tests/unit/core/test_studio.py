@@ -332,6 +332,18 @@ async def test_who_joins_a_waiting_job_with_a_higher_priority_moves_it_up(house:
     assert told == [JobState.PENDING, JobState.PROCESSING, JobState.COMPLETED]
 
 
+async def test_who_joins_a_job_that_cannot_be_moved_up_just_now_has_it_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(job: Job, priority: int) -> Job | None:
+        raise StorageFailure
+
+    waiting = await house.submit(DRAFT)
+    monkeypatch.setattr(house.store, "move_up", fails)
+    assert await house.submit(DRAFT, join=Join.UNDER_WAY, priority=4) == waiting
+    assert house.queue.moved_up == []
+
+
 async def test_who_joins_a_running_job_leaves_it_as_it_is(house: House) -> None:
     running = await house.take(await house.submit(DRAFT))
     assert await house.submit(DRAFT, join=Join.UNDER_WAY, priority=4) == running

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from danqing.redis_link import RedisLink
-from danqing.shared.day_counts import LEARNING_KEY, SharedDayCounts, day_key
+from danqing.shared.day_counts import LEARNED_KEY, LEARNING_KEY, SharedDayCounts, day_key
 from tests.contracts.day_counts import HOUR, Calendar, DayCountsContract
 from tests.fakes.domain import NOW
 from tests.services.redis import RedisServer
@@ -109,3 +109,19 @@ async def test_a_process_that_died_while_it_told_redis_keeps_nobody_waiting_for_
     days = SharedDayCounts(link, kept=calendar.kept, now=calendar)
     assert await days.take("ann", 1, 1) is None
     assert await days.take("ann", 1, 1) is not None
+
+
+async def test_who_did_not_wait_until_redis_had_learned_lets_it_keep_that(
+    link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process that accepted something while another one still told Redis
+    monkeypatch.setattr("danqing.shared.day_counts.WAIT_S", 0.0)
+    await link.ask(("SET", LEARNING_KEY, "", "EX", 100))
+    calendar = Calendar()
+    days = SharedDayCounts(link, kept=calendar.kept, now=calendar)
+    assert await days.take("ann", 1, 5) is None
+    # When that has been told, and it accepts the next
+    await link.ask(("SET", LEARNED_KEY, ""), ("DEL", LEARNING_KEY))
+    assert await days.take("ann", 1, 5) is None
+    # Then nothing is told anew: only what came since is in Redis
+    assert await link.ask(("EXISTS", LEARNED_KEY), ("ZCARD", day_key("ann"))) == [1, 1]
