@@ -19,9 +19,9 @@ from report import LEFT_OUT, told
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from danqing.core.engine_port import Denoised, Unwatched
+from danqing.core.engine_port import Denoised, Engine, ReadImage, Unwatched
 from danqing.core.resolve import resolve
-from danqing.core.types import RequestDraft
+from danqing.core.types import GenerationRequest, RequestDraft
 from danqing.engine.build import build_engine
 from danqing.engine.catalogue import Catalogue
 from danqing.engine.device import choose_device
@@ -83,14 +83,19 @@ def _median_ms(way: Callable[[], object]) -> float:
 
 
 def picture_maker(attention: Attention) -> Callable[[], None]:
-    """Makes one, computes its pixels and throws them away."""
+    """See `maker_of`; with the sample model."""
     card = Catalogue("sample").default()
     engine = build_engine(EngineSpec(cards=(card,), device="cpu", cpu_threads=1, attention=attention))
     engine.load()
     request = resolve(RequestDraft(prompt=PROMPT, width=SIDE, height=SIDE, num_inference_steps=STEPS, seed=1), card)
+    return maker_of(engine, request, no_image)
+
+
+def maker_of(engine: Engine, request: GenerationRequest, read_image: ReadImage) -> Callable[[], None]:
+    """Makes the picture, computes its pixels and throws them away."""
 
     def make() -> None:
-        (raw,) = engine.denoise([request], read_image=no_image, observers=[Unwatched()])
+        (raw,) = engine.denoise([request], read_image=read_image, observers=[Unwatched()])
         if not isinstance(raw, Denoised):
             raise RuntimeError(f"no picture: {raw}")
         raw.computed()

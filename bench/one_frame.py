@@ -16,12 +16,11 @@ from unittest.mock import patch
 import structlog
 import torch
 from comparison import Findings, over_rounds
-from cpu_attention import in_turn
+from cpu_attention import in_turn, maker_of
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from report import told
 from step_cache import begun_with, request_of
 
-from danqing.core.engine_port import Denoised, Unwatched
 from danqing.engine.build import build_engine
 from danqing.engine.device import choose_device
 from danqing.engine.families import loading
@@ -72,7 +71,7 @@ def compare(found: Findings, which: str, vae: Any, side: int, rounds: int) -> No
 
 
 def editor(*, two_dimensions: bool = True) -> Callable[[], None]:
-    """Makes one, computes its pixels and throws them away."""
+    """See `maker_of`; edits with the sample edit model."""
     card = KnownModels().find(SAMPLE)
     engine = build_engine(EngineSpec(cards=(card,), device="cpu", cpu_threads=1))
     convert = for_one_frame if two_dimensions else lambda _: None
@@ -80,14 +79,7 @@ def editor(*, two_dimensions: bool = True) -> Callable[[], None]:
         engine.load()
     request = request_of(card, side=SAMPLE_SIDE, steps=card.defaults.num_inference_steps)
     picture = begun_with(SAMPLE_SIDE)
-
-    def make() -> None:
-        (raw,) = engine.denoise([request], read_image=lambda _: picture, observers=[Unwatched()])
-        if not isinstance(raw, Denoised):
-            raise RuntimeError(f"no picture: {raw}")
-        raw.computed()
-
-    return make
+    return maker_of(engine, request, lambda _: picture)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 Self-clocked fair queueing. A job's turn is given once, when it is accepted, and stored with it, so the order outlives
 restarts and a place in it can be counted. Jobs are taken by priority, highest first, then by turn, then by sequence.
-Another turn gets only a job that may be what kills its workers, when it comes back: behind those that wait; and one
-that is moved up to a higher priority: there, as a new one.
+Two get another one: a job that may be what kills its workers, when it comes back, behind those that wait; and one that
+is moved up to a higher priority, as a new one there.
 """
 
 from danqing.core.types import GenerationRequest, Job

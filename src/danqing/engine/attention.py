@@ -18,7 +18,7 @@ from torch import Tensor
 
 from danqing.core.errors import ModelLoadFailure
 from danqing.engine import matmul_attention
-from danqing.engine.device import Device
+from danqing.engine.device import Device, is_out_of_memory
 from danqing.engine.spec import Attention
 
 NATIVE = "native"
@@ -134,7 +134,9 @@ class AttentionChoice:
         try:
             with torch.inference_mode():
                 seconds = self._measure(candidates, shape)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
             log.warning("no_memory_to_measure_attention")
             return NATIVE
         least = min(seconds.values())
@@ -178,10 +180,10 @@ class AttentionChoice:
             return True
         try:
             made = [self._run(kernel, *given) for _ in range(WARM_UPS)][-1]
-        except torch.OutOfMemoryError:
-            raise
         # A kernel that was built for another PyTorch, or does not know the shape, raises whatever it likes.
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ImportError, AssertionError) as exc:
+            if is_out_of_memory(exc):
+                raise
             log.warning("attention_left_out", kernel=kernel, reason=f"{type(exc).__name__}: {exc}"[:200])
             return False
         if made.shape != right.shape:

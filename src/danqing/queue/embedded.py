@@ -68,7 +68,7 @@ class EmbeddedQueue:
         self._lines: dict[str, Line] = {}
         self._waiting: dict[str, _Waiting] = {}  # by job id
         self._ages = WaitingAges()
-        self._owner_of: dict[str, str] = {}  # of those that are taken and not done, where that is limited
+        self._owner_of: dict[str, str] = {}  # of those that are taken and not done
         self._running: Counter[str] = Counter()  # by owner
         self._passed: Counter[str] = Counter()  # by model
         self._takers: deque[_Taker] = deque()
@@ -224,10 +224,11 @@ class EmbeddedQueue:
         self._running[owner] -= 1
         if not self._running[owner]:
             del self._running[owner]
-        if not self._is_held(owner):  # also if he was not before: who was woken then may not have looked yet
-            for model, line in self._lines.items():
-                line.show_again(owner)
-                self._wake_one(model)
+        if self._rules.max_running_of_owner is None or self._is_held(owner):
+            return
+        for model, line in self._lines.items():  # also if he was not held before: who was woken may not have looked yet
+            line.show_again(owner)
+            self._wake_one(model)
 
     def missed(self, job_id: str, *, taker: str = "") -> None:
         """As `done`: whoever has it is not of this queue. One that was offered is published once more."""
@@ -262,9 +263,8 @@ class EmbeddedQueue:
         return entry.job_id
 
     def _count_taken(self, job_id: str, owner: str) -> None:
-        if self._rules.max_running_of_owner is not None:
-            self._owner_of[job_id] = owner
-            self._running[owner] += 1
+        self._owner_of[job_id] = owner
+        self._running[owner] += 1
 
     def _wake_for(self, models: Collection[str]) -> None:
         for model in models:

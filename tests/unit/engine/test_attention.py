@@ -165,12 +165,17 @@ def test_rounding_is_not_wrong() -> None:
     assert bench.choice(installed=("flash",)).kernel_for(SHAPE) == "flash"
 
 
-def test_without_memory_to_measure_it_is_pytorchs_own() -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_without_memory_to_measure_it_is_pytorchs_own(error: Exception) -> None:
     def no_memory(_: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     bench = Bench({"flash": 1, "native": 2}, flash=no_memory)
-    assert bench.choice(installed=("flash",)).kernel_for(SHAPE) == "native"
+    with structlog.testing.capture_logs() as logs:
+        assert bench.choice(installed=("flash",)).kernel_for(SHAPE) == "native"
+    assert [line["event"] for line in logs] == ["no_memory_to_measure_attention"]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ async def test_a_job_that_is_moved_up_as_it_is_taken_still_counts_for_its_owner(
         assert await another == "job-3"
 
 
+async def test_a_job_that_is_moved_up_on_its_way_to_who_has_taken_it_does_not_wait_once_more() -> None:
+    queue = EmbeddedQueue()
+    await queue.publish(numbered(1))
+    assert await taken(queue, 1) == ["job-1"]
+    await queue.move_up(numbered(1, priority=5))
+    assert len(queue) == 0
+    # And once it is back it waits there
+    await queue.publish(numbered(1, priority=5))
+    await queue.move_up(numbered(1, priority=7))
+    await queue.publish(numbered(2, priority=6))
+    assert await taken(queue, 2) == ["job-1", "job-2"]
+
+
 async def test_two_jobs_of_an_owner_that_end_at_once_make_room_for_two() -> None:
     # Given an owner who has as many taken as he may, two that wait, and two takers that are not busy
     queue = EmbeddedQueue(QueueRules(max_running_of_owner=2))

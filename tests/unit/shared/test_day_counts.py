@@ -100,28 +100,18 @@ async def test_what_was_accepted_without_redis_counts_when_it_is_back_with_what_
     assert await takes(20) == 0
 
 
-async def test_a_process_that_died_while_it_told_redis_keeps_nobody_waiting_for_long(
+async def test_a_process_that_tells_redis_for_long_keeps_nobody_waiting_and_need_not_begin_again(
     link: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Given another process that has begun to tell Redis
     monkeypatch.setattr("danqing.shared.day_counts.WAIT_S", 0.0)
     await link.ask(("SET", LEARNING_KEY, "", "EX", 100))
     calendar = Calendar()
     days = SharedDayCounts(link, kept=calendar.kept, now=calendar)
+    # Then each process counts what it has accepted itself
     assert await days.take("ann", 1, 1) is None
     assert await days.take("ann", 1, 1) is not None
-
-
-async def test_who_did_not_wait_until_redis_had_learned_lets_it_keep_that(
-    link: RedisLink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a process that accepted something while another one still told Redis
-    monkeypatch.setattr("danqing.shared.day_counts.WAIT_S", 0.0)
-    await link.ask(("SET", LEARNING_KEY, "", "EX", 100))
-    calendar = Calendar()
-    days = SharedDayCounts(link, kept=calendar.kept, now=calendar)
-    assert await days.take("ann", 1, 5) is None
-    # When that has been told, and it accepts the next
+    # And when that has been told, only what comes then is added to it
     await link.ask(("SET", LEARNED_KEY, ""), ("DEL", LEARNING_KEY))
     assert await days.take("ann", 1, 5) is None
-    # Then nothing is told anew: only what came since is in Redis
     assert await link.ask(("EXISTS", LEARNED_KEY), ("ZCARD", day_key("ann"))) == [1, 1]

@@ -15,7 +15,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from danqing.engine.device import Device
+from danqing.engine.device import Device, is_out_of_memory
 from danqing.engine.families.compiling import compile_for_one
 from danqing.engine.families.one_frame import OneFrameAutoencoder
 
@@ -79,7 +79,9 @@ def _is_quicker(vae: Any, device: Device, clock: Callable[[], float]) -> bool:  
         before = _seconds(vae, latents, device, clock)
         _to(vae, torch.channels_last)
         after = _seconds(vae, latents, device, clock)
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as exc:
+        if not is_out_of_memory(exc):
+            raise
         log.warning("no_memory_to_measure_vae")
         return False
     finally:

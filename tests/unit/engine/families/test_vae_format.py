@@ -109,9 +109,16 @@ def test_on_a_gpu_the_quicker_one_is_taken(
     assert logs[0]["milliseconds"] == {"contiguous": 1000 * contiguous, "channels_last": 1000 * channels_last}
 
 
-def test_without_memory_to_measure_it_stays_as_it_is(vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_without_memory_to_measure_it_stays_as_it_is(
+    vae: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
     def no_memory(*_: object) -> object:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(vae, "decode", no_memory)
     assert set_vae_format(vae, GPU, whole=True, compiled_for=None) == PLAIN
