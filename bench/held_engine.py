@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fake_server import STEPS, FakeEngine
+from fake_engine import STEPS, FakeEngine
 
 from danqing.cli.options import settings_from
 from danqing.core.engine_port import Observer, Outcome, ReadImage

@@ -37,9 +37,9 @@ def spare() -> None:
     """After the start: what it has made stays, and the garbage collector is not to look through it again and again; and
     seldom for cycles among what is new, for nearly all goes without it.
 
-    A third of the time that a submit takes went there.
+    A third of the time that a submit takes went there. It does not look now: it would find a thousand objects of
+    190,000, in a seventh of a second in which a server that has just told that it is ready answers nobody.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
     gc.enable()

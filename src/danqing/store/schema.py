@@ -195,6 +195,7 @@ code_compatibility = Table(
     metadata,
     Column("oldest_revision", Text, primary_key=True),
 )
+OLDEST_CODE = "0004"  # what it is after the newest migration
 
 # What is counted of batches is counted off where they go, whichever version's code removes them.
 _COUNT_OFF = """

@@ -1,39 +1,75 @@
 """The migrations make the schema that the code expects, whole or not at all."""
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from danqing.store.connections import open_writing
-from danqing.store.migration import migrate
-from danqing.store.schema import metadata
+from danqing.store.migration import MIGRATIONS, migrate, revisions
+from danqing.store.migrations.upgrading import upgrade
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
 from tests.unit.store import old_code
 
 
 def schema(connection: Connection) -> dict[str, str]:
-    """Everything that the database holds besides Alembic's own table: name to its SQL, spaces evened out."""
+    """Everything that the database holds: name to its SQL, spaces left out."""
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     connection.rollback()
-    return {name: re.sub(r"\s+", " ", sql) for name, sql in rows if name != "alembic_version"}
+    return {name: re.sub(r"\s+", "", sql) for name, sql in rows}
 
 
-def test_the_migrated_schema_is_the_schema_of_the_code(tmp_path: Path) -> None:
-    # Given one database that was migrated, and one made from the metadata
+def rows(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Of each table that has some."""
+    tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    found = {name: [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {name}")] for name in tables}
+    connection.rollback()
+    return {name: of for name, of in found.items() if of}
+
+
+def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
+    # Given one database that was migrated step by step, and one that is new
     migrated, made = open_writing(tmp_path / "migrated.db"), open_writing(tmp_path / "made.db")
-    migrate(migrated)
-    with made.begin():
-        metadata.create_all(made)
+    with migrated.begin():
+        upgrade(migrated, "head")
+    migrate(made)
     # Then they are alike to the letter
     assert schema(migrated) == schema(made)
-    assert {"jobs", "attempts", "artifacts", "batches", "subscriptions"} <= schema(migrated).keys()
+    assert {"jobs", "attempts", "artifacts", "batches", "subscriptions", "alembic_version"} <= schema(migrated).keys()
+    assert rows(migrated) == rows(made)
+    assert rows(made).keys() == {"alembic_version", "code_compatibility"}
     migrated.close()
     made.close()
+
+
+def test_revisions_are_those_that_alembic_finds() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    assert revisions() == tuple(reversed([script.revision for script in scripts.walk_revisions()]))
+
+
+OPENS_TWICE = """
+import sys
+from pathlib import Path
+from danqing.store.sqlite_database import SqliteDatabase
+for _ in range(2):
+    SqliteDatabase.open(Path(sys.argv[1])).close()
+sys.exit("alembic" in sys.modules)
+"""
+
+
+def test_a_file_that_is_new_or_up_to_date_needs_no_alembic(tmp_path: Path) -> None:
+    opened = subprocess.run([sys.executable, "-c", OPENS_TWICE, str(tmp_path / "danqing.db")], check=False)
+    assert opened.returncode == 0
 
 
 def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
