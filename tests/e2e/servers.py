@@ -29,11 +29,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def until(come: Callable[[], bool], what: str) -> None:
-    """Waits for a condition; fails with its name when it does not come."""
-    deadline = time.monotonic() + DEADLINE_S
+    """Waits for a condition; fails with its name when it does not come. The longer it takes the less often it looks,
+    for that takes time of those that it waits for.
+    """
+    began = time.monotonic()
     while not come():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
+        waited_s = time.monotonic() - began
+        assert waited_s < DEADLINE_S, f"never: {what}"
+        time.sleep(min(max(waited_s / 20, 0.01), 0.1))
 
 
 @dataclass
@@ -168,7 +171,7 @@ class Server:
 
 
 class HealthWatch:
-    """Asks `/health` all the time, and remembers whether it ever failed to answer."""
+    """Asks `/health` again and again, and remembers whether it ever failed to answer."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -182,6 +185,7 @@ class HealthWatch:
             if self._server.health(timeout_s=20) is None:  # longer than a busy machine stands still
                 self.silent = True
             self.answers += 1
+            self._stop.wait(0.02)
 
     def __enter__(self) -> "HealthWatch":
         self._thread.start()

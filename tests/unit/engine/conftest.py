@@ -33,3 +33,17 @@ def exact_numbers() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "CPU_INFO", Path("/nowhere"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_gpu(request: pytest.FixtureRequest) -> Generator[None]:
+    """A GPU of which every test finds the same: a limit of one's memory is not the next one's, and what cuBLAS takes
+    for good at the first multiplication of a process it has taken before anybody counts.
+    """
+    if request.node.get_closest_marker("gpu") is None or not torch.cuda.is_available():
+        yield
+        return
+    ones = torch.ones(8, 8, device="cuda")
+    torch.mm(ones, ones)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)

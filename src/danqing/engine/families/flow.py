@@ -1,19 +1,25 @@
 """What flow-matching pipelines have in common: a scheduler, how many steps a strength leaves, where a step leads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast, overload
 
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from danqing.engine.families.placement import HOST
 from danqing.engine.launched import sent
 
 # diffusers is not typed: its schedulers are Any.
 
 
 class UnwaitedScheduler(FlowMatchEulerDiscreteScheduler):
-    """The same, but that its numbers go to the device without waiting for what that is at."""
+    """The same, but that its numbers go to the device without waiting for what that is at; and it begins with the first
+    step, unless it is told another one: pipelines with a ControlNet do not say so, and it would look the step up on the
+    device.
+    """
+
+    keeps_timesteps = False
 
     def set_timesteps(
         self,
@@ -24,10 +30,13 @@ class UnwaitedScheduler(FlowMatchEulerDiscreteScheduler):
         timesteps: list[float] | None = None,
     ) -> None:
         """See diffusers."""
-        super().set_timesteps(num_inference_steps, "cpu", sigmas, mu, timesteps)
+        super().set_timesteps(num_inference_steps, HOST, sigmas, mu, timesteps)
         self.timesteps_of_host: list[float] = cast(Any, self.timesteps).tolist()
         if device is not None:
-            self.timesteps, self.sigmas = (sent(each, torch.device(device)) for each in (self.timesteps, self.sigmas))
+            self.sigmas = sent(self.sigmas, torch.device(device))
+            if not self.keeps_timesteps:
+                self.timesteps = sent(cast(Any, self.timesteps), torch.device(device))
+            self.set_begin_index(0)
 
     def scale_noise(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -43,6 +52,29 @@ class UnwaitedScheduler(FlowMatchEulerDiscreteScheduler):
         sigma = self.sigmas[begun : begun + 1].to(sample.device, sample.dtype).view(-1, *[1] * (sample.ndim - 1))
         made: Tensor = sigma * noise + (1.0 - sigma) * sample
         return made  # the sample's shape
+
+
+class TimestepsOfHost(UnwaitedScheduler):
+    """Its timesteps stay on the host, for pipelines that ask for their numbers in each step; what they call with them
+    is in `Sending`.
+    """
+
+    keeps_timesteps = True
+
+
+class Sending:
+    """A transformer that is given timesteps of the host: they are sent, and not waited for."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._model, name)
+
+    def __call__(self, latents: Sequence[Tensor], timestep: Tensor, *others: object, **named: object) -> Any:  # noqa: ANN401
+        """As the model's. latents: of each picture, on the device."""
+        there = sent(timestep, latents[0].device) if timestep.device == HOST else timestep
+        return self._model(latents, there, *others, **named)
 
 
 class Timesteps:
@@ -82,9 +114,13 @@ class InpaintingUnwaited:
         return timesteps, steps
 
 
-def new_scheduler(like: Any, **changes: object) -> Any:  # noqa: ANN401
-    """Of that kind and configuration, but for the changes; with nothing of what that one has been used for."""
-    made_by: Any = UnwaitedScheduler if type(like) is FlowMatchEulerDiscreteScheduler else like
+def new_scheduler(like: Any, *, made_by: Any = UnwaitedScheduler, **changes: object) -> Any:  # noqa: ANN401
+    """Of that kind and configuration, but for the changes; with nothing of what that one has been used for.
+
+    made_by: the kind of `UnwaitedScheduler` to take for diffusers' own; any other stays of its kind.
+    """
+    if type(like) is not FlowMatchEulerDiscreteScheduler:
+        made_by = like
     return made_by.from_config(like.config, **changes)
 
 

@@ -114,7 +114,7 @@ class Inpaint(_PromptsEncoded, InpaintingUnwaited, FluxInpaintPipeline):  # pyri
         *others: Any,  # noqa: ANN401
     ) -> tuple[Tensor, None]:
         """The masks of the latents, packed, each as bright as the brightest of its pixels: a thin line counts."""
-        shrunk = max_pool2d(mask.to(self.begun), self.vae_scale_factor)  # (N, 1, h, w)
+        shrunk = max_pool2d(sent(mask, self.begun.device).to(self.begun.dtype), self.vae_scale_factor)  # (N, 1, h, w)
         return packed(shrunk.repeat(1, self.latent_channels, 1, 1)), None
 
 
@@ -182,7 +182,7 @@ def _begin(
     Computed in float32, returned in the number format of the weights.
     """
     count, _, height, width, number_format, _, _, noise = given
-    picture = packed(encode(pipeline.vae, image.to(noise.device)))  # (N, tokens, 4 * channels)
+    picture = packed(encode(pipeline.vae, sent(image, noise.device)))  # (N, tokens, 4 * channels)
     begun = pipeline.scheduler.scale_noise(picture, timestep, noise).to(number_format)
     places = _places(pipeline, count, height, width, begun)
     return begun, noise.to(number_format), picture.to(number_format), places

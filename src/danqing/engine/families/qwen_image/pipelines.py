@@ -72,7 +72,7 @@ class Img2Img(_PromptsEncoded, QwenImageImg2ImgPipeline):  # pyright: ignore[rep
     ) -> Tensor:
         """The latents of the first step. image: (N, 3, H, W), -1 to 1."""
         dtype, device, _, noise = others[-4:]
-        picture = packed(encode(self.vae, image.to(device)))
+        picture = packed(encode(self.vae, sent(image, device)))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise).to(device, dtype)
         return self.begun
 
@@ -88,7 +88,7 @@ class Fill(_PromptsEncoded, InpaintingUnwaited, QwenImageInpaintPipeline):  # py
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The latents of the first step, the noise and the picture in them. image: (N, 3, H, W), -1 to 1."""
         dtype, device, _, noise = others[-4:]
-        picture = packed(encode(self.vae, image.to(device)))
+        picture = packed(encode(self.vae, sent(image, device)))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise).to(device, dtype)
         return self.begun, noise.to(device, dtype), picture.to(device, dtype)
 
@@ -98,7 +98,7 @@ class Fill(_PromptsEncoded, InpaintingUnwaited, QwenImageInpaintPipeline):  # py
         *others: Any,  # noqa: ANN401
     ) -> tuple[Tensor, None]:
         """The masks of packed latents, each as bright as the brightest of its pixels: a thin line counts."""
-        shrunk = max_pool2d(mask.to(self.begun), self.vae_scale_factor)  # (N, 1, h, w)
+        shrunk = max_pool2d(sent(mask, self.begun.device).to(self.begun.dtype), self.vae_scale_factor)  # (N, 1, h, w)
         return packed(shrunk.repeat(1, self.vae.config.z_dim, 1, 1)), None
 
 

@@ -14,6 +14,7 @@ from danqing.core.errors import EngineFailure
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.loaded_model import Size
 from danqing.engine.families.qwen_image.latents import encode, packed
+from danqing.engine.launched import sent
 
 MOST_ELONGATED = 200  # times as long as wide; Qwen2-VL's image processor refuses more
 
@@ -49,7 +50,7 @@ def encoded(
     """
     processor = VaeImageProcessor(do_resize=False)
     of_orders = [
-        torch.cat([packed(encode(vae, processor.preprocess(picture).to(device))) for picture in of_one], dim=1)
+        torch.cat([packed(encode(vae, sent(processor.preprocess(picture), device))) for picture in of_one], dim=1)
         for of_one in pictures
     ]
     step = vae.spatial_compression_ratio * 2

@@ -28,10 +28,11 @@ from torch.nn.functional import max_pool2d
 from danqing.core.types import GenerationRequest
 from danqing.engine.families.adapter import Order
 from danqing.engine.families.autoencoder_kl import encode
-from danqing.engine.families.flow import new_scheduler, steps_taken
+from danqing.engine.families.flow import Sending, TimestepsOfHost, UnwaitedScheduler, new_scheduler, steps_taken
 from danqing.engine.families.placement import comes_in_layers
 from danqing.engine.families.z_image.controlnets import COMPONENT
 from danqing.engine.families.z_image.text_once import TextOnce
+from danqing.engine.launched import sent
 
 # diffusers is not typed: its pipelines, their parts and what they pass each other are Any.
 
@@ -59,7 +60,7 @@ class Img2Img(ZImageImg2ImgPipeline):
     ) -> Tensor:
         """The latents of the first step. image: (N, 3, H, W), -1 to 1."""
         noise = others[-1]
-        picture = encode(self.vae, image.to(noise.device))
+        picture = encode(self.vae, sent(image, noise.device))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise)
         return self.begun
 
@@ -75,7 +76,7 @@ class Fill(ZImageInpaintPipeline):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The latents of the first step, the noise and the picture in them. image: (N, 3, H, W), -1 to 1."""
         noise = others[-1]
-        picture = encode(self.vae, image.to(noise.device))
+        picture = encode(self.vae, sent(image, noise.device))
         self.begun: Tensor = self.scheduler.scale_noise(picture, timestep, noise)
         return self.begun, noise, picture
 
@@ -85,7 +86,7 @@ class Fill(ZImageInpaintPipeline):
         *others: Any,  # noqa: ANN401
     ) -> tuple[Tensor, None]:
         """The masks (N, 1, h, w) of latents, each as bright as the brightest of its pixels: a thin line counts."""
-        return max_pool2d(mask.to(self.begun.device), self.vae_scale_factor), None
+        return max_pool2d(sent(mask, self.begun.device), self.vae_scale_factor), None
 
 
 class Controlled(ZImageControlNetPipeline):
@@ -105,9 +106,9 @@ class Controlled(ZImageControlNetPipeline):
         noise = others[-1]
         self.begun: Tensor = noise
         if self.pictures:
-            pixels = self.image_processor.preprocess(list(self.pictures)).to(noise.device)  # (N, 3, H, W), -1 to 1
+            pixels = self.image_processor.preprocess(list(self.pictures))  # (N, 3, H, W), -1 to 1
             scheduler, first = self._scheduler_at_start(noise)
-            self.begun = scheduler.scale_noise(encode(self.vae, pixels), first, noise)
+            self.begun = scheduler.scale_noise(encode(self.vae, sent(pixels, noise.device)), first, noise)
         return self.begun
 
     def _scheduler_at_start(self, latents: Tensor) -> tuple[Any, Tensor]:
@@ -122,7 +123,6 @@ class Controlled(ZImageControlNetPipeline):
         )
         scheduler = copy(self.scheduler)
         scheduler.set_timesteps(sigmas=list(self.sigmas), mu=mu, device=latents.device)
-        scheduler.set_begin_index(0)
         return scheduler, scheduler.timesteps[:1]
 
 
@@ -136,10 +136,13 @@ def pipeline_for(
 
     Orders with a control map need a ControlNet among the parts. conditioning_scale: as in `Companion`.
     """
-    parts = loaded.components | {"scheduler": new_scheduler(loaded.scheduler)}
     request, starts = orders[0].request, [order.start for order in orders if order.start is not None]
+    controls = [order.control for order in orders if order.control is not None]
+    # From a picture diffusers asks for each step's number; so it does under a ControlNet, which asks for more itself.
+    kind = TimestepsOfHost if starts and not controls else UnwaitedScheduler
+    parts = loaded.components | {"scheduler": new_scheduler(loaded.scheduler, made_by=kind)}
     inputs: dict[str, Any] = {"guidance_scale": request.guidance_scale, **_pipelines_own(request)}
-    if controls := [order.control for order in orders if order.control is not None]:
+    if controls:
         controlled: Any = Controlled(**parts)
         controlled.pictures = [Image.fromarray(start.rgb) for start in starts]
         controlled.sigmas = _sigmas(request)
@@ -152,6 +155,7 @@ def pipeline_for(
         parts["transformer"] = TextOnce(parts["transformer"])
     if not starts:
         return Text2Img(**parts), inputs
+    parts["transformer"] = Sending(parts["transformer"])
     inputs |= {"image": [Image.fromarray(start.rgb) for start in starts], "strength": request.strength}
     masks = [start.mask for start in starts if start.mask is not None]
     if not masks:
