@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from danqing.core.capabilities import FreeSizes, ModelCard, SizeRules, TrainedSizes
 from danqing.core.sentences import says
@@ -22,14 +22,14 @@ class SizePlan:
     enlarge: bool
     crop_only: bool
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """Pixels of `final` for each pixel of `native`, the same both ways."""
         if self.crop_only:
             return 1.0
         return max(final / native for final, native in zip(self.final, self.native, strict=True))
 
-    @property
+    @cached_property
     def kept(self) -> tuple[int, int]:
         """(width, height) of the part of `native` that is kept, to the nearest pixel, at least one."""
         width, height = (
@@ -38,7 +38,7 @@ class SizePlan:
         )
         return width, height
 
-    @property
+    @cached_property
     def adjustment(self) -> str | None:
         """What was done, for people; None when the model makes the size itself."""
         if self.native == self.final:
