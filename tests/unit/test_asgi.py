@@ -1,6 +1,7 @@
 """The app that a process manager runs: its lifespan, also where the start waits for a part that is away."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,16 @@ class Manager:
     async def ended(self) -> None:
         """Returns once the app has."""
         await asyncio.wait_for(self._life, DEADLINE_S)
+
+
+@pytest.fixture(autouse=True)
+def own_collector() -> Iterator[None]:
+    """An app that has started keeps all that there is, and this process has other tests' garbage."""
+    gc.collect()
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 @pytest.fixture

@@ -125,4 +125,4 @@ def _current(connection: Connection) -> str | None:
     noted_in = version_table(connection)
     if not inspect(connection).has_table(noted_in):
         return None
-    return connection.execute(select(column("version_num", String)).select_from(table(noted_in))).scalar()
+    return connection.execute(select(column("version_num", String)).select_from(table(noted_in))).scalar_one_or_none()

@@ -50,6 +50,7 @@ class StartWait:
                     log.warning("waiting_for_part", part=part, reason=away.public_message, waited_s=waited_s)
             else:
                 if said_at is not None:
+                    collector.clear()
                     log.info("part_there", part=part, waited_s=round(now() - began, 1))
                 return found
             await asyncio.sleep(self.retry_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -75,3 +76,21 @@ async def test_while_it_waits_cycles_are_looked_for_though_the_start_had_paused_
         assert not gc.isenabled()
         await StartWait(retry_s=0).until_there("database", there_after(1))
         assert gc.isenabled()
+
+
+async def test_what_waiting_has_left_is_gone_once_the_part_is_there() -> None:
+    # Given tries that leave cycles, too few of them for the collector to come by itself
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+    left: list[weakref.ref[Left]] = []
+    opened = there_after(3)
+
+    async def leaving() -> str:
+        left.append(weakref.ref(Left()))
+        return await opened()
+
+    with collector.paused():
+        await StartWait(retry_s=0).until_there("database", leaving)
+        assert [each() for each in left] == [None] * 4
