@@ -14,7 +14,7 @@ from danqing.workers.factory import EngineFactory
 def main() -> None:
     """Runs until a signal."""
     if "--no-group-commit" in sys.argv[1:]:
-        from danqing.store import writer
+        from danqing.store import writer  # here, for a worker imports this file too
 
         writer.MAX_CALLS_PER_TRANSACTION = 1
     is_idle = "--idle" in sys.argv[1:]

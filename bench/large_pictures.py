@@ -23,7 +23,6 @@ SIDE = 2048  # pixels
 DEVICE = Device(delay_s=2.0, side=SIDE)  # no quicker than an H100 at 80 % of its peak with Z-Image-Turbo
 WAITING = 2
 PAUSE_S = 0.005
-WARM_UP = 1  # pictures
 # How a task is begun and asked for.
 TASKS = {"danqing": ("/api/generate", "/api/task/{}"), THREAD: ("/api/generate", "/api/task/{}")}
 
@@ -42,8 +41,8 @@ def body(number: int) -> dict[str, object]:
     return {"prompt": f"large {number}", "seed": number, "size": f"{SIDE}x{SIDE}", "width": SIDE, "height": SIDE}
 
 
-async def load(service: Service, pictures: int, taken: Taken) -> None:
-    """So many pictures a client."""
+async def load(service: Service, taken: Taken) -> None:
+    """A picture a client."""
     ended = asyncio.Event()
     if service.name in TASKS:
         begin, ask = TASKS[service.name]
@@ -53,21 +52,17 @@ async def load(service: Service, pictures: int, taken: Taken) -> None:
     else:
         asking = None
 
-    async def client_of(first: int) -> None:
+    async def waited_for(number: int) -> None:
         async with HttpClient(service.url) as client:
-            for number in range(pictures):
-                await client.post(service.waits_at, body(first + number))
+            await client.post(service.waits_at, body(number))
 
-    for number in range(WARM_UP):
-        async with HttpClient(service.url) as client:
-            await client.post(service.waits_at, body(1 + number))
+    await waited_for(1)  # to warm up
     busy_s, began = service.busy_s(), time.perf_counter()
-    await asyncio.gather(*(client_of(1000 * (client + 1)) for client in range(WAITING)))
+    await asyncio.gather(*(waited_for(1000 + client) for client in range(WAITING)))
     took_s = time.perf_counter() - began
     ended.set()
-    made = WAITING * pictures
-    taken.device_share.append(made * DEVICE.delay_s / took_s)
-    taken.cpu_ms.append(1e3 * (service.busy_s() - busy_s) / made)
+    taken.device_share.append(WAITING * DEVICE.delay_s / took_s)
+    taken.cpu_ms.append(1e3 * (service.busy_s() - busy_s) / WAITING)
     if asking is not None:
         taken.asked_ms += await asking
 
@@ -86,14 +81,13 @@ async def asked_ms(service: Service, path: str, ended: asyncio.Event) -> list[fl
 
 def measure(quick: bool) -> dict[str, object]:
     """In turn."""
-    rounds, each = (1, 1) if quick else (2, 1)
     ways = {"danqing": danqing} | {name: opens for name, opens in peers().items() if name != THREAD_KEEPS}
     taken = {name: Taken() for name in ways}
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    for number in range(rounds):
+    for number in range(1 if quick else 2):
         for name, opens in in_turn(ways, number):
             with tempfile.TemporaryDirectory(dir=home()) as folder, opens(Path(folder), DEVICE) as service:
-                uvloop.run(load(service, each, taken[name]))
+                uvloop.run(load(service, taken[name]))
     return report(taken).as_dict()
 
 

@@ -28,7 +28,7 @@ BE_PATIENT = text(
     " set_config('idle_in_transaction_session_timeout', '60000', true)"
 )
 LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
-MIGRATIONS = Path(__file__).parent / "migrations"
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 
 class SchemaState(StrEnum):
@@ -52,7 +52,8 @@ def schema_state(connection: Connection) -> SchemaState:
 
 
 def migrate(connection: Connection, revision: str = HEAD) -> None:
-    """Runs the migrations that the database lacks, up to a revision: all of them or, if one fails, none.
+    """Runs the migrations that the database lacks, up to a revision: all of them or, if one fails, none. A SQLite file
+    that is new is made at once what all of them would make of it.
 
     Raises StorageFailure if a newer version has written the database that this one cannot share it with,
     SQLAlchemyError if the medium fails.
@@ -80,7 +81,7 @@ def version_table(connection: Connection) -> str:
 @cache
 def revisions() -> tuple[str, ...]:
     """Of all migrations, in their order: what the names of their files begin with."""
-    return tuple(sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*_*.py")))
+    return tuple(sorted(file.name.partition("_")[0] for file in VERSIONS.glob("[0-9]*_*.py")))
 
 
 def _migrate(connection: Connection, revision: str) -> None:

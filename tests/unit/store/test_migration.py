@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from danqing.store.connections import open_writing
-from danqing.store.migration import MIGRATIONS, migrate, revisions
-from danqing.store.migrations.upgrading import upgrade
+from danqing.store.migration import HEAD, migrate, revisions
+from danqing.store.migrations.upgrading import config, upgrade
 from danqing.store.sqlite import SqliteStores
 from tests.fakes.domain import NO_LIMIT, a_job, a_request
 from tests.unit.store import old_code
@@ -39,7 +38,7 @@ def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
     # Given one database that was migrated step by step, and one that is new
     migrated, made = open_writing(tmp_path / "migrated.db"), open_writing(tmp_path / "made.db")
     with migrated.begin():
-        upgrade(migrated, "head")
+        upgrade(migrated, HEAD)
     migrate(made)
     # Then they are alike to the letter
     assert schema(migrated) == schema(made)
@@ -51,9 +50,7 @@ def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
 
 
 def test_revisions_are_those_that_alembic_finds() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(config())
     assert revisions() == tuple(reversed([script.revision for script in scripts.walk_revisions()]))
 
 

@@ -12,7 +12,12 @@ _one_at_a_time = Lock()  # Alembic keeps what it does in variables of its module
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Those that the database lacks up to this one, or to "head", within the transaction that is begun."""
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     with _one_at_a_time:
-        command.upgrade(config, revision)
+        command.upgrade(config(connection=connection), revision)
+
+
+def config(**attributes: object) -> Config:
+    """Where Alembic finds the migrations. attributes: what `env.py` is given."""
+    made = Config(attributes=attributes)
+    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return made
